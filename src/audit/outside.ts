@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { mkdir, open, readdir, stat, unlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { codeOf } from "../core/error-text.ts";
-import { naming, readRegular, readRegularSync, replaceOwnFile } from "../core/files.ts";
+import { naming, readRegular, readRegularSync, replaceOwnFile, syncDirectory } from "../core/files.ts";
 import { objectIn } from "../core/json.ts";
 import { installOf } from "./signing-key.ts";
 
@@ -97,9 +97,10 @@ export async function appendCheckpoint(path: string, note: string): Promise<bool
   }
   const end = await tailOf(path, gap.length);
   const torn = end !== "" && end !== gap;
+  // A power cut could take the name of a new file whose text was synced. Not after the text: a note that failed for it
+  // would be in the file all the same, and a second time once it is tried again.
+  if (start === "") await naming(path, makeEmpty(path));
   await naming(path, append(path, `${torn ? gap : ""}${note}\n`));
-  // Without this a power cut could take the name of a new file whose text was synced.
-  if (start === "") await syncDirectory(dirname(path));
   return torn;
 }
 
@@ -110,9 +111,13 @@ async function append(path: string, text: string): Promise<void> {
   await file.sync();
 }
 
-async function syncDirectory(path: string): Promise<void> {
-  await using directory = await open(path, "r");
-  await naming(path, directory.sync());
+/** Makes a file where there is none, so that it is found after a power cut, in directories that may be new as well. */
+async function makeEmpty(path: string): Promise<void> {
+  await (await open(path, "a", 0o600)).close();
+  for (let directory = dirname(path); ; directory = dirname(directory)) {
+    await syncDirectory(directory);
+    if (directory === dirname(directory)) return;
+  }
 }
 
 /** A file's text, null when there is no such file. */

@@ -1,4 +1,4 @@
-import { closeSync, constants, copyFileSync, fstatSync, linkSync, openSync, readFileSync } from "node:fs";
+import { closeSync, constants, copyFileSync, fstatSync, fsyncSync, linkSync, openSync, readFileSync } from "node:fs";
 import { mkdir, open, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { codeOf } from "./error-text.ts";
@@ -82,6 +82,7 @@ type Owner = { readonly uid: number; readonly gid: number };
 /** Writes a file unless there is one already; of several processes that try at once, one wins and all find its text. */
 export async function createFile(path: string, text: string): Promise<void> {
   await written(draftOf(path), text, { mode: 0o600, owner: null }, (draft) => publish(draft, path));
+  await syncDirectory(dirname(path));
 }
 
 /** Gives a file its name unless another process has been faster; copies it where the file system has no hard links. */
@@ -99,6 +100,35 @@ export function publish(draft: string, path: string): void {
 }
 
 const isTaken = (error: unknown): boolean => codeOf(error) === "EEXIST";
+
+/**
+ * Makes new names in a directory survive a power cut, where it can be synced: not all file systems can, and nobody can
+ * who may write to it but not read it.
+ */
+export async function syncDirectory(path: string): Promise<void> {
+  try {
+    await using directory = await open(path, "r");
+    await naming(path, directory.sync());
+  } catch (error) {
+    if (!unsyncable.has(codeOf(error))) throw error;
+  }
+}
+
+/** Like `syncDirectory`, on the thread. */
+export function syncDirectorySync(path: string): void {
+  try {
+    const fd = openSync(path, "r");
+    try {
+      fsyncSync(fd);
+    } finally {
+      closeSync(fd);
+    }
+  } catch (error) {
+    if (!unsyncable.has(codeOf(error))) throw error;
+  }
+}
+
+const unsyncable: ReadonlySet<string | null> = new Set(["EACCES", "EINVAL", "ENOTSUP"]);
 
 /** The text is on the disk before `use` gives it a name: after a power cut there is no half of it. */
 async function written(

@@ -2,13 +2,13 @@ import { chmodSync, existsSync, lstatSync, mkdirSync, statfsSync } from "node:fs
 import { dirname, join } from "node:path";
 import { ownership, whyNoDirectory } from "../core/access.ts";
 import { codeOf } from "../core/error-text.ts";
+import { syncDirectorySync } from "../core/files.ts";
 import { lockHolder, tryLock } from "../core/libc.ts";
 import { type AuditStore, StoreFailed } from "../core/store.ts";
 import { openChain } from "./sqlite/chain.ts";
 import { withPath } from "./sqlite/database.ts";
 import { type ChainHome, chainPath, indexPath, statePath } from "./sqlite/paths.ts";
 import { openStateStore, type StateStore } from "./sqlite/state.ts";
-import { syncDirectory } from "./sqlite/wal.ts";
 
 /** Chains that embedded gateways share out among themselves. */
 export const embeddedChains = Array.from({ length: 8 }, (_, index) => `serve-${index + 1}`);
@@ -29,7 +29,7 @@ export function prepareStateDir(dir: string): void {
   if ((stat.mode & 0o077) !== 0) throw new StoreFailed(`${dir} is open to others; run: chmod 0700 ${dir}`);
   // Not before: as root it would shut the owner of the state directory out.
   mkdirSync(join(dir, "audit"), { recursive: true, mode: 0o700 });
-  if (fresh) syncDirectory(dir);
+  if (fresh) syncDirectorySync(dir);
 }
 
 function makePrivate(dir: string): void {

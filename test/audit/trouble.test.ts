@@ -330,17 +330,54 @@ test("P3 a call left open is lost once, however often the gateway starts again",
 });
 
 test.skipIf(noStrace)(
-  "T02 P6: a checkpoint is on stable storage before it counts as kept, and so is the name of its file (needs strace)",
+  "T02 P6: a checkpoint is on stable storage before it counts as kept, and before it the name of its file (needs strace)",
   async () => {
     using at = tempState();
-    const file = join(at.state, "kept.checkpoints");
+    const directory = join(at.state, "new");
+    const file = join(directory, "kept.checkpoints");
     const code = `
       import { appendCheckpoint } from ${moduleAt("audit/outside.ts")};
       for (const size of [1, 2]) await appendCheckpoint(${JSON.stringify(file)}, \`mcpgw/a/main\\n\${size}\\n\`);`;
     const calls = await traced("write,fsync", code);
     const made = [...calls.matchAll(/(write|fsync)\(\d+<([^>]*)>/g)].map(([, call, path]) => `${call} ${path}`);
     const kept = [`write ${file}`, `fsync ${file}`];
-    expect(made.filter((each) => each.includes(at.state))).toEqual([...kept, `fsync ${at.state}`, ...kept]);
+    const names = [`fsync ${directory}`, `fsync ${at.state}`];
+    expect(made.filter((each) => each.includes(at.state))).toEqual([...names, ...kept, ...kept]);
+  },
+  20_000,
+);
+
+test.skipIf(noStrace).each(["fsync:error=EIO:when=1", "fsync:error=EINVAL:when=1", "openat:error=EACCES:when=1"])(
+  "T02 P6: a checkpoint whose directory cannot be synced is in its file once it counts as kept, and once (%s, needs strace)",
+  async (fault) => {
+    using at = tempState();
+    const file = join(at.state, "kept.checkpoints");
+    const code = `
+      import { appendCheckpoint } from ${moduleAt("audit/outside.ts")};
+      const keep = () => appendCheckpoint(${JSON.stringify(file)}, "mcpgw/a/main\\n1\\n").catch(String);
+      console.log(JSON.stringify([await keep(), await keep()]));`;
+    const failing = [
+      strace,
+      "-f",
+      "-qq",
+      "-P",
+      at.state,
+      "-e",
+      `inject=${fault}`,
+      "-e",
+      "signal=none",
+      "-o",
+      "/dev/null",
+    ];
+    const child = Bun.spawn([...failing, process.execPath, "-e", code], { stdout: "pipe", stderr: "inherit" });
+    const [first, second] = JSON.parse(await child.stdout.text());
+    const [note, more] = ["mcpgw/a/main\n1\n\n", readFileSync(file, "utf8")];
+    if (fault.includes("EIO")) {
+      // Only what was refused is tried again.
+      expect([first, second, more]).toEqual([expect.stringContaining(`${file}: ${at.state}: EIO`), false, note]);
+    } else {
+      expect([first, second, more]).toEqual([false, false, note + note]);
+    }
   },
   20_000,
 );

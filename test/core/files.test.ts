@@ -10,7 +10,7 @@ import {
   UnfitFile,
 } from "../../src/core/files.ts";
 import { reasonOf } from "../support/failure.ts";
-import { moduleAt } from "../support/processes.ts";
+import { moduleAt, noStrace, traced } from "../support/processes.ts";
 import { TempDir } from "../support/temp-dir.ts";
 import { mayMount, mountTmpfs } from "../support/tmpfs.ts";
 
@@ -25,6 +25,25 @@ test("files: of several that create one, one wins, and nothing else is left", as
   expect(statSync(path).mode & 0o777).toBe(0o600);
   expect(readdirSync(at.dir)).toEqual(["key"]);
 });
+
+test.skipIf(noStrace)(
+  "T02 files: one that is created is there after a power cut, text and name (needs strace)",
+  async () => {
+    using at = new TempDir();
+    const code = `
+    import { createFile } from ${moduleAt("core/files.ts")};
+    await createFile(${JSON.stringify(at.path("key"))}, "text");`;
+    const calls = await traced("link,linkat,fsync", code);
+    const made = [...calls.matchAll(/(link|fsync)(?:at)?\((?:\d+<([^>]*)>)?/g)].map(
+      ([, call, path]) => `${call} ${path}`,
+    );
+    expect(made).toEqual([
+      expect.stringMatching(/^fsync .*\/key\../),
+      expect.stringMatching(/^link/),
+      `fsync ${at.dir}`,
+    ]);
+  },
+);
 
 test("files: one that is replaced has the text and the mode it is given, in a directory made for it", async () => {
   using at = new TempDir();

@@ -1,6 +1,7 @@
-import { closeSync, constants, fdatasync, fstatSync, fsyncSync, openSync, type Stats, statSync } from "node:fs";
+import { closeSync, constants, fdatasync, fstatSync, openSync, type Stats, statSync } from "node:fs";
 import { dirname } from "node:path";
 import { messageOf } from "../../core/error-text.ts";
+import { syncDirectorySync } from "../../core/files.ts";
 import { StoreUnsynced } from "../../core/store.ts";
 
 /** Syncs a database's write-ahead log off the thread and watches that its files stay the ones that were opened. */
@@ -19,7 +20,7 @@ export function openWal(path: string): Wal {
   // A descriptor of the log is safe; one of the database or its -shm would drop SQLite's locks when it is closed.
   const fd = openSync(log, "r+");
   // Without this a power cut could take the directory entries of files whose contents were synced.
-  syncDirectory(dirname(path));
+  syncDirectorySync(dirname(path));
 
   return {
     sync() {
@@ -55,14 +56,4 @@ function stat(path: string): Stats | string {
 
 function sameFile(a: Stats, b: Stats): boolean {
   return a.ino === b.ino && a.dev === b.dev;
-}
-
-/** Makes new names in a directory survive a power cut. */
-export function syncDirectory(path: string): void {
-  const fd = openSync(path, "r");
-  try {
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
-  }
 }
