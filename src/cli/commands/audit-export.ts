@@ -30,7 +30,7 @@ async function create(path: string): Promise<FileHandle> {
 }
 
 /** Gives the draft its name; what came there meanwhile stays. */
-async function publish(draft: string, path: string): Promise<void> {
+async function giveName(draft: string, path: string): Promise<void> {
   try {
     await link(draft, path);
   } catch {
@@ -70,13 +70,13 @@ export const exportRecords = command({
         lines++;
       }
       await file?.sync();
-      if (path !== undefined && draft !== null) await publish(draft, path);
+      if (path !== undefined && draft !== null) await giveName(draft, path);
     } catch (error) {
       throw error instanceof ReaderLeft ? new Failed(exit.failed, `not all was exported: ${error.message}`) : error;
     } finally {
-      if (draft !== null) await rm(draft, { force: true });
-      await file?.close();
       await records.return?.();
+      await file?.close();
+      if (draft !== null) await rm(draft, { force: true });
     }
     if (file) out.say(`${recordCount(lines)} in ${path}`);
   },
