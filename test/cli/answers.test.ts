@@ -184,6 +184,8 @@ describe("R88 tools call", () => {
     expect((await ask("ok", { content: [], structuredContent: { n: "\u009b" } }, null)).out).toBe(
       '{"content":[],"structuredContent":{"n":"\\u{9b}"}}\n',
     );
+    const odd = await ask("ok", { content: [null, 5, {}, { type: "text", text: {} }] }, null);
+    expect([odd.code, odd.out]).toEqual([0, "null\n5\n{}\n[text]\n"]);
   });
 
   test("hands a result on for JSON with every digit", async () => {

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { givenKey, keylessText } from "../../control/client.ts";
 import type { ToolView } from "../../control/schemas.ts";
 import { codeOf, messageOf } from "../../core/error-text.ts";
-import { isJson, parseObject } from "../../core/json.ts";
+import { isJson, isObject, objectIn, parseObject } from "../../core/json.ts";
 import { cut } from "../../core/text.ts";
 import { command, group } from "../command.ts";
 import { exit, UsageError } from "../errors.ts";
@@ -76,17 +76,19 @@ function argumentsText({ args, file, words }: Given): string {
   return text.trim();
 }
 
-type Content = { content?: { type?: string; text?: string }[] };
-
 /** Prints the parts of a result that people want: its texts, and the kinds of everything else. */
 async function showResult(text: string, out: Output): Promise<void> {
-  const result = JSON.parse(text) as Content; // passed the gateway's checks; every member is looked at below
-  const content = Array.isArray(result.content) ? result.content : [];
-  for (const part of content) {
-    const shown = typeof part.text === "string" ? part.text : `[${String(part.type)}]`;
-    await out.print(paragraph(shown));
-  }
-  if (content.length === 0) await out.print(line(text));
+  const { content } = objectIn(text);
+  const parts: readonly unknown[] = Array.isArray(content) ? content : [];
+  for (const part of parts) await out.print(paragraph(shownPart(part)));
+  if (parts.length === 0) await out.print(line(text));
+}
+
+/** The text of a part of a result, or its kind; one that is neither is shown whole, for servers send what they like. */
+function shownPart(part: unknown): string {
+  const { text, type } = isObject(part) ? part : {};
+  if (typeof text === "string") return text;
+  return typeof type === "string" ? `[${type}]` : JSON.stringify(part);
 }
 
 const call = command({
