@@ -104,7 +104,7 @@ async function signerOf({ publicKey, dir, ownKey }: EvidenceOptions): Promise<Ui
   const key = parsePublicKey(text);
   if (key) return key;
   const where = publicKey === undefined && dir !== null ? `${publicKeyFile(dir)} holds` : "the public key is";
-  throw new Error(`${where} neither 32 bytes in base64 nor a verifier key`);
+  throw new Error(`${where} neither 32 bytes in base64 nor a verifier key with its own id`);
 }
 
 type Provenance = Pick<OutsideCheckpoint, "source" | "sameHost" | "given"> & {

@@ -56,14 +56,15 @@ export function publicKeyText(name: string, publicKey: Uint8Array): string {
   return `${name}+${keyId(name, publicKey).toHex()}+${Uint8Array.of(1, ...publicKey).toBase64()}`;
 }
 
-/** Raw key of verifier key text or of 32 bytes in base64; null when it is neither. */
+/** Raw key of verifier key text or of 32 bytes in base64; null when it is neither, or the text's id is another key's. */
 export function parsePublicKey(text: string): Uint8Array | null {
   // A verifier key is recognised by its key id: base64 has plus signs of its own.
-  const encoded = /^\S+\+[0-9a-f]{8}\+(\S+)$/.exec(text.trim())?.[1] ?? text.trim();
+  const [, name, id, encoded = text.trim()] = /^(\S+)\+([0-9a-f]{8})\+(\S+)$/.exec(text.trim()) ?? [];
   try {
     const bytes = Uint8Array.fromBase64(encoded);
-    if (bytes.length === hashBytes + 1 && bytes[0] === 1) return bytes.slice(1);
-    return bytes.length === hashBytes ? bytes : null;
+    const key = bytes.length === hashBytes + 1 && bytes[0] === 1 ? bytes.slice(1) : bytes;
+    const isMistyped = name !== undefined && keyId(name, key).toHex() !== id;
+    return key.length === hashBytes && !isMistyped ? key : null;
   } catch {
     return null;
   }

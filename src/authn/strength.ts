@@ -16,8 +16,15 @@ function poolSize(segment: string): number {
 const segmentBits = (segment: string): number =>
   word.test(segment) ? wordBits : segment.length * Math.log2(poolSize(segment));
 
-/** Why a configured key is too easy to guess (under an estimated 128 bits, or a placeholder); null if it is not. */
+// Headers that were sent twice arrive joined by a comma, and those that were sent once without the blanks around.
+const unsendable = /^\s|,|\s$/;
+
+/**
+ * Why a configured key can be sent by nobody, or is too easy to guess (under an estimated 128 bits, or a placeholder);
+ * null if it is neither.
+ */
 export function weakness(key: string): string | null {
+  if (unsendable.test(key)) return "has a comma, or a blank at an end, which no header can carry";
   if (placeholder.test(key)) return "is a placeholder";
   if (new Set(key).size < leastDistinct) return "repeats a few characters";
   const segments = key.split(/[^0-9A-Za-z]+/).filter((segment) => segment !== "");

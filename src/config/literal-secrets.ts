@@ -1,3 +1,4 @@
+import { unescape } from "node:querystring";
 import { isCredential } from "../core/credential-patterns.ts";
 import type { Finding, Path } from "../core/finding.ts";
 import { hashKey, keyHash } from "../core/key-hash.ts";
@@ -16,14 +17,23 @@ function addresses(server: Config["servers"][number]) {
   ];
 }
 
+/** The password of a URL, as written and as meant, and its login as it is sent: in base64, in a header. */
+function loginIn({ username, password }: URL): string[] {
+  if (username === "" && password === "") return [];
+  const meant = unescape(password);
+  return [password, meant, Buffer.from(`${unescape(username)}:${meant}`).toString("base64")];
+}
+
 /**
- * Secrets written into the file itself: keys, passwords in URLs, and values in environments or headers whose names
- * suggest a secret.
+ * Secrets written into the file itself: keys, passwords in URLs, and values in environments, headers or queries of
+ * URLs whose names suggest a secret.
  */
 export function literalSecrets({ auth, servers }: Config): string[] {
   const named = servers.flatMap((server) => [
     ...Object.entries(secretsOf(server)),
-    ...addresses(server).map(({ url }) => ["password", new URL(url).password] as const),
+    ...addresses(server)
+      .map(({ url }) => new URL(url))
+      .flatMap((url) => [...url.searchParams, ...loginIn(url).map((secret) => ["password", secret] as const)]),
   ]);
   const values = named.filter(([name, value]) => secretName.test(name) && value.length >= leastSecret);
   return [...auth.keys.flatMap(({ key }) => key ?? []), ...values.map(([, value]) => value)];

@@ -1,7 +1,7 @@
 import { dirname, resolve } from "node:path";
 import { type Finding, formatPath, type Path, valueAt } from "../core/finding.ts";
 import { isObject } from "../core/json.ts";
-import { maskable, maskValues } from "../core/secret.ts";
+import { maskable, maskValues, secretsIn } from "../core/secret.ts";
 import { check, type ExaminePolicy } from "./checks.ts";
 import { readSource, type Resolve, type Source } from "./document.ts";
 import { bareDurations } from "./durations.ts";
@@ -137,7 +137,7 @@ export function parseConfig(bytes: Uint8Array, file: string, options: LoadOption
   return {
     config: withAbsolutePaths(config, dirname(file)),
     warnings: inOrder([...older.warnings, ...found.warnings, ...doubts].map(locate)),
-    secrets: maskable([...source.secrets, ...literalSecrets(config)]),
+    secrets: maskable([...source.secrets, ...literalSecrets(config)].flatMap(secretsIn)),
     file,
     digest: Bun.SHA256.hash(bytes, "hex"),
     origin: originIn(source, value, overrides),

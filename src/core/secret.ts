@@ -13,6 +13,14 @@ export const secretWords = "password|passwd|passphrase|secret|token|credential|a
 /** A name that ends in one of these words: of an environment variable, a header or a flag. */
 export const secretName: RegExp = new RegExp(`(?:key|${secretWords})$`, "i");
 
+const scheme = /^(?:bearer|basic|token|apikey) +/i;
+
+/** A secret; one that is the value of a header also without its scheme, as most servers repeat it. */
+export function secretsIn(value: string): string[] {
+  const credential = value.replace(scheme, "");
+  return credential.length < value.length && credential.length >= leastSecret ? [value, credential] : [value];
+}
+
 /**
  * Values in the order that `maskValues` needs: the longest first, so that a value which begins another leaves no rest
  * of it.

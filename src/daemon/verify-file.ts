@@ -1,6 +1,7 @@
 import { createReadStream, existsSync } from "node:fs";
 import { gatherEvidence } from "../audit/evidence.ts";
 import { verifyLines } from "../audit/export.ts";
+import { type ChainReport, Verifier, type VerifyOptions } from "../audit/verify.ts";
 import type { Answer, Input } from "../control/api.ts";
 import { Refusal } from "../control/refusal.ts";
 import { messageOf } from "../core/error-text.ts";
@@ -17,12 +18,23 @@ export async function verifyFile(file: string, against: Input<"audit.verify">): 
       "an export does not say whose it is: give --pubkey with --checkpoint, to tell who signed",
     );
   }
-  const { optionsFor } = await gatherEvidence({ dir: null, sources: [], texts, publicKey });
+  const { chains: signed, optionsFor } = await gatherEvidence({ dir: null, sources: [], texts, publicKey });
   const chains = await verifyLines(linesOf(file), optionsFor).catch((error: unknown) => {
     throw new Refusal("unavailable", `--jsonl: ${file} cannot be read (${messageOf(error)})`);
   });
   if (chains.length === 0) throw new Refusal("not-found", `${file} holds no record`);
+  const exported = new Set(chains.map(({ chain }) => chain));
+  for (const chain of signed) if (!exported.has(chain)) chains.push(leftOut(await optionsFor(chain)));
   return { exit: worst(chains.map(({ exit }) => exit)), chains, pubkey: null };
+}
+
+/** What is to be said of a chain that checkpoints are of, and the export has no record of. */
+function leftOut(options: VerifyOptions): ChainReport {
+  const { signed = [], forged = [] } = Object.groupBy(options.checkpoints, (one) => (one.signed ? "signed" : "forged"));
+  const report = new Verifier({ ...options, checkpoints: forged }).report();
+  const size = signed.reduce((most, one) => Math.max(most, one.size), 0);
+  const why = `none of the ${size} records of it that were signed is in the export: they were left out, or it is of another chain or a later time`;
+  return { ...report, first: size + 1, notes: size > 0 ? [...report.notes, why] : report.notes };
 }
 
 /** The lines of a file. A text in JSON may hold the line breaks of Unicode, which end none. */

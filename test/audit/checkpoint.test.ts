@@ -94,8 +94,11 @@ test("checkpoint: the public key is read as verifier key text and as base64", ()
     expect(parsePublicKey(publicKeyText("mcpgw/x", publicKey))).toEqual(publicKey);
     expect(parsePublicKey(` ${publicKey.toBase64()}\n`)).toEqual(publicKey);
   }
+  const text = publicKeyText("mcpgw/x", key.publicKey);
+  const other = (char: string): string => (char === "0" ? "1" : "0");
+  const mistyped = [`mcpgw/y${text.slice(7)}`, text.replace(/(?<=\+)./, other), text.replace(/.$/, other)];
   const ofKind = (kind: number, ...more: number[]) => Uint8Array.of(kind, ...key.publicKey, ...more).toBase64();
-  for (const bad of ["", "x", "mcpgw+1+zz", key.publicKey.toHex(), ofKind(2), ofKind(1, 0)]) {
+  for (const bad of ["", "x", "mcpgw+1+zz", key.publicKey.toHex(), ofKind(2), ofKind(1, 0), ...mistyped]) {
     expect(parsePublicKey(bad)).toBeNull();
   }
 });

@@ -26,3 +26,10 @@ test.each([
   expect(weakness(runs.map(spelled).join("-"))).toBe("has about 48 bits of the 128 that a key needs");
   expect(weakness(runs.map((run) => spelled(`${run}z`)).join("-"))).toBeNull();
 });
+
+test.each([`${random},`, `${random.slice(1)},0`, ` ${random}`, `${random}\n`, `${random}\t`])(
+  "a key that no header carries as it is, %j, is never accepted, however random",
+  (text) => {
+    expect(weakness(text)).toBe("has a comma, or a blank at an end, which no header can carry");
+  },
+);

@@ -172,6 +172,23 @@ test("R9 A15 of an export of several chains each is proven by the checkpoints of
   expect(await verdict(edited)).toEqual([1, proven("main"), ["serve-1", 1, undefined, "changed"]]);
 });
 
+test("R9 A08 a chain of which an export holds no record leaves a doubt, where a checkpoint signed some", async () => {
+  using at = await twoChains();
+  const one = at.exported((line) => (line.includes('"chain":"serve-1"') ? "" : line));
+  const left = { records: 0, first: 3, bad: null, notes: [expect.stringContaining("none of the 2 records")] };
+  const chains = [
+    { chain: "main", exit: 0 },
+    { chain: "serve-1", exit: 3, ...left },
+  ];
+  expect(await verifyFile(one, at.kept)).toMatchObject({ exit: 3, chains });
+  const checkpoints = [{ source: "main", text: readFileSync(join(at.outside, "main.checkpoints"), "utf8") }];
+  expect(await verifyFile(one, { ...at.kept, checkpoints })).toMatchObject({ exit: 0, chains: [{ chain: "main" }] });
+  const [{ text } = { text: "" }] = at.kept.checkpoints;
+  const forged = [{ source: "forged", text: text.replace(/(?<=serve-1\n)\d+/, "9") }];
+  const bad = { kind: "forged-checkpoint" };
+  expect(await verifyFile(one, { ...at.kept, checkpoints: forged })).toMatchObject({ exit: 1, chains: [{}, { bad }] });
+});
+
 test("R9 an export whose last line has no end is whole; none, an empty one, and checkpoints of nobody known are refused", async () => {
   using at = await twoChains();
   const file = at.exported();

@@ -220,31 +220,44 @@ test("S34, T60: no secret is in the state directory, logs, metrics, status, conf
 });
 
 test("S34, T60: a server that repeats the credential which it refuses tells it to nobody", async () => {
-  const header = canary("header");
+  const [header, whole, written] = [canary("header"), canary("whole"), canary("written")];
+  const login = `u:${canary("login")}`;
   const repeating = (when: string) =>
     serve((message, { headers }) => {
       const { id, method } = message;
-      const said = `no such key: "${headers.get("x-key")}"`;
+      // Of what follows a scheme most read no more.
+      const token = headers.get("authorization")?.split(" ")[1];
+      const said = `no such key: "${headers.get("x-key")}", "${token}"`;
       if (method === when) return isCall(message) ? new Response(said, { status: 500 }) : refusal(id, -32000, said);
       return method === "tools/list" ? reply(id, { tools: [{ name: "t", inputSchema: { type: "object" } }] }) : null;
     });
   using greets = repeating("initialize");
   using lists = repeating("tools/list");
   using called = repeating("tools/call");
-  const web = (id: string, { url }: { url: string }) => ({ id, url, headers: { "X-Key": "${HEADER}" } });
-  const servers = [web("greets", greets), web("lists", lists), web("called", called)];
+  using other = repeating("tools/call");
+  const web = (id: string, { url }: { url: string }, Authorization: string) => ({
+    id,
+    url,
+    headers: { "X-Key": "${HEADER}", Authorization },
+  });
+  const [refers, holds] = ["${WHOLE}", `Bearer ${written}`];
+  // A login is sent in base64, as a header.
+  const knows = { id: "other", url: other.url.replace("://", `://${login}@`) };
+  const servers = [web("greets", greets, holds), web("lists", lists, refers), web("called", called, holds), knows];
   using place = new Place({ ...config, servers, policies: [everything()] });
-  await using daemon = await place.start({ env: { HEADER: header } });
+  await using daemon = await place.start({ env: { HEADER: header, WHOLE: `Bearer ${whole}` } });
   const key = await place.key("alice");
   const shown = [
     JSON.stringify((await daemon.call("called__t", {}, key)).json),
+    JSON.stringify((await daemon.call("other__t", {}, key)).json),
     (await daemon.get("/ready")).text,
     (await place.cli(["status", "--json"])).stdout,
   ];
   for (const text of shown) expect(text).toContain("no such key: ");
   const omitted = (await daemon.post(request("tools/list"), { key, headers: v2025 })).text;
   await daemon.stop();
-  for (const text of [...shown, omitted, JSON.stringify(daemon.log)]) expect(text).not.toContain(header);
+  for (const text of [...shown, omitted, JSON.stringify(daemon.log)])
+    for (const secret of [header, whole, written, login.slice(2), btoa(login)]) expect(text).not.toContain(secret);
 });
 
 test("S34, T60: a secret that a reload replaced is still hidden: what was called with it may still answer", async () => {
