@@ -1,3 +1,4 @@
+import { isUtf8 } from "node:buffer";
 import { isAbsolute, join, resolve as resolvePath } from "node:path";
 import { whyUnreadable } from "../core/access.ts";
 import { codeOf } from "../core/error-text.ts";
@@ -53,7 +54,9 @@ function readCredential(name: string, { credentialsDirectory }: SecretsOptions):
 
 function readSecret(path: string): Found {
   const bytes = bytesOf(path);
-  if (bytes.includes(0)) throw new SecretError(`${path} is binary; a secret must be one line of text`);
+  if (bytes.includes(0) || !isUtf8(bytes)) {
+    throw new SecretError(`${path} is binary or in another encoding; a secret must be one line of text in UTF-8`);
+  }
   return { value: bytes.toString("utf8").replace(/\r?\n$/, ""), secret: true };
 }
 

@@ -43,10 +43,10 @@ export class BodyReader {
    * `body-timeout`, `cancelled`. `sender` is a principal's id.
    */
   read(req: Request, sender: string, max = this.#max()): Promise<string | Failure> {
-    const length = req.headers.get("content-length");
-    if (length !== null && Number(length) > max) return Promise.resolve(tooLarge(max));
+    const length = declaredLength(req.headers);
+    if (length !== null && length > max) return Promise.resolve(tooLarge(max));
     if (waitsForever(req.headers.get("expect"))) return Promise.resolve(unmet());
-    const announced = ofEach + Number(length);
+    const announced = ofEach + (length ?? 0);
     const crowded = this.#whyNoRoom(sender, announced);
     if (crowded) return Promise.resolve(crowded);
     return new Promise((resolve) => {
@@ -109,7 +109,13 @@ export class BodyReader {
   }
 }
 
-/** Reads a body without Content-Length; `came` is told of its bytes as they arrive, and may throw. */
+/** Null also where it is declared twice: Bun takes that if both are the same, and passes them on as `5, 5`. */
+function declaredLength(headers: Headers): number | null {
+  const text = headers.get("content-length");
+  return text !== null && /^\d+$/.test(text) ? Number(text) : null;
+}
+
+/** Reads a body whose length is not known; `came` is told of its bytes as they arrive, and may throw. */
 async function readCapped(req: Request, max: number, came: (bytes: number) => void): Promise<Uint8Array> {
   if (!req.body) return new Uint8Array();
   const chunks: Uint8Array[] = [];

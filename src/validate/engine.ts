@@ -70,7 +70,7 @@ class Engine {
       type: "array",
       schemaType: "boolean",
       error: { message: "must not have equal items" },
-      validate: (unique: boolean, items: unknown[]) => !unique || new Set(items.map(canonical)).size === items.length,
+      validate: (unique: boolean, items: unknown[]) => !unique || areDistinct(items),
     });
     // Ajv's tolerance is the same for all numbers: it takes a small one for a multiple of a large one.
     ajv.removeKeyword("multipleOf");
@@ -106,12 +106,32 @@ function addCounter(ajv: Ajv, type: PartType, before: string, sizeOf: (data: Nam
   ajv.addKeyword({ keyword: perPart(type), type, before, code });
 }
 
-/** One text for all equal values. */
-function canonical(value: unknown): string {
-  const isDeep = typeof value === "object" && value !== null;
-  const text = isDeep ? JSON.stringify(value, sortKeys) : JSON.stringify(value);
-  spend(isDeep ? 40 + 4 * text.length : 5 + text.length / 16);
-  return text;
+/** Whether no two values are equal; what is not exact may be equal to nothing. */
+function areDistinct(values: readonly unknown[]): boolean {
+  const seen = new Set<string>();
+  return values.every((value) => {
+    const text = canonical(value);
+    return text === null || seen.size < seen.add(text).size;
+  });
+}
+
+/** False for an integer that may be another as it was written. */
+const isExact = (value: unknown): boolean => typeof value !== "number" || Math.abs(value) <= Number.MAX_SAFE_INTEGER;
+
+/** One text for all equal values; null for one that is not exact. */
+function canonical(value: unknown): string | null {
+  if (typeof value !== "object" || value === null) {
+    const text = JSON.stringify(value);
+    spend(5 + text.length / 16);
+    return isExact(value) ? text : null;
+  }
+  let exact = true;
+  const text = JSON.stringify(value, (key, each: unknown) => {
+    exact &&= isExact(each);
+    return sortKeys(key, each);
+  });
+  spend(40 + 4 * text.length);
+  return exact ? text : null;
 }
 
 /** Most that a quotient may be off a whole number. */

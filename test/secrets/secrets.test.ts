@@ -8,6 +8,7 @@ afterAll(() => temp[Symbol.dispose]());
 writeFileSync(temp.path("token"), "file-secret-1\n");
 writeFileSync(temp.path("big"), "x".repeat(70_000));
 writeFileSync(temp.path("binary"), "a\0b");
+writeFileSync(temp.path("latin"), Buffer.from("pässword", "latin1"));
 writeFileSync(temp.path("spaced"), " secret-2 \n\r\n");
 
 const env = { TOKEN: "env-secret-1", PORT: "8080", PIN: "493817", EMPTY: "", NESTED: "${TOKEN}" };
@@ -43,6 +44,7 @@ test.each([
   ["${file:.}", "regular file"],
   ["${file:big}", "64 KiB"],
   ["${file:binary}", "binary"],
+  ["${file:latin}", "UTF-8"],
   ["${credential:../token}", "no reference"],
   ["${credential:..}", "no name"],
   ["${A-B}", "no reference"],

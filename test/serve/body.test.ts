@@ -156,6 +156,7 @@ const large = "x".repeat(16 * 1024 ** 2);
 
 test.each([
   ["that tells its length", postText([`Content-Length: ${large.length}`], large)],
+  ["that tells its length twice", postText(Array<string>(2).fill(`Content-Length: ${large.length}`), large)],
   ["in chunks", postText(["Transfer-Encoding: chunked"], `${large.length.toString(16)}\r\n${large}\r\n0\r\n\r\n`)],
 ])("R60: a client that sends all of a long body %s before it reads gets the refusal", async (_how, sent) => {
   await using door = new Door(() => said("ran"), { body: 1000 });

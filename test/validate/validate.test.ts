@@ -41,6 +41,13 @@ const ofMember: Row[] = [
   ["what is no white space", { pattern: "^[[\\S]\\S\\\\s$" }, "xy\\s", "x\u00a0\\s", "must match pattern"],
   ["unknown formats are ignored", { type: "string", format: "nobody-knows" }, "x", 1, "arguments/a"],
   ["uniqueItems", { uniqueItems: true }, [twin, { x: 1 }], [twin, { y: 2, x: 1 }], "not have equal items"],
+  ...[2 ** 53, { id: -(2 ** 64) }].map((rounded): Row => [
+    `uniqueItems, of which parsing may have made the same, ${JSON.stringify(rounded)}`,
+    { uniqueItems: true },
+    [rounded, rounded],
+    [rounded, 1, rounded, 1],
+    "not have equal items",
+  ]),
   ["prefixItems of 2020-12", { prefixItems: [{ type: "string" }] }, ["x"], [1], "arguments/a/0"],
   ...["additionalItems", "unevaluatedItems"].map((more): Row => [
     `no dialect, ${more}`,

@@ -17,9 +17,20 @@ export function context(precision: number, rounding: Decimal.Rounding = Decimal.
   return Decimal.clone({ defaults: true, precision, rounding, toExpPos: 1000, toExpNeg: -1000 });
 }
 
-/** Reads one operand exactly as written; a JSON number is accepted only if it cannot have lost digits. */
+/** A binary fraction holds no more digits of each decimal fraction. */
+const mostFractionDigits = 15;
+
+/** Whether a JSON number shows that it may have lost digits when it was parsed. */
+const isRounded = (value: number): boolean =>
+  Number.isInteger(value)
+    ? !Number.isSafeInteger(value)
+    : String(value)
+        .replace(/e.*|\D/g, "")
+        .replace(/^0+/, "").length > mostFractionDigits;
+
+/** Reads one operand as it was written; a JSON number that may be another by now is refused. */
 export function readNumber(value: string | number): Decimal {
-  if (typeof value === "number" && Number.isInteger(value) && !Number.isSafeInteger(value)) {
+  if (typeof value === "number" && isRounded(value)) {
     throw new CalculatorError(`${value} is beyond what a JSON number holds exactly; send it as a string`);
   }
   const text = String(value).trim();

@@ -6,6 +6,7 @@ type Row = [OperatorName, (string | number)[], number, string, boolean];
 const rows: Row[] = [
   ["add", ["0.1", "0.2"], 28, "0.3", true],
   ["add", [1.2, "2.3"], 28, "3.5", true],
+  ["add", [-0.00123456789012345, 1.5e-7], 28, "-0.00123441789012345", true],
   ["add", ["1e30", "1", "-1e30"], 5, "1", true],
   ["add", ["12345", "0.5"], 4, "12350", false],
   ["add", [" 7 "], 28, "7", true],
@@ -92,6 +93,7 @@ const refused: [OperatorName, (string | number)[], string][] = [
   ["add", ["1e-1001"], "exponent"],
   ["add", ["1e99999999"], "no decimal number"],
   ["add", [2 ** 60], "send it as a string"],
+  ["multiply", [Math.PI, 2], "send it as a string"],
   ["add", [Number.POSITIVE_INFINITY], "no decimal number"],
   ["add", ["9".repeat(1001)], "over 1000 characters"],
   ["multiply", Array<string>(200).fill("9".repeat(999)), "over 100000 characters"],
