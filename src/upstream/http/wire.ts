@@ -1,6 +1,7 @@
 import { encodeHeader } from "../../mcp/headers.ts";
 import { faults } from "../faults.ts";
 import type { LinkHost, LinkRequest, Peer } from "../link/link.ts";
+import { type HostName, hostNameOf } from "./host-names.ts";
 
 /** An HTTP endpoint to talk to. */
 export type EndpointSpec = {
@@ -27,8 +28,10 @@ const sessionId = /^[\x21-\x7e]{1,1024}$/;
 const fetchRules = { redirect: "manual", timeout: false, decompress: false } as const;
 
 /** Sends a request to an endpoint, or to another URL of the same server. */
-export function sendTo({ url, proxy }: EndpointSpec, init: RequestInit, to = url): Promise<Response> {
-  return fetch(to, { ...init, ...fetchRules, ...(proxy !== undefined && { proxy }) });
+export function sendTo(spec: EndpointSpec, init: RequestInit, to = spec.url): Promise<Response> {
+  const { proxy } = spec;
+  const send = (): Promise<Response> => fetch(to, { ...init, ...fetchRules, ...(proxy !== undefined && { proxy }) });
+  return hostNameOf(spec)?.awaited(init.signal)?.then(send) ?? send();
 }
 
 /** Ends a message that needs no answer. */
@@ -47,6 +50,7 @@ type HeaderInput = Pick<LinkRequest, "method" | "peer" | "headers">;
 export class HttpWire {
   readonly #spec: EndpointSpec;
   readonly #host: LinkHost;
+  readonly #name: HostName | null;
   readonly #base: Record<string, string>;
   #session: string | null = null;
   #legacyHeaders: Headers | null = null;
@@ -54,6 +58,7 @@ export class HttpWire {
   constructor(spec: EndpointSpec, host: LinkHost) {
     this.#spec = spec;
     this.#host = host;
+    this.#name = hostNameOf(spec);
     this.#base = {
       ...spec.headers,
       "Content-Type": "application/json",
@@ -87,7 +92,8 @@ export class HttpWire {
       timeout: false,
       decompress: false,
     } as const;
-    return fetch(url, proxy === undefined ? init : { ...init, proxy });
+    const send = (): Promise<Response> => fetch(url, proxy === undefined ? init : { ...init, proxy });
+    return this.#name?.awaited(signal)?.then(send) ?? send();
   }
 
   /** Opens the session's own stream, or the rest of a stream that broke after the event `lastId`. */
