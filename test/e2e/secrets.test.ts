@@ -234,7 +234,8 @@ test("S34, T60: a server that repeats the credential which it refuses tells it t
   const web = (id: string, { url }: { url: string }) => ({ id, url, headers: { "X-Key": "${HEADER}" } });
   const servers = [web("greets", greets), web("lists", lists), web("called", called)];
   using place = new Place({ ...config, servers, policies: [everything()] });
-  await using daemon = await place.start({ env: { HEADER: header } });
+  // By this variable Bun would write each request to the log.
+  await using daemon = await place.start({ env: { HEADER: header, BUN_CONFIG_VERBOSE_FETCH: "curl" } });
   const key = await place.key("alice");
   const shown = [
     JSON.stringify((await daemon.call("called__t", {}, key)).json),

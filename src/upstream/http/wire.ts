@@ -23,9 +23,9 @@ const sessionId = /^[\x21-\x7e]{1,1024}$/;
  * No redirect is followed: it would carry headers and body to wherever the server points. Bun's own time-out is off: it
  * ends a response that is silent for five minutes, but a stream may be silent for days, and a call has a deadline of
  * its own. Nothing is decompressed: a few hundred bytes would take all the memory that a result may take, for every
- * call that waits.
+ * call that waits. Nor is anything written to the log, where BUN_CONFIG_VERBOSE_FETCH would show credentials.
  */
-const fetchRules = { redirect: "manual", timeout: false, decompress: false } as const;
+const fetchRules = { redirect: "manual", timeout: false, decompress: false, verbose: false } as const;
 
 /** Sends a request to an endpoint, or to another URL of the same server. */
 export function sendTo(spec: EndpointSpec, init: RequestInit, to = spec.url): Promise<Response> {
@@ -91,6 +91,7 @@ export class HttpWire {
       redirect: "manual",
       timeout: false,
       decompress: false,
+      verbose: false,
     } as const;
     const send = (): Promise<Response> => fetch(url, proxy === undefined ? init : { ...init, proxy });
     return this.#name?.awaited(signal)?.then(send) ?? send();
