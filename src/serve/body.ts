@@ -155,5 +155,6 @@ function tooMuch({ of, most }: Full): Failure {
   });
 }
 
-const clientLeft = (): Failure =>
+/** The failure of a request whose client has not waited for the gateway to read it. */
+export const clientLeft = (): Failure =>
   new Failure("cancelled", "The client left before the whole of its message had arrived.");

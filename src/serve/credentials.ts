@@ -18,24 +18,24 @@ export function credentialsOf(headers: Headers): Credential[] {
 }
 
 /** The source of a request. Forwarding headers only mark it; they never change its address. */
-export function sourceOf(headers: Headers, ip: string | null): Source {
+export function sourceOf(headers: Headers, ip: string): Source {
   return new RequestSource(headers, ip);
 }
 
 // A class, because each object literal with a getter would have a hidden class of its own.
 class RequestSource implements Source {
   readonly transport = "http";
-  readonly ip: string | null;
+  readonly ip: string;
   readonly #headers: Headers;
 
-  constructor(headers: Headers, ip: string | null) {
+  constructor(headers: Headers, ip: string) {
     this.ip = ip;
     this.#headers = headers;
   }
 
   // Computed on demand: few ask for these two, and computing them costs time.
   get loopback(): boolean {
-    return this.ip !== null && isLoopback(this.ip);
+    return isLoopback(this.ip);
   }
 
   get forwarded(): boolean {

@@ -22,7 +22,7 @@ export type HttpContext = {
 /** An HTTP request that is being answered; `raw` is Bun's part of it. */
 export class HttpRequest {
   readonly raw: Request;
-  readonly ip: string | null;
+  readonly ip: string;
   /** The server or toolset that its path names; null for all servers. */
   scope: string | null = null;
   readonly since = performance.now();
@@ -35,7 +35,7 @@ export class HttpRequest {
   /** The call that runs on after the response has begun. */
   call: Promise<unknown> | null = null;
 
-  constructor(raw: Request, ip: string | null) {
+  constructor(raw: Request, ip: string) {
     this.raw = raw;
     this.ip = ip;
   }

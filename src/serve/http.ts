@@ -5,7 +5,7 @@ import { List } from "../core/linked-list.ts";
 import type { Logger } from "../core/log.ts";
 import { Turn } from "../core/turns.ts";
 import { noRegistration, nothingHere } from "./admission.ts";
-import { BodyReader } from "./body.ts";
+import { BodyReader, clientLeft } from "./body.ts";
 import { ConnectionSlots } from "./connection-slots.ts";
 import { cors } from "./cors.ts";
 import { health, type HealthOptions, isLocal } from "./health.ts";
@@ -71,7 +71,9 @@ export function serveHttp(options: HttpOptions): HttpServer {
   const pending = new List<HttpRequest>();
 
   const answer: Answer = async (req, from) => {
-    const request = new HttpRequest(req, from && plainAddress(from.address));
+    // Whoever has left by now has no address any more, and it may be for the address that the request is refused.
+    if (from === null) return refusal(clientLeft());
+    const request = new HttpRequest(req, plainAddress(from.address));
     if (isCrowded(server, pending.size, max) && !isForOperators(request)) return stamp(req, refusal(turnAway(options)));
     const node = pending.add(request);
     try {

@@ -7,7 +7,7 @@ import type { Notice, SessionQuestion } from "../core/upstream.ts";
 import type { Self } from "../core/self.ts";
 import type { ListStore } from "../core/store.ts";
 import type { BreakerOptions } from "./breaker.ts";
-import type { StartQueue } from "./discovery/start-queue.ts";
+import type { StartQueue } from "./start-queue.ts";
 import type { Implementation } from "../mcp/meta.ts";
 import type { UpstreamLimits } from "./link/link.ts";
 import type { ServerOptions } from "./options.ts";

@@ -3,7 +3,7 @@ import type { Failure } from "../core/failure.ts";
 import type { LocalServer, Upstreams } from "../core/ports.ts";
 import { emptyListing, type Listing, type ServerStatus } from "../core/upstream.ts";
 import { usualBreaker } from "./breaker.ts";
-import { StartQueue } from "./discovery/start-queue.ts";
+import { StartQueue } from "./start-queue.ts";
 import { faults } from "./faults.ts";
 import type { SetHost, Tuning } from "./host.ts";
 import { identityOf, listIdentityOf } from "./identity.ts";

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { connect } from "node:net";
 import { type Daemon, everything, fake, start, strongKey } from "../support/daemon.ts";
 import { initialize, modern, pick, request, toolCall } from "../support/wire.ts";
 
@@ -13,10 +14,11 @@ let other: string;
 
 const configured = (id: string) => ({ id, key: strongKey(), consumerId: id, roles: ["user"] });
 const near = { ...configured("near"), cidrs: ["127.0.0.0/8"] };
+const here = { ...configured("here"), cidrs: ["127.0.0.1"] };
 const away = { ...configured("away"), cidrs: ["192.0.2.0/24"] };
 const disabled = { ...configured("off"), enabled: false };
 const config = {
-  auth: { type: "api-key", keys: [near, away, disabled] },
+  auth: { type: "api-key", keys: [near, here, away, disabled] },
   servers: [fake("fake")],
   policies: [everything()],
 };
@@ -176,3 +178,22 @@ test("R81: without authentication only direct requests from this machine are ser
   const call = (await open.place.records()).find(({ type }) => type === "call.begin");
   expect(call).toMatchObject({ subj: "anonymous", roles: ["user"] });
 });
+
+test.skipIf(process.platform !== "linux")(
+  "S31: a client that has left before its request is read passes for none of the addresses that its key is bound to (needs Linux)",
+  async () => {
+    const body = JSON.stringify(toolCall("fake__echo", {}));
+    const lines = ["Host: 127.0.0.1", `Authorization: Bearer ${here.key}`, "Content-Type: application/json"];
+    const head = ["POST /mcp HTTP/1.1", ...lines, `Content-Length: ${body.length}`, "", ""].join("\r\n");
+    const { port } = new URL(daemon.url);
+    daemon.child.kill("SIGSTOP");
+    const socket = connect({ port: Number(port), host: "127.0.0.1", localAddress: "127.0.0.9" });
+    await new Promise<void>((resolve) => socket.write(head + body, () => resolve()));
+    socket.resetAndDestroy();
+    daemon.child.kill("SIGCONT");
+    // Its connection was there before this one, and so was its request.
+    expect((await daemon.call("fake__echo", {}, key)).status).toBe(200);
+    const records = await daemon.place.records();
+    expect(records.filter(({ caller }) => caller === here.consumerId)).toEqual([]);
+  },
+);

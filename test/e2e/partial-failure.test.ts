@@ -1,9 +1,11 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { httpOptions } from "../../src/upstream/options.ts";
 import { daemonCommand, everything, fake, Place, start } from "../support/daemon.ts";
 import { mayMount } from "../support/tmpfs.ts";
 import { until } from "../support/until.ts";
+import { serveFake } from "../support/upstream.ts";
 import { answerOf, eventsOf, initialize, modern, pick, request, send, textOf } from "../support/wire.ts";
 
 // A server that cannot serve, or one that a reload adds, leaves what the others offer as it is.
@@ -42,30 +44,47 @@ test("FIELD T2: servers that cannot be started or reached fail no handshake, no 
 });
 
 test.skipIf(!mayMount())(
-  "FIELD T2: the names of any number of servers may wait for a resolver that does not answer, and records reach the disk (needs mount as root)",
+  "FIELD T2: the names of more servers than there are threads may wait for a resolver that does not answer, and records reach the disk (needs mount as root)",
   async () => {
     const servers = Array.from({ length: 40 }, (_, n) => ({
       id: `s${n}`,
-      url: `https://s${n}.test/mcp`,
+      ...[{ url: `https://s${n}.test/mcp` }, { url: `wss://s${n}.test/mcp`, transport: "websocket" }][n % 2],
       timeout: "1s",
     }));
     using place = new Place({ servers: [fake("good"), ...servers], policies });
-    using _resolver = await silentResolver(place);
+    // Fewer threads than names, as where few processes are allowed.
+    using _resolver = await silentResolver(place, "UV_THREADPOOL_SIZE=16");
     await using daemon = await place.start();
     const key = await place.key("alice");
     expect(textOf((await daemon.call("good__echo", { n: 1 }, key)).json)).toContain('"n":1');
   },
 );
 
+test.each(["--http", "--pair", "--websocket"])(
+  "FIELD T2: beside names that nobody knows, in a pool of few threads, a server is reached by its own (%s)",
+  async (flag) => {
+    await using served = await serveFake([flag]);
+    const { transport } = httpOptions.parse(served.options);
+    const known = { id: "good", url: served.url.replace("127.0.0.1", "localhost"), transport };
+    const unknown = { id: "unknown", url: `${known.url.split(":")[0]}://unknown.invalid/mcp`, transport };
+    await using daemon = await start({ servers: [unknown, known], policies }, { env: { UV_THREADPOOL_SIZE: "4" } });
+    const key = await daemon.place.key("alice");
+    expect(textOf((await daemon.call("good__echo", { n: 1 }, key)).json)).toContain('"n":1');
+    const list = (await daemon.post(request("tools/list"), { key })).json;
+    expect(omitted(list)).toEqual([
+      { server: "unknown", reason: expect.stringMatching(/its address cannot be reached \((ENOTFOUND|EAI_AGAIN)\)/) },
+    ]);
+  },
+);
+
 /** Lets what the place starts ask a resolver that never answers. */
-async function silentResolver(place: Place): Promise<Disposable> {
+async function silentResolver(place: Place, ...env: readonly string[]): Promise<Disposable> {
   const hostname = "127.77.0.53";
   const socket = await Bun.udpSocket({ hostname, port: 53 });
   const file = join(place.dir, "resolv.conf");
   writeFileSync(file, `nameserver ${hostname}\noptions timeout:30\n`);
   const script = 'mount --bind "$0" /etc/resolv.conf && exec "$@"';
-  // The program itself sees to its threads.
-  place.prefix = ["env", "-u", "UV_THREADPOOL_SIZE", "unshare", "--mount", "sh", "-c", script, file];
+  place.prefix = ["env", ...env, "unshare", "--mount", "sh", "-c", script, file];
   return { [Symbol.dispose]: () => socket.close() };
 }
 

@@ -245,7 +245,9 @@ test("S34, T60: a server that repeats the credential which it refuses tells it t
   const knows = { id: "other", url: other.url.replace("://", `://${login}@`) };
   const servers = [web("greets", greets, holds), web("lists", lists, refers), web("called", called, holds), knows];
   using place = new Place({ ...config, servers, policies: [everything()] });
-  await using daemon = await place.start({ env: { HEADER: header, WHOLE: `Bearer ${whole}` } });
+  // By the last of these Bun would write each request to the log.
+  const env = { HEADER: header, WHOLE: `Bearer ${whole}`, BUN_CONFIG_VERBOSE_FETCH: "curl" };
+  await using daemon = await place.start({ env });
   const key = await place.key("alice");
   const shown = [
     JSON.stringify((await daemon.call("called__t", {}, key)).json),

@@ -55,8 +55,12 @@ function retryAfter(headers: Headers): number | undefined {
   return Number.isNaN(ms) ? undefined : Math.min(Math.max(ms, 1_000), longestWait);
 }
 
-/** The codes where nobody took the connection, which is the proxy's where there is one. */
-const unreached = /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|ConnectionRefused|FailedToOpenSocket)$/;
+/**
+ * The codes where nobody took the connection, which is the proxy's where there is one: the last five where this system
+ * let none be made, for want of ports or descriptors, or by its rules.
+ */
+const unreached =
+  /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|ConnectionRefused|FailedToOpenSocket|EADDRNOTAVAIL|EMFILE|ENFILE|EACCES|EPERM)$/;
 /** Its code where a proxy let nothing through, and why stands in the message. */
 const noTunnel = "ERR_PROXY_TUNNEL";
 /**

@@ -1,6 +1,7 @@
 import { encodeHeader } from "../../mcp/headers.ts";
 import { faults } from "../faults.ts";
 import type { LinkHost, LinkRequest, Peer } from "../link/link.ts";
+import { type HostName, hostNameOf } from "./host-names.ts";
 
 /** An HTTP endpoint to talk to. */
 export type EndpointSpec = {
@@ -22,13 +23,15 @@ const sessionId = /^[\x21-\x7e]{1,1024}$/;
  * No redirect is followed: it would carry headers and body to wherever the server points. Bun's own time-out is off: it
  * ends a response that is silent for five minutes, but a stream may be silent for days, and a call has a deadline of
  * its own. Nothing is decompressed: a few hundred bytes would take all the memory that a result may take, for every
- * call that waits.
+ * call that waits. Nor is anything written to the log, where BUN_CONFIG_VERBOSE_FETCH would show credentials.
  */
-const fetchRules = { redirect: "manual", timeout: false, decompress: false } as const;
+const fetchRules = { redirect: "manual", timeout: false, decompress: false, verbose: false } as const;
 
 /** Sends a request to an endpoint, or to another URL of the same server. */
-export function sendTo({ url, proxy }: EndpointSpec, init: RequestInit, to = url): Promise<Response> {
-  return fetch(to, { ...init, ...fetchRules, ...(proxy !== undefined && { proxy }) });
+export function sendTo(spec: EndpointSpec, init: RequestInit, to = spec.url): Promise<Response> {
+  const { proxy } = spec;
+  const send = (): Promise<Response> => fetch(to, { ...init, ...fetchRules, ...(proxy !== undefined && { proxy }) });
+  return hostNameOf(spec)?.awaited(init.signal)?.then(send) ?? send();
 }
 
 /** Ends a message that needs no answer. */
@@ -47,6 +50,7 @@ type HeaderInput = Pick<LinkRequest, "method" | "peer" | "headers">;
 export class HttpWire {
   readonly #spec: EndpointSpec;
   readonly #host: LinkHost;
+  readonly #name: HostName | null;
   readonly #base: Record<string, string>;
   #session: string | null = null;
   #legacyHeaders: Headers | null = null;
@@ -54,6 +58,7 @@ export class HttpWire {
   constructor(spec: EndpointSpec, host: LinkHost) {
     this.#spec = spec;
     this.#host = host;
+    this.#name = hostNameOf(spec);
     this.#base = {
       ...spec.headers,
       "Content-Type": "application/json",
@@ -86,8 +91,10 @@ export class HttpWire {
       redirect: "manual",
       timeout: false,
       decompress: false,
+      verbose: false,
     } as const;
-    return fetch(url, proxy === undefined ? init : { ...init, proxy });
+    const send = (): Promise<Response> => fetch(url, proxy === undefined ? init : { ...init, proxy });
+    return this.#name?.awaited(signal)?.then(send) ?? send();
   }
 
   /** Opens the session's own stream, or the rest of a stream that broke after the event `lastId`. */

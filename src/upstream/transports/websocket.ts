@@ -1,8 +1,10 @@
+import { messageOf } from "../../core/error-text.ts";
 import { Intake } from "../../core/turns.ts";
 import { within } from "../../core/wait.ts";
 import { isLonger } from "../../mcp/utf8.ts";
 import { quoted } from "../faults.ts";
 import { whyUnreached } from "../http/answer.ts";
+import { hostNameOf } from "../http/host-names.ts";
 import type { EndpointSpec } from "../http/wire.ts";
 import type { Link, LinkHost } from "../link/link.ts";
 import { createOutbox, mostBytes } from "../link/outbox.ts";
@@ -24,11 +26,23 @@ function whyFailed({ message, error }: ErrorEvent, proxy: string | undefined, se
 
 class SocketPipe implements Pipe {
   readonly pid = null;
-  readonly #socket: WebSocket;
+  #socket: WebSocket | null = null;
   readonly #outbox = createOutbox();
   readonly #closed = Promise.withResolvers<void>();
+  readonly #stop = new AbortController();
 
-  constructor({ url, headers, proxy }: EndpointSpec, events: PipeEvents, secrets: LinkHost["secrets"]) {
+  constructor(spec: EndpointSpec, events: PipeEvents, secrets: LinkHost["secrets"]) {
+    const { signal } = this.#stop;
+    const begin = (): void => {
+      if (!signal.aborted) this.#connect(spec, events, secrets);
+    };
+    const failed = (error: unknown): void => events.ended(whyUnreached(error, spec.proxy) ?? messageOf(error));
+    const awaited = hostNameOf(spec)?.awaited(signal);
+    if (awaited) awaited.then(begin).catch(failed);
+    else begin();
+  }
+
+  #connect({ url, headers, proxy }: EndpointSpec, events: PipeEvents, secrets: LinkHost["secrets"]): void {
     const { received, ended } = events;
     const socket = (this.#socket = new WebSocket(url, {
       protocols: ["mcp"],
@@ -63,10 +77,10 @@ class SocketPipe implements Pipe {
   }
 
   write(key: string, text: string): boolean {
-    const { readyState, bufferedAmount } = this.#socket;
-    if (readyState === WebSocket.CONNECTING) return this.#outbox.put(key, text);
-    if (bufferedAmount > mostBytes) return false;
-    this.#socket.send(text);
+    const socket = this.#socket;
+    if (socket === null || socket.readyState === WebSocket.CONNECTING) return this.#outbox.put(key, text);
+    if (socket.bufferedAmount > mostBytes) return false;
+    socket.send(text);
     return true;
   }
 
@@ -75,7 +89,10 @@ class SocketPipe implements Pipe {
   }
 
   async close(): Promise<void> {
-    this.#socket.close(1000);
-    await within(this.#closed.promise, goodbyeMs, null, () => this.#socket.terminate());
+    this.#stop.abort();
+    const socket = this.#socket;
+    if (socket === null) return;
+    socket.close(1000);
+    await within(this.#closed.promise, goodbyeMs, null, () => socket.terminate());
   }
 }

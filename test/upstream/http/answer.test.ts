@@ -87,6 +87,9 @@ test("a server that refuses a WebSocket is quoted, without its address", async (
 
 test.each([
   ["ECONNREFUSED", "upstream-down"],
+  ["EADDRNOTAVAIL", "upstream-down"],
+  ["EMFILE", "upstream-down"],
+  ["EACCES", "upstream-down"],
   ["DEPTH_ZERO_SELF_SIGNED_CERT", "upstream-down"],
   ["CERT_HAS_EXPIRED", "upstream-down"],
   ["ERR_TLS_CERT_ALTNAME_INVALID", "upstream-down"],

@@ -1,19 +1,22 @@
 import { availableParallelism } from "node:os";
-import { within } from "../../core/wait.ts";
+import { within } from "../core/wait.ts";
 
-const usual = {
-  places: 2 * availableParallelism(),
-  /** A start that takes longer waits for something else than a processor, such as a download, or hangs; ms. */
-  longest: 5_000,
+type Bounds = {
+  readonly places: number;
+  /** How long one keeps its place, ms; null: until it ends. */
+  readonly longest: number | null;
 };
 
-/** Starts of programs that nobody waits for: only so many at once, since one that loads takes a processor. */
+/** For programs: one that loads takes a processor. Later it waits for something else, such as a download, or hangs. */
+const usual: Bounds = { places: 2 * availableParallelism(), longest: 5_000 };
+
+/** Starts of something of which only so many may run at once. */
 export class StartQueue {
   readonly #waiting: (() => void)[] = [];
-  readonly #longest: number;
+  readonly #longest: number | null;
   #places: number;
 
-  constructor({ places, longest } = usual) {
+  constructor({ places, longest }: Bounds = usual) {
     this.#places = places;
     this.#longest = longest;
   }

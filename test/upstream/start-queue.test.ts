@@ -1,10 +1,10 @@
 import { expect, test } from "bun:test";
 import { availableParallelism } from "node:os";
-import { StartQueue } from "../../../src/upstream/discovery/start-queue.ts";
-import { rejectionOf } from "../../support/failure.ts";
-import { serve } from "../../support/mcp-server.ts";
-import { until } from "../../support/until.ts";
-import { fake, http, listed, quick, textOf, upstreams } from "../../support/upstream.ts";
+import { StartQueue } from "../../src/upstream/start-queue.ts";
+import { rejectionOf } from "../support/failure.ts";
+import { serve } from "../support/mcp-server.ts";
+import { until } from "../support/until.ts";
+import { fake, http, listed, quick, textOf, upstreams } from "../support/upstream.ts";
 
 const tick = () => new Promise<void>((resolve) => void setImmediate(resolve));
 
