@@ -104,7 +104,7 @@ export class AuditBroker implements Audit {
       drafts: this.#drafts,
       clock,
       log: options.log,
-      offer: (draft) => void this.#offer(draft),
+      offer: (draft) => this.#offer(draft),
     });
     this.#writer = new Writer({
       ...options,
@@ -259,10 +259,10 @@ export class AuditBroker implements Audit {
 
   #tick(): void {
     this.#writer.tick();
-    this.#flood.recordCounted(false);
+    if (this.#writer.failing === null) this.#flood.recordCounted(false);
     this.#backlog.record();
     const step = this.#clockStep();
-    if (step !== null) void this.#note({ type: "clock.step", actor: "system", facts: { us: step } });
+    if (step !== null) void this.recordDone({ type: "clock.step", actor: "system", facts: { us: step } });
     void this.#resume();
     this.#checkpoints.tick();
   }
