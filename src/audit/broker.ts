@@ -154,12 +154,9 @@ export class AuditBroker implements Audit {
   }
 
   async recordEvent(event: AuditEvent): Promise<void> {
-    const isSession = event.type === "session.open" || event.type === "session.close";
-    if (isSession && !this.#flood.admitsSession(event)) {
-      // A session that is only counted must not be let through while the log takes no records.
-      if (this.#writer.failing !== null) throw unavailable("act", this.#writer.failing);
-      return;
-    }
+    // A session that is only counted must not be let through while the log takes no records.
+    const counts = event.type === "session.close" || (event.type === "session.open" && this.#writer.failing === null);
+    if (counts && !this.#flood.admitsSession(event)) return;
     // Whoever did it must not be told so before a power cut can no longer undo its record.
     const isAct = /^(key|admin)\./.test(event.type);
     if (isAct) this.#backlog.record(true);

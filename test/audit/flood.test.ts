@@ -201,6 +201,11 @@ test("P5: a session that would only be counted is refused too while the log take
   expect(await reasonOf(opened.broker.begin(callOf()))).toMatchObject({ code: "audit-unavailable" });
   expect(await reasonOf(open())).toMatchObject({ code: "audit-unavailable" });
   opened.faulty.full = null;
+  await opened.close();
+  // Nor is it counted.
+  expect(recordsOf(opened).filter(({ facts }) => facts?.["count"] !== undefined)).toMatchObject([
+    { facts: { count: 1 } },
+  ]);
 });
 
 test("P5 R8 what was counted, and a step of the clock, are on record once the log takes records again", async () => {
