@@ -104,7 +104,7 @@ export class AuditBroker implements Audit {
       drafts: this.#drafts,
       clock,
       log: options.log,
-      offer: (draft) => void this.#offer(draft),
+      offer: (draft) => this.#offer(draft),
     });
     this.#writer = new Writer({
       ...options,
@@ -154,12 +154,9 @@ export class AuditBroker implements Audit {
   }
 
   async recordEvent(event: AuditEvent): Promise<void> {
-    const isSession = event.type === "session.open" || event.type === "session.close";
-    if (isSession && !this.#flood.admitsSession(event)) {
-      // A session that is only counted must not be let through while the log takes no records.
-      if (this.#writer.failing !== null) throw unavailable("act", this.#writer.failing);
-      return;
-    }
+    // A session that is only counted must not be let through while the log takes no records.
+    const counts = event.type === "session.close" || (event.type === "session.open" && this.#writer.failing === null);
+    if (counts && !this.#flood.admitsSession(event)) return;
     // Whoever did it must not be told so before a power cut can no longer undo its record.
     const isAct = /^(key|admin)\./.test(event.type);
     if (isAct) this.#backlog.record(true);
@@ -259,10 +256,10 @@ export class AuditBroker implements Audit {
 
   #tick(): void {
     this.#writer.tick();
-    this.#flood.recordCounted(false);
+    if (this.#writer.failing === null) this.#flood.recordCounted(false);
     this.#backlog.record();
     const step = this.#clockStep();
-    if (step !== null) void this.#note({ type: "clock.step", actor: "system", facts: { us: step } });
+    if (step !== null) void this.recordDone({ type: "clock.step", actor: "system", facts: { us: step } });
     void this.#resume();
     this.#checkpoints.tick();
   }

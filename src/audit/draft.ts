@@ -124,7 +124,8 @@ export class Drafts {
 
   lost(call: Call, ref: number): Draft {
     const reason = "the outcome could not be recorded when it was known";
-    const outcome = { st: "lost", reason, us: call.took };
+    const al = Buffer.byteLength(call.argumentsText);
+    const outcome = { st: "lost", reason, us: call.took, al };
     return { fields: { type: "call.lost", ...this.#stamp(), ...this.#identity(call, ref), ...outcome }, payload: null };
   }
 

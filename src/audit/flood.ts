@@ -12,7 +12,8 @@ export type FloodOptions = {
   readonly drafts: Drafts;
   readonly clock: Clock;
   readonly log: Logger;
-  readonly offer: (draft: Draft) => void;
+  /** Resolves to whether the log took it. */
+  readonly offer: (draft: Draft) => Promise<boolean>;
 };
 
 type About = Pick<Fields, "method" | "srv" | "tool" | "rule">;
@@ -31,6 +32,8 @@ export class FloodControl {
   readonly #refusals;
   readonly #failedAuth;
   readonly #sessions;
+  /** What the log did not take. Until it has, no more comes: what is counted meanwhile stays with those before. */
+  #untaken: Draft[] = [];
 
   constructor(options: FloodOptions) {
     const { clock } = options;
@@ -64,6 +67,10 @@ export class FloodControl {
 
   /** Records what was counted in minutes that are over; `all` also ends those that are not. */
   recordCounted(all: boolean): void {
+    const untaken = this.#untaken;
+    this.#untaken = [];
+    for (const draft of untaken) void this.#offer(draft);
+    if (untaken.length > 0 && !all) return;
     for (const counted of this.#refusals.due(all)) {
       const { us, al, ...told } = counted.all;
       const mean = (sum: number): number => Math.round(sum / counted.count);
@@ -110,8 +117,12 @@ export class FloodControl {
   }
 
   #record(told: Omit<Fields, "at" | "mono">, facts?: Facts): void {
-    const { clock, offer } = this.#options;
-    offer({ fields: { ...told, at: clock.now(), mono: clock.mono(), facts }, payload: null });
+    const { clock } = this.#options;
+    void this.#offer({ fields: { ...told, at: clock.now(), mono: clock.mono(), facts }, payload: null });
+  }
+
+  async #offer(draft: Draft): Promise<void> {
+    if (!(await this.#options.offer(draft))) this.#untaken.push(draft);
   }
 }
 

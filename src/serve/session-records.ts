@@ -20,13 +20,11 @@ export async function openSession(
   revision: Revision,
 ): Promise<Session> {
   const session = sessions.open(who, { revision, capabilities: inbound.capabilities, scope });
-  try {
-    await recordOpening(gw, session, inbound);
-    if (session.ended) throw new Failure("overloaded", "The session ended before it was open; send initialize again.");
-  } catch (error) {
-    sessions.end(session, "closed");
+  await recordOpening(gw, session, inbound).catch((error: unknown) => {
+    sessions.end(session, null);
     throw error;
-  }
+  });
+  if (session.ended) throw new Failure("overloaded", "The session ended before it was open; send initialize again.");
   return session;
 }
 

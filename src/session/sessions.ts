@@ -117,11 +117,12 @@ export class Sessions {
     if (this.#byId.delete(session.id)) this.#byId.set(session.id, session);
   }
 
-  end(session: Session, reason: SessionEnd): void {
+  /** Null as the reason: its opening is not on record, so its end must not be. */
+  end(session: Session, reason: SessionEnd | null): void {
     if (!this.#byId.delete(session.id)) return;
     this.#perOwner.add(session.owner, -1);
     session.end(reason === "replaced" ? "The session was ended for a newer one of the same key." : undefined);
-    this.#onEnd(session, reason);
+    if (reason !== null) this.#onEnd(session, reason);
   }
 
   /** Ends sessions that were idle for too long, and forgets streams that nobody came back to. */

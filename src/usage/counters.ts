@@ -35,6 +35,9 @@ const listed: ReadonlySet<string> = new Set([
 /** The outcome of a task, which its server told to whoever listens: nobody called, but what was told has a length. */
 const isTold = ({ method, tool }: Ended): boolean => method === "subscriptions/listen" && tool !== undefined;
 
+/** How many calls a record that ends some stands for. */
+export const callsOf = (record: Ended): number => (isTold(record) ? 0 : (record.count ?? 1));
+
 /** What a call is counted under; one name where callers choose it, as they do with URIs and methods of extensions. */
 function nameOf({ method = "tools/call", srv = "", tool, code }: Ended): string {
   // Of those that were only counted, the name is not kept.
@@ -64,7 +67,7 @@ export function createCounters(): Counters {
     add(record, at) {
       if (!ends.has(record.type)) return;
       const { consumer = "", srv: server = "", st = "" } = record;
-      const count = isTold(record) ? 0 : (record.count ?? 1);
+      const count = callsOf(record);
       const tool = nameOf(record);
       const hour = Math.floor(at / hourUs);
       const key = `${hour}\0${consumer}\0${server}\0${tool}`;

@@ -176,7 +176,7 @@ test("a failed commit leaves the chain where it was, and an outcome that could n
   expect(await codeOf(opened.broker.end(answered(call)))).toBe("audit-unavailable");
   opened.faulty.full = null;
   const lost = await until(() => callsIn(opened).find(({ type }) => type === "call.lost"), "call.lost");
-  expect(lost).toMatchObject({ call: call.id, ref: 1, st: "lost", consumer: "agent", srv: "crm" });
+  expect(lost).toMatchObject({ call: call.id, ref: 1, st: "lost", consumer: "agent", srv: "crm", al: 8 });
   await runCall(opened.broker);
   const seqs = recordsOf(opened).map(({ seq }) => seq);
   expect(seqs).toEqual(seqs.map((_, index) => index + 1));

@@ -201,4 +201,34 @@ test("P5: a session that would only be counted is refused too while the log take
   expect(await reasonOf(opened.broker.begin(callOf()))).toMatchObject({ code: "audit-unavailable" });
   expect(await reasonOf(open())).toMatchObject({ code: "audit-unavailable" });
   opened.faulty.full = null;
+  await opened.close();
+  // Nor is it counted.
+  expect(recordsOf(opened).filter(({ facts }) => facts?.["count"] !== undefined)).toMatchObject([
+    { facts: { count: 1 } },
+  ]);
+});
+
+test("P5 R8 what was counted, and a step of the clock, are on record once the log takes records again", async () => {
+  const clock = handClock();
+  await using opened = await openLog({}, { clock });
+  const { broker, faulty } = opened;
+  const refuse = () => broker.end(failed(callOf(), new Failure("denied", "no")));
+  const fail = (ip: string) => broker.end(failed(arriving({ ip }), new Failure("unauthenticated", "who?")));
+  for (let i = 0; i < 70; i += 1) await refuse();
+  for (let i = 0; i < 5; i += 1) await fail("192.0.2.7");
+  faulty.full = new StoreFailed("disk full");
+  clock.advance(61_000_000);
+  await until(() => !broker.health().ok, "the log is full");
+  for (let i = 0; i < 30; i += 1) await refuse();
+  await fail("192.0.2.8");
+  clock.step(-3_600_000_000);
+  await until(() => broker.health().backlog === 1, "the step was noticed");
+  faulty.full = null;
+  await until(() => recordsOf(opened).some(({ type }) => type === "clock.step"), "the step is on record");
+  await opened.close();
+  const counts = (type: string) =>
+    recordsOf(opened)
+      .filter((record) => record.type === type)
+      .reduce((sum, { count = 1 }) => sum + count, 0);
+  expect([counts("call.refused"), counts("auth.failed"), counts("clock.step")]).toEqual([100, 6, 1]);
 });

@@ -2,6 +2,7 @@ import { expect, test } from "bun:test";
 import { setImmediate } from "node:timers/promises";
 import { auditHandlers, auditLog } from "../../src/daemon/handlers/audit.ts";
 import { pages, records } from "../../src/daemon/handlers/records.ts";
+import { statsOf } from "../../src/daemon/handlers/stats.ts";
 import { openChain } from "../../src/store/sqlite/chain.ts";
 import { recordCall, tempState } from "../support/audit.ts";
 import { rowsOf } from "../suites/store.ts";
@@ -95,4 +96,19 @@ test("R25 whoever counts the log leaves others their turn", async () => {
   for (let over = false; !over; turns++) over = await Promise.race([counted.then(() => true), setImmediate(false)]);
   expect(seen).toBe(2_000);
   expect(turns).toBeGreaterThan(6);
+});
+
+test("R8 statistics by status and by consumer count the same calls: a task's outcome that was told is none", async () => {
+  using at = tempState();
+  using store = openChain(at.db());
+  const call = { consumer: "a", srv: "s", tool: "t", st: "ok" };
+  store.append(
+    rowsOf([
+      { ...call, method: "tools/call" },
+      { ...call, method: "subscriptions/listen" },
+    ]),
+  );
+  using archive = archiveAt(at);
+  const { byStatus, consumers } = await statsOf(archive, {}, null);
+  expect([byStatus, consumers]).toMatchObject([{ ok: 1 }, [{ name: "a", calls: 1 }]]);
 });

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { systemClock } from "../../src/core/clock.ts";
+import type { AuditEvent } from "../../src/core/event.ts";
 import { Failure } from "../../src/core/failure.ts";
 import { listenLimits } from "../../src/gateway/listeners.ts";
 import { find, type Methods } from "../../src/serve/routes.ts";
@@ -111,11 +112,16 @@ describe("scopes", () => {
 
 test("S25: a session whose opening cannot be recorded is none, and its initialize is refused and recorded as that", async () => {
   await using door = new Door(() => said(""));
-  const recordEvent = () => Promise.reject(new Failure("audit-unavailable", "No log."));
+  const events: string[] = [];
+  const recordEvent = ({ type }: AuditEvent) => {
+    events.push(type);
+    return Promise.reject(new Failure("audit-unavailable", "No log."));
+  };
   Object.assign(door.gw, { audit: { ...door.gw.audit, recordEvent } });
   const answer = await door.post(initialize());
   expect([answer.status, answer.headers.get("mcp-session-id")]).toEqual([503, null]);
   expect([door.traffic.sessions, door.ended.map(({ status }) => status)]).toEqual([0, ["unavailable"]]);
+  expect(events).toEqual(["session.open"]);
 });
 
 test("R8: who is not let in is told so only once that is on record", async () => {

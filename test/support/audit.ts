@@ -185,13 +185,15 @@ export const note: AuditEvent = { type: "server.stopped", actor: "system", facts
 /** Where the one installation of a state directory keeps what its chains are verified against. */
 export const outsideOf = ({ heads }: Pick<TempState, "heads">): string => join(heads, readdirSync(heads)[0] ?? "");
 
-/** A clock that goes on as time does, and by what it is advanced. */
+/** A clock that goes on as time does, and by what it is advanced or, the wall clock alone, set. */
 export function handClock() {
   let offset = 0;
+  let set = 0;
   return {
-    now: () => Date.now() * 1000 + offset,
+    now: () => Date.now() * 1000 + offset + set,
     mono: () => Math.round(performance.now() * 1000) + offset,
     advance: (us: number) => void (offset += us),
+    step: (us: number) => void (set += us),
   };
 }
 

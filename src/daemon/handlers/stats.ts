@@ -1,7 +1,7 @@
 import type { Recorded } from "../../audit/record.ts";
 import type { Answer } from "../../control/api.ts";
 import { unknownThings } from "../../core/failure.ts";
-import { createCounters } from "../../usage/counters.ts";
+import { callsOf, createCounters } from "../../usage/counters.ts";
 import { groupUsage } from "../../usage/query.ts";
 import type { Archive } from "../archive.ts";
 import { oneAtATime } from "./one-at-a-time.ts";
@@ -26,7 +26,7 @@ export async function statsOf(archive: Archive, period: Period, consumer: string
     chains.set(chain, (chains.get(chain) ?? 0) + 1);
     byType[record.type] = (byType[record.type] ?? 0) + 1;
     // Only the record that ends a call has a status.
-    if (record.st !== undefined) byStatus[record.st] = (byStatus[record.st] ?? 0) + (record.count ?? 1);
+    if (record.st !== undefined) byStatus[record.st] = (byStatus[record.st] ?? 0) + callsOf(record);
     // Its own consumer must not learn that what it named is there, but hidden.
     const hidden = consumer !== null && unknownThings.has(record.code);
     counters.add(hidden ? { ...record, srv: "" } : record, 0);
