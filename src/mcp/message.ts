@@ -79,8 +79,10 @@ export function parseMessage(text: string, limits: ScanLimits): RpcMessage {
   if (!isObject(message)) throw invalid("The message is no JSON object; send one JSON-RPC 2.0 message.");
   if (message.jsonrpc !== "2.0") throw invalid('The message has no "jsonrpc": "2.0".');
   const parts = outline(text);
-  const idText = parts.id && readId(text.slice(parts.id[0], parts.id[1]));
-  if (message.method === undefined) return readResponse(message, { text, values, idText, outline: parts });
+  const isResponse = message.method === undefined;
+  // Who could read no id answers with null in its place (JSON-RPC 2.0 §5).
+  const idText = parts.id && !(isResponse && message.id === null) ? readId(text.slice(...parts.id)) : null;
+  if (isResponse) return readResponse(message, { text, values, idText, outline: parts });
   if (typeof message.method !== "string") throw invalid('"method" is not a string.');
   if (message.result !== undefined || message.error !== undefined) {
     throw invalid('The message has a "method" and a "result" or "error"; it is a request or a response, not both.');

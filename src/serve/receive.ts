@@ -5,7 +5,7 @@ import { rpcCodes } from "../core/rpc-code.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import { readInbound, type WireContext } from "../mcp/classify.ts";
 import { idOf, idsIn, isBatch, plainId, splitBatch } from "../mcp/message.ts";
-import { assumedLegacy, modernRevision } from "../mcp/revisions.ts";
+import { assumedLegacy, isModern, modernRevision } from "../mcp/revisions.ts";
 import { versionHeader } from "../mcp/standard-headers.ts";
 
 /** One message as it was read, with what is wrong with it; no call yet. */
@@ -27,9 +27,11 @@ export function receive(text: string, gw: Gateway, context: WireContext): Receiv
   }
 }
 
-/** Over HTTP a client without a session names its revision with each request. */
+/** Over HTTP a client without a session names its revision with each request, and one of 2026-07-28 in any case. */
 function takesBatches({ headers, revision }: WireContext): boolean {
-  const spoken = revision ?? (headers && (versionHeader(headers) ?? assumedLegacy));
+  const named = versionHeader(headers);
+  if (named !== null && isModern(named)) return false;
+  const spoken = revision ?? (headers && (named ?? assumedLegacy));
   return spoken !== null && spoken <= lastBatches;
 }
 

@@ -173,6 +173,8 @@ export class OwnInstance {
       };
       const met = await this.#starter.meet(this.#starter.linkHost(events));
       running = { ...met, conditional: this.#conditional(met), listen: null };
+      // First, or a change while the lists are read would be told to nobody.
+      this.#listenTo(running);
       if (this.#state === "starting") await this.#list(running, listNames);
       this.#ready(running);
     } catch (error) {
@@ -200,7 +202,6 @@ export class OwnInstance {
     this.#running = running;
     this.set("ready", null);
     this.#relisting.begin();
-    this.#listenTo(running);
     void running.link.ended.then(({ expected, reason }) => {
       if (this.#running !== running || expected) return;
       const { options, host } = this.#terms;

@@ -14,6 +14,7 @@ describe("kinds", () => {
     ['{"jsonrpc":"2.0","id":"a","result":{}}', "response", '"a"'],
     ['{"jsonrpc":"2.0","id":-3,"error":{"code":1,"message":"x"}}', "response", "-3"],
     ['{"jsonrpc":"2.0","error":{"code":1,"message":"x"}}', "response", null],
+    ['{"jsonrpc":"2.0","id":null,"error":{"code":1,"message":"x"}}', "response", null],
     [' {"method":"m","\\u0069d":7 ,"jsonrpc":"2.0"} ', "request", "7"],
   ] as const)("%s", (text, kind, idText) => expect(parse(text)).toMatchObject({ kind, idText, text }));
 });
@@ -73,6 +74,7 @@ describe("T20 S27: what is no message", () => {
     ['{"jsonrpc":"2.0","id":1,"result":{},"error":{"code":1,"message":""}}', "invalid-request"],
     ['{"jsonrpc":"2.0","id":1,"result":1}', "invalid-request"],
     ['{"jsonrpc":"2.0","result":{}}', "invalid-request"],
+    ['{"jsonrpc":"2.0","id":null,"result":{}}', "invalid-request"],
     ['{"jsonrpc":"2.0","id":1,"method":"a","method":"b"}', "invalid-request"],
     ['{"jsonrpc":"2.0","id":1,"method":"a","params":{"name":"x","n\\u0061me":"y"}}', "invalid-request"],
     ['{"__proto__":{"jsonrpc":"2.0","id":1,"method":"ping"}}', "invalid-request"],

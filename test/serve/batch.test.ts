@@ -60,6 +60,13 @@ describe("who may send one", () => {
       [-32020, undefined],
     ]);
   });
+
+  test("a client that says it speaks 2026-07-28 has none, whatever its session spoke", async () => {
+    await using door = echo();
+    const { body, headers } = modern("tools/call", { name: "echo", arguments: {} }, { id: 7 });
+    const answer = await door.post([body], { headers: { ...(await door.session("2025-03-26")), ...headers } });
+    expect(answer).toMatchObject({ status: 400, json: { id: null, error: { code: -32600 } } });
+  });
 });
 
 const shapes: [what: string, body: string, status: number, code: number][] = [

@@ -296,6 +296,25 @@ test("what a modern server may have told while nobody listened is read again", a
   await until(() => toolNames(set)[0] === "new", "the new list");
 });
 
+test("a list of a modern server that changes while the others are read for the first time is read again", async () => {
+  const listens = Promise.withResolvers<Stream>();
+  let tools = ["old"];
+  using server = serve(async ({ method, id, params }) => {
+    if (method === "server/discover") return discovers(id, { tools: { listChanged: true }, prompts: {} });
+    if (method === "tools/list") return reply(id, { tools: list(tools) });
+    if (method === "subscriptions/listen") return listening(id, params?.["notifications"], listens.resolve);
+    if (method !== "prompts/list") return null;
+    const stream = await listens.promise;
+    await until(() => server.of("tools/list").length === 1, "the first reading");
+    tools = ["new"];
+    const _meta = { [subscriptionIdKey]: server.of("subscriptions/listen")[0]?.message.id };
+    stream.enqueue(told("notifications/tools/list_changed", { _meta }));
+    return reply(id, { prompts: [] });
+  });
+  await using set = await listed([http("a", server.url)]);
+  await until(() => toolNames(set)[0] === "new", "the new list");
+});
+
 test("a list that could not be read is read again with the next health check, those that could are not", async () => {
   using server = serve(({ method, id }) => {
     const capabilities = { tools: {}, prompts: {} };

@@ -89,7 +89,8 @@ export class HttpSession {
         opened();
         const end: Resumption | null = await readEvents(response, reading).catch(() => null);
         this.streams--;
-        lastId = end?.lastId ?? lastId;
+        // The event that was too long to be read would come again, and those before it.
+        lastId = end && (end.lastId ?? lastId);
         retry = end?.retry ?? retry;
       } else if (response) {
         discard(response);

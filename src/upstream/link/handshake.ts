@@ -96,8 +96,9 @@ const eraCodes: ReadonlySet<number> = new Set([
 const isAboutEra = ({ code, data }: Extract<Answer, { kind: "error" }>): boolean =>
   eraCodes.has(code) || (isObject(data) && Array.isArray(data.supported));
 
+/** Whether a status without a JSON-RPC answer says that a server does not know what it was asked: also by silence. */
 const isVerdict = (status: number): boolean =>
-  status >= 400 && status < 500 && status !== 401 && status !== 403 && status !== 408 && status !== 429;
+  status < 300 || (status >= 400 && status < 500 && ![401, 403, 408, 429].includes(status));
 
 function namesModern(answer: Answer): boolean {
   if (answer.kind === "result" || answer.code !== rpcCodes.unsupportedVersion || !isObject(answer.data)) return false;

@@ -32,6 +32,8 @@ export type ChildSpec = {
 const lastWordsMs = 100;
 /** Most such waits: a grandchild may go on writing too. */
 const mostWaits = 50;
+/** How long a child may run on that has closed its output, ms: nothing that it is asked can be answered any more. */
+const mutedMs = 500;
 
 /** Starts a child and returns the link to it; throws `upstream-down` when it cannot be started. */
 export function openStdio(spec: ChildSpec, host: LinkHost): Link {
@@ -75,7 +77,9 @@ class ChildPipe implements Pipe {
     this.#stdin = createStdinQueue(this.#child.stdin);
     // Readers are attached at once, since Bun buffers unread output without bound.
     const log = spec.stderr(this.pid);
-    const read = Promise.all([this.#readStdout(events), drain(this.#child.stderr, log.write)]);
+    const output = this.#readStdout(events);
+    void output.then(() => within(this.#child.exited, mutedMs, null, () => events.ended("it closed its output")));
+    const read = Promise.all([output, drain(this.#child.stderr, log.write)]);
     this.#exit = this.#watchExit(read, log, events);
   }
 

@@ -296,6 +296,15 @@ test.each([401, 403, 408, 429, 500, 503])("auto: HTTP %i is no verdict", async (
   expect(server.of("initialize")).toEqual([]);
 });
 
+test.each([200, 202, 204])(
+  "auto: a server that takes server/discover and answers nothing (HTTP %i) is old",
+  async (status) => {
+    using server = serve(({ method }) => (method === "server/discover" ? new Response(null, { status }) : null));
+    await using set = await listed([http("a", server.url)]);
+    expect(set.status()[0]).toMatchObject({ state: "ready", era: "legacy" });
+  },
+);
+
 test("auto: a server that answers 500 in JSON-RPC is broken, not old", async () => {
   using server = serve(({ method, id }) => (method === "server/discover" ? refusal(id, -32603, "oops", 500) : null));
   await using set = await listed([http("a", server.url)]);

@@ -116,6 +116,13 @@ function heldNow(): number {
   return heapStats().heapSize;
 }
 
+test("T10: a child that closes its output is ended, and what it was asked is lost, as with any other connection", async () => {
+  const program = "while read -r line; do exec >&-; done";
+  const mute = stdioOptions.parse({ id: "a", command: "sh", args: ["-c", program], protocol: "legacy" });
+  await using set = await listed([mute]);
+  expect(set.status()[0]).toMatchObject({ state: "backoff", reason: expect.stringContaining("it closed its output") });
+});
+
 test("T16: a child that does not read its input fills its queue, not our memory", async () => {
   await using stopped = await listed([fake("b", [], { isolation: "shared" })]);
   const controller = new AbortController();

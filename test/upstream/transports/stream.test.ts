@@ -142,6 +142,22 @@ test("a session's stream that breaks is opened again after its last event, also 
   expect(resumed).toEqual(["h2", "h2"]);
 });
 
+test("a session's stream with an event that is too long is opened anew, not again before that event", async () => {
+  const asked = new Map<string | null, (string | null)[]>();
+  using server = serve((message, { method, headers }) => {
+    if (method !== "GET") return withSession(message);
+    const session = headers.get("mcp-session-id");
+    const own = [...(asked.get(session) ?? []), headers.get("last-event-id")];
+    asked.set(session, own);
+    if (own.length === 1) return events("id: e1\nretry: 1\ndata:\n\n");
+    return own.length === 2 ? events(`id: e2\n${told("x", "x".repeat(200_000))}`) : openStream({ start() {} });
+  });
+  await using set = await listed([http("a", server.url)], { result: 1_000 });
+  await until(() => asked.values().next().value?.length === 3, "the third stream");
+  expect([...asked.values()]).toEqual([[null, "e1", null]]);
+  expect(set.status()[0]?.state).toBe("ready");
+});
+
 test("a server's question that it withdraws is not answered", async () => {
   const asked = Promise.withResolvers<AbortSignalLike>();
   let stream: Stream | undefined;
