@@ -1,6 +1,6 @@
 import type { Item, Route, Tool } from "../core/call.ts";
 import { type ListName, lists } from "../core/lists.ts";
-import { canonicalName, plainRoute } from "../core/name.ts";
+import { canonicalName, ownServer, plainRoute } from "../core/name.ts";
 import type { Missing } from "../core/ports.ts";
 import type { Listing } from "../core/upstream.ts";
 import { hasLongHost } from "../core/uri-readings.ts";
@@ -54,7 +54,8 @@ export function gather(from: Gathering): Gathered {
     }
     return entries.toSorted(byWire);
   };
-  const byName = (candidates: readonly Listed[]) => assignNames(candidates, from.names.max);
+  const ids = [ownServer, ...from.servers.map(({ id }) => id)];
+  const byName = (candidates: readonly Listed[]) => assignNames(candidates, ids, from.names.max);
   const [tools, prompts] = [named("tools", byName), named("prompts", byName)];
   const resourceTemplates = named("resourceTemplates", (candidates) => assignUris(candidates));
   const templates = indexTemplates(resourceTemplates);
