@@ -2,7 +2,7 @@ import type { Route } from "../core/call.ts";
 import type { Span } from "../core/inbound.ts";
 import { elements, locate, mayHold, members, openArray, openObject, stringAt, stringValue } from "../mcp/json-text.ts";
 import { editMembers } from "../mcp/edit.ts";
-import { metaEdit, type Rewrite } from "./definition.ts";
+import { metaEdit, type Rewrite } from "./app-uri.ts";
 import type { HandedOut } from "./handed-out.ts";
 import type { Resources } from "./resources.ts";
 import { explicitUri } from "./uris.ts";
