@@ -5,7 +5,7 @@ import { editMembers } from "../mcp/edit.ts";
 import { metaEdit, type Rewrite } from "./app-uri.ts";
 import type { HandedOut } from "./handed-out.ts";
 import type { Resources } from "./resources.ts";
-import { explicitUri } from "./uris.ts";
+import { explicitUri, splitExplicit } from "./uris.ts";
 
 // Most characters of one result's links that are held against templates, and the least that one link counts as. Links
 // beyond that name their server: where else they might lead is not looked up.
@@ -82,6 +82,8 @@ function ownWire(
   { resources, who }: Receiver,
   note: (uri: string) => void,
 ): string | null {
+  // Without its own in front, one that names a server would lead to that.
+  if (splitExplicit(uri)) return explicitUri(server, uri);
   const renamed = resources.rewrites(server)?.(uri) ?? null;
   if (renamed !== null) return renamed;
   const routes = resources.routes(uri, who);

@@ -52,7 +52,7 @@ export function createResources(options: ResourcesOptions): Resources {
       const meant = renamed.get(uri);
       if (meant) return [meant];
       const explicit = splitExplicit(uri);
-      if (explicit && servers.has(explicit.server)) return [routeTo(explicit.server, explicit.uri, uri)];
+      if (explicit) return servers.has(explicit.server) ? [routeTo(explicit.server, explicit.uri, uri)] : [];
       const found = new Map(templates.servers(uri));
       const giver = who === null ? null : handedOut.server(who, uri);
       if (giver !== null && servers.has(giver) && !found.has(giver)) found.set(giver, uri);

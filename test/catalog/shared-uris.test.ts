@@ -65,6 +65,17 @@ describe("FIELD T13 no server draws to itself what callers read from another", (
     expect(ask(catalog, "resources").names).toEqual(["db://a"]);
     expect(lead(catalog, "resource", "db://a")).toBe(catalog.find("a:db://a", "resources")!);
   });
+  test("by a template or a link for one that names a server which is not there now", () => {
+    const handedOut = createHandedOut(stillClock());
+    const named = `mcpgw+hl:${uri}`;
+    const without = buildCatalog({ hm: { tools: ["t"], templates: ["{+x}"] } }, { handedOut });
+    expect(failureOf(() => lead(without, "resource", named)).code).toBe("unknown-resource");
+    const own = `mcpgw+hm:${named}`;
+    expect(without.outgoing(without.find("hm:t")!, link.replace(uri, named), admin)).toBe(link.replace(uri, own));
+    expect(lead(without, "resource", own)).toMatchObject({ server: "hm", name: named });
+    const again = buildCatalog({ ...honest, hm: {} }, { handedOut });
+    expect(lead(again, "resource", named).server).toBe("hl");
+  });
   test("by listing what another handed out", () => {
     const handedOut = createHandedOut(stillClock());
     const before = buildCatalog({ a: { tools: ["t"] } }, { handedOut });
