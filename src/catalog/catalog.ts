@@ -64,7 +64,7 @@ class CompiledCatalog implements Catalog {
     const before = previous instanceof CompiledCatalog ? previous : null;
     const known = (list: ListName, name: string): Entry | null =>
       before && (before.#byCanonical[list].get(name) ?? null);
-    const { entries, missing, templates } = gather({ ...options, listings, known });
+    const { entries, apps, missing, templates } = gather({ ...options, listings, known });
     this.#byCanonical = mapLists((list) => new Map(entries[list].map((entry) => [entry.canonical, entry] as const)));
     this.#callerEntries = createCallerEntries(options);
     const whole = wholeScope({ servers: new Set(listings.map(({ server }) => server)), entries, missing });
@@ -76,7 +76,7 @@ class CompiledCatalog implements Catalog {
       ]),
     );
     this.#unlisted = createUnlisted(options.clock);
-    const offered = { servers: whole.servers, entries, templates };
+    const offered = { servers: whole.servers, entries, apps, templates };
     this.#resources = createResources({ ...offered, handedOut: options.handedOut, unlisted: this.#unlisted });
   }
 

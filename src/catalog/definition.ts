@@ -1,10 +1,8 @@
 import type { Era, Span } from "../core/inbound.ts";
 import { editMembers, editObject, type Edits } from "../mcp/edit.ts";
-import { locate, mayHold, type Member, members, rawValue, stringAt, stringValue } from "../mcp/json-text.ts";
+import { type Member, members, rawValue, stringValue } from "../mcp/json-text.ts";
+import { metaEdit, type Rewrite } from "./app-uri.ts";
 import type { Entry } from "./entries.ts";
-
-/** The URI on the wire for a server's own URI; null if it is the same. */
-export type Rewrite = (uri: string) => string | null;
 
 /**
  * A definition as its server wrote it, with three changes: its name or URI, URIs in it that differ on the wire, and
@@ -20,13 +18,6 @@ export function definitionText({ kind, name, wire, template, tool, text }: Entry
     ...(kind === "tool" && toolEdits(text, all, era, tool?.modernOutput === true)),
   };
   return Object.keys(edits).length === 0 ? text : editMembers(text, all, edits);
-}
-
-/** The URI of the app that shows a tool's results, as its server wrote it; null if there is none. */
-export function appUri(text: string): string | null {
-  const meta = rawValue(text, 0, "_meta") ?? "";
-  const [span] = appSpans(meta);
-  return span ? stringAt(meta, span) : null;
 }
 
 /** Removes the members that clients of the era must not see. */
@@ -78,29 +69,6 @@ function withoutHeaders(schema: string): string {
     if (inner.length > 0) edits["properties"] = editObject(properties, Object.fromEntries(inner));
   }
   return editObject(schema, edits);
-}
-
-/** Edits the `_meta` of a tool or result: rewrites the URI of its app. No edits if the URI stays. */
-export function metaEdit(meta: string, rewrite: Rewrite): Edits {
-  let edited = meta;
-  // From last to first, so that the earlier positions stay valid.
-  for (const span of appSpans(meta).toReversed()) {
-    const uri = stringAt(meta, span);
-    const wire = uri === null ? null : rewrite(uri);
-    if (wire !== null) edited = edited.slice(0, span[0]) + JSON.stringify(wire) + edited.slice(span[1]);
-  }
-  return edited === meta ? {} : { _meta: edited };
-}
-
-/**
- * The positions where a `_meta` names its app, in the order of the text: under the present key and under the older one.
- */
-function appSpans(meta: string): Span[] {
-  if (!mayHold(meta, "resourceUri")) return [];
-  const ui = locate(meta, 0, "ui");
-  const inner = ui && locate(meta, ui[0], "resourceUri");
-  const found = [inner, locate(meta, 0, "ui/resourceUri")].filter((span) => span !== null);
-  return found.toSorted(([a], [b]) => a - b);
 }
 
 function valueOf(all: readonly Member[], key: string): Span | null {

@@ -1,13 +1,15 @@
 import type { Item, Route, Tool } from "../core/call.ts";
 import { type ListName, lists } from "../core/lists.ts";
-import { canonicalName, plainRoute } from "../core/name.ts";
+import { memoize } from "../core/memoize.ts";
+import { canonicalName, ownServer, plainRoute } from "../core/name.ts";
 import type { Missing } from "../core/ports.ts";
 import type { Listing } from "../core/upstream.ts";
 import { hasLongHost } from "../core/uri-readings.ts";
+import { appUri } from "./app-uri.ts";
 import { assignNames, type Candidate, type Named, type NamedServer, type Why } from "./names.ts";
 import type { NamesOptions } from "./options.ts";
 import { indexTemplates, type Templates } from "./templates.ts";
-import { assignUris } from "./uris.ts";
+import { assignUris, isApp } from "./uris.ts";
 
 /** One entry of a list: the route to what a server offers, with its definition as its server wrote it. */
 export type Entry = Route & { readonly text: string };
@@ -35,6 +37,8 @@ export const byWire = (a: Entry, b: Entry): number => (a.wire < b.wire ? -1 : a.
 
 type Gathered = {
   readonly entries: Entries;
+  /** The apps that tools name, but no list of their server. */
+  readonly apps: readonly Route[];
   readonly missing: readonly MissingEntry[];
   readonly templates: Templates;
 };
@@ -54,14 +58,36 @@ export function gather(from: Gathering): Gathered {
     }
     return entries.toSorted(byWire);
   };
-  const byName = (candidates: readonly Listed[]) => assignNames(candidates, from.names.max);
+  const ids = [ownServer, ...from.servers.map(({ id }) => id)];
+  const byName = (candidates: readonly Listed[]) => assignNames(candidates, ids, from.names.max);
   const [tools, prompts] = [named("tools", byName), named("prompts", byName)];
   const resourceTemplates = named("resourceTemplates", (candidates) => assignUris(candidates));
   const templates = indexTemplates(resourceTemplates);
   // A list with a URI that does not parse, as `my_server://x`, is refused as a whole by clients in Python.
   const rules = { claims: templates.claims(), isUri: (text: string) => !hasLongHost(text) && URL.canParse(text) };
-  const resources = named("resources", (candidates) => assignUris(candidates, rules));
-  return { entries: { tools, prompts, resources, resourceTemplates }, missing, templates };
+  const apps: Route[] = [];
+  const resources = named("resources", (candidates) => {
+    const unlisted = appsOf(from, candidates);
+    const uris = assignUris([...candidates, ...unlisted], rules);
+    for (const one of unlisted) {
+      const wire = uris.get(one);
+      if (typeof wire === "string") apps.push(routeOf("resources", one.server, one.name, wire));
+    }
+    return uris;
+  });
+  return { entries: { tools, prompts, resources, resourceTemplates }, apps, missing, templates };
+}
+
+const appOf = memoize(({ text }: Tool) => appUri(text));
+
+/** The apps that servers have by the word of their tools alone: a server need not list them. */
+function appsOf({ listings }: Gathering, listed: readonly Candidate[]): Candidate[] {
+  const known = new Set(listed.map(({ server, name }) => canonicalName(server, name)));
+  return listings.flatMap(({ server, tools }) => {
+    const uris = new Set(tools.flatMap((tool) => appOf(tool) ?? []));
+    const unlisted = [...uris].filter((uri) => isApp(uri) && !known.has(canonicalName(server, uri)));
+    return unlisted.map((name): Candidate => ({ server, prefix: "always", name }));
+  });
 }
 
 /** What servers list, but not in a form in which it can be offered. */

@@ -1,5 +1,5 @@
 import type { Prefix } from "../core/options.ts";
-import { canonicalName, ownServer, separator, splitCanonical } from "../core/name.ts";
+import { canonicalName, separator, splitCanonical } from "../core/name.ts";
 import { invisible } from "../core/text.ts";
 
 /** A server, and whether its names carry its id. */
@@ -88,9 +88,15 @@ export function clashes<T extends { readonly canonical: string }>(all: readonly 
   });
 }
 
-/** Gives each candidate its wire name. If names collide or look alike, none of their candidates gets the name. */
-export function assignNames(candidates: readonly Candidate[], max: number): Map<Candidate, Named> {
-  const servers = [...new Set([ownServer, ...candidates.map((each) => each.server)])];
+/**
+ * Gives each candidate its wire name. If names collide or look alike, none of their candidates gets the name. `servers`
+ * are all there are: the names of one that lists nothing now are still its own.
+ */
+export function assignNames(
+  candidates: readonly Candidate[],
+  servers: readonly string[],
+  max: number,
+): Map<Candidate, Named> {
   const bases = baseNames(candidates, servers);
   const named = new Map<Candidate, Named>();
   const open: { candidate: Candidate; canonical: string; base: string; wire: string }[] = [];

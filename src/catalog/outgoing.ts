@@ -1,11 +1,11 @@
-import type { Route } from "../core/call.ts";
+import type { Kind, Route } from "../core/call.ts";
 import type { Span } from "../core/inbound.ts";
 import { elements, locate, mayHold, members, openArray, openObject, stringAt, stringValue } from "../mcp/json-text.ts";
 import { editMembers } from "../mcp/edit.ts";
-import { metaEdit, type Rewrite } from "./definition.ts";
+import { metaEdit, type Rewrite } from "./app-uri.ts";
 import type { HandedOut } from "./handed-out.ts";
 import type { Resources } from "./resources.ts";
-import { explicitUri } from "./uris.ts";
+import { explicitUri, splitExplicit } from "./uris.ts";
 
 // Most characters of one result's links that are held against templates, and the least that one link counts as. Links
 // beyond that name their server: where else they might lead is not looked up.
@@ -31,7 +31,7 @@ export function outgoingText(route: Route, text: string, to: Receiver): string {
   const pieces: string[] = [];
   let from = 0;
   let left = mostSteps;
-  for (const [start, end] of links(text, 0)) {
+  for (const [start, end] of links(text, 0, route.kind)) {
     const uri = stringAt(text, [start, end]);
     if (uri === null) continue;
     left -= Math.max(leastSteps, to.resources.steps(uri));
@@ -50,13 +50,17 @@ export function routeBelow({ server, name, wire }: Route, uri: string, to: Recei
   return to.resources.route(server, uri, renamed ?? ownWire(server, uri, to, note) ?? uri);
 }
 
-/** The `_meta` of a result may name an app too. */
+/** The `_meta` of a result, or of that in a finished task, may name an app too. */
 function withApp(text: string, wireOf: Rewrite): string {
   if (!mayHold(text, "resourceUri")) return text;
   const all = members(text);
-  const meta = all.find(({ key }) => key === "_meta")?.value;
-  const edits = meta ? metaEdit(text.slice(...meta), wireOf) : {};
-  return "_meta" in edits ? editMembers(text, all, edits) : text;
+  const valueOf = (wanted: string) => all.find(({ key }) => key === wanted)?.value;
+  const [meta, inner] = [valueOf("_meta"), valueOf("result")];
+  const edits = {
+    ...(meta && metaEdit(text.slice(...meta), wireOf)),
+    ...(inner && text.charCodeAt(inner[0]) === openObject && { result: withApp(text.slice(...inner), wireOf) }),
+  };
+  return Object.keys(edits).length > 0 ? editMembers(text, all, edits) : text;
 }
 
 /**
@@ -82,6 +86,8 @@ function ownWire(
   { resources, who }: Receiver,
   note: (uri: string) => void,
 ): string | null {
+  // Without its own in front, one that names a server would lead to that.
+  if (splitExplicit(uri)) return explicitUri(server, uri);
   const renamed = resources.rewrites(server)?.(uri) ?? null;
   if (renamed !== null) return renamed;
   const routes = resources.routes(uri, who);
@@ -90,15 +96,30 @@ function ownWire(
 }
 
 /** The positions of URIs in a result, in the order of the text: those in members that the protocol defines as links. */
-function links(text: string, at: number): Span[] {
+function links(text: string, at: number, kind: Kind): Span[] {
   return members(text, at).flatMap(({ key, value: [start] }): Span[] => {
     if (key === "content") return blocks(text, start);
-    if (key === "contents") return elements(text, start).flatMap(([each]) => uriOf(text, each));
+    if (key === "contents") return uris(text, start);
     if (key === "messages") return elements(text, start).flatMap(([each]) => inMessage(text, each));
     // A finished task contains the result of its call.
-    return key === "result" && text.charCodeAt(start) === openObject ? links(text, start) : [];
+    if (key === "result" && text.charCodeAt(start) === openObject) return links(text, start, kind);
+    return kind === "extension" || kind === "resource" ? inSkills(text, key, start) : [];
   });
 }
+
+/** Those in skills, and in a directory that is read (SEP-2640). */
+function inSkills(text: string, key: string, at: number): Span[] {
+  if (key === "resources") return uris(text, at);
+  if (key === "skill") return inSkill(text, at);
+  return key === "skills" ? elements(text, at).flatMap(([each]) => inSkill(text, each)) : [];
+}
+
+const inSkill = (text: string, at: number): Span[] =>
+  members(text, at).flatMap(({ key, value }) =>
+    key === "uri" ? [value] : key === "resources" ? uris(text, value[0]) : [],
+  );
+
+const uris = (text: string, at: number): Span[] => elements(text, at).flatMap(([each]) => uriOf(text, each));
 
 function inMessage(text: string, at: number): Span[] {
   const content = locate(text, at, "content");

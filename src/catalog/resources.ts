@@ -2,7 +2,7 @@ import { byPrefix } from "../core/by-prefix.ts";
 import type { Route } from "../core/call.ts";
 import { canonicalName } from "../core/name.ts";
 import { readTemplate } from "../core/uri-template.ts";
-import type { Rewrite } from "./definition.ts";
+import type { Rewrite } from "./app-uri.ts";
 import type { Entries } from "./entries.ts";
 import type { HandedOut } from "./handed-out.ts";
 import type { Templates } from "./templates.ts";
@@ -13,8 +13,8 @@ import { splitExplicit, wrapUri } from "./uris.ts";
 export type Resources = {
   /**
    * The routes of a URI. A URI to which the gateway gave its form leads to the server that it names. Any other leads to
-   * each server that lists it, has a template for it, or handed it out to the principal `who` (null: to nobody). None
-   * of these is better than another: else a server could draw to itself what callers read from another, by listing the
+   * each server that lists it, has a tool whose app it is, has a template for it, or handed it out to the principal
+   * `who` (null: to nobody). None of these is better than another: else a server could draw to itself what callers read from another, by listing the
    * same URI or a narrower template.
    */
   routes(uri: string, who: string | null): readonly Route[];
@@ -31,14 +31,17 @@ export type Resources = {
 type ResourcesOptions = {
   readonly servers: ReadonlySet<string>;
   readonly entries: Entries;
+  readonly apps: readonly Route[];
   readonly templates: Templates;
   readonly handedOut: HandedOut;
   readonly unlisted: Unlisted;
 };
 
 /** Indexes what the servers list now. */
-export function createResources({ servers, entries, templates, handedOut, unlisted }: ResourcesOptions): Resources {
-  const { resources, resourceTemplates } = entries;
+export function createResources(options: ResourcesOptions): Resources {
+  const { servers, templates, handedOut, unlisted } = options;
+  const { resourceTemplates } = options.entries;
+  const resources: readonly Route[] = [...options.entries.resources, ...options.apps];
   const renamed = new Map(resources.filter(({ name, wire }) => name !== wire).map((route) => [route.wire, route]));
   const listed = Map.groupBy(resources, ({ name }) => name);
   const own = new Map(resources.map((route) => [route.canonical, route]));
@@ -49,7 +52,7 @@ export function createResources({ servers, entries, templates, handedOut, unlist
       const meant = renamed.get(uri);
       if (meant) return [meant];
       const explicit = splitExplicit(uri);
-      if (explicit && servers.has(explicit.server)) return [routeTo(explicit.server, explicit.uri, uri)];
+      if (explicit) return servers.has(explicit.server) ? [routeTo(explicit.server, explicit.uri, uri)] : [];
       const found = new Map(templates.servers(uri));
       const giver = who === null ? null : handedOut.server(who, uri);
       if (giver !== null && servers.has(giver) && !found.has(giver)) found.set(giver, uri);

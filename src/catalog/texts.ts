@@ -1,5 +1,6 @@
 import type { Era } from "../core/inbound.ts";
-import { appUri, definitionText, type Rewrite } from "./definition.ts";
+import { appUri, type Rewrite } from "./app-uri.ts";
+import { definitionText } from "./definition.ts";
 import type { Entry } from "./entries.ts";
 
 type Made = { readonly app: string | null; legacy?: string; modern?: string; print?: string };

@@ -2,6 +2,10 @@ import { canonicalName, explicitScheme as scheme, longestName } from "../core/na
 import { type Candidate, clashes, type Named } from "./names.ts";
 
 const apps = "ui://";
+
+/** Whether a URI is that of an app. */
+export const isApp = (uri: string): boolean => uri.startsWith(apps);
+
 /** Leaves room for the server that a URI may have to name. */
 const longestUri = longestName - 200;
 
@@ -16,7 +20,7 @@ const wrappers = (server: string): { readonly plain: string; readonly app: strin
  * which hosts recognise apps.
  */
 export const wrapUri = (server: string, uri: string): string =>
-  uri.startsWith(apps) ? wrappers(server).app + uri.slice(apps.length) : wrappers(server).plain + uri;
+  isApp(uri) ? wrappers(server).app + uri.slice(apps.length) : wrappers(server).plain + uri;
 
 /** The server's own URI in that of an app which names its server; null for any other, explicit ones too. */
 export function unwrapApp(server: string, uri: string): string | null {

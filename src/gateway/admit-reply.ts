@@ -33,14 +33,12 @@ export function admitReply(gw: Gateway, call: RoutedCall, reply: Reply): Reply |
 
 function admitResult(gw: Gateway, call: RoutedCall, reply: Result): Reply | Promise<Reply> {
   const { route } = call;
-  if (reply.type === null) {
-    const linked = withText(reply, gw.catalog.outgoing(route, reply.text, call.who));
-    return call.inbound.method.startsWith("tasks/") ? taskState(gw, call, linked) : linked;
-  }
+  const linked = (): Result => withText(reply, gw.catalog.outgoing(route, reply.text, call.who));
+  if (reply.type === null) return call.inbound.method.startsWith("tasks/") ? taskState(gw, call, linked()) : linked();
   if (reply.type === "input_required") return admitRound(gw, call, reply);
   if (reply.type === "task") return admitTask(gw, call, reply);
   const agreed = sharedExtensions(gw, call, route.server).filter((id) => id !== tasksExtension);
-  if (agreed.length > 0) return reply;
+  if (agreed.length > 0) return linked();
   throw brokeProtocol(route.server, `its result is of a type that no extension of this client knows`);
 }
 

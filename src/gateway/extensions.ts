@@ -58,9 +58,10 @@ export function resolveExtension(gw: Gateway, call: IdentifiedCall): Resolved {
   const onlyReads = uri !== null && Object.hasOwn(reads, method);
   const servers = serversOf(gw, call, onlyReads);
   const resource = uri === null ? null : resourceOf(gw, call, uri, servers);
-  if (!onlyReads) call.target = cut(method, longestName);
-  checkLength("extension", method);
   const [kind, name] = onlyReads ? (["resource", uri] as const) : (["extension", method] as const);
+  call.target = cut(name, longestName);
+  checkLength("extension", method);
+  if (uri?.startsWith(explicitScheme) && !resource) throw notFound("resource", uri);
   const routeAt = (id: string): Route => gw.catalog.routeTo(kind, id, name);
   const server = resource?.server ?? theOne(gw, call, servers, routeAt);
   if (server === null) throw notFound(kind, name);
@@ -98,7 +99,6 @@ function resourceOf(gw: Gateway, call: IdentifiedCall, uri: string, servers: rea
     const { method } = call.inbound;
     throw new Failure("unknown-method", `The server of ${show(uri)} does not serve the method "${show(method)}".`);
   }
-  if (uri.startsWith(explicitScheme)) throw notFound("resource", uri);
   return null;
 }
 

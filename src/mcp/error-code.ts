@@ -10,7 +10,8 @@ const isFrozen = (code: number): boolean => code <= rpcCodes.serverError && code
 
 /**
  * Translates an upstream's `error` object into the caller's era; raw JSON in and out. A code that the caller's hop must
- * not show becomes that of an internal error. `uri` is that of the resource being read; null for all other requests.
+ * not show becomes that of an internal error. `uri` is that of the resource that is read or subscribed to; null for
+ * all other requests.
  */
 export function errorBetween(error: string, from: Era, to: Era, uri: string | null): string {
   const code = Number(rawValue(error, 0, "code") ?? 0);

@@ -38,7 +38,8 @@ export function failureMessage(
   }
   const { retryAfterMs, data, refusal } = failure.detail;
   if (refusal !== undefined && inbound?.era === "legacy") {
-    return errorText(idText, errorBetween(refusal, "legacy", "legacy", null));
+    const { uri } = inbound.params;
+    return errorText(idText, errorBetween(refusal, "legacy", "legacy", typeof uri === "string" ? uri : null));
   }
   const retry = failure.row.retryable ? { retryable: true, ...(retryAfterMs !== undefined && { retryAfterMs }) } : null;
   const shown = data || retry ? { ...data, ...retry } : undefined;

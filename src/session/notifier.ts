@@ -15,7 +15,7 @@ type Member = Omit<Listener, "session"> &
   };
 
 /** What members are shown, as the catalog says. */
-export type Shown = Pick<Catalog, "shown" | "servers">;
+export type Shown = Pick<Catalog, "shown" | "servers" | "hasScopeFor">;
 
 /** The lists whose changes legacy clients are told of. */
 export const allLists: ReadonlySet<ListGroup> = new Set(listGroups);
@@ -100,9 +100,11 @@ export class Notifier implements Port {
   /** Passes on what a server said outside of any call, to the sessions that its instance belongs to. */
   notice = (notice: Notice): void => {
     for (const member of this.#reached(notice)) {
-      const { session, scope } = member;
-      if (member.who.revoked.aborted || !session) continue;
-      if (this.#isWithin(notice, scope) && passes(notice, session)) member.send(notice.method, notice.params);
+      const { session, scope, who, source } = member;
+      if (who.revoked.aborted || !session || !passes(notice, session)) continue;
+      // A reload may have left its caller no right on the server, whose instance runs on.
+      const isTheirs = this.#catalog().hasScopeFor(notice.server, who, source);
+      if (isTheirs && this.#isWithin(notice, scope)) member.send(notice.method, notice.params);
     }
   };
 

@@ -81,6 +81,12 @@ describe("names on the wire", () => {
       ["evil:CRM__put", "evil:crm__get"],
     ],
     [
+      "S41 a bare name with the prefix of a server that lists nothing now",
+      { crm: [], evil: free("crm__get") },
+      [],
+      ["evil:crm__get"],
+    ],
+    [
       "the gateway's own names cannot be taken",
       { mcpgw: ["usage"], evil: free("mcpgw__usage", "mcpgw__x") },
       ["mcpgw__usage"],
@@ -149,7 +155,7 @@ describe("names on the wire", () => {
     });
     fc.assert(
       fc.property(fc.array(candidate, { maxLength: 12 }), (candidates) => {
-        const names = [...assignNames(candidates, 20).values()].flatMap((named) =>
+        const names = [...assignNames(candidates, ["mcpgw", "a", "b", "a-b"], 20).values()].flatMap((named) =>
           typeof named === "string" ? [named.toLowerCase()] : [],
         );
         expect(new Set(names).size).toBe(names.length);

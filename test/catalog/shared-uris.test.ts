@@ -1,6 +1,8 @@
 import { describe, expect, test } from "bun:test";
 import { createHandedOut } from "../../src/catalog/handed-out.ts";
+import type { Catalog } from "../../src/core/ports.ts";
 import { admin, ask, buildCatalog, lead, type Served } from "../support/catalog.ts";
+import { makeTool } from "../support/call.ts";
 import { failureOf } from "../support/failure.ts";
 import { policyOf } from "../support/policy.ts";
 import { principal, stillClock } from "../support/principal.ts";
@@ -63,6 +65,17 @@ describe("FIELD T13 no server draws to itself what callers read from another", (
     expect(ask(catalog, "resources").names).toEqual(["db://a"]);
     expect(lead(catalog, "resource", "db://a")).toBe(catalog.find("a:db://a", "resources")!);
   });
+  test("by a template or a link for one that names a server which is not there now", () => {
+    const handedOut = createHandedOut(stillClock());
+    const named = `mcpgw+hl:${uri}`;
+    const without = buildCatalog({ hm: { tools: ["t"], templates: ["{+x}"] } }, { handedOut });
+    expect(failureOf(() => lead(without, "resource", named)).code).toBe("unknown-resource");
+    const own = `mcpgw+hm:${named}`;
+    expect(without.outgoing(without.find("hm:t")!, link.replace(uri, named), admin)).toBe(link.replace(uri, own));
+    expect(lead(without, "resource", own)).toMatchObject({ server: "hm", name: named });
+    const again = buildCatalog({ ...honest, hm: {} }, { handedOut });
+    expect(lead(again, "resource", named).server).toBe("hl");
+  });
   test("by listing what another handed out", () => {
     const handedOut = createHandedOut(stillClock());
     const before = buildCatalog({ a: { tools: ["t"] } }, { handedOut });
@@ -70,6 +83,57 @@ describe("FIELD T13 no server draws to itself what callers read from another", (
     const after = buildCatalog({ a: {}, hm: { resources: [uri] } }, { handedOut });
     expect(failureOf(() => lead(after, "resource", uri)).code).toBe("invalid-params");
     expect(lead(after, "resource", uri, { who: principal("key:other", ["admin"]) }).server).toBe("hm");
+  });
+});
+
+describe("FIELD T13 an app that only a tool names, as many servers have it", () => {
+  const uri = "ui://shop/cart";
+  const toolWith = (app: string, name = "buy") => ({
+    ...makeTool(name),
+    text: JSON.stringify({ name, inputSchema: { type: "object" }, _meta: { ui: { resourceUri: app } } }),
+  });
+  const buy = toolWith(uri);
+  const shop: Served = { tools: [buy], resources: ["shop://orders"] };
+  const appsIn = (catalog: Catalog): unknown[] =>
+    JSON.parse(ask(catalog, "tools").text).tools.flatMap((tool: { _meta?: { ui: { resourceUri: string } } }) =>
+      tool._meta ? [tool._meta.ui.resourceUri] : [],
+    );
+
+  test("is read from the server of that tool, and in no list", () => {
+    const catalog = buildCatalog({ crm: shop, files: { resources: ["file:///a"] } });
+    expect(appsIn(catalog)).toEqual([uri]);
+    expect(lead(catalog, "resource", uri)).toMatchObject({ server: "crm", name: uri, wire: uri });
+    expect(ask(catalog, "resources").names).toEqual(["file:///a", "shop://orders"]);
+    expect(failureOf(() => lead(catalog, "resource", uri, { scope: "files" })).code).toBe("unknown-resource");
+  });
+  const ways: [how: string, other: Served][] = [
+    ["lists it", { resources: [uri] }],
+    ["has a template for it", { templates: ["ui://shop/{page}"] }],
+    ["has a tool with the same", { tools: [buy] }],
+  ];
+  test.each(ways)("names its server where another %s", (_how, other) => {
+    const catalog = buildCatalog({ crm: shop, hm: other });
+    const named = "ui://crm/shop/cart";
+    expect(appsIn(catalog)[0]).toBe(named);
+    expect(lead(catalog, "resource", named)).toMatchObject({ server: "crm", name: uri, wire: named });
+    expect(failureOf(() => lead(catalog, "resource", uri)).detail.data).toMatchObject({
+      servers: expect.arrayContaining(["crm", "hm"]),
+    });
+    expect(ask(catalog, "resources").names).not.toContain(uri);
+    expect(ask(catalog, "resources").names).not.toContain(named);
+    const contents = (one: string) => JSON.stringify({ contents: [{ uri: one, text: "" }] });
+    const answer = catalog.outgoing(lead(catalog, "resource", named), contents(uri), admin);
+    expect(answer).toBe(contents(named));
+  });
+  test("what is no app, and an app that cannot have a name, claims nothing", () => {
+    const odd = buildCatalog({ crm: { tools: [toolWith("file:///a")] }, files: { resources: ["file:///a"] } });
+    expect(ask(odd, "resources").names).toEqual(["file:///a"]);
+    const evil = buildCatalog({
+      crm: shop,
+      evil: { tools: [toolWith("ui://a b"), toolWith(`ui://${"x".repeat(9000)}`, "b")] },
+    });
+    expect(evil.missing(null)).toEqual([]);
+    expect(lead(evil, "resource", uri).server).toBe("crm");
   });
 });
 

@@ -3,7 +3,7 @@ import type { Era, InputRequest } from "../../src/core/inbound.ts";
 import { makeTool } from "../support/call.ts";
 import { textIn } from "../support/wire.ts";
 import { asksByResult, call, form, kinds, never, retry, type Round } from "./ask.ts";
-import { alice, type Asking, harness, ok, received, refused, send, session, steps } from "./support.ts";
+import { alice, type Asking, harness, item, ok, received, refused, send, session, steps } from "./support.ts";
 
 test("what a modern client declared of a mode is looked at for each question", async () => {
   const rows: [declares: object, question: InputRequest, allowed: boolean][] = [
@@ -108,6 +108,16 @@ describe("what a server asks that is no question", () => {
       });
     expect((await ask({ "io.modelcontextprotocol/tasks": {} })).call.failure?.code).toBe("upstream-protocol");
     expect((await ask(extensions)).result).toMatchObject({ resultType: "report" });
+  });
+
+  test("the links of a result of an extension's kind have their URIs on the wire too", async () => {
+    const extensions = { "com.acme/x": {} };
+    const resources = [item("db://x")];
+    const crm = { tools: [makeTool("get")], resources, capabilities: { tools: {}, resources: {}, extensions } };
+    const text = '{"resultType":"report","content":[{"type":"resource_link","uri":"db://x"}]}';
+    const { gw } = harness({ servers: { crm, files: { resources } }, script: () => ok(text, "modern") });
+    const { result } = await send(gw, "tools/call", call, { capabilities: { extensions } });
+    expect(result.content).toEqual([{ type: "resource_link", uri: "mcpgw+crm:db://x" }]);
   });
 
   test("only calls, prompts and resources may be answered by a question", async () => {

@@ -127,6 +127,15 @@ describe("methods of extensions", () => {
     expect(sent).toEqual([]);
   });
 
+  test("a read that leads nowhere is recorded under the URI that was asked for", async () => {
+    const { gw, records } = harness({ servers: some });
+    const elsewhere = await send(gw, "resources/directory/read", { uri: "mcpgw+gone:skill://x" }, knows(skills));
+    expect([elsewhere.call.failure?.code, elsewhere.call.target]).toEqual(["unknown-resource", "mcpgw+gone:skill://x"]);
+    const nowhere = await send(gw, "resources/directory/read", { uri: "skill://x" }, { ...knows(skills), scope: "b" });
+    expect([nowhere.call.failure?.code, nowhere.call.target]).toEqual(["unknown-resource", "skill://x"]);
+    expect(types(records)).toEqual(["call.refused", "call.refused"]);
+  });
+
   test("what only reads a resource is decided as that resource", async () => {
     const rules = { reader: [{ resource: "skill://a/*", action: "allow" }], other: [{ tool: "*", action: "allow" }] };
     const { gw, sent } = harness({ servers: some, rules });

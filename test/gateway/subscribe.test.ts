@@ -26,7 +26,7 @@ describe("resources/subscribe", () => {
       `notifications/resources/updated {"uri":"${uri}","x":1.0,"_meta":{"com.example/a":1}}`,
     ]);
     await send(gw, "resources/unsubscribe", { uri }, asking);
-    expect([gw.listeners.uris, subscribed.size, own.subscribedTo(uri)]).toEqual([0, 0, false]);
+    expect([gw.listeners.uris, subscribed.size, own.subscribedTo(uri)]).toEqual([0, 0, null]);
   });
 
   test("holds neither its request nor the gateway that it came through, and follows the catalog in force", async () => {
@@ -51,6 +51,18 @@ describe("resources/subscribe", () => {
     h.subscribed.get("key:alice file:///0")?.('{"uri":"file:///0/x"}');
     expect(h.notifier.told).toEqual(['notifications/resources/updated {"uri":"in:force"}']);
     expect(h.subscribed.size).toBe(count);
+  });
+
+  test("a URI that a reload gives to another server's resource is subscribed to anew, and recorded", async () => {
+    const [before, after] = ["crm", "erp"].map((id) =>
+      harness({ servers: { [id]: { resources: [item("file:///a")] } } }),
+    );
+    const asking = { era: "legacy", session: session(alice) } as const;
+    for (const gw of [before!.gw, after!.gw, after!.gw])
+      await send(gw, "resources/subscribe", { uri: "file:///a" }, asking);
+    expect([before!.subscribed.size, after!.subscribed.size]).toEqual([0, 1]);
+    expect(types(after!.records)).toEqual(["call.end"]);
+    expect([before!.gw.listeners.uris, after!.gw.listeners.uris]).toEqual([0, 1]);
   });
 
   test("a resource that a reload takes out of the endpoint is not told of", async () => {
@@ -102,7 +114,7 @@ describe("resources/subscribe", () => {
     };
     const asking = { era: "legacy", session: own, controller } as const;
     await send({ ...gw, upstreams: ends }, "resources/subscribe", { uri: "file:///a" }, asking);
-    expect([own.subscribedTo("file:///a"), subscribed.size, gw.listeners.uris]).toEqual([false, 0, 0]);
+    expect([own.subscribedTo("file:///a"), subscribed.size, gw.listeners.uris]).toEqual([null, 0, 0]);
   });
 
   test("is none if its client ends it before the server has granted it; one that is asked for afterwards is kept", async () => {
@@ -124,7 +136,7 @@ describe("resources/subscribe", () => {
     answers.push(ask("subscribe", b));
     granted.resolve();
     for (const { result } of await Promise.all(answers)) expect(result).toEqual({});
-    expect([own.subscribedTo(a), own.subscribedTo(b)]).toEqual([false, true]);
+    expect([own.subscribedTo(a), own.subscribedTo(b)]).toEqual([null, "crm:twin:b"]);
     expect([ends, gw.listeners.uris]).toEqual([[a, b], 1]);
   });
 
@@ -164,6 +176,6 @@ describe("resources/subscribe", () => {
     const own = session(alice);
     const { error } = await send(h.gw, "resources/subscribe", { uri: "file:///a" }, { era: "legacy", session: own });
     expect(error.data?.retryable).toBe(true);
-    expect([h.subscribed.size, own.subscribedTo("file:///a"), h.gw.listeners.uris]).toEqual([0, false, 0]);
+    expect([h.subscribed.size, own.subscribedTo("file:///a"), h.gw.listeners.uris]).toEqual([0, null, 0]);
   });
 });

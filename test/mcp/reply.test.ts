@@ -47,6 +47,12 @@ describe("failures", () => {
     const subscribing = inbound("2025-11-25", "resources/subscribe");
     expect(failureMessage(failure, subscribing)).toBe(`{"jsonrpc":"2.0","id":1,"error":${refusal}}`);
   });
+  test("but of what it does not have it tells under the URI that was asked for, as where it is read", () => {
+    const refusal = (uri: string) => `{"code":-32002,"message":"no","data":{"uri":"${uri}","n":1.10}}`;
+    const failure = new Failure("invalid-params", "It refuses it.", { refusal: refusal("db://x") });
+    const subscribing = { ...inbound("2025-11-25", "resources/subscribe"), params: { uri: "mcpgw+crm:db://x" } };
+    expect(failureMessage(failure, subscribing)).toContain(refusal("mcpgw+crm:db://x"));
+  });
   const asTool: [code: FailureCode, revision: Revision, tool: boolean][] = [
     ["denied", "2024-11-05", true],
     ["denied", "2026-07-28", true],

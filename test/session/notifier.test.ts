@@ -19,14 +19,18 @@ const sessionOf = (owner: string, id: string, logLevel: LogLevel | null = null):
   logLevel,
 });
 
+const nobody: Shown = { shown: () => "", servers: () => new Set(), hasScopeFor: () => true };
+
 /** A notifier whose lists have fingerprints that the test sets. */
 function fixture() {
   const lists: Record<string, string> = { tools: "1", prompts: "1", resources: "1" };
+  const barred = new Set<string>();
   const toolsets: Record<string, string[]> = { kit: ["git", "crm"], other: ["crm"] };
   const shown: Shown = {
     shown: ({ who, scope, session }, list) =>
       `${lists[list]} ${who.id === "key:blind" ? "" : lists[`${list}+`]} ${scope} ${lists[`${list} ${session?.id}`]}`,
     servers: (scope) => new Set(scope === null ? [] : toolsets[scope]),
+    hasScopeFor: (server, who) => !barred.has(`${who.id} ${server}`),
   };
   const notifier = new Notifier(() => shown);
   const told: string[] = [];
@@ -42,7 +46,7 @@ function fixture() {
       send: (method, params) => void told.push(`${session?.id ?? id} ${method}${params ?? ""}`),
       ...(session && { session, ask: () => new Promise(() => {}), here: () => !away.has(session.id) }),
     });
-  return { notifier, lists, told, join, away };
+  return { notifier, lists, told, join, away, barred };
 }
 
 beforeEach(() => void jest.useFakeTimers());
@@ -76,7 +80,7 @@ describe("changed lists", () => {
       for (const start = performance.now(); performance.now() < start + 5;);
       return String(version);
     };
-    const notifier = new Notifier(() => ({ shown, servers: () => new Set() }));
+    const notifier = new Notifier(() => ({ ...nobody, shown }));
     const listening = { lists: tools, scope: null, capabilities: noCapabilities };
     for (let at = 0; at < 20; at++)
       notifier.join({ who: principal(`key:${at}`), source: loopback, ...listening, send: () => told.push(version) });
@@ -96,7 +100,7 @@ describe("changed lists", () => {
   test("S23: what has been told of is not compared again until the next change", () => {
     let compared = 0;
     const shown: Shown["shown"] = () => String(compared++);
-    const notifier = new Notifier(() => ({ shown, servers: () => new Set() }));
+    const notifier = new Notifier(() => ({ ...nobody, shown }));
     const told: string[] = [];
     const send = (method: string): void => void told.push(method);
     notifier.join({
@@ -233,6 +237,19 @@ describe("what servers say outside any exchange", () => {
     notifier.notice(notice("elicitation/complete", { elicitationId: "e" }));
     notifier.notice(notice("elicitation/complete", { elicitationId: "e" }, { session: "a1" }));
     expect(told).toEqual([]);
+  });
+
+  test("R2: whom the rules in force leave no right on the server hears nothing of it, though its instance runs on", () => {
+    const { notifier, told, join, barred } = fixture();
+    join("key:a", {}, sessionOf("key:a", "a1"));
+    const tell = (more: Partial<Notice>): void => notifier.notice(notice("message", { level: "error" }, more));
+    barred.add("key:a git");
+    for (const more of [{}, { session: "a1" }]) tell(more);
+    expect(told).toEqual([]);
+    tell({ server: "crm" });
+    barred.clear();
+    tell({ session: "a1" });
+    expect(told).toHaveLength(2);
   });
 
   test("log messages pass by the level of each session", () => {

@@ -79,7 +79,11 @@ export class Door implements AsyncDisposable {
   readonly #server: ReturnType<typeof serveHttp>;
 
   constructor(behave: Behaviour, options: DoorOptions = {}) {
-    this.notifier = new Notifier(() => ({ shown: () => this.shown, servers: () => new Set() }));
+    this.notifier = new Notifier(() => ({
+      shown: () => this.shown,
+      servers: () => new Set(),
+      hasScopeFor: () => true,
+    }));
     this.gw = this.#gateway(behave, options);
     this.sessions = new Sessions({
       clock: systemClock,

@@ -11,6 +11,7 @@ import {
 import { objectIn } from "../../core/json.ts";
 import type { InputStep, Reached } from "../../core/ports.ts";
 import type { SessionQuestion } from "../../core/upstream.ts";
+import { mayUse } from "../../core/rights.ts";
 import { rpcCodes } from "../../core/rpc-code.ts";
 import { cut } from "../../core/text.ts";
 import { within } from "../../core/wait.ts";
@@ -180,11 +181,19 @@ export async function askSession(
     record: (step) => audit.inputOutside(to, server, step),
   };
   try {
+    // No call runs for which this was decided, and a reload may have taken the caller's rights.
+    if (!mayUse(inForce().policy, to.who, to.source, server)) await refuse(client, request, withoutRight(server));
     return await ask(client, request, signal);
   } catch (error) {
     return refusalAnswer(error);
   }
 }
+
+const withoutRight = (server: string): Failure =>
+  inputDenied(`The server "${server}" may not ask the client`, {
+    rule: null,
+    reason: "since its caller has no right on it any more",
+  });
 
 /** The answer that a legacy server gets if its question was refused or failed. */
 export function refusalAnswer(error: unknown): ClientAnswer {

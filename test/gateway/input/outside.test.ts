@@ -6,14 +6,14 @@ import { askSession } from "../../../src/gateway/input/asking.ts";
 import { loopback } from "../../support/call.ts";
 import { principal } from "../../support/principal.ts";
 import { kinds } from "../ask.ts";
-import { harness, session } from "../support.ts";
+import { allowsNothing, harness, session } from "../support.ts";
 
 // Questions of a server outside of any call, to the one session that its instance belongs to.
 
 const answer = '{"roots":[{"uri":"file:///r"}],"_meta":{"progressToken":1}}';
 
 /** A gateway with one listening session, and the order of records and questions to the client. */
-function door({ declares = { roots: {} }, denies = [] as string[], failing = "" } = {}) {
+function door({ declares = { roots: {} }, denies = [] as string[], failing = "", isBarred = false } = {}) {
   const who = principal("key:a");
   const happened: string[] = [];
   const ask = ({ method }: { method: InputMethod }): Promise<ClientAnswer> => {
@@ -21,7 +21,8 @@ function door({ declares = { roots: {} }, denies = [] as string[], failing = "" 
     return Promise.resolve({ kind: "result", text: answer });
   };
   const to: Reached = { who, source: loopback, session: session(who, declares), ask };
-  const gw = harness({ denies }).gw;
+  const { gw, inForce } = harness({ denies });
+  if (isBarred) inForce.policy = allowsNothing;
   const inputOutside = async (of: Reached, server: string, { outcome, rule }: InputStep): Promise<void> => {
     if (outcome === failing) throw new Failure("audit-unavailable", "No log.");
     expect(of).toBe(to);
@@ -61,6 +62,12 @@ test("guardrails and what the client declared bind it, and the refusal is on rec
   const undeclared = door({ declares: kinds["form"]?.declares as { roots: object } });
   expect(await undeclared.put()).toMatchObject({ kind: "error", text: expect.stringContaining("-32601") });
   expect(undeclared.happened).toEqual(["record crm refused"]);
+});
+
+test("R2: whom the rules in force leave no right on the server is asked nothing, and that is on record", async () => {
+  const { happened, put } = door({ isBarred: true });
+  expect(await put()).toMatchObject({ kind: "error", text: expect.stringContaining("no right on it") });
+  expect(happened).toEqual(["record crm refused"]);
 });
 
 test("what cannot be recorded neither leaves nor is passed on", async () => {
