@@ -80,13 +80,13 @@ export type ClientSession = {
   readonly capabilities: ClientCapabilities;
   /** Set by `logging/setLevel`; until then the server's own default holds. */
   logLevel: LogLevel | null;
-  /** Whether it is subscribed to the resource of this URI on the wire. */
-  subscribedTo(uri: string): boolean;
+  /** The canonical name of the resource that it is subscribed to under this URI on the wire; null: to none. */
+  subscribedTo(uri: string): string | null;
   /**
    * Keeps the function that ends a subscription, and ends the one kept under the same URI before. The function is
    * called when the session ends, or at once if it has ended already.
    */
-  keepSubscription(uri: string, end: () => void): void;
+  keepSubscription(uri: string, canonical: string, end: () => void): void;
   /**
    * Ends the subscription of this URI, if there is one, and one that is being asked for: the messages of a client keep
    * their order, though the server takes its time.

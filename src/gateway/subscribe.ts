@@ -12,7 +12,8 @@ export async function subscribe(gw: Gateway, call: RoutedCall): Promise<Reply> {
     throw new Failure("invalid-request", "Updates need a session to be sent to; send initialize and use its session.");
   }
   const uri = uriOf(call);
-  if (session.subscribedTo(uri)) return result("{}");
+  // A reload may have given the URI to another server since.
+  if (session.subscribedTo(uri) === route.canonical) return result("{}");
   const release = gw.listeners.take(who.id, 1, uri.length);
   let wanted = true;
   const settled = session.askSubscription(uri, () => (wanted = false));
@@ -29,7 +30,7 @@ export async function subscribe(gw: Gateway, call: RoutedCall): Promise<Reply> {
     }
     const stop = both(release, end);
     // Of two requests at the same time the session keeps one.
-    if (wanted) session.keepSubscription(uri, stop);
+    if (wanted) session.keepSubscription(uri, route.canonical, stop);
     else stop();
   } catch (error) {
     release();

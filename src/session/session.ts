@@ -46,7 +46,7 @@ export class Session implements ClientSession {
   readonly #backlog: Backlog;
   readonly #traffic: Traffic;
   #calls: ClientCalls | null = null;
-  #subscriptions: Map<string, () => void> | null = null;
+  #subscriptions: Map<string, { readonly canonical: string; readonly end: () => void }> | null = null;
   /** Those that are being asked for. */
   #asked: Set<{ readonly uri: string; readonly ended: () => void }> | null = null;
   #questions: OpenQuestions | null = null;
@@ -66,14 +66,14 @@ export class Session implements ClientSession {
     traffic.sessions++;
   }
 
-  subscribedTo(uri: string): boolean {
-    return this.#subscriptions?.has(uri) ?? false;
+  subscribedTo(uri: string): string | null {
+    return this.#subscriptions?.get(uri)?.canonical ?? null;
   }
 
-  keepSubscription(uri: string, end: () => void): void {
+  keepSubscription(uri: string, canonical: string, end: () => void): void {
     if (this.#ended) return end();
     this.#stop(uri);
-    (this.#subscriptions ??= new Map()).set(uri, end);
+    (this.#subscriptions ??= new Map()).set(uri, { canonical, end });
   }
 
   endSubscription(uri: string): void {
@@ -88,9 +88,9 @@ export class Session implements ClientSession {
   }
 
   #stop(uri: string): void {
-    const end = this.#subscriptions?.get(uri);
+    const kept = this.#subscriptions?.get(uri);
     this.#subscriptions?.delete(uri);
-    end?.();
+    kept?.end();
   }
 
   get calls(): ClientCalls {
@@ -133,7 +133,7 @@ export class Session implements ClientSession {
     this.unwatch?.();
     this.#questions?.close();
     this.#calls?.cancelAll(why);
-    for (const stop of this.#subscriptions?.values() ?? []) stop();
+    for (const { end } of this.#subscriptions?.values() ?? []) end();
     this.#subscriptions?.clear();
     this.#streams?.forget();
   }

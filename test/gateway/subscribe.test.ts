@@ -26,7 +26,7 @@ describe("resources/subscribe", () => {
       `notifications/resources/updated {"uri":"${uri}","x":1.0,"_meta":{"com.example/a":1}}`,
     ]);
     await send(gw, "resources/unsubscribe", { uri }, asking);
-    expect([gw.listeners.uris, subscribed.size, own.subscribedTo(uri)]).toEqual([0, 0, false]);
+    expect([gw.listeners.uris, subscribed.size, own.subscribedTo(uri)]).toEqual([0, 0, null]);
   });
 
   test("holds neither its request nor the gateway that it came through, and follows the catalog in force", async () => {
@@ -62,6 +62,17 @@ describe("resources/subscribe", () => {
     h.inForce.catalog = { ...h.gw.catalog, admits };
     h.subscribed.get("key:alice file:///a")?.(null);
     expect(h.notifier.told).toEqual([]);
+  });
+
+  test("a URI that a reload has given to another server is subscribed to there when the client asks again", async () => {
+    const old = harness({ servers });
+    const next = harness({ servers: { renamed: servers.crm ?? {} } });
+    const own = session(alice);
+    const asking = { era: "legacy", session: own } as const;
+    const uri = "file:///a";
+    await send(old.gw, "resources/subscribe", { uri }, asking);
+    await send(next.gw, "resources/subscribe", { uri }, asking);
+    expect([old.subscribed.size, next.subscribed.size, own.subscribedTo(uri)]).toEqual([0, 1, "renamed:file:///a"]);
   });
 
   test("a resource that may not be read any more is not told of", async () => {
@@ -102,7 +113,7 @@ describe("resources/subscribe", () => {
     };
     const asking = { era: "legacy", session: own, controller } as const;
     await send({ ...gw, upstreams: ends }, "resources/subscribe", { uri: "file:///a" }, asking);
-    expect([own.subscribedTo("file:///a"), subscribed.size, gw.listeners.uris]).toEqual([false, 0, 0]);
+    expect([own.subscribedTo("file:///a"), subscribed.size, gw.listeners.uris]).toEqual([null, 0, 0]);
   });
 
   test("is none if its client ends it before the server has granted it; one that is asked for afterwards is kept", async () => {
@@ -124,7 +135,7 @@ describe("resources/subscribe", () => {
     answers.push(ask("subscribe", b));
     granted.resolve();
     for (const { result } of await Promise.all(answers)) expect(result).toEqual({});
-    expect([own.subscribedTo(a), own.subscribedTo(b)]).toEqual([false, true]);
+    expect([own.subscribedTo(a), own.subscribedTo(b)]).toEqual([null, "crm:twin:b"]);
     expect([ends, gw.listeners.uris]).toEqual([[a, b], 1]);
   });
 
@@ -164,6 +175,6 @@ describe("resources/subscribe", () => {
     const own = session(alice);
     const { error } = await send(h.gw, "resources/subscribe", { uri: "file:///a" }, { era: "legacy", session: own });
     expect(error.data?.retryable).toBe(true);
-    expect([h.subscribed.size, own.subscribedTo("file:///a"), h.gw.listeners.uris]).toEqual([0, false, 0]);
+    expect([h.subscribed.size, own.subscribedTo("file:///a"), h.gw.listeners.uris]).toEqual([0, null, 0]);
   });
 });

@@ -221,7 +221,7 @@ describe("sessions", () => {
     const call = new AbortController();
     session.streams.outside.readBy(reader(() => void (closed = true)));
     session.calls.began("1", call);
-    session.keepSubscription("file:///a", () => void (unsubscribed = true));
+    session.keepSubscription("file:///a", "crm:file:///a", () => void (unsubscribed = true));
     const asked = session.questions.ask({ method: "roots/list", params: "{}" }, new AbortController().signal, () => {});
     who.revoke();
     expect(ended).toEqual([[session.id, "revoked"]]);
@@ -306,14 +306,14 @@ describe("sessions", () => {
     const { sessions } = fixture();
     const session = sessions.open(principal(), opening);
     const ends: string[] = [];
-    const keep = (uri: string, name: string) => session.keepSubscription(uri, () => void ends.push(name));
+    const keep = (uri: string, name: string) => session.keepSubscription(uri, name, () => void ends.push(name));
     keep("a:", "first");
     keep("a:", "second");
     keep("b:", "other");
-    expect([ends.splice(0), session.subscribedTo("a:")]).toEqual([["first"], true]);
+    expect([ends.splice(0), session.subscribedTo("a:")]).toEqual([["first"], "second"]);
     session.endSubscription("a:");
     session.endSubscription("a:");
-    expect([ends.splice(0), session.subscribedTo("a:")]).toEqual([["second"], false]);
+    expect([ends.splice(0), session.subscribedTo("a:")]).toEqual([["second"], null]);
     sessions.end(session, "idle");
     keep("c:", "late");
     expect(ends).toEqual(["other", "late"]);

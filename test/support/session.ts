@@ -8,8 +8,8 @@ export const clientSession = (id: string, capabilities = noCapabilities): Client
   revision: "2025-11-25",
   capabilities,
   logLevel: null,
-  subscribedTo: () => false,
-  keepSubscription: (_uri, end) => end(),
+  subscribedTo: () => null,
+  keepSubscription: (_uri, _canonical, end) => end(),
   endSubscription() {},
   askSubscription: () => () => {},
 });
