@@ -110,6 +110,7 @@ export class Daemon {
     // A service manager signals the children too: servers that end because of it must not be started again.
     engine.upstreams().retire();
     this.#http.stop();
+    engine.running.stop();
     const since = performance.now();
     // A reload that is under way would put servers in place behind the stop.
     const reloaded = this.#reloading.catch(() => {});

@@ -14,9 +14,13 @@ class RunningCall extends Cancel {
   }
 }
 
+/** What a call is told that the end of the gateway cuts off, or that comes too late to begin. */
+const stopping = "The gateway is stopping.";
+
 /** All running calls, so that a shutdown can wait for them and then cancel the rest. */
 export class Running {
   readonly #all = new List<RunningCall>();
+  #stopped = false;
   /** Counts those that do not stand. */
   readonly #busy = new Busy();
 
@@ -26,8 +30,16 @@ export class Running {
 
   /** Adds a call; a standing call lasts until its caller ends it. */
   add(standing = false): Cancel {
-    if (!standing) this.#busy.enter();
-    return new RunningCall(this.#all, standing);
+    // Those that come too late hold up no stop, however many they are.
+    const call = new RunningCall(this.#all, standing || this.#stopped);
+    if (!call.standing) this.#busy.enter();
+    if (this.#stopped) call.abort(stopping);
+    return call;
+  }
+
+  /** Lets no further call begin: connections that are open still bring them. */
+  stop(): void {
+    this.#stopped = true;
   }
 
   delete(call: AbortControllerLike): void {
@@ -51,7 +63,7 @@ export class Running {
       call.abort();
     }
     await this.idle(ms);
-    for (const call of this.#all.items) call.abort("The gateway is stopping.");
+    for (const call of this.#all.items) call.abort(stopping);
     await this.idle(grace);
   }
 }

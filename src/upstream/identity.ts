@@ -1,19 +1,26 @@
+import { canonical } from "../core/canonical.ts";
 import { secretsOf, type ServerOptions, transportOptionsOf } from "./options.ts";
 
 /** SHA-256 of a value's JSON, hex. */
 export const digest = (value: unknown): string => Bun.SHA256.hash(JSON.stringify(value), "hex");
 
+/** Without the values that may be secret. */
+function shownOf(options: ServerOptions): Record<string, unknown> {
+  const { headers: _headers, env: _env, ...shown } = transportOptionsOf(options);
+  return shown;
+}
+
 /**
  * A digest of the options that running processes depend on: a server can take over those of another of the same
- * identity.
+ * identity. The order in which a file names variables or headers means nothing.
  */
-export const identityOf = (options: ServerOptions): string =>
-  digest([options.id, options.enabled, options.isolation, options.protocol, transportOptionsOf(options)]);
+export function identityOf(options: ServerOptions): string {
+  const { id, enabled, isolation, protocol } = options;
+  return digest([id, enabled, isolation, protocol, shownOf(options), canonical(secretsOf(options))]);
+}
 
 /**
  * A digest of the options that a server's lists depend on. It is stored, so it leaves out values that may be secret.
  */
-export function listIdentityOf(options: ServerOptions): string {
-  const { headers: _headers, env: _env, ...shown } = transportOptionsOf(options);
-  return digest([options.id, shown, Object.keys(secretsOf(options))]);
-}
+export const listIdentityOf = (options: ServerOptions): string =>
+  digest([options.id, shownOf(options), Object.keys(secretsOf(options)).toSorted()]);

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { getEventListeners } from "node:events";
-import { attach } from "../../src/control/client.ts";
+import { attach, connect } from "../../src/control/client.ts";
 import { Cancel, onAbort } from "../../src/core/cancel.ts";
 import { Failure } from "../../src/core/failure.ts";
 import { verifyInTurn } from "../../src/daemon/handlers/verify.ts";
@@ -120,6 +120,37 @@ test("R122: a stop takes no longer than it may, also where a reload is under way
   expect(performance.now() - from).toBeLessThan(5_500);
   goOn.resolve();
   await Promise.all([hung, reloaded]);
+}, 20_000);
+
+test("T46: who is connected when the gateway is told to stop begins no call any more, and is told that it did not run", async () => {
+  using place = new Place({ servers: [fake("fake")], auth, policies: [everything(), everything("admin")] });
+  await using at = await startIn(place);
+  const { daemon, engine } = at;
+  await engine.upstreams().booted();
+  const socket = new WebSocket(`${daemon.url.replace("http", "ws")}/ws`);
+  await new Promise((resolve) => (socket.onopen = resolve));
+  const client = await attach(engine.stores.paths.socket, { version: "0" });
+  const operator = await connect(engine.stores.paths.socket, { version: "0" });
+  const hung = send(daemon.url, toolCall("fake__hang", {}), {});
+  await until(() => place.calls("fake").length === 1, "a call runs");
+  const stopped = daemon.stop(10_000);
+  const call = JSON.stringify(toolCall("fake__echo", { text: "late" }));
+  const answers = [Promise.withResolvers<string>(), Promise.withResolvers<string>()] as const;
+  socket.onmessage = ({ data }) => answers[0].resolve(String(data));
+  client.onLine(answers[1].resolve);
+  socket.send(call);
+  client.send(call);
+  const told = "The gateway is stopping. The call did not run.";
+  for (const { promise } of answers) expect(textOf(JSON.parse(await promise))).toBe(told);
+  const asked = operator.call("tools.call", { tool: "fake:echo", arguments: { text: "late" } });
+  expect(JSON.stringify(await asked)).toContain(told);
+  expect(place.calls("fake")).toHaveLength(1);
+  engine
+    .upstreams()
+    .status()
+    .forEach(({ pids }) => pids.forEach((pid) => process.kill(pid, "SIGKILL")));
+  await Promise.all([hung, stopped]);
+  operator.close();
 }, 20_000);
 
 test("T40: of two reloads at once the second begins when the first has ended", async () => {

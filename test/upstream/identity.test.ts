@@ -12,6 +12,13 @@ const pairs = [
     true,
     false,
   ],
+  [
+    "another order of its variables",
+    fake("a", [], { env: { K: "1", L: "2" } }),
+    fake("a", [], { env: { L: "2", K: "1" } }),
+    false,
+    false,
+  ],
   ["another variable", fake("a", [], { env: { K: "1" } }), fake("a", [], { env: { L: "1" } }), true, true],
   [
     "another header value",
