@@ -14,20 +14,25 @@ class RunningCall extends Cancel {
   }
 }
 
+const stopping = "The gateway is stopping.";
+
 /** All running calls, so that a shutdown can wait for them and then cancel the rest. */
 export class Running {
   readonly #all = new List<RunningCall>();
   /** Counts those that do not stand. */
   readonly #busy = new Busy();
+  #ending = false;
 
   get size(): number {
     return this.#all.size;
   }
 
-  /** Adds a call; a standing call lasts until its caller ends it. */
+  /** Adds a call; a standing call lasts until its caller ends it. Once all are to end, it is cut off before it begins. */
   add(standing = false): Cancel {
     if (!standing) this.#busy.enter();
-    return new RunningCall(this.#all, standing);
+    const call = new RunningCall(this.#all, standing);
+    if (this.#ending) call.abort(stopping);
+    return call;
   }
 
   delete(call: AbortControllerLike): void {
@@ -44,6 +49,7 @@ export class Running {
    * they are recorded.
    */
   async end(ms: number, grace: number): Promise<void> {
+    this.#ending = true;
     for (const call of this.#all.items) {
       if (!call.standing) continue;
       call.standing = false;
@@ -51,7 +57,7 @@ export class Running {
       call.abort();
     }
     await this.idle(ms);
-    for (const call of this.#all.items) call.abort("The gateway is stopping.");
+    for (const call of this.#all.items) call.abort(stopping);
     await this.idle(grace);
   }
 }
