@@ -96,3 +96,16 @@ test("a daemon that says it has stopped holds no lock any more: a supervisor may
     lock?.[Symbol.dispose]();
   }
 });
+
+test("R88: who calls a tool by a daemon that is killed meanwhile is told that the call may have run", async () => {
+  await using daemon = await start({ servers: [fake("fake")], policies: [everything("admin")] });
+  const { place } = daemon;
+  const called = place.cli(["tools", "call", "fake:slow", "ms=60000"]);
+  await until(() => place.calls("fake").length === 1, "the call runs");
+  daemon.child.kill("SIGKILL");
+  expect(await called).toMatchObject({
+    code: 4,
+    stdout: "",
+    stderr: expect.stringContaining("; the call may have run: check"),
+  });
+});
