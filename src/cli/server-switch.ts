@@ -65,7 +65,7 @@ export async function setEnabled(
   const { plainData } = await import("../config/document.ts");
   const client = await daemon(cli);
   const file = await fileOf(cli, client);
-  await edit(
+  const reloaded = await edit(
     file,
     (text) => {
       const data = plainData(text, file);
@@ -77,12 +77,12 @@ export async function setEnabled(
         `${file}: server "${id}" is written with an alias (*name) or an empty "enabled"; edit it yourself`,
       );
     },
-    { out: cli.out, client, patience },
+    { cli, client, patience },
   ).catch((error: unknown) => {
     const why = whyUnreadable(error, file);
     throw why === null ? error : new Refusal("denied", `${file}: ${why}; run this with sudo`);
   });
-  return { file, reloaded: client !== null };
+  return { file, reloaded };
 }
 
 /** The lock of a directory. Whoever can read the directory can hold it, a hostile server too: nobody waits for ever. */
@@ -92,9 +92,10 @@ async function lockOf(directory: string, patience: number): Promise<Disposable> 
   throw new Refusal("conflict", `another process holds the lock of ${directory}`);
 }
 
-type Editing = Pick<Cli, "out"> & { readonly client: Client | null; readonly patience: number };
+type Editing = { readonly cli: Cli; readonly client: Client | null; readonly patience: number };
 
-async function edit(file: string, change: (text: string) => string, { out, client, patience }: Editing) {
+/** Resolves to whether a daemon has loaded the edited file. */
+async function edit(file: string, change: (text: string) => string, { cli, client, patience }: Editing) {
   // If the file is a link, the file that it leads to is replaced.
   const target = realpathSync(file);
   using _lock = await lockOf(dirname(target), patience);
@@ -102,10 +103,13 @@ async function edit(file: string, change: (text: string) => string, { out, clien
   const after = change(before);
   if (after !== before) await replace(target, after);
   try {
-    await client?.call("config.reload", {});
+    // One that has started meanwhile may have read the file before it was edited.
+    const running = client ?? (await daemon(cli));
+    await running?.call("config.reload", {});
+    return running !== null;
   } catch (error) {
     // Whoever edited the file since keeps that edit.
-    if (readRegularSync(target).toString() !== after) out.warn(`${file} was edited meanwhile and stays so`);
+    if (readRegularSync(target).toString() !== after) cli.out.warn(`${file} was edited meanwhile and stays so`);
     else if (after !== before) await replace(target, before);
     throw error;
   }

@@ -61,6 +61,17 @@ export function loadConfig(file: string, options: LoadOptions): Loaded {
   return parseConfig(readConfigFile(path), path, { unusable: missingFiles, ...options });
 }
 
+/** Whether the file that was loaded reads otherwise by now, or not at all. */
+export function isEdited({ file, digest }: Loaded): boolean {
+  try {
+    return digestOf(readConfigFile(file)) !== digest;
+  } catch {
+    return true;
+  }
+}
+
+const digestOf = (bytes: Uint8Array): string => Bun.SHA256.hash(bytes, "hex");
+
 const ownParts = [
   "state",
   "control",
@@ -139,7 +150,7 @@ export function parseConfig(bytes: Uint8Array, file: string, options: LoadOption
     warnings: inOrder([...older.warnings, ...found.warnings, ...doubts].map(locate)),
     secrets: maskable([...source.secrets, ...literalSecrets(config)].flatMap(secretsIn)),
     file,
-    digest: Bun.SHA256.hash(bytes, "hex"),
+    digest: digestOf(bytes),
     origin: originIn(source, value, overrides),
     locate,
   };

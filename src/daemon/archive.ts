@@ -3,7 +3,7 @@ import type { AuditReader, UsageQuery } from "../core/store.ts";
 import type { Usage } from "./uncounted-usage.ts";
 
 type Soon<T> = Promise<T> | T;
-type Read = Pick<AuditReader, "find" | "page" | "payloads" | "subject">;
+type Read = Pick<AuditReader, "find" | "page" | "last" | "payloads" | "subject">;
 
 /** What is on record. Beside a running gateway, reading it does not hold up the thread that serves calls. */
 export type Archive = { readonly [N in keyof Read]: (...args: Parameters<Read[N]>) => Soon<ReturnType<Read[N]>> } & {

@@ -1,3 +1,4 @@
+import { isEdited } from "../config/load.ts";
 import type { Flags } from "../config/paths.ts";
 import { prepareSocket } from "../control/socket-path.ts";
 import { codeOf, messageOf } from "../core/error-text.ts";
@@ -48,7 +49,10 @@ export async function runDaemon(flags: Flags, self: Self): Promise<number> {
     log.info("stopped");
   });
   // The reload itself logs and records what went wrong. A signal does not tell who sent it.
-  signals.reload(() => void daemon.reload("system").catch(() => {}));
+  const reload = () => void daemon.reload("system").catch(() => {});
+  signals.reload(reload);
+  // Whoever edited the file since it was read met no daemon yet that could load it again.
+  if (isEdited(loaded)) reload();
   await whenBooted(engine);
   if (!daemon.ready()) return endProcess(await stopped);
   for (const warning of engine.warnings()) log.warn(warning);

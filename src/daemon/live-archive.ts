@@ -25,6 +25,7 @@ export function liveArchive(
     chains: () => [...new Set([...chainNames(home), audit.chain])].sort(),
     find: (...args) => ask("find", ...args),
     page: (...args) => ask("page", ...args),
+    last: (...args) => ask("last", ...args),
     payloads: (...args) => ask("payloads", ...args),
     subject: (...args) => ask("subject", ...args),
     usage: (...args) => ask("usage", ...args),

@@ -56,6 +56,7 @@ export class Running {
    * they are recorded.
    */
   async end(ms: number, grace: number): Promise<void> {
+    this.stop();
     for (const call of this.#all.items) {
       if (!call.standing) continue;
       call.standing = false;

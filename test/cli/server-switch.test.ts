@@ -131,6 +131,15 @@ test("what the daemon refuses is undone, but no edit that somebody made meanwhil
   expect(said.join()).toContain("edited meanwhile");
 });
 
+test("a daemon that starts while the file is edited loads it again", async () => {
+  let reloads = 0;
+  const started = cliWith(async () => void reloads++);
+  let tries = 0;
+  const open: Cli["open"] = (...args) => (tries++ === 0 ? cliWith(null) : started).open(...args);
+  expect(await setEnabled({ ...started, open }, "one", false)).toEqual({ file, reloaded: true });
+  expect([tries, reloads]).toEqual([2, 1]);
+});
+
 test("it is the daemon's file that is edited, and of a link to it the file", async () => {
   const found = at.path("found.yaml");
   mkdirSync(at.path("real"));

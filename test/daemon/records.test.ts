@@ -24,10 +24,10 @@ test("R8 a log longer than a page is read whole, each record once, with what is 
   add(1, 4_100);
   using archive = archiveAt(at);
   const all: number[] = [];
-  for await (const { row } of records(archive, "main", {})) all.push(row.seq);
+  for await (const { row } of records(archive, "main", {}, 4_100)) all.push(row.seq);
   expect(all).toEqual(seqs(1, 4_100));
   const later: number[] = [];
-  for await (const page of pages(archive, "main", 3_000)) {
+  for await (const page of pages(archive, "main", 3_000, Infinity)) {
     if (later.length === 0) add(4_101, 4_102);
     later.push(...page.map(({ seq }) => seq));
   }
@@ -55,6 +55,29 @@ test("R25 audit stats counts the records of its time, and names the chains that 
   expect((await count({}, contextOf("read"))).byType).toMatchObject({ "call.end": 1 });
   const before = await count({ until: 1 }, contextOf("read"));
   expect(before).toMatchObject({ chains: [{ chain: "main", records: 0 }], byType: {}, consumers: [] });
+});
+
+test("R25 a log that grows as fast as it is read is counted and exported to an end", async () => {
+  using at = tempState();
+  using store = openChain(at.db());
+  let end = 0;
+  const grow = () => {
+    if (end > 100) throw new Error("it is read for ever");
+    store.append(rowsOf([{}], ++end));
+  };
+  for (let count = 0; count < 10; count++) grow();
+  using archive = archiveAt(at);
+  const page: typeof archive.page = async (...args) => {
+    const rows = await archive.page(...args);
+    grow();
+    return rows;
+  };
+  const handlers = auditHandlers(() => ({ ...archive, page }));
+  const { chains, unread } = await handlers["audit.stats"]({}, contextOf("read"));
+  expect([chains, unread]).toEqual([[{ chain: "main", records: 10 }], undefined]);
+  const { run } = await handlers["audit.export"]({ payloads: false }, contextOf("read"));
+  const before = end;
+  expect(await Array.fromAsync(run())).toHaveLength(before);
 });
 
 test("R25 answers of thousands of records are read one after the other, and in turns with what else there is to do", async () => {
@@ -88,7 +111,7 @@ test("R25 whoever counts the log leaves others their turn", async () => {
   using archive = archiveAt(at);
   let [turns, seen] = [0, 0];
   const counted = (async () => {
-    for await (const _ of records(archive, "main", {})) {
+    for await (const _ of records(archive, "main", {}, Infinity)) {
       use(0.01);
       seen++;
     }

@@ -1,7 +1,9 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { rmSync, writeFileSync } from "node:fs";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { auditHandlers } from "../../src/daemon/handlers/audit.ts";
+import { openChain } from "../../src/store/sqlite/chain.ts";
+import { rowsOf } from "../suites/store.ts";
 import { archiveAt } from "../support/archive.ts";
 import { recordCall, tempState } from "../support/audit.ts";
 import { contextOf } from "../support/context.ts";
@@ -64,4 +66,26 @@ test("audit export reads no further chain for an operator who has left", async (
   };
   expect(String(await reasonOf(lines(new AbortController().signal)))).toContain("chain serve-1 cannot be read");
   expect(await lines(AbortSignal.abort())).toEqual([]);
+});
+
+test("R25 of a chain whose newest record is damaged those before it are exported", async () => {
+  using at = tempState();
+  {
+    using store = openChain(at.db());
+    store.append(rowsOf(Array.from({ length: 2_500 }, () => ({}))));
+  }
+  const bytes = readFileSync(at.db());
+  const pageSize = bytes.readUInt16BE(16);
+  const page = Math.floor(bytes.lastIndexOf('"seq":2500') / pageSize) * pageSize;
+  writeFileSync(at.db(), bytes.fill(0xff, page, page + pageSize));
+  using archive = archiveAt(at);
+  expect(() => archive.last("main")).toThrow("malformed");
+  const handlers = auditHandlers(() => archive);
+  const plan = await handlers["audit.export"]({ payloads: false }, contextOf("read"));
+  let lines = 0;
+  const all = async () => {
+    for await (const _ of plan.run()) lines++;
+  };
+  expect(String(await reasonOf(all()))).toContain("chain main cannot be read");
+  expect(lines).toBe(2_000);
 });

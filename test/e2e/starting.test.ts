@@ -1,5 +1,7 @@
 import { expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { lockHolder, tryLock } from "../../src/core/libc.ts";
 import { Daemon, daemonCommand, everything, fake, Place } from "../support/daemon.ts";
 import { until } from "../support/until.ts";
 import { eventsOf, pick, request } from "../support/wire.ts";
@@ -32,6 +34,19 @@ test("R114: a daemon that is reloaded while it starts is ready once the servers 
   writeFileSync(place.path("second"), "");
   await daemon.ready;
   expect(await place.json("status")).toMatchObject({ state: "ready", waitsFor: [] });
+}, 30_000);
+
+test("R1: a file that is edited while the daemon starts, and answers nobody yet, is in force once it does", async () => {
+  using place = new Place({ servers: [fake("one")] });
+  await place.key("alice");
+  const held = tryLock(join(place.state, "audit/main.lock"));
+  await using daemon = new Daemon(place, place.spawn(daemonCommand));
+  await until(() => lockHolder(join(place.state, "lock")) === daemon.pid, "a daemon that has read the file");
+  place.configure({ servers: [fake("one", [], { enabled: false })] });
+  held?.[Symbol.dispose]();
+  await daemon.ready;
+  await daemon.logged(({ msg }) => msg === "configuration loaded");
+  expect(await place.json("servers", "list")).toMatchObject({ servers: [{ id: "one", state: "disabled" }] });
 }, 30_000);
 
 test("a client waits ten seconds for servers that start, gets what is there by then, and is told of the rest", async () => {

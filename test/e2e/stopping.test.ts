@@ -1,9 +1,12 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { tryLock } from "../../src/core/libc.ts";
 import { type Daemon, everything, fake, start } from "../support/daemon.ts";
 import { linesOf } from "../support/seen.ts";
-import { eventsOf, initialize, pick, toolCall } from "../support/wire.ts";
+import { StdioClient } from "../support/stdio-client.ts";
+import { until } from "../support/until.ts";
+import { eventsOf, initialize, pick, textOf, toolCall } from "../support/wire.ts";
 
 // What a daemon that is told to stop waits for, and leaves.
 
@@ -55,6 +58,32 @@ test.each([inSession, onPair])(
   },
 );
 
+test("R114, T46: a daemon that stops begins no further call of those who reach it by its control socket", async () => {
+  await using daemon = await start({
+    servers: [fake("fake", [], { isolation: "shared" })],
+    policies: [everything(), everything("admin")],
+  });
+  const { place } = daemon;
+  await using client = new StdioClient(place, { MCPGW_API_KEY: await place.key("alice") });
+  await client.open();
+  const file = join(place.dir, "go-on");
+  const running = client.call("fake__slow", { ms: 0, file });
+  await until(() => place.calls("fake").length === 1, "the call runs");
+  const exit = daemon.stop("SIGTERM");
+  const why = "The gateway is stopping. The call did not run.";
+  await until(async () => textOf(await client.call("fake__echo")) === why, "no further call is taken");
+  const begun = place.calls("fake").length;
+  expect(textOf(await client.call("fake__echo"))).toBe(why);
+  expect(await place.cli(["tools", "call", "fake:echo"])).toMatchObject({
+    code: 1,
+    stderr: expect.stringContaining(why),
+  });
+  writeFileSync(file, "");
+  expect(textOf(await running)).toBe(JSON.stringify({ ms: 0, file }));
+  expect(await exit).toBe(0);
+  expect(place.calls("fake")).toHaveLength(begun);
+});
+
 test("a daemon that says it has stopped holds no lock any more: a supervisor may start the next", async () => {
   await using daemon = await start({ servers: [fake("a")], policies: [everything()] });
   const { state } = daemon.place;
@@ -66,4 +95,17 @@ test("a daemon that says it has stopped holds no lock any more: a supervisor may
     expect(lock).not.toBeNull();
     lock?.[Symbol.dispose]();
   }
+});
+
+test("R88: who calls a tool by a daemon that is killed meanwhile is told that the call may have run", async () => {
+  await using daemon = await start({ servers: [fake("fake")], policies: [everything("admin")] });
+  const { place } = daemon;
+  const called = place.cli(["tools", "call", "fake:slow", "ms=60000"]);
+  await until(() => place.calls("fake").length === 1, "the call runs");
+  daemon.child.kill("SIGKILL");
+  expect(await called).toMatchObject({
+    code: 4,
+    stdout: "",
+    stderr: expect.stringContaining("; the call may have run: check"),
+  });
 });

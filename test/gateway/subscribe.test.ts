@@ -76,17 +76,6 @@ describe("resources/subscribe", () => {
     expect(h.notifier.told).toEqual([]);
   });
 
-  test("a URI that a reload has given to another server is subscribed to there when the client asks again", async () => {
-    const old = harness({ servers });
-    const next = harness({ servers: { renamed: servers.crm ?? {} } });
-    const own = session(alice);
-    const asking = { era: "legacy", session: own } as const;
-    const uri = "file:///a";
-    await send(old.gw, "resources/subscribe", { uri }, asking);
-    await send(next.gw, "resources/subscribe", { uri }, asking);
-    expect([old.subscribed.size, next.subscribed.size, own.subscribedTo(uri)]).toEqual([0, 1, "renamed:file:///a"]);
-  });
-
   test("a resource that may not be read any more is not told of", async () => {
     const { gw, inForce, subscribed, notifier } = harness({ servers });
     const own = session(alice);

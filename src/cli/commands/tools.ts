@@ -1,6 +1,7 @@
 import { isUtf8 } from "node:buffer";
 import { readFileSync } from "node:fs";
 import { givenKey, keylessText } from "../../control/client.ts";
+import { Unreachable } from "../../control/refusal.ts";
 import type { ToolView } from "../../control/schemas.ts";
 import { codeOf, messageOf } from "../../core/error-text.ts";
 import { isJson, isObject, objectIn, parseObject } from "../../core/json.ts";
@@ -91,6 +92,12 @@ function shownPart(part: unknown): string {
   return typeof type === "string" ? `[${type}]` : JSON.stringify(part);
 }
 
+/** The daemon went while the call was with it. */
+function lost(error: unknown): never {
+  if (!(error instanceof Unreachable)) throw error;
+  throw new Unreachable(`${error.message}; the call may have run: check before you repeat it`);
+}
+
 const call = command({
   summary: "Call a tool through the whole path, as MCPGW_API_KEY or as the local administrator",
   args: {
@@ -102,7 +109,7 @@ const call = command({
   async run({ tool, args, "args-file": file, _ }, { out, open }) {
     const given = argumentsText({ args, file, words: _.slice(1) });
     const client = await open();
-    const answer = await client.call("tools.call", { tool, arguments: given });
+    const answer = await client.call("tools.call", { tool, arguments: given }).catch(lost);
     const failed = answer.status === "ok" ? exit.done : exit.failed;
     if (out.json) {
       const { result, ...rest } = answer;

@@ -10,11 +10,15 @@ export type Period = { readonly since?: number | undefined; readonly until?: num
 
 type Selected = { readonly row: AuditRow; readonly record: Recorded };
 
-/** Every record of a chain between two times (epoch µs), oldest first, a page at a time. */
-export async function* records(archive: Archive, chain: string, period: Period): AsyncGenerator<Selected> {
-  const { since = 0, until = Infinity } = period;
+/** Every record of a chain up to `upto` and between two times (epoch µs), oldest first, a page at a time. */
+export async function* records(
+  archive: Archive,
+  chain: string,
+  { since = 0, until = Infinity }: Period,
+  upto: number,
+): AsyncGenerator<Selected> {
   const turn = new Turn();
-  for await (const page of pages(archive, chain, 1)) {
+  for await (const page of pages(archive, chain, 1, upto)) {
     for (const row of page) {
       turn.begin();
       const record = readRecord(row.rec);
@@ -29,10 +33,22 @@ export async function* records(archive: Archive, chain: string, period: Period):
 export const partly = (unread: readonly string[]): { unread?: readonly string[] } =>
   unread.length > 0 ? { unread } : {};
 
-/** The records of a chain from `from` on, a page at a time, also those that are added meanwhile. */
-export async function* pages(archive: Archive, chain: string, from: number): AsyncGenerator<AuditRow[]> {
-  for (let next = from; ;) {
-    const page = await archive.page(chain, next, pageSize);
+/**
+ * The newest record of a chain: what is read up to it comes to an end, however fast the log grows. Infinity where it
+ * cannot be read: those before it are read all the same, and then it is told.
+ */
+export async function endOf(archive: Archive, chain: string): Promise<number> {
+  try {
+    return (await archive.last(chain))?.seq ?? 0;
+  } catch {
+    return Infinity;
+  }
+}
+
+/** The records of a chain from `from` to `upto`, a page at a time, also those that are added meanwhile. */
+export async function* pages(archive: Archive, chain: string, from: number, upto: number): AsyncGenerator<AuditRow[]> {
+  for (let next = from; next <= upto;) {
+    const page = await archive.page(chain, next, Math.min(pageSize, upto - next + 1));
     const last = page.at(-1);
     if (!last) return;
     yield page;

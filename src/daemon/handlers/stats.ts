@@ -5,7 +5,7 @@ import { callsOf, createCounters } from "../../usage/counters.ts";
 import { groupUsage } from "../../usage/query.ts";
 import type { Archive } from "../archive.ts";
 import { oneAtATime } from "./one-at-a-time.ts";
-import { partly, type Period, records } from "./records.ts";
+import { endOf, partly, type Period, records } from "./records.ts";
 
 type Stats = Answer<"audit.stats">;
 
@@ -34,7 +34,8 @@ export async function statsOf(archive: Archive, period: Period, consumer: string
   const unread: string[] = [];
   for (const chain of chains.keys()) {
     try {
-      for await (const { record } of records(archive, chain, period)) add(chain, record);
+      const upto = await endOf(archive, chain);
+      for await (const { record } of records(archive, chain, period, upto)) add(chain, record);
     } catch (error) {
       unread.push(chain);
       if (unread.length === chains.size) throw error;

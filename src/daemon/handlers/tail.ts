@@ -48,8 +48,8 @@ export async function* tail(
 
 /** Records since a time, or where none is given those after `seen`. */
 async function* past(chain: string, archive: Archive, since: number | undefined, seen: number) {
-  if (since === undefined) for await (const page of pages(archive, chain, seen + 1)) yield* page;
-  else for await (const { row } of records(archive, chain, { since })) yield row;
+  if (since === undefined) for await (const page of pages(archive, chain, seen + 1, Infinity)) yield* page;
+  else for await (const { row } of records(archive, chain, { since }, Infinity)) yield row;
 }
 
 function selected({ consumer, server, tool, status }: Selection, entry: AuditEntry): AuditEntry[] {
