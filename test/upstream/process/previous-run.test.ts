@@ -4,7 +4,7 @@ import { silent } from "../../../src/core/log.ts";
 import { endPreviousRun } from "../../../src/upstream/process/previous-run.ts";
 import { readProcess } from "../../../src/upstream/process/process-table.ts";
 import { runVariable } from "../../../src/upstream/process/reaper.ts";
-import { alive, pidsWith } from "../../support/processes.ts";
+import { alive, commandOf, pidsWith } from "../../support/processes.ts";
 import { linesOf } from "../../support/seen.ts";
 import { TempDir } from "../../support/temp-dir.ts";
 import { until } from "../../support/until.ts";
@@ -43,8 +43,12 @@ onLinux("a start ends what the last gateway left, also where it was this very pr
 });
 
 onLinux("a start ends what the last gateway left, also where nobody has collected that one (needs Linux)", async () => {
-  await using parent = Bun.spawn(["sh", "-c", "sleep 0 & echo $!; exec sleep 1000"], { stdout: "pipe" });
+  const script = "exec 3<&0; cat <&3 >/dev/null & echo $!; exec sleep 1000";
+  await using parent = Bun.spawn(["sh", "-c", script], { stdin: "pipe", stdout: "pipe" });
   const pid = Number((await linesOf(parent.stdout).next()).value);
+  // A shell would collect its child.
+  await until(() => commandOf(parent.pid).startsWith("sleep"), "its parent is no shell any more");
+  await parent.stdin.end();
   await until(async () => (await readProcess(String(pid)))?.zombie, "it has ended");
   expect(await ends(pid, await startOf(pid))).toBe(true);
 });
