@@ -88,7 +88,7 @@ const fromElsewhere =
 function proof({ checkpoint, first, records, bad }: VerifyReport["chains"][number], given: boolean): string[] {
   if (first > 1 && records > 0) return [`begins at record ${number(first)}: what came before is not in it`];
   // The fault, or what is missing, is shown beside this; another checkpoint would not help.
-  if (!checkpoint && (bad || first > 1)) return [];
+  if (!checkpoint && (bad || (given && first > 1))) return [];
   if (!checkpoint)
     return [given ? "no checkpoint that was given is of it" : "no checkpoint; name one with --checkpoint"];
   const signed = checkpoint.at === null ? "" : `, signed ${moment(checkpoint.at)}`;
