@@ -24,6 +24,11 @@ function loginIn({ username, password }: URL): string[] {
   return [password, meant, Buffer.from(`${unescape(username)}:${meant}`).toString("base64")];
 }
 
+/** The names and values of a URL's query, to servers that read a `+` as a blank and to those that do not. */
+function queryOf({ search }: URL): [string, string][] {
+  return [...new URLSearchParams(search), ...new URLSearchParams(search.replaceAll("+", "%2B"))];
+}
+
 /**
  * Secrets written into the file itself: keys, passwords in URLs, and values in environments, headers or queries of
  * URLs whose names suggest a secret.
@@ -33,7 +38,7 @@ export function literalSecrets({ auth, servers }: Config): string[] {
     ...Object.entries(secretsOf(server)),
     ...addresses(server)
       .map(({ url }) => new URL(url))
-      .flatMap((url) => [...url.searchParams, ...loginIn(url).map((secret) => ["password", secret] as const)]),
+      .flatMap((url) => [...queryOf(url), ...loginIn(url).map((secret) => ["password", secret] as const)]),
   ]);
   const values = named.filter(([name, value]) => secretName.test(name) && value.length >= leastSecret);
   return [...auth.keys.flatMap(({ key }) => key ?? []), ...values.map(([, value]) => value)];

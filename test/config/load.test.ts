@@ -49,7 +49,7 @@ test("R17 what is hidden is what is secret by its name or its reference, and not
         },
         {
           id: "b",
-          url: "https://u:pw-123@b.example/mcp?apiKey=query-1234&place=elsewhere",
+          url: "https://u:pw-123@b.example/mcp?apiKey=query+1234&place=elsewhere",
           headers: { Authorization: "Bearer 1", "Accept-Language": "en-GB" },
         },
       ],
@@ -58,7 +58,9 @@ test("R17 what is hidden is what is secret by its name or its reference, and not
   );
   // The longer ones first, of which a shorter one may be a part.
   const keys = [strong, "vK3nW8sL2qX6tB9yD4mR7pZ1cH5fJ0gE"];
-  expect(secrets).toEqual([...keys, btoa("u:pw-123"), "tok-123456", "query-1234", "Bearer 1", "pw-123"]);
+  // A `+` in a query is a blank to some servers, to others itself.
+  const query = ["query 1234", "query+1234"];
+  expect(secrets).toEqual([...keys, btoa("u:pw-123"), "tok-123456", ...query, "Bearer 1", "pw-123"]);
   const inPlain = warnings.filter(({ message }) => message.startsWith("a key in plain text"));
   expect(inPlain.map(({ path }) => path)).toEqual(["auth.keys[0].key"]);
 });
