@@ -51,23 +51,28 @@ test.skipIf(!mayMount())(
       ...[{ url: `https://s${n}.test/mcp` }, { url: `wss://s${n}.test/mcp`, transport: "websocket" }][n % 2],
       timeout: "1s",
     }));
-    using place = new Place({ servers: [fake("good"), ...servers], policies });
+    await using served = await serveFake(["--http"]);
+    const near = { id: "near", url: served.url.replace("127.0.0.1", "localhost") };
+    using place = new Place({ servers: [fake("good"), ...servers, near], policies });
     // Fewer threads than names, as where few processes are allowed.
     using _resolver = await silentResolver(place, "UV_THREADPOOL_SIZE=16");
     await using daemon = await place.start();
     const key = await place.key("alice");
-    expect(textOf((await daemon.call("good__echo", { n: 1 }, key)).json)).toContain('"n":1');
+    for (const id of ["good", "near"])
+      expect(textOf((await daemon.call(`${id}__echo`, { n: 1 }, key)).json)).toContain('"n":1');
   },
 );
 
-test.each(["--http", "--pair", "--websocket"])(
-  "FIELD T2: beside names that nobody knows, in a pool of few threads, a server is reached by its own (%s)",
+test.skipIf(!mayMount()).each(["--http", "--pair", "--websocket"])(
+  "FIELD T2: beside names that nobody knows, in a pool of few threads, a server is reached by its own (%s; needs mount as root)",
   async (flag) => {
     await using served = await serveFake([flag]);
     const { transport } = httpOptions.parse(served.options);
-    const known = { id: "good", url: served.url.replace("127.0.0.1", "localhost"), transport };
+    const known = { id: "good", url: served.url.replace("127.0.0.1", "good.test"), transport };
     const unknown = { id: "unknown", url: `${known.url.split(":")[0]}://unknown.invalid/mcp`, transport };
-    await using daemon = await start({ servers: [unknown, known], policies }, { env: { UV_THREADPOOL_SIZE: "4" } });
+    using place = new Place({ servers: [unknown, known], policies });
+    place.prefix = withMounted(place, "/etc/hosts", "127.0.0.1 good.test\n", "UV_THREADPOOL_SIZE=4");
+    await using daemon = await place.start();
     const key = await daemon.place.key("alice");
     expect(textOf((await daemon.call("good__echo", { n: 1 }, key)).json)).toContain('"n":1');
     const list = (await daemon.post(request("tools/list"), { key })).json;
@@ -77,14 +82,18 @@ test.each(["--http", "--pair", "--websocket"])(
   },
 );
 
+/** The prefix by which what the place starts sees this text as that file, and these variables. */
+function withMounted(place: Place, file: string, text: string, ...env: readonly string[]): string[] {
+  const own = place.path("mounted");
+  writeFileSync(own, text);
+  return ["env", ...env, "unshare", "--mount", "sh", "-c", `mount --bind "$0" ${file} && exec "$@"`, own];
+}
+
 /** Lets what the place starts ask a resolver that never answers. */
 async function silentResolver(place: Place, ...env: readonly string[]): Promise<Disposable> {
   const hostname = "127.77.0.53";
   const socket = await Bun.udpSocket({ hostname, port: 53 });
-  const file = join(place.dir, "resolv.conf");
-  writeFileSync(file, `nameserver ${hostname}\noptions timeout:30\n`);
-  const script = 'mount --bind "$0" /etc/resolv.conf && exec "$@"';
-  place.prefix = ["env", ...env, "unshare", "--mount", "sh", "-c", script, file];
+  place.prefix = withMounted(place, "/etc/resolv.conf", `nameserver ${hostname}\noptions timeout:30\n`, ...env);
   return { [Symbol.dispose]: () => socket.close() };
 }
 

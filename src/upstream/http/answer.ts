@@ -56,11 +56,11 @@ function retryAfter(headers: Headers): number | undefined {
 }
 
 /**
- * The codes where nobody took the connection, which is the proxy's where there is one: the last five where this system
- * let none be made, for want of ports or descriptors, or by its rules.
+ * The codes where nobody took the connection, which is the proxy's where there is one: the last six where this system
+ * let none be made, for want of ports or descriptors (a look-up's own code for that is ESERVFAIL), or by its rules.
  */
 const unreached =
-  /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|ConnectionRefused|FailedToOpenSocket|EADDRNOTAVAIL|EMFILE|ENFILE|EACCES|EPERM)$/;
+  /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|ConnectionRefused|FailedToOpenSocket|EADDRNOTAVAIL|ESERVFAIL|EMFILE|ENFILE|EACCES|EPERM)$/;
 /** Its code where a proxy let nothing through, and why stands in the message. */
 const noTunnel = "ERR_PROXY_TUNNEL";
 /**

@@ -21,10 +21,13 @@ const freshMs = 1_000;
 /** All names of servers and proxies so far, also of those that a reload has removed. */
 const names = new Map<string, HostName>();
 
-/** What there is to know of the host that requests to this server are sent to; null for an address. */
+/** These are this machine, and Bun looks them up nowhere. */
+const localhost = /(^|\.)localhost\.?$/;
+
+/** What there is to know of the host that requests to this server are sent to; null where there is nothing to look up. */
 export function hostNameOf({ url, proxy }: { url: string; proxy?: string | undefined }): HostName | null {
   const { hostname } = new URL(proxy ?? url);
-  if (hostname.startsWith("[") || isIP(hostname)) return null;
+  if (hostname.startsWith("[") || isIP(hostname) || localhost.test(hostname)) return null;
   let name = names.get(hostname);
   if (!name) names.set(hostname, (name = new HostName(hostname)));
   return name;

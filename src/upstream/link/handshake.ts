@@ -2,7 +2,7 @@ import { isObject, objectIn } from "../../core/json.ts";
 import { rpcCodes } from "../../core/rpc-code.ts";
 import { cut } from "../../core/text.ts";
 import { isLegacyRevision, latestLegacy, modernRevision } from "../../mcp/revisions.ts";
-import { faults, HttpFailure, NoRevision, quoted } from "../faults.ts";
+import { faults, HttpFailure, NoRevision, quoted, reasonOf } from "../faults.ts";
 import type { Answer, Greeting, Instance, Link, LinkHost, Peer } from "./link.ts";
 import { repeatIfLost, query } from "./query.ts";
 
@@ -20,8 +20,8 @@ const mostHealthMs = 10_000;
 /** What the answer to `server/discover` means. */
 export type Discovered =
   | { readonly era: "modern"; readonly greeting: Greeting; readonly legacy: boolean }
-  /** `named`: the server itself named its revisions; else it only refused. */
-  | { readonly era: "legacy"; readonly why: string; readonly named: boolean };
+  /** `refused`: it only refused to say, as a modern server may; else it named its revisions, or answered nothing. */
+  | { readonly era: "legacy"; readonly why: string; readonly refused: boolean };
 
 /**
  * The handshake of the legacy era, with the capabilities that the link's owner declares. Throws `NoRevision` when the
@@ -60,8 +60,8 @@ export async function discover(link: Link, timeout: number): Promise<Discovered>
     // A server may refuse the first request only to name the revisions that it speaks.
     if (namesModern(answer)) answer = await ask();
   } catch (error) {
-    if (error instanceof HttpFailure && isVerdict(error.status)) return refused(`HTTP ${error.status}`);
-    throw error;
+    if (!(error instanceof HttpFailure) || !isVerdict(error.status)) throw error;
+    return { era: "legacy", why: reasonOf(error), refused: error.status >= 400 };
   }
   if (answer.kind === "error") return readRefusal(answer, link.host);
   const result = objectIn(answer.result);
@@ -75,7 +75,7 @@ export async function discover(link: Link, timeout: number): Promise<Discovered>
 export async function greetModern(link: Link, timeout: number, sure = true): Promise<Greeting> {
   const found = await discover(link, timeout);
   if (found.era === "modern") return found.greeting;
-  if (sure && !found.named) return ungreeted;
+  if (sure && found.refused) return ungreeted;
   throw faults.down(link.host.server, `it does not speak ${modernRevision} (${found.why})`);
 }
 
@@ -111,16 +111,14 @@ function readRefusal(answer: Extract<Answer, { kind: "error" }>, host: LinkHost)
   if (code === rpcCodes.headerMismatch || code === rpcCodes.missingCapability) {
     return { era: "modern", greeting: ungreeted, legacy: false };
   }
-  return refused(`server/discover: ${code} ${quoted(message, host.secrets())}`);
+  return { era: "legacy", why: `server/discover: ${code} ${quoted(message, host.secrets())}`, refused: true };
 }
-
-const refused = (why: string): Discovered => ({ era: "legacy", why, named: false });
 
 function read(supported: unknown, { server, secrets }: LinkHost, greeting: Greeting): Discovered {
   const versions: unknown[] = Array.isArray(supported) ? supported : [];
   const legacy = versions.some(isLegacyRevision);
   if (versions.includes(modernRevision)) return { era: "modern", greeting, legacy };
-  if (legacy || versions.length === 0) return { era: "legacy", why: "it names no modern revision", named: legacy };
+  if (legacy || versions.length === 0) return { era: "legacy", why: "it names no modern revision", refused: !legacy };
   throw faults.down(server, `no common protocol revision (it speaks ${quoted(versions.join(", "), secrets())})`);
 }
 

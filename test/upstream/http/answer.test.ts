@@ -89,6 +89,7 @@ test.each([
   ["ECONNREFUSED", "upstream-down"],
   ["EADDRNOTAVAIL", "upstream-down"],
   ["EMFILE", "upstream-down"],
+  ["ESERVFAIL", "upstream-down"],
   ["EACCES", "upstream-down"],
   ["DEPTH_ZERO_SELF_SIGNED_CERT", "upstream-down"],
   ["CERT_HAS_EXPIRED", "upstream-down"],

@@ -305,6 +305,18 @@ test.each([200, 202, 204])(
   },
 );
 
+test.each([200, 202])(
+  "protocol: modern: a server that answers server/discover with nothing (HTTP %i) is not modern",
+  async (status) => {
+    using server = serve(() => new Response(null, { status }));
+    await using set = await listed([http("a", server.url, { protocol: "modern" })]);
+    expect(set.status()[0]).toMatchObject({
+      state: "backoff",
+      reason: expect.stringContaining(`no JSON-RPC answer (HTTP ${status})`),
+    });
+  },
+);
+
 test("auto: a server that answers 500 in JSON-RPC is broken, not old", async () => {
   using server = serve(({ method, id }) => (method === "server/discover" ? refusal(id, -32603, "oops", 500) : null));
   await using set = await listed([http("a", server.url)]);
