@@ -61,14 +61,15 @@ export function gather(from: Gathering): Gathered {
   const ids = [ownServer, ...from.servers.map(({ id }) => id)];
   const byName = (candidates: readonly Listed[]) => assignNames(candidates, ids, from.names.max);
   const [tools, prompts] = [named("tools", byName), named("prompts", byName)];
-  const resourceTemplates = named("resourceTemplates", (candidates) => assignUris(candidates));
+  const servers = new Set(ids);
+  const resourceTemplates = named("resourceTemplates", (candidates) => assignUris(candidates, servers));
   const templates = indexTemplates(resourceTemplates);
   // A list with a URI that does not parse, as `my_server://x`, is refused as a whole by clients in Python.
   const rules = { claims: templates.claims(), isUri: (text: string) => !hasLongHost(text) && URL.canParse(text) };
   const apps: Route[] = [];
   const resources = named("resources", (candidates) => {
     const unlisted = appsOf(from, candidates);
-    const uris = assignUris([...candidates, ...unlisted], rules);
+    const uris = assignUris([...candidates, ...unlisted], servers, rules);
     for (const one of unlisted) {
       const wire = uris.get(one);
       if (typeof wire === "string") apps.push(routeOf("resources", one.server, one.name, wire));

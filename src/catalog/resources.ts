@@ -14,8 +14,8 @@ export type Resources = {
   /**
    * The routes of a URI. A URI to which the gateway gave its form leads to the server that it names. Any other leads to
    * each server that lists it, has a tool whose app it is, has a template for it, or handed it out to the principal
-   * `who` (null: to nobody). None of these is better than another: else a server could draw to itself what callers read from another, by listing the
-   * same URI or a narrower template.
+   * `who` (null: to nobody). None of these is better than another: else a server could draw to itself what callers read
+   * from another, by listing the same URI or a narrower template.
    */
   routes(uri: string, who: string | null): readonly Route[];
   /** The route to a server's own URI (`name`) for a URI on the wire. A listed resource has only its own route. */

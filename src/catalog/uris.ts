@@ -28,6 +28,13 @@ export function unwrapApp(server: string, uri: string): string | null {
   return uri.startsWith(app) ? apps + uri.slice(app.length) : null;
 }
 
+/** Whether it would pass for an app of another of the servers which has to name that one. */
+function namesOther(server: string, uri: string, servers: ReadonlySet<string>): boolean {
+  const end = isApp(uri) ? uri.indexOf("/", apps.length) : -1;
+  const named = uri.slice(apps.length, Math.max(end, apps.length));
+  return named !== server && servers.has(named);
+}
+
 /** A URI that always names its server, whether or not it had to be rewritten. */
 export const explicitUri = (server: string, uri: string): string => wrappers(server).plain + uri;
 
@@ -46,18 +53,19 @@ type UriRules = { readonly claims: (uri: string) => Iterable<string>; readonly i
 const anyText: UriRules = { claims: () => [], isUri: () => true };
 
 /**
- * Gives each candidate its URI on the wire: its own URI if it is one and no other server has it or (`claims`) a
- * template for it, else one that names its server.
+ * Gives each candidate its URI on the wire: its own URI if it is one that names none of the other `servers`, and no
+ * other has it or (`claims`) a template for it; else one that names its server.
  */
 export function assignUris(
   candidates: readonly Candidate[],
+  servers: ReadonlySet<string>,
   { claims, isUri }: UriRules = anyText,
 ): Map<Candidate, Named> {
   const named = new Map<Candidate, Named>();
   const refuse = (each: Candidate, reason: string, told = reason): void => void named.set(each, { reason, told });
   const open: { candidate: Candidate; canonical: string; wire: string }[] = [];
   for (const [uri, group] of Map.groupBy(candidates, ({ name }) => name)) {
-    const servers = new Set([...group.map(({ server }) => server), ...claims(uri)]);
+    const havers = new Set([...group.map(({ server }) => server), ...claims(uri)]);
     for (const candidate of group) {
       const { server, name } = candidate;
       if (name === "") refuse(candidate, "it has no URI");
@@ -66,7 +74,8 @@ export function assignUris(
       else if (name.length > longestUri) refuse(candidate, `its URI is longer than ${longestUri} characters`);
       else if (name.startsWith(scheme)) refuse(candidate, `${scheme}… URIs are the gateway's`);
       else {
-        const wire = servers.size === 1 && isUri(name) ? name : wrapUri(server, name);
+        const stays = havers.size === 1 && isUri(name) && !namesOther(server, name, servers);
+        const wire = stays ? name : wrapUri(server, name);
         if (isUri(wire)) open.push({ candidate, canonical: canonicalName(server, name), wire });
         else refuse(candidate, "its URI cannot be parsed");
       }

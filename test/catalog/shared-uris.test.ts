@@ -125,6 +125,20 @@ describe("FIELD T13 an app that only a tool names, as many servers have it", () 
     const answer = catalog.outgoing(lead(catalog, "resource", named), contents(uri), admin);
     expect(answer).toBe(contents(named));
   });
+  test("keeps its name where another names both it and that which it then has", () => {
+    const claims = ["ui://crm/shop/cart", uri];
+    const others: Served[] = [{ resources: claims }, { tools: claims.map((app, at) => toolWith(app, `t${at}`)) }];
+    for (const own of [shop, { ...shop, resources: [uri] }]) {
+      for (const hm of others) {
+        const catalog = buildCatalog({ crm: own, hm });
+        expect(catalog.missing(null)).toEqual([]);
+        expect(appsIn(catalog)[0]).toBe("ui://crm/shop/cart");
+        expect(lead(catalog, "resource", "ui://crm/shop/cart")).toMatchObject({ server: "crm", name: uri });
+        expect(failureOf(() => lead(catalog, "resource", uri)).code).toBe("invalid-params");
+        expect(lead(catalog, "resource", "ui://hm/crm/shop/cart")).toMatchObject({ server: "hm", name: claims[0] });
+      }
+    }
+  });
   test("what is no app, and an app that cannot have a name, claims nothing", () => {
     const odd = buildCatalog({ crm: { tools: [toolWith("file:///a")] }, files: { resources: ["file:///a"] } });
     expect(ask(odd, "resources").names).toEqual(["file:///a"]);

@@ -34,10 +34,22 @@ describe("URIs on the wire", () => {
       [],
     ],
     [
-      "a name that another server has already is nobody's",
+      "FIELD T13 an app that would pass for another server's names its own",
       { crm: { resources: ["ui://a"] }, files: { resources: ["ui://a"] }, evil: { resources: ["ui://crm/a"] } },
+      ["ui://crm/a", "ui://evil/crm/a", "ui://files/a"],
+      [],
+    ],
+    [
+      "but a server names what is its own as it likes",
+      { crm: { resources: ["ui://crm/a"] }, evil: { templates: ["ui://crm/{x}!"] }, odd: { resources: ["ui://crm"] } },
+      ["ui://crm", "ui://crm/a"],
+      [],
+    ],
+    [
+      "a name that another of its own has already is nobody's",
+      { crm: { resources: ["ui://a", "ui://crm/a"] }, files: { resources: ["ui://a"] } },
       ["ui://files/a"],
-      ["resource crm:ui://a", "resource evil:ui://crm/a"],
+      ["resource crm:ui://a", "resource crm:ui://crm/a"],
     ],
     [
       "the gateway's own form cannot be taken",
