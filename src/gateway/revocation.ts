@@ -22,11 +22,13 @@ export const lossText = (revoked: AbortSignal): string => `${words[lossOf(revoke
  */
 export function failureOf(call: Call, error: unknown): Failure {
   if (call.who?.revoked.aborted) return rightsLost(call, call.who.revoked);
-  const { begun, controller } = call;
+  const { begun, controller, inbound } = call;
   const failure = asFailure(error);
   const why = controller.signal.reason;
   if (failure.code !== "cancelled" || typeof why !== "string") return failure;
-  return new Failure("lost", why, { ran: begun ? "maybe" : "no" });
+  // A server has seen what a retry goes on with.
+  const ran = begun || inbound.params.requestState !== undefined ? "maybe" : "no";
+  return new Failure("lost", why, { ran });
 }
 
 /** The reply, if its caller still has its rights: to make and to record it takes time. Throws `rights-lost`. */

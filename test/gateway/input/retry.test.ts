@@ -80,6 +80,17 @@ describe.each(kinds)("%s", (_kind, script) => {
     },
   );
 
+  test("T46: a retry that comes when the gateway stops is told that its call may have run", async () => {
+    const h = harness({ servers, script });
+    const state = await open(h);
+    const before = h.sent.length;
+    const controller = new AbortController();
+    controller.abort("The gateway is stopping.");
+    const { failure } = (await again(h, state, {}, { ...declares, controller })).call;
+    expect([failure?.code, failure?.detail.ran]).toEqual(["lost", "maybe"]);
+    expect(h.sent).toHaveLength(before);
+  });
+
   test("what was refused can still be answered by its caller", async () => {
     const h = harness({ servers, script });
     const state = await open(h);
