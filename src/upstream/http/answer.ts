@@ -56,11 +56,13 @@ function retryAfter(headers: Headers): number | undefined {
 }
 
 /**
- * The codes where nobody took the connection, which is the proxy's where there is one: the last six where this system
- * let none be made, for want of ports or descriptors (a look-up's own code for that is ESERVFAIL), or by its rules.
+ * The codes where nobody took the connection, which is the proxy's where there is one: the last two where this system's
+ * rules let none be made. ESERVFAIL is also what a look-up says for want of descriptors.
  */
 const unreached =
-  /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|ConnectionRefused|FailedToOpenSocket|EADDRNOTAVAIL|ESERVFAIL|EMFILE|ENFILE|EACCES|EPERM)$/;
+  /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|ESERVFAIL|EHOSTUNREACH|ENETUNREACH|ConnectionRefused|FailedToOpenSocket|EACCES|EPERM)$/;
+/** Those for want of ports or descriptors, which say nothing about the server. */
+const noSocket = /^(EADDRNOTAVAIL|EMFILE|ENFILE)$/;
 /** Its code where a proxy let nothing through, and why stands in the message. */
 const noTunnel = "ERR_PROXY_TUNNEL";
 /**
@@ -74,7 +76,8 @@ const unknownIssuer = /SELF_SIGNED|UNABLE_TO/;
 /** Why no request left this host; null where the error says something else. */
 export function whyUnreached(error: unknown, proxy: string | undefined): string | null {
   const code = codeOf(error) ?? "";
-  if (unreached.test(code)) return `its ${proxy === undefined ? "address" : "proxy"} cannot be reached (${code})`;
+  if (unreached.test(code) || noSocket.test(code))
+    return `its ${proxy === undefined ? "address" : "proxy"} cannot be reached (${code})`;
   if (!neverSent.test(code)) return null;
   const advice = unknownIssuer.test(code) ? "; name the file of your own CA in NODE_EXTRA_CA_CERTS" : "";
   return `TLS to it fails (${code})${advice}`;
@@ -83,7 +86,9 @@ export function whyUnreached(error: unknown, proxy: string | undefined): string 
 /** The failure that a failed fetch means, which depends on whether the server may have seen the request. */
 export function faultOfError(host: Named, error: unknown, proxy?: string): Failure {
   const { server, secrets } = host;
-  const why = codeOf(error) === noTunnel ? quoted(messageOf(error), secrets()) : whyUnreached(error, proxy);
+  const code = codeOf(error) ?? "";
+  if (noSocket.test(code)) return faults.full(server, `the gateway can make no connection to it now (${code})`);
+  const why = code === noTunnel ? quoted(messageOf(error), secrets()) : whyUnreached(error, proxy);
   return why === null ? brokenOff(host, error) : faults.down(server, why);
 }
 

@@ -87,8 +87,8 @@ test("a server that refuses a WebSocket is quoted, without its address", async (
 
 test.each([
   ["ECONNREFUSED", "upstream-down"],
-  ["EADDRNOTAVAIL", "upstream-down"],
-  ["EMFILE", "upstream-down"],
+  ["EADDRNOTAVAIL", "overloaded"],
+  ["EMFILE", "overloaded"],
   ["ESERVFAIL", "upstream-down"],
   ["EACCES", "upstream-down"],
   ["DEPTH_ZERO_SELF_SIGNED_CERT", "upstream-down"],
