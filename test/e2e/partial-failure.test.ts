@@ -71,7 +71,7 @@ test.skipIf(!mayMount()).each(["--http", "--pair", "--websocket"])(
     const known = { id: "good", url: served.url.replace("127.0.0.1", "good.test"), transport };
     const unknown = { id: "unknown", url: `${known.url.split(":")[0]}://unknown.invalid/mcp`, transport };
     using place = new Place({ servers: [unknown, known], policies });
-    place.prefix = withMounted(place, "/etc/hosts", "127.0.0.1 good.test\n", "UV_THREADPOOL_SIZE=4");
+    place.prefix = withMounted(place, "/etc/hosts", "127.0.0.1 good.test\n", "UV_THREADPOOL_SIZE=3");
     await using daemon = await place.start();
     const key = await daemon.place.key("alice");
     expect(textOf((await daemon.call("good__echo", { n: 1 }, key)).json)).toContain('"n":1');

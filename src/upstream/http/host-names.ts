@@ -6,11 +6,13 @@ import { StartQueue } from "../start-queue.ts";
 
 /**
  * Bun looks a name up in a thread of the pool that the log's syncs need too, and while no resolver answers each name
- * holds one, also after its request was given up. So where names are more than a quarter of the threads, a name is looked
- * up here before a request to it, a few at once, and Bun's own look-up follows one that was just answered.
+ * holds one, also after its request was given up. So where names are more than half of the threads, a name is looked up
+ * here before a request to it, a few at once, and Bun's own look-up follows one that was just answered.
  */
 const threads = Number(process.env["UV_THREADPOOL_SIZE"]) || availableParallelism();
-/** How many of each kind are looked up at once. */
+/** As many names may all hold a thread. */
+const few = Math.floor(threads / 2);
+/** How many of each kind are looked up at once where there are more. */
 const places = Math.max(1, Math.floor(threads / 4));
 const createQueue = (): StartQueue => new StartQueue({ places, longest: null });
 /** Names that were found last do not wait for those that were not, which may hold all their places. */
@@ -46,7 +48,7 @@ export class HostName {
 
   /** Resolves once a request may be sent, and rejects as `fetch` would; null: it may be sent at once. */
   awaited(signal: AbortSignal | null | undefined): Promise<void> | null {
-    if (names.size <= places || performance.now() < this.#foundAt + freshMs) return null;
+    if (names.size <= few || performance.now() < this.#foundAt + freshMs) return null;
     this.#search ??= queues[this.#isFound ? "found" : "doubtful"]
       .add(() => this.#find())
       .finally(() => (this.#search = null));
