@@ -29,6 +29,8 @@ export class CallerInstances {
   readonly #terms: Terms;
   readonly #starter: Starter;
   readonly #own: OwnInstance;
+  /** Those that a notification of their session waits for. */
+  readonly #untold = new Set<Slot>();
   #usedAt: number;
 
   constructor(terms: Terms, starter: Starter, own: OwnInstance) {
@@ -169,15 +171,21 @@ export class CallerInstances {
   }
 
   /**
-   * Passes a notification of a caller on to the legacy instances of its session, once they have started: what they
-   * asked for at their start may be what has changed.
+   * Tells the legacy instances of a caller's session, once they have started, that something has changed: it may be
+   * what they asked for at their start. However often that is so until then, they are told once.
    */
   notify({ session, who }: IdentifiedCall, method: string): void {
-    const tell = ({ link, peer }: Instance): unknown => peer.era === "legacy" && link.notify(method, null, peer);
-    for (const { spec, starting } of this.pool) {
-      const own = session !== null && spec.session === session.id && spec.owner === who.id;
-      if (own) void starting.then(tell, () => {});
+    for (const slot of this.pool) {
+      const own = session !== null && slot.spec.session === session.id && slot.spec.owner === who.id;
+      if (own && !this.#untold.has(slot)) void this.#tell(slot, method);
     }
+  }
+
+  async #tell(slot: Slot, method: string): Promise<void> {
+    this.#untold.add(slot);
+    const instance = await slot.starting.catch(() => null);
+    this.#untold.delete(slot);
+    if (instance?.peer.era === "legacy") void instance.link.notify(method, null, instance.peer);
   }
 
   endSession(id: string): void {

@@ -37,7 +37,7 @@ test("R122: whose verification waits for its turn when the gateway stops is told
   const { daemon, engine } = at;
   const { running, stores } = engine;
   const before = Promise.withResolvers<void>();
-  void verifyInTurn(new Cancel(), () => before.promise);
+  void verifyInTurn("key:other", new Cancel(), () => before.promise);
   const begin = stores.audit.begin.bind(stores.audit);
   const begun = Promise.withResolvers<void>();
   stores.audit.begin = (call) => begin(call).finally(begun.resolve);

@@ -224,7 +224,7 @@ test("R9 beside calls one verification begins after the other, and none whose as
   const left = new AbortController();
   const ask = (name: string, signal: AbortSignal, key?: string) => {
     const evidence = { archive, publicKey, heads: at.heads, checkpoints: [] };
-    const done = verifyInTurn(signal, () => {
+    const done = verifyInTurn("key:alice", signal, () => {
       order.push(`${name} begins`);
       return verifyChains(evidence, { checkpoints: [], pubkey: key });
     });

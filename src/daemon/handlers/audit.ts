@@ -10,6 +10,7 @@ import { messageOf } from "../../core/error-text.ts";
 import type { AuditRow, FoundRow } from "../../core/store.ts";
 import { inTurns } from "../../core/turns.ts";
 import type { Archive } from "../archive.ts";
+import { actorOf } from "./act.ts";
 import { entryOf } from "./entry.ts";
 import { oneAtATime } from "./one-at-a-time.ts";
 import { endOf, partly, records } from "./records.ts";
@@ -20,8 +21,8 @@ type Names = `audit.${"log" | "show" | "stats" | "export"}`;
 /** Reading records, for operators; `open` gives the archive to each operation, or throws why there is none. */
 export function auditHandlers(open: () => Archive): Pick<Handlers, Names> {
   return {
-    "audit.log": (input, { signal }) => lookInTurn(signal, () => auditLog(open(), input)),
-    "audit.stats": (input, { signal }) => countInTurn(signal, () => statsOf(open(), input, null)),
+    "audit.log": (input, ctx) => lookInTurn(actorOf(ctx), ctx.signal, () => auditLog(open(), input)),
+    "audit.stats": (input, ctx) => countInTurn(actorOf(ctx), ctx.signal, () => statsOf(open(), input, null)),
     async "audit.show"({ seq, chain, payloads }) {
       const archive = open();
       const row = await rowOf(archive, chain, seq);

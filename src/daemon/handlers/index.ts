@@ -61,7 +61,8 @@ export function createHandlers({ engine, archive, self, serving, reload }: Handl
         engine.running.delete(controller);
       }
     },
-    "audit.verify": (input, { signal }) => verifyInTurn(signal, () => verifyChains(evidenceOf(engine, archive), input)),
+    "audit.verify": (input, ctx) =>
+      verifyInTurn(actorOf(ctx), ctx.signal, () => verifyChains(evidenceOf(engine, archive), input)),
     usage: (input) => usageBy(archive, input, meteringOf(engine.loaded().config)),
     why: (input) => {
       const { auth, toolsets } = engine.loaded().config;

@@ -76,16 +76,16 @@ export function viewerHandlers(engine: () => Engine, archive: Archive): ViewerHa
     },
     "tools.list": ({ server }, viewer) => listTools(engine().current(), server, viewer),
     "tools.call": (input, viewer) => nestedCall(engine().current(), input, viewer),
-    "audit.log": (input, { consumer, controller }) =>
-      lookInTurn(controller.signal, () =>
+    "audit.log": (input, { who, consumer, controller }) =>
+      lookInTurn(who.id, controller.signal, () =>
         consumer === null
           ? auditLog(archive, input)
           : auditLog(archive, own(input, consumer), (entry) => told(entry, input)),
       ),
-    "audit.stats": (input, { consumer, controller }) =>
-      countInTurn(controller.signal, () => statsOf(archive, input, consumer)),
-    "audit.verify": (input, { controller }) =>
-      verifyInTurn(controller.signal, () => verifyChains(evidenceOf(engine(), archive), input)),
+    "audit.stats": (input, { who, consumer, controller }) =>
+      countInTurn(who.id, controller.signal, () => statsOf(archive, input, consumer)),
+    "audit.verify": (input, { who, controller }) =>
+      verifyInTurn(who.id, controller.signal, () => verifyChains(evidenceOf(engine(), archive), input)),
     usage: (input, viewer) => {
       const { current, loaded } = engine();
       const seen = toldUsage(archive, current(), viewer);

@@ -115,6 +115,22 @@ test("S20: what a shared legacy server says in an extension's words reaches nobo
   expect(said).toEqual([]);
 });
 
+test("an instance is told once that the roots have changed, however often they did while it started", async () => {
+  await using set = upstreams([fake("a")]);
+  const own = { session: "s1", declares };
+  const changed = callTo("x", {}, own);
+  await set.ask("a", "echo");
+  const started = set.ask("a", "echo", {}, own);
+  await until(() => set.status()[0]?.instances === 2, "the instance to start");
+  for (let n = 0; n < 1_000; n++) set.notify(changed, "notifications/roots/list_changed");
+  await started;
+  const heard = async (): Promise<number> =>
+    (jsonOf(await set.ask("a", "seen", {}, own)).notified as string[]).filter((one) => one.includes("roots")).length;
+  expect(await heard()).toBe(1);
+  set.notify(changed, "notifications/roots/list_changed");
+  await until(async () => (await heard()) === 2, "the next change");
+});
+
 test("roots/list_changed reaches the session's own legacy instances", async () => {
   await using set = upstreams([fake("a")]);
   await set.ask("a", "echo", {}, { session: "s1", declares });

@@ -1,0 +1,36 @@
+import { expect, test } from "bun:test";
+import { Cancel } from "../../src/core/cancel.ts";
+import { oneAtATime } from "../../src/daemon/handlers/one-at-a-time.ts";
+
+test("of what waits for its turn each owner has one begun after the other, however much one of them asks for", async () => {
+  const inTurn = oneAtATime();
+  const begun: string[] = [];
+  const ask = (owner: string, name: string, signal = new Cancel()): Promise<unknown> =>
+    inTurn(owner, signal, async () => void begun.push(name)).catch(() => {});
+  const left = new Cancel();
+  const asked = [
+    ...["a1", "a2", "a3"].map((name) => ask("alice", name)),
+    ask("bob", "b1", left),
+    ...["o1", "o2"].map((name) => ask("operator", name)),
+    ask("alice", "a4"),
+  ];
+  left.abort();
+  await Promise.all(asked);
+  expect(begun).toEqual(["a1", "a2", "o1", "a3", "o2", "a4"]);
+  await ask("bob", "b2");
+  expect(begun.at(-1)).toBe("b2");
+});
+
+test("a work that fails, at once or later, lets the next begin", async () => {
+  const inTurn = oneAtATime();
+  const signal = new Cancel();
+  const fails = [
+    (): Promise<never> => Promise.reject(new Error("later")),
+    (): Promise<never> => {
+      throw new Error("at once");
+    },
+  ].map((work) => inTurn("alice", signal, work));
+  const last = inTurn("bob", signal, async () => "done");
+  expect((await Promise.allSettled(fails)).map(({ status }) => status)).toEqual(["rejected", "rejected"]);
+  expect(await last).toBe("done");
+});
