@@ -187,6 +187,11 @@ function bind(options: ControlOptions, open: Set<Socket>) {
     served.uncount();
     served.intake.end(() => served.connection.closed());
   };
+  // What a callback throws comes here, and Bun keeps the socket: its peer would wait for ever.
+  const failed = (socket: Socket, error: unknown): void => {
+    options.log.error("a control connection failed", { cause: messageOf(error) });
+    socket.terminate();
+  };
   // Set before bind: with a chmod afterwards, everybody could connect for a moment.
   const umask = process.umask(0o117);
   try {
@@ -199,7 +204,7 @@ function bind(options: ControlOptions, open: Set<Socket>) {
         },
         drain: (socket) => socket.data.outbox.flush(),
         close: gone,
-        error: gone,
+        error: failed,
       },
     });
     return { listener, ino: lstatSync(options.path).ino };

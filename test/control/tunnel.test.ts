@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import { attach } from "../../src/control/client.ts";
 import type { ServedTunnel } from "../../src/control/contract.ts";
+import { silent } from "../../src/core/log.ts";
 import { TempDir } from "../support/temp-dir.ts";
 import { PerTurn, use } from "../support/turns.ts";
 import { until } from "../support/until.ts";
@@ -172,4 +173,19 @@ test("R60: how long a message may be is what holds when it comes, not when its t
   most = 20;
   await sent();
   expect(lengths).toEqual([10, 20]);
+});
+
+test("D15: where the server fails on what came, the client is cut off and the log says why", async () => {
+  const said: unknown[] = [];
+  const log = { ...silent, error: (message: string, facts?: object) => void said.push([message, facts]) };
+  const tunnelLine = (): number => {
+    throw new Error("nobody knows");
+  };
+  using ends = await tunnelled({ tunnelLine, log });
+  const { client, served } = ends;
+  const gone = Promise.all([client, served].map((end) => new Promise<void>((resolve) => end.onClose(() => resolve()))));
+  client.send("{}");
+  await gone;
+  expect(said).toEqual([["a control connection failed", { cause: "nobody knows" }]]);
+  await attach(ends.socket, { version: "1", key: "k" }).then((again) => again.close());
 });

@@ -39,8 +39,9 @@ export async function initialize(link: Link, timeout: number): Promise<Greeting>
   }
   const result = objectIn(answer.result);
   const revision = result.protocolVersion;
+  if (revision === undefined) throw new NoRevision(host.server, "it names none");
   if (!isLegacyRevision(revision)) {
-    throw new NoRevision(host.server, `it speaks the unknown revision ${quoted(String(revision), host.secrets())}`);
+    throw new NoRevision(host.server, `it speaks the unknown revision ${quoted(textOf(revision), host.secrets())}`);
   }
   const peer: Peer = { era: "legacy", revision };
   await link.notify("notifications/initialized", null, peer);
@@ -119,8 +120,12 @@ function read(supported: unknown, { server, secrets }: LinkHost, greeting: Greet
   const legacy = versions.some(isLegacyRevision);
   if (versions.includes(modernRevision)) return { era: "modern", greeting, legacy };
   if (legacy || versions.length === 0) return { era: "legacy", why: "it names no modern revision", refused: !legacy };
-  throw faults.down(server, `no common protocol revision (it speaks ${quoted(versions.join(", "), secrets())})`);
+  const spoken = quoted(versions.map(textOf).join(", "), secrets());
+  throw faults.down(server, `no common protocol revision (it speaks ${spoken})`);
 }
+
+/** What a server names as a revision: not every value of JSON can be made a string. */
+const textOf = (revision: unknown): string => (typeof revision === "string" ? revision : JSON.stringify(revision));
 
 function greeting(peer: Peer, { capabilities, instructions }: Record<string, unknown>): Greeting {
   return {

@@ -47,12 +47,27 @@ test.each(refusals)("a refusal of initialize with %p and %p is about revisions: 
   expect([reason instanceof NoRevision, reason]).toMatchObject([aboutEra, { code: "upstream-down" }]);
 });
 
-test.each(["1999-01-01", "2026-07-28", 7, undefined])(
-  "a server that speaks %p does not speak legacy",
-  async (revision) => {
-    expect(await refusedBy(resultOf({ protocolVersion: revision, capabilities: {} }))).toBeInstanceOf(NoRevision);
-  },
-);
+// An object whose members hide those that every object inherits cannot be made a string.
+const textless = { toString: 1 };
+test.each([
+  ["1999-01-01", "it speaks the unknown revision 1999-01-01"],
+  ["2026-07-28", "it speaks the unknown revision 2026-07-28"],
+  [7, "it speaks the unknown revision 7"],
+  [textless, 'it speaks the unknown revision {"toString":1}'],
+  [undefined, "it names none"],
+])("a server that speaks %p does not speak legacy", async (revision, why) => {
+  const reason = await refusedBy(resultOf({ protocolVersion: revision, capabilities: {} }));
+  expect(reason).toBeInstanceOf(NoRevision);
+  expect(reason).toMatchObject({ message: expect.stringContaining(`(${why})`) });
+});
+
+test("whatever a server names as its revisions, that is why it is not available", async () => {
+  const reason = await reasonOf(
+    greetModern(answering(resultOf({ supportedVersions: ["2099-01-01", textless] })), 1_000),
+  );
+  const why = 'no common protocol revision (it speaks 2099-01-01, {"toString":1})';
+  expect(reason).toMatchObject({ code: "upstream-down", message: expect.stringContaining(why) });
+});
 
 test("of more capabilities than every client can be told only the standard ones are kept, empty", async () => {
   const greet = async (capabilities: object) =>
