@@ -45,7 +45,7 @@ export class OwnInstance {
   #refresh: Promise<void> | null = null;
   inventory: Inventory;
   restarts = 0;
-  /** Whether the server was ever listed, by this process or an earlier one. */
+  /** Whether it is known which tools the server has, from this process or an earlier one. */
   listed: boolean;
 
   constructor(terms: Terms, starter: Starter) {
@@ -138,8 +138,9 @@ export class OwnInstance {
     await this.#attempt;
   }
 
-  /** Ends the instance of an on-demand server, until its next call. */
+  /** Ends the instance of an on-demand server, until its next call: not before its tools are known, or none would come. */
   async rest(): Promise<void> {
+    if (!this.listed) return;
     const link = this.#running?.link;
     this.#leave();
     this.set("idle", null);
@@ -234,7 +235,7 @@ export class OwnInstance {
     // What it had yet to answer when it was stopped says nothing of the server.
     if (running.link.over?.expected) return;
     turn.begin();
-    this.listed = true;
+    this.listed ||= !taken.failed.includes("tools");
     // Conditional tools may have been learnt meanwhile.
     this.inventory = { ...taken, conditional: this.inventory.conditional };
     if (differs(this.inventory, before)) this.#terms.host.changed();

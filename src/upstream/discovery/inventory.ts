@@ -141,8 +141,10 @@ export async function takeInventory(of: Stocktaking, old: Inventory, which: read
       ...failures.map(({ list }) => list),
     ],
   };
+  // The next start would take what lacks the tools for all that there is.
+  const isKnown = next.tools.length > 0 || !next.failed.includes("tools");
   of.turn.begin();
-  if (old.listedAt === null || differs(next, old)) remember(options, host, next);
+  if (isKnown && (old.listedAt === null || differs(next, old))) remember(options, host, next);
   of.turn.over();
   return next;
 }
