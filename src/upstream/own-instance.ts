@@ -318,7 +318,11 @@ export class OwnInstance {
   check(): Promise<void> {
     return this.#exclusively(async (running) => {
       const greeting = await checkHealth(running, this.#terms.options.healthCheck);
-      if (!greeting) return;
+      if (!greeting) {
+        // An older server may have taken its place, which knows neither this request nor any other of this era.
+        if (running.peer.era === "modern" && running.peer.capabilities) this.#missed(running);
+        return;
+      }
       // Other instructions wait for the next listing: they may hold the time, and so be others at each check.
       if (isDeepStrictEqual(greeting.capabilities, running.peer.capabilities)) running.peer = greeting;
       else this.#greeted(greeting);
