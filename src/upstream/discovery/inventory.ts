@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from "node:util";
 import type { Item, Tool } from "../../core/call.ts";
 import type { Era } from "../../core/inbound.ts";
 import { atOnce, inTurns, type Turn } from "../../core/turns.ts";
@@ -152,7 +153,7 @@ export async function takeInventory(of: Stocktaking, old: Inventory, which: read
 /** Whether anything has changed that is visible outside of this folder. */
 export function differs(a: Inventory, b: Inventory): boolean {
   return (
-    listNames.some((list) => a[list] !== b[list] || a.missing[list].length !== b.missing[list].length) ||
+    listNames.some((list) => a[list] !== b[list] || !isDeepStrictEqual(a.missing[list], b.missing[list])) ||
     a.conditional !== b.conditional ||
     a.era !== b.era ||
     a.instructions !== b.instructions ||

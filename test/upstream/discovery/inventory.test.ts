@@ -280,6 +280,20 @@ test("a list that was read of a server which has not said what it has is kept wh
   expect(listing(set)?.missing).toEqual([]);
 });
 
+test("that a list is broken in another way is told like any change", async () => {
+  let why = "first";
+  using server = serve(({ method, id }) => {
+    if (method === "initialize") return greets(id, { tools: {}, prompts: {} });
+    return method === "prompts/list" ? refusal(id, -32603, why) : null;
+  });
+  await using set = await listed([{ ...http("a", server.url, { getStream: "off" }), refresh: 20 }]);
+  const told: unknown[] = [];
+  set.onChange(() => void told.push(listing(set)?.missing?.map(({ reason }) => reason)));
+  why = "second";
+  await until(() => told.length > 0, "the other reason");
+  expect(told).toEqual([["prompts/list: second"]]);
+});
+
 test("instructions are bounded", async () => {
   using server = serve(({ method, id }) =>
     method === "initialize"
