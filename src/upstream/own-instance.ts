@@ -45,7 +45,7 @@ export class OwnInstance {
   #refresh: Promise<void> | null = null;
   inventory: Inventory;
   restarts = 0;
-  /** Whether the server was ever listed, by this process or an earlier one. */
+  /** Whether it is known which tools the server has, from this process or an earlier one. */
   listed: boolean;
 
   constructor(terms: Terms, starter: Starter) {
@@ -138,8 +138,9 @@ export class OwnInstance {
     await this.#attempt;
   }
 
-  /** Ends the instance of an on-demand server, until its next call. */
+  /** Ends the instance of an on-demand server, until its next call: not before its tools are known, or none would come. */
   async rest(): Promise<void> {
+    if (!this.listed) return;
     const link = this.#running?.link;
     this.#leave();
     this.set("idle", null);
@@ -234,7 +235,7 @@ export class OwnInstance {
     // What it had yet to answer when it was stopped says nothing of the server.
     if (running.link.over?.expected) return;
     turn.begin();
-    this.listed = true;
+    this.listed ||= !taken.failed.includes("tools");
     // Conditional tools may have been learnt meanwhile.
     this.inventory = { ...taken, conditional: this.inventory.conditional };
     if (differs(this.inventory, before)) this.#terms.host.changed();
@@ -317,7 +318,11 @@ export class OwnInstance {
   check(): Promise<void> {
     return this.#exclusively(async (running) => {
       const greeting = await checkHealth(running, this.#terms.options.healthCheck);
-      if (!greeting) return;
+      if (!greeting) {
+        // An older server may have taken its place, which knows neither this request nor any other of this era.
+        if (running.peer.era === "modern" && running.peer.capabilities) this.#missed(running);
+        return;
+      }
       // Other instructions wait for the next listing: they may hold the time, and so be others at each check.
       if (isDeepStrictEqual(greeting.capabilities, running.peer.capabilities)) running.peer = greeting;
       else this.#greeted(greeting);

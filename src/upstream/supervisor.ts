@@ -80,7 +80,8 @@ export class Supervisor {
       if (this.#state === "starting") await this.#own.connect();
     };
     await ("url" in options ? connect() : host.starts.add(connect));
-    if (this.#state === "ready" && this.instances.unusedSince(before)) await this.#own.rest();
+    // A reload may have it start at boot meanwhile.
+    if (!this.boots && this.#state === "ready" && this.instances.unusedSince(before)) await this.#own.rest();
   }
 
   /** Shows what the server offered that had this id before, until this one has been listed itself. */

@@ -254,6 +254,21 @@ test("a modern server that was deployed anew is listed anew, and listened to for
   expect(set.status()[0]?.restarts).toBe(0);
 });
 
+test("auto: a modern server in whose place an older one is deployed is spoken to in that one's era, not when its lists are due", async () => {
+  let old = false;
+  using server = serve(({ id, method }, request) => {
+    if (!old && method === "server/discover") return discovers(id, { tools: {} });
+    if (method === "initialize" && old) return greets(id, { tools: {} }, { "mcp-session-id": "s" });
+    if (old && !request.headers.has("mcp-session-id")) return refusal(id, -32000, "Bad Request: no session", 400);
+    return method === "tools/list" ? reply(id, { tools: list([old ? "old" : "new"]), resultType: "complete" }) : null;
+  });
+  await using set = await listed([{ ...http("a", server.url, { getStream: "off" }), healthCheck: 100 }]);
+  expect([set.status()[0]?.era, toolNames(set)]).toEqual(["modern", ["new"]]);
+  old = true;
+  await until(() => set.status()[0]?.state === "ready" && toolNames(set)[0] === "old", "the older server's list");
+  expect(set.status()).toMatchObject([{ era: "legacy", restarts: 1 }]);
+});
+
 test("a modern server whose instructions hold the time is not listed anew for them, but its next listing shows them", async () => {
   const streams: Stream[] = [];
   using server = serve(({ method, id, params }) => {

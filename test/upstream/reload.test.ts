@@ -77,6 +77,22 @@ test("a call that waits until it is known what its server speaks finishes there,
   expect(old.status()[0]).toMatchObject({ state: "stopping", inFlight: 0, pids: [] });
 });
 
+test("a server on demand that a reload starts at boot while it is listed is not put to rest", async () => {
+  const asked = Promise.withResolvers<void>();
+  const answered = Promise.withResolvers<null>();
+  using server = serve(({ method }) => {
+    if (method !== "tools/list") return null;
+    asked.resolve();
+    return answered.promise;
+  });
+  const old = upstreams([http("a", server.url, { start: "on-demand" })]);
+  await asked.promise;
+  await using next = upstreams([http("a", server.url)], { previous: old });
+  answered.resolve(null);
+  await Promise.all([old.settled(), next.booted()]);
+  expect(next.status()).toMatchObject([{ state: "ready" }]);
+});
+
 test("a call that comes after its server was removed and stopped starts it no more", async () => {
   const lists = memoryLists();
   const options = fake("a", [], { protocol: "auto", start: "on-demand" });

@@ -2,8 +2,10 @@ import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
 import { openStateStore } from "../../src/store/sqlite/state.ts";
+import { greets, refusal, reply, serve } from "../support/mcp-server.ts";
 import { TempDir } from "../support/temp-dir.ts";
-import { fake, listed, memoryLists, textOf, toolNames, upstreams } from "../support/upstream.ts";
+import { until } from "../support/until.ts";
+import { fake, http, listed, memoryLists, textOf, toolNames, upstreams } from "../support/upstream.ts";
 
 /** What becomes of a stored row of each table. */
 const damages: [string, (path: string) => void][] = [
@@ -58,4 +60,25 @@ test("a tool that was stored before its definition was refused is not offered, a
   expect(toolNames(set)).not.toBeEmpty();
   expect(toolNames(set)).not.toContain("echo");
   expect(set.listings()[0]?.missing).toMatchObject([{ name: "echo", reason: expect.stringContaining("its name") }]);
+});
+
+test("FIELD T53: on demand a server whose tools cannot be read runs until they can, and is asked again after a restart", async () => {
+  const lists = memoryLists();
+  let broken = true;
+  using server = serve(({ method, id }) => {
+    if (method === "initialize") return greets(id, { tools: {}, prompts: {} });
+    if (method === "prompts/list") return reply(id, { prompts: [{ name: "p" }] });
+    if (method !== "tools/list") return null;
+    return broken ? refusal(id, -32603, "not now") : reply(id, { tools: [{ name: "t", inputSchema: {} }] });
+  });
+  const options = { ...http("a", server.url, { protocol: "legacy", start: "on-demand" }), idleStop: 0 };
+  const runs = { state: "ready", reason: expect.stringContaining("not now") };
+  {
+    await using set = await listed([options], { lists });
+    expect(set.status()).toMatchObject([runs]);
+  }
+  await using set = await listed([{ ...options, healthCheck: 20 }], { lists });
+  expect(set.status()).toMatchObject([runs]);
+  broken = false;
+  await until(() => toolNames(set).length === 1 && set.status()[0]?.state === "idle", "its tools, and its rest");
 });

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from "node:util";
 import type { Item, Tool } from "../../core/call.ts";
 import type { Era } from "../../core/inbound.ts";
 import { atOnce, inTurns, type Turn } from "../../core/turns.ts";
@@ -138,11 +139,13 @@ export async function takeInventory(of: Stocktaking, old: Inventory, which: read
     listedAt: host.clock.now(),
     failed: [
       ...old.failed.filter((list) => has.includes(list) && !asked.includes(list)),
-      ...failures.map(({ list }) => list),
+      ...failures.flatMap(({ list, missing }) => (missing.length > 0 ? list : [])),
     ],
   };
+  // The next start would take what lacks the tools for all that there is.
+  const isKnown = next.tools.length > 0 || !next.failed.includes("tools");
   of.turn.begin();
-  if (old.listedAt === null || differs(next, old)) remember(options, host, next);
+  if (isKnown && (old.listedAt === null || differs(next, old))) remember(options, host, next);
   of.turn.over();
   return next;
 }
@@ -150,7 +153,7 @@ export async function takeInventory(of: Stocktaking, old: Inventory, which: read
 /** Whether anything has changed that is visible outside of this folder. */
 export function differs(a: Inventory, b: Inventory): boolean {
   return (
-    listNames.some((list) => a[list] !== b[list] || a.missing[list].length !== b.missing[list].length) ||
+    listNames.some((list) => a[list] !== b[list] || !isDeepStrictEqual(a.missing[list], b.missing[list])) ||
     a.conditional !== b.conditional ||
     a.era !== b.era ||
     a.instructions !== b.instructions ||
@@ -179,12 +182,12 @@ async function listOne(of: Stocktaking, old: Inventory, list: ListName): Promise
     if (changes) log.info("what a server lists has changed", { server, list, ...changes }, `${server} ${list}`);
     return { list, items: same ? before : items, missing: [...read.missing, ...rest], failure: null };
   } catch (error) {
-    // A list that was never announced need not exist.
-    if (of.instance.peer.capabilities === null && list !== "tools")
-      return { list, items: [], missing: [], failure: null };
     const reason = reasonOf(error);
-    log.warn("a list of a server cannot be had", { server, list: lists[list].method, reason });
     const failure = error instanceof Error ? error : new Error(reason);
+    // Some servers refuse in other words what they do not have; what was read before exists.
+    if (of.instance.peer.capabilities === null && list !== "tools" && old[list].length === 0)
+      return { list, items: old[list], missing: [], failure };
+    log.warn("a list of a server cannot be had", { server, list: lists[list].method, reason });
     return { list, items: old[list], missing: [{ name: null, reason }], failure };
   }
 }

@@ -62,8 +62,9 @@ export async function drainList(
     );
     if (answer === null) return ended(`more than ${ms / 1_000} s`, true);
     if (answer.kind === "error") {
-      // Many servers with resources have never heard of templates.
-      if (list === "resourceTemplates" && answer.code === rpcCodes.methodNotFound) return whole;
+      // Many servers with resources have never heard of templates, and what was never announced need not exist.
+      const isOptional = list === "resourceTemplates" || (peer.capabilities === null && list !== "tools");
+      if (isOptional && answer.code === rpcCodes.methodNotFound) return whole;
       throw faults.protocol(host.server, `${method}: ${quoted(answer.message, host.secrets())}`);
     }
     const { items, next } = readPage(answer.result, host.server, list);

@@ -251,6 +251,49 @@ test("that a server declared nothing is known, and remembered, apart from that i
   expect(lists.remembered.size).toBe(2);
 });
 
+test("a list that was read of a server which has not said what it has is kept while it cannot be read, and told why", async () => {
+  let fault: "prompts" | "all" | null = null;
+  let dropped = false;
+  using server = serve(({ method, id }) => {
+    if (method === "server/discover" && fault !== "all") return refusal(id, -32601, "unknown method");
+    if (fault === "all" || (fault === "prompts" && method === "prompts/list"))
+      return refusal(id, -32603, `${fault} are broken`, 500);
+    if (method !== "prompts/list") return null;
+    return dropped ? refusal(id, -32601, "unknown method", 404) : reply(id, { prompts: [{ name: "p" }] });
+  });
+  const options = { ...http("a", server.url, { protocol: "modern" }), refresh: 20 };
+  await using set = await listed([options]);
+  const told = () =>
+    listing(set)
+      ?.missing?.map(({ reason }) => reason)
+      .join();
+  expect(listing(set)).toMatchObject({ prompts: [{ name: "p" }], resources: [], missing: [] });
+  fault = "prompts";
+  await until(() => told()?.includes("prompts are broken") === true, "the reason");
+  expect([listing(set)?.prompts.length, set.status()[0]?.state]).toEqual([1, "ready"]);
+  fault = "all";
+  await until(() => set.status()[0]?.state !== "ready", "its end");
+  expect(listing(set)?.prompts.length).toBe(1);
+  fault = null;
+  dropped = true;
+  await until(() => listing(set)?.prompts.length === 0, "a version without prompts");
+  expect(listing(set)?.missing).toEqual([]);
+});
+
+test("that a list is broken in another way is told like any change", async () => {
+  let why = "first";
+  using server = serve(({ method, id }) => {
+    if (method === "initialize") return greets(id, { tools: {}, prompts: {} });
+    return method === "prompts/list" ? refusal(id, -32603, why) : null;
+  });
+  await using set = await listed([{ ...http("a", server.url, { getStream: "off" }), refresh: 20 }]);
+  const told: unknown[] = [];
+  set.onChange(() => void told.push(listing(set)?.missing?.map(({ reason }) => reason)));
+  why = "second";
+  await until(() => told.length > 0, "the other reason");
+  expect(told).toEqual([["prompts/list: second"]]);
+});
+
 test("instructions are bounded", async () => {
   using server = serve(({ method, id }) =>
     method === "initialize"
