@@ -22,11 +22,13 @@ export const lossText = (revoked: AbortSignal): string => `${words[lossOf(revoke
  */
 export function failureOf(call: Call, error: unknown): Failure {
   if (call.who?.revoked.aborted) return rightsLost(call, call.who.revoked);
-  const { begun, controller } = call;
+  const { begun, controller, inbound } = call;
   const failure = asFailure(error);
   const why = controller.signal.reason;
   if (failure.code !== "cancelled" || typeof why !== "string") return failure;
-  return new Failure("lost", why, { ran: begun ? "maybe" : "no" });
+  // A retry goes on with a call that has run up to its question.
+  const isRetry = inbound.params.requestState !== undefined;
+  return new Failure("lost", why, { ran: begun || isRetry ? "maybe" : "no" });
 }
 
 /** The reply, if its caller still has its rights: to make and to record it takes time. Throws `rights-lost`. */

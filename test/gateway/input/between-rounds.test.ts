@@ -258,6 +258,17 @@ test("a question whose call ends while it is recorded, or asked, is told that to
   expect(told).toEqual([expect.stringContaining("has ended"), expect.stringContaining("has ended")]);
 });
 
+test("R114: a retry that comes while the gateway stops is told that its call may have run, a first request that it did not", async () => {
+  const h = harness({ script: asksMeanwhile(form) });
+  const round = await first(h);
+  const controller = new AbortController();
+  controller.abort("The gateway is stopping.");
+  const { result } = await retry(h, round, accept, { ...declares, controller });
+  expect(textIn(result)).toBe("The gateway is stopping. The call may have run: check before you repeat it.");
+  const begun = await send(h.gw, "tools/call", call, { ...declares, controller });
+  expect(textIn(begun.result)).toBe("The gateway is stopping. The call did not run.");
+});
+
 test("the questions that a call waits with weigh what they say", async () => {
   const large = { ...form, params: JSON.stringify({ message: "x".repeat(600) }) };
   for (const [weight, outcome] of [
