@@ -74,6 +74,10 @@ async function refuse(client: Client, request: InputRequest, refusal: Failure): 
   throw refusal;
 }
 
+/** Why the caller may not be asked this now; null if it may. */
+export const refusalTo = (gw: Gateway, call: RoutedCall, request: InputRequest): Failure | null =>
+  refusalOf(callerOf(gw, call), request);
+
 function refusalOf(client: Client, request: InputRequest): Failure | null {
   const { who, source, server, capabilities, revision, unreachable } = client;
   const { method } = request;
