@@ -201,7 +201,8 @@ const withoutRight = (server: string): Failure =>
 
 /** The answer that a legacy server gets if its question was refused or failed. */
 export function refusalAnswer(error: unknown): ClientAnswer {
-  const { code, message } = asFailure(error);
+  // Whether its call has run is no news to a server.
+  const { code, said: message } = asFailure(error);
   return { kind: "error", text: JSON.stringify({ code: answerCodes[code] ?? rpcCodes.internalError, message }) };
 }
 
