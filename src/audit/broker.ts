@@ -349,6 +349,6 @@ export class AuditBroker implements Audit {
 const isUnseen = ({ begun, failure }: Call): boolean => !begun && (failure?.detail.ran ?? "no") === "no";
 
 function unavailable(stage: keyof typeof refusal, internal: string): Failure {
-  const ran = stage === "begin" ? ({ ran: "no" } as const) : {};
-  return new Failure("audit-unavailable", refusal[stage], { ...ran, retryAfterMs: 1000, internal });
+  const ran = stage === "begin" ? "no" : stage === "input" ? "maybe" : null;
+  return new Failure("audit-unavailable", refusal[stage], { ...(ran && { ran }), retryAfterMs: 1000, internal });
 }

@@ -26,9 +26,9 @@ export function failureOf(call: Call, error: unknown): Failure {
   const failure = asFailure(error);
   const why = controller.signal.reason;
   if (failure.code !== "cancelled" || typeof why !== "string") return failure;
-  // A server has seen what a retry goes on with.
-  const ran = begun || inbound.params.requestState !== undefined ? "maybe" : "no";
-  return new Failure("lost", why, { ran });
+  // A retry goes on with a call that has run up to its question.
+  const isRetry = inbound.params.requestState !== undefined;
+  return new Failure("lost", why, { ran: begun || isRetry ? "maybe" : "no" });
 }
 
 /** The reply, if its caller still has its rights: to make and to record it takes time. Throws `rights-lost`. */

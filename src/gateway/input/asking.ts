@@ -74,6 +74,10 @@ async function refuse(client: Client, request: InputRequest, refusal: Failure): 
   throw refusal;
 }
 
+/** Why the caller may not be asked this now; null if it may. */
+export const refusalTo = (gw: Gateway, call: RoutedCall, request: InputRequest): Failure | null =>
+  refusalOf(callerOf(gw, call), request);
+
 function refusalOf(client: Client, request: InputRequest): Failure | null {
   const { who, source, server, capabilities, revision, unreachable } = client;
   const { method } = request;
@@ -197,7 +201,8 @@ const withoutRight = (server: string): Failure =>
 
 /** The answer that a legacy server gets if its question was refused or failed. */
 export function refusalAnswer(error: unknown): ClientAnswer {
-  const { code, message } = asFailure(error);
+  // Whether its call has run is no news to a server.
+  const { code, said: message } = asFailure(error);
   return { kind: "error", text: JSON.stringify({ code: answerCodes[code] ?? rpcCodes.internalError, message }) };
 }
 

@@ -13,7 +13,7 @@ import { conclude } from "../conclude.ts";
 import type { Gateway } from "../gateway.ts";
 import { checkAnswer } from "./client-answers.ts";
 import type { ParkedCall } from "./parking.ts";
-import { admitAll, answeredStep, refusalAnswer, refusedStep } from "./asking.ts";
+import { admitAll, answeredStep, refusalAnswer, refusalTo, refusedStep } from "./asking.ts";
 import { type Retry, roundReply } from "./retry.ts";
 import { endOnLoss, failureOf } from "../revocation.ts";
 
@@ -206,15 +206,26 @@ export class Rounds implements ParkedCall {
   }
 
   #park(waiting: Waiting): void {
+    const { call } = waiting;
+    // What the caller declares with this request, or a reload since the question came, may forbid to ask it.
+    this.#refuse((request) => refusalTo(this.#gw, call, request));
+    if (this.#questions.size === 0) return void (this.#waiting = waiting);
     try {
       const id = (this.#parkedId = this.#gw.parking.park(this));
-      waiting.resolve(roundReply(this.#gw, waiting.call, [...this.#questions.values()], { kind: "parked", id }));
+      waiting.resolve(roundReply(this.#gw, call, [...this.#questions.values()], { kind: "parked", id }));
     } catch (error) {
       this.#waiting = waiting;
-      for (const { key, answered } of this.#questions.values()) {
-        this.#questions.delete(key);
-        answered(asFailure(error));
-      }
+      this.#refuse(() => asFailure(error));
+    }
+  }
+
+  /** Asks no more the questions for which `why` gives a reason. */
+  #refuse(why: (request: InputRequest) => Failure | null): void {
+    for (const { key, request, answered } of this.#questions.values()) {
+      const failure = why(request);
+      if (!failure) continue;
+      this.#questions.delete(key);
+      answered(failure);
     }
   }
 
@@ -241,7 +252,8 @@ export class Rounds implements ParkedCall {
     if (answer === gone) return answer;
     try {
       if (answer instanceof Failure) {
-        this.#gw.parking.refused++;
+        // Another failure does not say that there was no place for it.
+        if (answer.code === "overloaded" || answer.code === "input-unavailable") this.#gw.parking.refused++;
         await this.#gw.audit.input(this.#whole, refusedStep(request, answer));
         return refusalAnswer(answer);
       }
