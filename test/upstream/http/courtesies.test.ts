@@ -29,8 +29,11 @@ test("T12: of roots that change again and again one notification is under way, a
   await using set = upstreams([http("a", server.url)]);
   const own = { session: "s", declares: { roots: { listChanged: true } } };
   await set.ask("a", "t", {}, own);
-  for (let i = 0; i < 100; i++) set.notify(callTo("x", {}, own), rootsChanged);
-  await set.ask("a", "t", {}, own);
+  for (let i = 0; i < 100; i++) {
+    set.notify(callTo("x", {}, own), rootsChanged);
+    await set.ask("a", "t", {}, own);
+  }
+  await until(() => server.of(rootsChanged).length > 0, "the first one");
   expect(server.of(rootsChanged)).toHaveLength(1);
   take();
   await until(() => server.of(rootsChanged).length === 2, "the second one");
