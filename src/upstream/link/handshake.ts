@@ -152,5 +152,7 @@ export async function checkHealth({ link, peer }: Instance, interval: number): P
   const timeout = Math.min(interval, mostHealthMs);
   const method = modern ? "server/discover" : "ping";
   const answer = await repeatIfLost(() => query(link, { method, peer, timeout }));
+  // A server that fails has not said that it is another now.
+  if (modern && answer.kind === "error" && answer.code === rpcCodes.internalError) return peer;
   return modern && answer.kind === "result" ? greeting(peer, objectIn(answer.result)) : null;
 }
