@@ -231,7 +231,7 @@ export class OwnInstance {
   async #list(running: Running, which: readonly ListName[]): Promise<void> {
     const before = this.inventory;
     const turn = new Turn();
-    const taken = await takeInventory({ instance: running, turn, ...this.#terms }, before, which);
+    const taken = await takeInventory({ instance: running, listed: this.listed, turn, ...this.#terms }, before, which);
     // What it had yet to answer when it was stopped says nothing of the server.
     if (running.link.over?.expected) return;
     turn.begin();

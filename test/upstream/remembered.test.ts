@@ -82,3 +82,29 @@ test("FIELD T53: on demand a server whose tools cannot be read runs until they c
   broken = false;
   await until(() => toolNames(set).length === 1 && set.status()[0]?.state === "idle", "its tools, and its rest");
 });
+
+test("on demand a server whose tools cannot be read after a reload is asked again after a restart: those of its predecessor are not its own", async () => {
+  using at = new TempDir();
+  using lists = openStateStore(at.path("mcpgw.db"));
+  let broken = false;
+  let name = "old";
+  using server = serve(({ method, id }) => {
+    if (method === "initialize") return greets(id, { tools: {}, prompts: {} });
+    if (method === "prompts/list") return reply(id, { prompts: [{ name: "p" }] });
+    if (method !== "tools/list") return null;
+    return broken ? refusal(id, -32603, "not now") : reply(id, { tools: [{ name, inputSchema: {} }] });
+  });
+  const more = { protocol: "legacy", start: "on-demand" };
+  const changed = http("a", `${server.url}?changed`, more);
+  {
+    await using before = await listed([http("a", server.url, more)], { lists });
+    broken = true;
+    await using set = await listed([changed], { lists, previous: before });
+    expect(set.status()).toMatchObject([{ state: "ready", reason: expect.stringContaining("not now") }]);
+    expect(toolNames(set)).toEqual(["old"]);
+  }
+  broken = false;
+  name = "new";
+  await using set = await listed([changed], { lists });
+  expect(toolNames(set)).toEqual(["new"]);
+});

@@ -105,6 +105,8 @@ export function listenForChanges(instance: Instance, listener: ChangeListener): 
 
 type Stocktaking = Terms & {
   readonly instance: Instance;
+  /** Whether the tools known before are the server's own; else they are those of its predecessor, if any. */
+  readonly listed: boolean;
   /** In which the lists are read, and by which it is known what that cost. */
   readonly turn: Turn;
 };
@@ -143,7 +145,7 @@ export async function takeInventory(of: Stocktaking, old: Inventory, which: read
     ],
   };
   // The next start would take what lacks the tools for all that there is.
-  const isKnown = next.tools.length > 0 || !next.failed.includes("tools");
+  const isKnown = of.listed || !next.failed.includes("tools");
   of.turn.begin();
   if (isKnown && (old.listedAt === null || differs(next, old))) remember(options, host, next);
   of.turn.over();

@@ -187,6 +187,7 @@ test("a list that takes too long takes away nothing that was known, brings what 
     instance: { link: { host: { ...linkHost, timeout: () => 120_000 }, request } as unknown as Link, peer },
     options: http("a", "http://127.0.0.1:9/"),
     host: host as unknown as SetHost,
+    listed: false,
     turn: new Turn(),
   };
   const whole = await takeInventory(of, recall(of.options, of.host), ["tools"]);
