@@ -1,6 +1,7 @@
 import { lookup } from "node:dns/promises";
 import { isIP } from "node:net";
 import { availableParallelism } from "node:os";
+import { createBoundedMap } from "../../core/bounded-map.ts";
 import { within } from "../../core/wait.ts";
 import { StartQueue } from "../start-queue.ts";
 
@@ -20,8 +21,8 @@ const queues = { found: createQueue(), doubtful: createQueue() };
 /** How long a name counts as found, ms. */
 const freshMs = 1_000;
 
-/** All names of servers and proxies so far, also of those that a reload has removed. */
-const names = new Map<string, HostName>();
+/** The names of servers and proxies so far, also of those that a reload has removed. */
+const names = createBoundedMap<HostName>({ cap: 4_096 });
 
 /** These are this machine, and Bun looks them up nowhere. */
 const localhost = /(^|\.)localhost\.?$/;
