@@ -27,7 +27,7 @@ const names = createBoundedMap<HostName>({ cap: 4_096 });
 /** These are this machine, and Bun looks them up nowhere. */
 const localhost = /(^|\.)localhost\.?$/;
 
-/** What there is to know of the host that requests to this server are sent to; null where there is nothing to look up. */
+/** The name that requests to this server need looked up; null where there is none. */
 export function hostNameOf({ url, proxy }: { url: string; proxy?: string | undefined }): HostName | null {
   const { hostname } = new URL(proxy ?? url);
   if (hostname.startsWith("[") || isIP(hostname) || localhost.test(hostname)) return null;
