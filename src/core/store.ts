@@ -174,11 +174,19 @@ export type UsageRow = {
   readonly bytesOut: number;
 };
 
+/** What rows of usage differ in. */
+export type UsageKey = "consumer" | "server" | "tool" | "hour";
+
 export type UsageQuery = {
   readonly consumer?: string | undefined;
   /** Epoch µs; an hour that one of them falls into counts whole, one that begins with `until` does not. */
   readonly since?: number | undefined;
   readonly until?: number | undefined;
+  /**
+   * What counted rows are told apart by; absent: by all. What else they differ in is empty or 0, except that what was
+   * always refused is never added to what was not.
+   */
+  readonly apart?: readonly UsageKey[];
 };
 
 /** The span by which usage is counted, µs. */

@@ -1,4 +1,4 @@
-import { hourUs, type UsageRow } from "../core/store.ts";
+import { hourUs, type UsageKey, type UsageRow } from "../core/store.ts";
 import { timeText } from "../core/time-text.ts";
 import { nothing, type Sums, sumOf } from "./counters.ts";
 
@@ -23,6 +23,16 @@ const groupings = {
 } as const satisfies Record<string, (row: UsageRow, tags: Tags) => readonly string[]>;
 
 export type UsageBy = keyof typeof groupings;
+
+/** What rows must be told apart by to be grouped; where servers are named, also by the tools, which may be hidden. */
+export const apartFor: Readonly<Record<UsageBy, readonly UsageKey[]>> = {
+  consumer: ["consumer"],
+  server: ["server", "tool"],
+  tool: ["server", "tool"],
+  tag: ["server", "tool"],
+  day: ["hour"],
+  hour: ["hour"],
+};
 
 /**
  * Adds rows up by consumer, server, tool, tag of the server, day or hour (UTC); sorted by name for times, else by

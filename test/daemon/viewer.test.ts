@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { setImmediate } from "node:timers/promises";
 import { Cancel } from "../../src/core/cancel.ts";
 import type { Archive } from "../../src/daemon/archive.ts";
 import type { Engine } from "../../src/daemon/engine.ts";
@@ -87,6 +88,20 @@ test("S33: a caller may ask for its own figures only, whoever may see all for th
   for (const consumer of [undefined, "bob"]) await ask({ ...viewer, consumer: null }, consumer);
   expect(asked).toEqual(["alice", "alice", undefined, "bob"]);
   expect(String(await reasonOf(ask(viewer, "bob")))).toContain("nobody else's");
+});
+
+test("R26: figures are summed one after the other, so that nobody who asks for many keeps others from the housekeeper", async () => {
+  const order: string[] = [];
+  const usage: Archive["usage"] = async ({ consumer }) => {
+    order.push(`begins ${consumer}`);
+    await setImmediate();
+    order.push(`ends ${consumer}`);
+    return { cutShort: [], rows: [] };
+  };
+  const { handlers, viewer } = setting(loopback, { usage });
+  const bob = { ...viewer, who: { ...alice, id: "key:bob" }, consumer: "bob" };
+  await Promise.all([viewer, viewer, viewer, bob].map(async (of) => handlers.usage({ by: "tool" }, of)));
+  expect(order).toEqual(["alice", "alice", "bob", "alice"].flatMap((name) => [`begins ${name}`, `ends ${name}`]));
 });
 
 test("a call within a call comes from where its caller is", async () => {

@@ -4,6 +4,7 @@ import type {
   AuditStore,
   KeyStore,
   ListStore,
+  UsageKey,
   UsageQuery,
   UsageRow,
   UsageStore,
@@ -235,6 +236,25 @@ export function storeSuite(name: string, open: () => Backend): void {
     const periods = [counted({ since: hours[0], until: hours[1] }), counted({ since: hours[1], until: hours[2] })];
     expect(periods.map((rows) => rows.map(({ consumer }) => consumer))).toEqual([["a"], ["b"]]);
   });
+
+  check(
+    "R13 usage comes as one row of what needs not be told apart, but for what was refused each time",
+    ({ usage }) => {
+      const hours = [10, 11, 12].map((hour) => use({ hour, denied: hour === 12 ? 1 : 0 }));
+      usage.apply("main", 0, 10, [...hours, use({ consumer: "b", tool: "u", hour: 12 })]);
+      const told = (...apart: UsageKey[]) => {
+        const { rows } = usage.counted({ apart });
+        const texts = rows.map(({ consumer, server, tool, hour, calls, denied, bytesIn }) =>
+          [consumer, server, tool, hour, calls, denied, bytesIn].join(),
+        );
+        return texts.sort();
+      };
+      expect(told("consumer")).toEqual(["a,,,0,1,1,6", "a,,,0,2,0,12", "b,,,0,1,0,6"]);
+      expect(told("server", "tool")).toEqual([",s,t,0,1,1,6", ",s,t,0,2,0,12", ",s,u,0,1,0,6"]);
+      expect(told("hour")).toEqual([",,,10,1,0,6", ",,,11,1,0,6", ",,,12,1,0,6", ",,,12,1,1,6"]);
+      expect(usage.counted({}).rows).toHaveLength(4);
+    },
+  );
 
   check("the chain goes on after a restart", (first) => {
     first.chain.append(rowsOf([{}, {}]));

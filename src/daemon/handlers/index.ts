@@ -16,7 +16,7 @@ import { findServer, serverHandlers } from "./servers.ts";
 import { configWarnings, consumersOf, statusOf, type Serving } from "./status.ts";
 import { tail } from "./tail.ts";
 import { callTool, listTools } from "./tools.ts";
-import { meteringOf, usageBy } from "./usage.ts";
+import { meteringOf, sumInTurn, usageBy } from "./usage.ts";
 import { evidenceOf, verifyChains, verifyInTurn } from "./verify.ts";
 import { controlCaller, viewerOf } from "./viewer.ts";
 import { whyOf } from "./why.ts";
@@ -45,7 +45,8 @@ export function createHandlers({ engine, archive, self, serving, reload }: Handl
     recordAct: (ctx, type, facts) => audit.recordEvent(actOf(ctx, type, facts)),
     attach: attachTo(engine),
     status: () => statusOf(engine, self, serving),
-    consumers: async () => ({ consumers: await consumersOf(engine, archive) }),
+    consumers: (_input, ctx) =>
+      sumInTurn(actorOf(ctx), ctx.signal, async () => ({ consumers: await consumersOf(engine, archive) })),
     tail: (input, { signal }) => tail(audit, archive, input, signal),
     async "tools.list"({ server }, ctx) {
       const viewer = await viewerOf(ctx, current(), keyring);
@@ -63,7 +64,8 @@ export function createHandlers({ engine, archive, self, serving, reload }: Handl
     },
     "audit.verify": (input, ctx) =>
       verifyInTurn(actorOf(ctx), ctx.signal, () => verifyChains(evidenceOf(engine, archive), input)),
-    usage: (input) => usageBy(archive, input, meteringOf(engine.loaded().config)),
+    usage: (input, ctx) =>
+      sumInTurn(actorOf(ctx), ctx.signal, () => usageBy(archive, input, meteringOf(engine.loaded().config))),
     why: (input) => {
       const { auth, toolsets } = engine.loaded().config;
       return whyOf({ gw: current(), keyring, toolsets: toolsets.map(({ id }) => id), auth }, input);

@@ -3,7 +3,7 @@ import type { ConsumerView } from "../../control/schemas.ts";
 import { rateText } from "../../core/rate.ts";
 import type { Self } from "../../core/self.ts";
 import { nothing } from "../../usage/counters.ts";
-import { groupUsage } from "../../usage/query.ts";
+import { apartFor, groupUsage } from "../../usage/query.ts";
 import type { Archive } from "../archive.ts";
 import type { Engine } from "../engine.ts";
 import { authOf, awaitedBy, notReady, type State } from "../readiness.ts";
@@ -80,9 +80,9 @@ const notCounted = { calls: null, errors: null, denied: null };
 
 /** Everybody who holds a key or has called in the last day, with what they did in it. */
 export async function consumersOf(engine: Engine, archive: Archive): Promise<ConsumerView[]> {
-  const day = (Date.now() - 86_400_000) * 1000;
+  const lastDay = { since: (Date.now() - 86_400_000) * 1000, apart: apartFor.consumer };
   const { enabled } = engine.loaded().config.usage;
-  const rows = enabled ? groupUsage((await archive.usage({ since: day })).rows, "consumer") : [];
+  const rows = enabled ? groupUsage((await archive.usage(lastDay)).rows, "consumer") : [];
   const used = new Map(rows.map((row) => [row.name, row]));
   const keys = Map.groupBy(engine.stores.keyring.list(), (key) => key.consumerId);
   return [...new Set([...keys.keys(), ...used.keys()])].sort().map((consumer) => {

@@ -3,8 +3,9 @@ import type { Answer, Parsed } from "../../control/api.ts";
 import { ownServer } from "../../core/name.ts";
 import { hoursOf, hourUs } from "../../core/store.ts";
 import { timeText } from "../../core/time-text.ts";
-import { groupUsage, type Tags } from "../../usage/query.ts";
+import { apartFor, groupUsage, type Tags } from "../../usage/query.ts";
 import type { Archive } from "../archive.ts";
+import { oneAtATime } from "./one-at-a-time.ts";
 
 /** What usage takes from the configuration. */
 export type Metering = {
@@ -23,6 +24,9 @@ export const meteringOf = ({ usage, servers }: Pick<Config, "usage" | "servers">
 export const tagsOf = (servers: readonly Pick<Config["servers"][number], "id" | "tags">[]): Tags =>
   new Map([[ownServer, []], ...servers.map(({ id, tags }) => [id, [...new Set(tags)]] as const)]);
 
+/** The housekeeper adds up all that was ever counted, for which every other question to it waits. */
+export const sumInTurn = oneAtATime();
+
 /** Metering, summed per consumer, server, tool, tag, day or hour. */
 export async function usageBy(
   archive: Pick<Archive, "usage">,
@@ -30,7 +34,7 @@ export async function usageBy(
   { metered, tags }: Metering,
 ): Promise<Answer<"usage">> {
   const labels: Tags = input.by === "tag" ? tags() : new Map();
-  const { rows, cutShort } = await archive.usage(input);
+  const { rows, cutShort } = await archive.usage({ ...input, apart: apartFor[input.by] });
   const partly = cutShort.length > 0 ? { cutShort } : {};
   const isTwice = rows.some(({ server }) => (labels.get(server)?.length ?? 0) > 1);
   const overlap = isTwice ? { overlap: true } : {};

@@ -23,7 +23,7 @@ import { auditLog, lookInTurn } from "./audit.ts";
 import { counts, findServer, noServer } from "./servers.ts";
 import { countInTurn, statsOf } from "./stats.ts";
 import { countTools, listTools, nestedCall, serverTool, toolsFor } from "./tools.ts";
-import { meteringOf, usageBy } from "./usage.ts";
+import { meteringOf, sumInTurn, usageBy } from "./usage.ts";
 import { evidenceOf, verifyChains, verifyInTurn } from "./verify.ts";
 
 /** The caller on a control connection: the holder of its key, else an administrator. Its end aborts `controller`. */
@@ -88,8 +88,10 @@ export function viewerHandlers(engine: () => Engine, archive: Archive): ViewerHa
       verifyInTurn(who.id, controller.signal, () => verifyChains(evidenceOf(engine(), archive), input)),
     usage: (input, viewer) => {
       const { current, loaded } = engine();
+      const { who, consumer, controller } = viewer;
       const seen = toldUsage(archive, current(), viewer);
-      return usageBy(seen, own(input, viewer.consumer), meteringOf(loaded().config));
+      const asked = own(input, consumer);
+      return sumInTurn(who.id, controller.signal, () => usageBy(seen, asked, meteringOf(loaded().config)));
     },
   };
 }

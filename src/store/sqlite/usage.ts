@@ -1,6 +1,6 @@
 import type { Database } from "bun:sqlite";
 import { existsSync } from "node:fs";
-import type { CountedUsage, UsageQuery, UsageRow, UsageStore } from "../../core/store.ts";
+import type { CountedUsage, UsageKey, UsageQuery, UsageRow, UsageStore } from "../../core/store.ts";
 import { hoursOf, StoreBusy } from "../../core/store.ts";
 import { openReadable, transaction } from "./database.ts";
 import { openMigrated, version } from "./migrate.ts";
@@ -10,10 +10,13 @@ import { onState, openOnState } from "./state-file.ts";
 const add = `INSERT INTO usage VALUES ($consumer, $server, $tool, $hour, $calls, $errors, $denied, $latencySumUs, $bytesIn, $bytesOut)
   ON CONFLICT DO UPDATE SET calls = calls + $calls, errors = errors + $errors, denied = denied + $denied,
     latency_us = latency_us + $latencySumUs, bytes_in = bytes_in + $bytesIn, bytes_out = bytes_out + $bytesOut`;
-const select = `SELECT consumer, server, tool, hour, calls, errors, denied, latency_us AS latencySumUs,
-    bytes_in AS bytesIn, bytes_out AS bytesOut FROM usage
+const keys = ["consumer", "server", "tool", "hour"] as const satisfies UsageKey[];
+const select = (apart: readonly UsageKey[]) =>
+  `SELECT ${keys.map((key) => (apart.includes(key) ? key : `${key === "hour" ? 0 : "''"} AS ${key}`)).join()},
+    total(calls) AS calls, total(errors) AS errors, total(denied) AS denied, total(latency_us) AS latencySumUs,
+    total(bytes_in) AS bytesIn, total(bytes_out) AS bytesOut FROM usage
   WHERE (?1 IS NULL OR consumer = ?1) AND hour >= ?2 AND hour < ?3
-  ORDER BY hour, consumer, server, tool`;
+  GROUP BY ${[...apart, "denied < calls"].join()}`;
 /** Milliseconds that a statement may wait for another process. */
 const wait = 2000;
 
@@ -70,6 +73,6 @@ function marksIn(db: Database): Map<string, number> {
 }
 
 function usageIn(db: Database, query: UsageQuery): UsageRow[] {
-  const rows = db.query<UsageRow, [string | null, number, number]>(select);
+  const rows = db.query<UsageRow, [string | null, number, number]>(select(query.apart ?? keys));
   return rows.all(query.consumer ?? null, ...hoursOf(query));
 }
