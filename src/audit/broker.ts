@@ -221,8 +221,8 @@ export class AuditBroker implements Audit {
   }
 
   /** Durable records from now on; a reader that is too slow gets a gap marker. */
-  follow(signal: AbortSignal): FeedReader {
-    return this.#feed.follow(signal);
+  follow(user: string, signal: AbortSignal): FeedReader {
+    return this.#feed.follow(user, signal);
   }
 
   /** Applies the options of a reloaded configuration; the chain goes on. */

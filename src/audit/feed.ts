@@ -13,16 +13,18 @@ export type Feed = {
   readonly followed: boolean;
   publish(seq: number, rec: string): void;
   /**
-   * Records from now on, until `signal` aborts or this is disposed of. Throws `overloaded` if there are too many
-   * readers.
+   * Records from now on for a user of this host, until `signal` aborts or this is disposed of. Throws `overloaded` if
+   * there are too many readers.
    */
-  follow(signal: AbortSignal): FeedReader;
+  follow(user: string, signal: AbortSignal): FeedReader;
 };
 
 const maxQueued = 1000;
 const maxFollowers = 64;
+/** The part of them that one user may have, so that no user locks out the rest. */
+const maxOwn = 48;
 
-type Follower = { queue: FeedItem[]; missed: number; ended: boolean; wake: () => void };
+type Follower = { readonly user: string; queue: FeedItem[]; missed: number; ended: boolean; wake: () => void };
 
 /**
  * A feed that nobody follows yet. It holds a bounded number of records for each reader, and a bounded number of
@@ -32,10 +34,13 @@ export function createFeed(): Feed {
   const followers = new Set<Follower>();
 
   // Refuses and begins at once, since a generator does neither before its first item is asked for.
-  function follow(signal: AbortSignal): FeedReader {
-    if (followers.size >= maxFollowers)
-      throw new Failure("overloaded", `${maxFollowers} readers follow the audit log already; close one of them.`);
-    const follower: Follower = { queue: [], missed: 0, ended: false, wake: () => {} };
+  function follow(user: string, signal: AbortSignal): FeedReader {
+    const own = [...followers].filter((one) => one.user === user).length;
+    if (own >= maxOwn || followers.size >= maxFollowers) {
+      const who = own >= maxOwn ? `${maxOwn} readers of yours` : `${maxFollowers} readers`;
+      throw new Failure("overloaded", `${who} follow the audit log already; close one of them.`);
+    }
+    const follower: Follower = { user, queue: [], missed: 0, ended: false, wake: () => {} };
     // At once: the loop may stand at a record that its reader does not ask for any more.
     const end = (): void => {
       unhook();

@@ -8,10 +8,10 @@ test("R123 tail: durable records only, and a slow reader is told what it missed"
   await using opened = await openLog({ checkpointEvery: { interval: 3_600_000, records: 1_000_000 } });
   const stop = new AbortController();
   const seen: number[] = [];
-  const slow = opened.broker.follow(stop.signal)[Symbol.asyncIterator]();
+  const slow = opened.broker.follow("local:0", stop.signal)[Symbol.asyncIterator]();
   const first = slow.next();
   const reading = (async () => {
-    for await (const item of opened.broker.follow(stop.signal)) {
+    for await (const item of opened.broker.follow("local:0", stop.signal)) {
       if ("gap" in item) throw new Error("a fast reader missed something");
       expect(item.seq).toBeLessThanOrEqual(opened.broker.durable());
       seen.push(item.seq);
@@ -33,13 +33,17 @@ test("R123 tail: durable records only, and a slow reader is told what it missed"
   await opened.close();
 });
 
-test("tail: one reader too many is told so in words that reach it", () => {
+test("tail: one reader too many is told so in words that reach it, and no user takes the places of all", () => {
   const feed = createFeed();
   const { signal } = new AbortController();
-  const readers = Array.from({ length: 64 }, () => feed.follow(signal));
-  expect(() => feed.follow(signal)).toThrow(
-    expect.objectContaining({ code: "overloaded", message: expect.stringContaining("64 readers follow") }),
-  );
-  readers[0]?.[Symbol.dispose]();
-  feed.follow(signal);
+  const own = Array.from({ length: 48 }, () => feed.follow("local:1000", signal));
+  const refused = (user: string, words: string): void =>
+    expect(() => feed.follow(user, signal)).toThrow(
+      expect.objectContaining({ code: "overloaded", message: expect.stringContaining(words) }),
+    );
+  refused("local:1000", "48 readers of yours follow");
+  for (let count = 0; count < 16; count++) feed.follow("local:0", signal);
+  refused("local:0", "64 readers follow");
+  own[0]?.[Symbol.dispose]();
+  feed.follow("local:0", signal);
 });

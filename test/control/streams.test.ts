@@ -124,7 +124,7 @@ test("T50: a reader that stops is told what it missed, and until then waits in b
   let taken = 0;
   using server = await served({
     async *tail(_input, { signal }) {
-      for await (const item of feed.follow(signal)) {
+      for await (const item of feed.follow("local:0", signal)) {
         taken++;
         yield "gap" in item ? item : entry({ seq: item.seq, reason: "x".repeat(2_000) });
       }
@@ -163,7 +163,7 @@ test("T50: a reader that stops and then leaves gives its place back, though it w
   const feed = createFeed();
   using server = await served({
     async *tail(_input, { signal }) {
-      const live = feed.follow(signal)[Symbol.asyncIterator]();
+      const live = feed.follow("local:0", signal)[Symbol.asyncIterator]();
       // As the daemon does: the next is asked for before this one is shown.
       for (let next = live.next(); ;) {
         const { done, value } = await next;

@@ -9,6 +9,7 @@ import { openIndexWriter } from "../../src/store/sqlite/index-writer.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
 import { openBroker, runCall, tempState } from "../support/audit.ts";
 import { archiveAt } from "../support/archive.ts";
+import { contextOf } from "../support/context.ts";
 
 // What records of other things than calls are selected by.
 
@@ -22,7 +23,7 @@ async function typesOf(at: { readonly state: string }, broker: AuditBroker, sele
   const types = records.map(({ type }) => type).toReversed();
   const stop = new AbortController();
   const told: string[] = [];
-  const entries = tail(broker, archive, { ...selection, since: 0 }, stop.signal);
+  const entries = tail(broker, archive, { ...selection, since: 0 }, contextOf("read", stop.signal));
   for (const _ of types) {
     const { value } = await entries.next();
     if (value && "type" in value) told.push(value.type);

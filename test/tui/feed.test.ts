@@ -110,7 +110,7 @@ test("R123: each time that a console misses records it is told how many", async 
   await using opened = await openBroker(at, { checkpointEvery: { interval: 3_600_000, records: 1e6 } }, { tick: 6e4 });
   using archive = archiveAt(at);
   using server = await served({
-    tail: (input, { signal }) => tail(opened.broker, archive, input, signal),
+    tail: (input, ctx) => tail(opened.broker, archive, input, ctx),
     "audit.log": () => ({ records: [], more: false }),
   });
   const feed = new Feed({ open: server.open });

@@ -47,7 +47,7 @@ export function createHandlers({ engine, archive, self, serving, reload }: Handl
     status: () => statusOf(engine, self, serving),
     consumers: (_input, ctx) =>
       sumInTurn(actorOf(ctx), ctx.signal, async () => ({ consumers: await consumersOf(engine, archive) })),
-    tail: (input, { signal }) => tail(audit, archive, input, signal),
+    tail: (input, ctx) => tail(audit, archive, input, ctx),
     async "tools.list"({ server }, ctx) {
       const viewer = await viewerOf(ctx, current(), keyring);
       // The holder of a key is not told which servers there are.

@@ -1,5 +1,5 @@
 import type { Parsed } from "../../control/api.ts";
-import type { Gap } from "../../control/contract.ts";
+import type { Context, Gap } from "../../control/contract.ts";
 import type { AuditEntry } from "../../control/schemas.ts";
 import type { AuditBroker } from "../../audit/broker.ts";
 import { leftOutTypes } from "../../core/event.ts";
@@ -7,6 +7,7 @@ import { statusesOf } from "../../core/failure.ts";
 import { canonicalName } from "../../core/name.ts";
 import { within } from "../../core/wait.ts";
 import type { Archive } from "../archive.ts";
+import { actorOf } from "./act.ts";
 import { entryOf } from "./entry.ts";
 import { pages, records } from "./records.ts";
 
@@ -20,10 +21,11 @@ export async function* tail(
   audit: AuditBroker,
   archive: Archive,
   selection: Selection,
-  signal: AbortSignal,
+  ctx: Context,
 ): AsyncGenerator<AuditEntry | Gap> {
+  const { signal } = ctx;
   // Begins before the past is read, so that no record falls between the two.
-  using live = audit.follow(signal);
+  using live = audit.follow(actorOf(ctx), signal);
   const { after } = selection;
   const since = after === undefined ? selection.since : undefined;
   let seen = since === undefined ? Math.min(after ?? Infinity, audit.durable()) : 0;
