@@ -48,7 +48,8 @@ export type Limits = Throttle & {
   carry(who: Principal, weight: number): () => void;
   /**
    * After the decision: takes one token each from the bucket of the consumer, or of the key that has a rate of its own,
-   * and those of the tool. A request about no single target takes none from a tool's bucket. Throws `rate-limited`.
+   * and those of the tool that is called. Where none is, `route` leads to something else or is null. Throws
+   * `rate-limited`.
    */
   take(who: Principal, route: Route | null): void;
   /** The limit whose rate is 0, so that it lets no call of this target by this caller pass; null if there is none. */

@@ -62,8 +62,8 @@ async function govern(gw: Gateway, call: IdentifiedCall, method: Governed): Prom
   if (retry?.kind === "parked") return resume(gw, call, retry);
   const { request: plain } = resolved;
   const request = retry ? { ...plain, edits: { ...plain.edits, ...retry.edits } } : plain;
-  gw.limits.take(call.who, call.route);
-  if (method.checksArguments) checkArguments(gw, call);
+  gw.limits.take(call.who, method.callsTool ? call.route : null);
+  if (method.callsTool) checkArguments(gw, call);
   if (method.opens) return method.opens(gw, call);
   if (!answersInRounds(call)) return forward(gw, call, request, retry);
   return new Rounds(gw, call).start(call, (whole) => forward(gw, whole, request, retry));

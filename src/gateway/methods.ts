@@ -35,7 +35,8 @@ export type Governed = {
   readonly learn?: (gw: Gateway, call: IdentifiedCall) => Promise<Gateway>;
   /** Resolves the request; throws the same failure for a missing thing and a hidden one. */
   readonly resolve: (gw: Gateway, call: IdentifiedCall) => Resolved;
-  readonly checksArguments?: true;
+  /** Set if it calls a tool: its arguments are checked, and it takes a token of what limits that tool. */
+  readonly callsTool?: true;
   /** Answers a subscription. It outlives its request, so one record takes the place of begin and end. */
   readonly opens?: (gw: Gateway, call: RoutedCall) => Promise<Reply>;
 };
@@ -55,7 +56,7 @@ const methods: Readonly<Record<RequestMethod, Method>> = {
   "prompts/list": list("prompts"),
   "resources/list": list("resources"),
   "resources/templates/list": list("resourceTemplates"),
-  "tools/call": { ...named("tool", "name"), learn: learnTools, checksArguments: true },
+  "tools/call": { ...named("tool", "name"), learn: learnTools, callsTool: true },
   "prompts/get": named("prompt", "name"),
   "resources/read": named("resource", "uri"),
   "completion/complete": completion(),

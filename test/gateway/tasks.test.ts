@@ -1,5 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { Failure } from "../../src/core/failure.ts";
+import { createLimits, createLimitsState } from "../../src/limits/limits.ts";
+import { limitsOptions } from "../../src/limits/options.ts";
 import { makeTool } from "../support/call.ts";
 import { principal } from "../support/principal.ts";
 import {
@@ -49,6 +51,18 @@ describe("a call that becomes a task", () => {
     const both = ["call.begin", "call.end"];
     expect(types(h.records)).toEqual([...both, ...both, "call.begin", "call.input", "call.end", ...both]);
     expect(new Set(h.records.map(({ call: each }) => each.route?.canonical))).toEqual(new Set(["crm:get"]));
+  });
+
+  test("R36: is followed and ended though its tool may be called no more for now: that takes of the caller's tokens only", async () => {
+    const h = harness({ servers, script });
+    const options = limitsOptions.parse({ perMinute: 3, perTool: [{ tool: "get", perMinute: 1 }] });
+    const gw = { ...h.gw, limits: createLimits(options, h.clock, createLimitsState(h.clock)) };
+    const call = () => send(gw, "tools/call", { name: "crm__get" }, knows);
+    const { taskId } = (await call()).result;
+    expect((await call()).call.failure?.detail.limit).toBe("perTool get");
+    for (const method of ["tasks/get", "tasks/cancel"])
+      expect((await send(gw, method, { taskId }, knows)).error).toBeUndefined();
+    expect((await send(gw, "tasks/get", { taskId }, knows)).call.failure?.detail.limit).toBe("perMinute");
   });
 
   test("follows its call where that was allowed with its arguments only", async () => {
