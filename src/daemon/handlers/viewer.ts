@@ -87,11 +87,12 @@ export function viewerHandlers(engine: () => Engine, archive: Archive): ViewerHa
     "audit.verify": (input, { who, controller }) =>
       verifyInTurn(who.id, controller.signal, () => verifyChains(evidenceOf(engine(), archive), input)),
     usage: (input, viewer) => {
-      const { current, loaded } = engine();
       const { who, consumer, controller } = viewer;
-      const seen = toldUsage(archive, current(), viewer);
       const asked = own(input, consumer);
-      return sumInTurn(who.id, controller.signal, () => usageBy(seen, asked, meteringOf(loaded().config)));
+      return sumInTurn(who.id, controller.signal, () => {
+        const { current, loaded } = engine();
+        return usageBy(toldUsage(archive, current(), viewer), asked, meteringOf(loaded().config));
+      });
     },
   };
 }
