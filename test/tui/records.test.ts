@@ -106,6 +106,7 @@ test.each([
   [["/", "q"], { quit: false }],
   [["/", "key-2", "<enter>", "<enter>"], { open: { kind: "record", entry: records[2] } }],
   [["/", "p", "2", "<backspace>", "q"], { filter: "pq", screen: "calls", typing: true }],
+  [["/", "a", ..."😀".split(""), "<backspace>"], { filter: "a" }],
   [["/", "a", "<enter>"], { filter: "a", typing: false }],
   [["/", "a", "<escape>"], { filter: "", typing: false }],
   [["<down>", "<enter>"], { open: { kind: "record", entry: records[1] } }],
