@@ -194,7 +194,9 @@ export function write(stream: NodeJS.WriteStream, text: string): Promise<void> {
 
 /** Creates the output of a command; colours appear only on a terminal that wants them. */
 export function createOutput({ out, err, json, color }: Streams): Output {
-  const paint = painter(color && out.isTTY && !process.env["NO_COLOR"] && process.env["TERM"] !== "dumb");
+  const wanted = color && !process.env["NO_COLOR"] && process.env["TERM"] !== "dumb";
+  const paint = painter(wanted && out.isTTY);
+  const paintSaid = painter(wanted && err.isTTY);
   const print = (text: string) => write(out, `${text}\n`);
   const printJson = (json: string) => print(plainJson(json));
   const table: Output["table"] = (headings, rows) => {
@@ -205,7 +207,7 @@ export function createOutput({ out, err, json, color }: Streams): Output {
       : layout(all, paint, widest);
     return print(lines.join("\n"));
   };
-  const say: Output["say"] = (text, color) => void err.write(`${color ? paint(color, line(text)) : line(text)}\n`);
+  const say: Output["say"] = (text, color) => void err.write(`${color ? paintSaid(color, line(text)) : line(text)}\n`);
   return {
     json,
     terminal: out.isTTY,

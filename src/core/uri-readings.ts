@@ -1,3 +1,4 @@
+import { domainToASCII, domainToUnicode } from "node:url";
 import { covers, type GlobTokens, globTokens, literalTokens, overlap } from "./glob.ts";
 import { readTemplate } from "./uri-template.ts";
 
@@ -16,11 +17,11 @@ const control = /\p{Cc}/u;
 
 /**
  * The ways in which servers may read a URI: as written; with its percent-escapes decoded; as the WHATWG URL parser and
- * file systems read it; without a fragment; with its scheme and authority in lower case, without user and port, as the
- * first folder of a path, or, if it names a file, left out; a file also without a slash at its end. If one of these has
- * a segment `.` or `..`, servers differ, so anything below the authority may be meant; if the segments lead out of the
- * authority, anything below the scheme. A rule allows only if it holds for every reading, and denies if it holds for
- * one.
+ * file systems read it; without a fragment; with its scheme and authority in lower case, without user and port, in ASCII
+ * or beyond it, as the first folder of a path, or, if it names a file, left out; a file also without a slash at its end.
+ * If one of these has a segment `.` or `..`, servers differ, so anything below the authority may be meant; if the
+ * segments lead out of the authority, anything below the scheme. A rule allows only if it holds for every reading, and
+ * denies if it holds for one.
  */
 export function readingsOf(uri: string): Readings {
   const forms = formsOf(uri);
@@ -35,7 +36,8 @@ export function readingsOfTemplate(template: string): Readings {
   const { tokens } = readTemplate(template);
   const written = tokens.join("");
   const compared = lowered(joined(written));
-  const forms = new Set([compared, bare(compared), local(compared, "*"), rootedAtHost(compared)]);
+  const host = bare(compared);
+  const forms = new Set([compared, host, respelled(host), local(compared, "*"), rootedAtHost(compared)]);
   forms.delete(written);
   return [tokens, ...[...forms].map(globTokens)];
 }
@@ -71,6 +73,7 @@ function formsOf(uri: string): ReadonlySet<string> | null {
         .add(one)
         .add(compared)
         .add(bare(compared))
+        .add(respelled(bare(compared)))
         .add(local(compared))
         .add(rootedAtHost(joined(one)));
     }
@@ -146,6 +149,19 @@ const bare = (uri: string): string =>
     );
   });
 
+/** The other spelling of a part of a host with letters beyond ASCII (RFC 5891). A wildcard stands for any. */
+function respell(part: string): string {
+  if (/[*?$]/.test(part)) return part;
+  if (part.startsWith("xn--")) return domainToUnicode(part) || part;
+  return /\P{ASCII}/u.test(part) ? domainToASCII(part) || part : part;
+}
+
+/** Spells each part of the host in the other way, if it has one. */
+const respelled = (uri: string): string =>
+  uri.replace(authority, (all: string, start: string, name: string) =>
+    name.length > longestHost ? all : start + name.split(".").map(respell).join("."),
+  );
+
 /**
  * Removes the host of a file, since many servers open its path on their own machine. `open` stays of one with a `*`.
  */
@@ -178,7 +194,8 @@ function leavesAuthority(uri: string): boolean {
 
 /**
  * The forms of a glob over URIs: as written; as servers may read it; with its first folder as authority, with and
- * without user and port, and these without a fragment; without the host of a file, and with it as the first folder.
+ * without user and port, in ASCII and beyond it, and these without a fragment; without the host of a file, and with it
+ * as the first folder.
  */
 type UriGlob<Form> = readonly [written: Form, read: Form, ...others: Form[]];
 
@@ -188,7 +205,8 @@ export function formsOfGlob<Form>(glob: string, compile: (text: string) => Form)
   const folder = lowered(joined(read));
   // The glob may end within the port: then any path may follow.
   const [, host] = /^([^/]*\/\/[^/]*):\d*\*$/.exec(folder) ?? [];
-  const others = host === undefined ? [folder, bare(folder)] : [folder, bare(host), `${bare(host)}/*`];
+  const hosts = host === undefined ? [bare(folder)] : [bare(host), `${bare(host)}/*`];
+  const others = [folder, ...hosts, ...hosts.map(respelled)];
   const files = [local(folder, "*"), ...others.map(rootedAtHost)];
   // A file's name may have that sign, and a grant of it is none of the file that is named by what stands before.
   const whole = /^file:/i.test(folder) ? [] : [read, ...others].map(withoutFragment);

@@ -18,8 +18,11 @@ const indentOf = (rows: readonly Row[]): number =>
 export function folded(text: string, width: number): string[] {
   const lines = [""];
   let used = 0;
+  let before = "";
   for (const char of plain(text)) {
-    const wide = Bun.stringWidth(char);
+    // Some characters widen the one before.
+    const wide = Bun.stringWidth(before + char) - Bun.stringWidth(before);
+    before = char;
     if (used + wide > width) {
       lines.push("");
       used = 0;

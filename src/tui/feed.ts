@@ -60,6 +60,8 @@ export class Feed {
   readonly #ended = new AbortController();
   #view = first;
   #client: Client | null = null;
+  /** Records that came since the last frame: to work each one in by itself costs more than to show it. */
+  readonly #fresh: AuditEntry[] = [];
   /** Whether listeners will be told within a frame. */
   #telling = false;
 
@@ -101,12 +103,14 @@ export class Feed {
     this.#telling = true;
     setTimeout(() => {
       this.#telling = false;
+      this.#view = { ...this.#view, records: merge(this.#view.records, this.#fresh.splice(0), maxRecords) };
       for (const listener of this.#listeners) listener();
     }, frame);
   }
 
   #add(records: readonly AuditEntry[]): void {
-    this.#set({ records: merge(this.#view.records, records, maxRecords) });
+    this.#fresh.push(...records);
+    this.#set({});
   }
 
   /** One connection, until it or this feed ends. */

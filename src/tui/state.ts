@@ -91,7 +91,7 @@ function type(state: State, key: string): State {
   if (key === "<enter>") return { ...state, typing: false };
   if (key === "<escape>") return { ...state, typing: false, filter: "" };
   if (moving.has(key)) return state;
-  const filter = key === "<backspace>" ? state.filter.slice(0, -1) : state.filter + key;
+  const filter = key === "<backspace>" ? state.filter.replace(/.$/su, "") : state.filter + key;
   return { ...state, filter: filter.slice(0, maxFilter), selected: null };
 }
 

@@ -14,7 +14,11 @@ export function stoppable(suspend: Suspend): () => void {
     process.on("SIGTSTP", onStop);
   };
   // After SIGSTOP, of which nothing tells, the terminal is as the shell left it.
-  const onContinue = (): void => void suspend(() => {});
+  const onContinue = (): void => {
+    void suspend(() => {});
+    // Only what runs in the foreground is told of another size.
+    process.kill(process.pid, "SIGWINCH");
+  };
   process.on("SIGTSTP", onStop);
   process.on("SIGCONT", onContinue);
   return () => {

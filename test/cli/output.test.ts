@@ -102,6 +102,18 @@ test("T58: whatever is said shows no control character, and all warnings look th
   expect(written).toEqual(["mcpgw: warning: a\\u{a}b\\u{1b}[2J\n", "c\\u{7f}\n"]);
 });
 
+test.each([
+  [true, false],
+  [false, true],
+])("what is said is coloured if it goes to a terminal, wherever the output goes (%p)", (terminal, on) => {
+  const before = { NO_COLOR: "", TERM: "", ...process.env };
+  Object.assign(process.env, { NO_COLOR: "", TERM: "xterm" });
+  const [data, said] = [stream(terminal, 80), stream(!terminal, 80)];
+  createOutput({ out: data.fake, err: said.fake, json: false, color: true }).warn("a");
+  Object.assign(process.env, before);
+  expect(said.written.join("").includes("\u001b")).toBe(on);
+});
+
 test("T58: JSON shows no control or invisible character, and has the same value", async () => {
   const { fake, written } = stream(true, 80);
   const out = createOutput({ out: fake, err: fake, json: true, color: false });

@@ -65,6 +65,29 @@ describe("S27: no spelling of a URI gets around a rule", () => {
     // Parsers drop these anywhere.
     expect(hasLongHost(`https://${encodeURI(marked(256)).replaceAll("%", "%\t\n\r")}`)).toBe(true);
   });
+  test("a host beyond ASCII is the same in its other spelling, which whoever names it is granted as it is named", () => {
+    const [letters, ascii] = ["https://www.müller.example/", "https://www.xn--mller-kva.example/"];
+    for (const [glob, uri] of [
+      [letters, ascii],
+      [ascii, letters],
+      [letters, ascii.replace("www.xn--", "me@www.XN--").replace("example/", "Example.:443/")],
+      ["https://*.müller.example/", ascii],
+      ["https://*.xn--mller-kva.example/", letters],
+    ] as const) {
+      expect([glob, uri, takes(`${glob}*`, `${uri}a`)]).toEqual([glob, uri, null]);
+      expect(compileUriGlob(`${glob}*`)(readingsOfTemplate(`${uri}{x}`), `${uri}{x}`)).toBe(null);
+    }
+    for (const uri of [letters, ascii]) {
+      expect(takes(`${uri}*`, `${uri}a`)).toBe(true);
+      expect(takes(uri.replace("www", "*"), uri)).toBe(true);
+      expect(takes(uri.replace("example", "*"), uri)).toBe(true);
+    }
+    // Neither a part that is no such spelling nor one with a wildcard has another.
+    for (const uri of ["https://xn--/a", "https://xn--\u00fc/a", "https://10.0.0.12/a"])
+      expect(takes(uri, uri)).toBe(true);
+    expect(takes("https://10.0.0.1*/a", "https://10.0.0.12/a")).toBe(true);
+    expect(takes("https://m?ller.example/a", "https://müller.example/a")).not.toBe(false);
+  });
   test("a query does not hide a file", () => {
     expect(takes("file:///etc/passwd", "file:///etc/passwd?x")).toBe(null);
     expect(takes("file:///etc/passwd", "file:///etc/passwd#x")).toBe(null);

@@ -137,6 +137,22 @@ test("a console that runs for long keeps the thousand newest records", async () 
   feed.close();
 });
 
+test("records that come faster than they are drawn are worked in together", async () => {
+  let seq = 0;
+  const shown = new Set<unknown>();
+  const next = async () => {
+    shown.add(feed.view().records);
+    if (seq === 1_500) await silence;
+    seq++;
+    return { done: false, value: { chain: "main", seq, at: seq, type: "call.end" } };
+  };
+  const feed: Feed = new Feed({ open: async () => clientOf(() => nothing, next) });
+  await until(() => feed.view().records[0]?.seq === 1_500, "the last record");
+  // A frame lasts 50 ms; that many records are there in a fraction of it.
+  expect(shown.size).toBeLessThan(100);
+  feed.close();
+});
+
 test("who listens no more, or to a feed that is closed, is told nothing", async () => {
   const client = clientOf(() => nothing);
   const feeds = Array.from({ length: 2 }, () => new Feed({ open: async () => client, every: 1 }));

@@ -42,6 +42,8 @@ test("a filter finds words that are written large", () => {
 test("a value is folded by columns, wide characters included, and made safe", () => {
   expect(folded("abcdef", 4)).toEqual(["abcd", "ef"]);
   expect(folded("漢字漢", 5)).toEqual(["漢字", "漢"]);
+  expect(folded("♥️♥️♥️", 4)).toEqual(["♥️♥️", "♥️"]);
+  expect(folded("", 4)).toEqual([""]);
   expect(folded("\u001b[2J", 20)).toEqual(["\\u{1b}[2J"]);
 });
 
@@ -106,6 +108,7 @@ test.each([
   [["/", "q"], { quit: false }],
   [["/", "key-2", "<enter>", "<enter>"], { open: { kind: "record", entry: records[2] } }],
   [["/", "p", "2", "<backspace>", "q"], { filter: "pq", screen: "calls", typing: true }],
+  [["/", "a", ..."😀".split(""), "<backspace>"], { filter: "a" }],
   [["/", "a", "<enter>"], { filter: "a", typing: false }],
   [["/", "a", "<escape>"], { filter: "", typing: false }],
   [["<down>", "<enter>"], { open: { kind: "record", entry: records[1] } }],

@@ -306,6 +306,22 @@ test("Ctrl-Z gives the terminal back to the shell until the console goes on, eac
   expect(await child.exited).toBe(0);
 });
 
+test("a console that was stopped while its terminal changed its size fits it when it goes on", async () => {
+  const shell = `set -m; ${mcpgwLine("tui")}; stty -a | grep -o '.icanon'; read -r line; fg`;
+  const { screen, press, pressed, child } = await live({ command: ["sh", "-c", shell] });
+  await pressed("\u001a", " icanon");
+  screen.resize(60, 12);
+  child.terminal?.resize(60, 12);
+  press("go on\r");
+  await until(
+    () => /^1 Calls {2}2 Servers .* ● live$/m.exec(screen.text())?.[0].length === 60,
+    "the title fits",
+    5_000,
+  );
+  press("q");
+  expect(await child.exited).toBe(0);
+});
+
 test("a console that was stopped by force takes the terminal back when it goes on", async () => {
   const { screen, child } = await live();
   child.kill("SIGSTOP");
