@@ -107,3 +107,20 @@ export class HttpFailure extends Failure {
     this.status = status;
   }
 }
+
+/** The gateway itself has no ports or descriptors left for a connection. */
+export class NoSocket extends Failure {
+  constructor(server: string, why: string) {
+    const { code, said, detail } = faults.full(server, `the gateway can make no connection to it now (${why})`);
+    super(code, said, detail);
+  }
+}
+
+/**
+ * Whether a failure says nothing against the server: it only asked to wait, or could not be asked at all. A 503 without
+ * a time may come from a proxy that has no server behind it.
+ */
+export function isInnocent(error: unknown): boolean {
+  if (!(error instanceof HttpFailure)) return error instanceof NoSocket;
+  return error.code === "upstream-overloaded" && (error.status === 429 || error.detail.retryAfterMs !== undefined);
+}

@@ -7,7 +7,7 @@ import type { LogFacts } from "../../core/log.ts";
 import { changedKey, type ListName, listNames, lists, mapLists } from "../../core/lists.ts";
 import { cut } from "../../core/text.ts";
 import type { Listing, Offers } from "../../core/upstream.ts";
-import { reasonOf } from "../faults.ts";
+import { isInnocent, reasonOf } from "../faults.ts";
 import type { SetHost, Terms } from "../host.ts";
 import { listIdentityOf } from "../identity.ts";
 import type { Greeting, Instance } from "../link/link.ts";
@@ -113,7 +113,7 @@ type Stocktaking = Terms & {
 
 /**
  * Reads some or all lists of a server anew, and stores the result. A list that has not changed, or cannot be read now,
- * stays the same object. Throws only when no list can be read.
+ * stays the same object. Throws only when no list can be read, and this is the server's fault or none ever was.
  */
 export async function takeInventory(of: Stocktaking, old: Inventory, which: readonly ListName[]): Promise<Inventory> {
   const { instance, options, host } = of;
@@ -123,7 +123,9 @@ export async function takeInventory(of: Stocktaking, old: Inventory, which: read
   const results = await Promise.all(asked.map((list) => listOne(of, old, list)));
   const failures = results.filter(({ failure }) => failure !== null);
   const first = failures[0]?.failure;
-  if (first && failures.length === has.length) throw first;
+  const none = failures.length === has.length;
+  const excused = old.listedAt !== null && failures.every(({ failure }) => isInnocent(failure));
+  if (first && none && !excused) throw first;
   const now = mapLists((list): Definitions => {
     const read = results.find((one) => one.list === list);
     if (read) return read;
@@ -138,7 +140,7 @@ export async function takeInventory(of: Stocktaking, old: Inventory, which: read
     capabilities,
     instructions,
     era,
-    listedAt: host.clock.now(),
+    listedAt: none ? old.listedAt : host.clock.now(),
     failed: [
       ...old.failed.filter((list) => has.includes(list) && !asked.includes(list)),
       ...failures.flatMap(({ list, missing }) => (missing.length > 0 ? list : [])),

@@ -3,7 +3,7 @@ import { Failure } from "../../core/failure.ts";
 import { within } from "../../core/wait.ts";
 import { headroom } from "../../mcp/message.ts";
 import { decodeUtf8 } from "../../mcp/utf8.ts";
-import { faults, HttpFailure, quoted } from "../faults.ts";
+import { faults, HttpFailure, NoSocket, quoted } from "../faults.ts";
 import type { LinkHost, Purpose } from "../link/link.ts";
 import { createArrival } from "./arrival.ts";
 
@@ -87,7 +87,7 @@ export function whyUnreached(error: unknown, proxy: string | undefined): string 
 export function faultOfError(host: Named, error: unknown, proxy?: string): Failure {
   const { server, secrets } = host;
   const code = codeOf(error) ?? "";
-  if (noSocket.test(code)) return faults.full(server, `the gateway can make no connection to it now (${code})`);
+  if (noSocket.test(code)) return new NoSocket(server, code);
   const why = code === noTunnel ? quoted(messageOf(error), secrets()) : whyUnreached(error, proxy);
   return why === null ? brokenOff(host, error) : faults.down(server, why);
 }

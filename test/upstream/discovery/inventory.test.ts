@@ -300,7 +300,10 @@ test("a list that is broken in another way at each reading is stored no more oft
   const lists = memoryLists();
   const counting = {
     ...lists,
-    remember: (...all: Parameters<typeof lists.remember>) => void (stored++, lists.remember(...all)),
+    remember(...all: Parameters<typeof lists.remember>) {
+      stored++;
+      lists.remember(...all);
+    },
   };
   using server = serve(({ method, id }) => {
     if (method === "initialize") return greets(id, { tools: {}, prompts: {} });

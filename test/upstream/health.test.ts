@@ -1,0 +1,73 @@
+import { expect, test } from "bun:test";
+import { discovers, greets, refusal, reply, serve } from "../support/mcp-server.ts";
+import { until } from "../support/until.ts";
+import { http, listed, toolNames } from "../support/upstream.ts";
+
+const list = (names: readonly string[]) => names.map((name) => ({ name, inputSchema: { type: "object" } }));
+
+test("a modern server that fails at its health check for a while is not read anew, nor told of as crashed", async () => {
+  let fails = false;
+  using server = serve(({ id, method }) => {
+    if (fails && method !== undefined) return refusal(id, -32603, "too much to do");
+    if (method === "server/discover") return discovers(id, { tools: {} });
+    return method === "tools/list" ? reply(id, { tools: list(["t"]), resultType: "complete" }) : null;
+  });
+  await using set = await listed([{ ...http("a", server.url, { protocol: "modern" }), healthCheck: 100 }]);
+  const checks = server.of("server/discover").length;
+  fails = true;
+  await until(() => server.of("server/discover").length > checks + 3, "some checks");
+  expect(server.of("tools/list")).toHaveLength(1);
+  expect(set.status()).toMatchObject([{ state: "ready", restarts: 0 }]);
+});
+
+const limited = { status: 429, headers: { "retry-after": "1" } };
+const bare = (): Response => new Response("slow down", limited);
+const inJson = (id: unknown): Response =>
+  Response.json({ jsonrpc: "2.0", id, error: { code: -32000, message: "slow down" } }, limited);
+const busy = (): Response => new Response("slow down", { ...limited, status: 503 });
+
+test.each([
+  ["modern", "a 429", bare],
+  ["modern", "a 429 with a JSON-RPC error", inJson],
+  ["modern", "a 503 that says when to come back", busy],
+  ["legacy", "a 429", bare],
+  ["legacy", "a 429 with a JSON-RPC error", inJson],
+  ["legacy", "a 503 that says when to come back", busy],
+] as const)(
+  "a %s server that answers its checks and lists with %s goes on, and is listed later",
+  async (era, _, slow) => {
+    let slows = false;
+    let tools = ["old"];
+    using server = serve(({ id, method }) => {
+      if (slows && method !== undefined) return slow(id);
+      if (era === "modern" && method === "server/discover") return discovers(id, { tools: {} });
+      if (method === "initialize") return greets(id, { tools: {} });
+      return method === "tools/list" ? reply(id, { tools: list(tools), resultType: "complete" }) : null;
+    });
+    const options = { ...http("a", server.url, { protocol: era }), healthCheck: 100 };
+    await using set = await listed([{ ...options, refresh: 500 }]);
+    const listings = server.of("tools/list").length;
+    const checks = server.of(era === "modern" ? "server/discover" : "ping").length;
+    slows = true;
+    await until(() => server.of("tools/list").length > listings + 3, "some readings");
+    expect(server.of(era === "modern" ? "server/discover" : "ping").length).toBeGreaterThan(checks);
+    expect(set.status()).toMatchObject([{ state: "ready", restarts: 0, reason: expect.stringContaining("slow") }]);
+    expect([toolNames(set), set.warnings.filter((text) => text.includes("cannot be had")).length]).toEqual([
+      ["old"],
+      1,
+    ]);
+    slows = false;
+    tools = ["new"];
+    await until(() => toolNames(set)[0] === "new" && set.status()[0]?.reason === null, "its lists");
+    expect(set.events.map(({ type }) => type)).not.toContain("server.crashed");
+  },
+);
+
+test("a 503 without a time may be a proxy's that has no server behind it: the server is not ready", async () => {
+  let gone = false;
+  using server = serve(() => (gone ? new Response(null, { status: 503 }) : null));
+  await using set = await listed([{ ...http("a", server.url, { protocol: "legacy" }), healthCheck: 100 }]);
+  gone = true;
+  await until(() => set.status()[0]?.state === "backoff", "its end");
+  expect(set.status()[0]?.reason).toContain("HTTP 503");
+});
