@@ -1,7 +1,8 @@
 import { expect, test } from "bun:test";
+import { join } from "node:path";
 import { discovers, greets, refusal, reply, serve } from "../support/mcp-server.ts";
 import { until } from "../support/until.ts";
-import { http, listed, toolNames } from "../support/upstream.ts";
+import { http, listed, serveFake, toolNames } from "../support/upstream.ts";
 
 const list = (names: readonly string[]) => names.map((name) => ({ name, inputSchema: { type: "object" } }));
 
@@ -71,3 +72,63 @@ test("a 503 without a time may be a proxy's that has no server behind it: the se
   await until(() => set.status()[0]?.state === "backoff", "its end");
   expect(set.status()[0]?.reason).toContain("HTTP 503");
 });
+
+const moduleAt = (path: string): string => JSON.stringify(join(import.meta.dir, "../..", path));
+
+/** A gateway's servers at these URLs, asked for while it has no descriptor left, and afterwards. */
+const starve = (httpUrl: string, wsUrl: string): string => `
+  import { closeSync, openSync } from "node:fs";
+  import { until } from ${moduleAt("test/support/until.ts")};
+  import { principal } from ${moduleAt("test/support/principal.ts")};
+  import { fake, http, listed } from ${moduleAt("test/support/upstream.ts")};
+  const common = { protocol: "legacy", getStream: "off" };
+  const set = await listed([
+    { ...http("http", ${JSON.stringify(httpUrl)}, common), healthCheck: 100, refresh: 300 },
+    http("ws", ${JSON.stringify(wsUrl)}, { ...common, transport: "websocket" }),
+    fake("stdio"),
+  ]);
+  const call = (server, name) => set.ask(server, "echo", {}, { who: principal(name) }).then(() => "ok", ({ code }) => code);
+  const before = [await call("http", "alice"), await call("ws", "alice"), await call("stdio", "alice")];
+  const fds = [];
+  const fill = setInterval(() => {
+    try {
+      for (;;) fds.push(openSync("/dev/null", "r"));
+    } catch {}
+  }, 1);
+  await until(() => set.status()[0].reason !== null, "a check in vain", 10_000);
+  const during = [await call("http", "bob"), await call("ws", "bob"), await call("stdio", "bob")];
+  clearInterval(fill);
+  for (const fd of fds) closeSync(fd);
+  await until(() => set.status()[0].reason === null, "a check that goes through", 10_000);
+  const after = [await call("http", "bob"), await call("ws", "bob"), await call("stdio", "bob")];
+  const told = [set.status().map(({ state, restarts }) => [state, restarts]), set.events.map(({ type }) => type).filter((type) => type !== "server.started")];
+  console.log(JSON.stringify({ before, during, after, told }));
+  process.exit();`;
+
+test("a server is not told of as crashed for want of descriptors in the gateway, whatever its transport", async () => {
+  using server = serve(({ id, method }) => {
+    // A connection that is kept open needs no descriptor.
+    const headers = { connection: "close" };
+    if (method === "initialize") return greets(id, { tools: {} }, headers);
+    return reply(id, method === "tools/list" ? { tools: list(["echo"]) } : {}, headers);
+  });
+  await using ws = await serveFake(["--websocket"]);
+  const few = ["sh", "-c", 'ulimit -n 128; exec "$@"', "sh"];
+  const child = Bun.spawn([...few, process.execPath, "-e", starve(server.url, ws.url)], {
+    stdout: "pipe",
+    stderr: "inherit",
+  });
+  expect(await child.stdout.json()).toEqual({
+    before: ["ok", "ok", "ok"],
+    during: ["overloaded", "overloaded", "overloaded"],
+    after: ["ok", "ok", "ok"],
+    told: [
+      [
+        ["ready", 0],
+        ["ready", 0],
+        ["ready", 0],
+      ],
+      [],
+    ],
+  });
+}, 30_000);
