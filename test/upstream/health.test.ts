@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { join } from "node:path";
-import { discovers, greets, refusal, reply, serve } from "../support/mcp-server.ts";
+import { discovers, greets, listening, refusal, reply, serve, type Stream, text } from "../support/mcp-server.ts";
 import { until } from "../support/until.ts";
 import { http, listed, serveFake, toolNames } from "../support/upstream.ts";
 
@@ -71,6 +71,31 @@ test("a 503 without a time may be a proxy's that has no server behind it: the se
   gone = true;
   await until(() => set.status()[0]?.state === "backoff", "its end");
   expect(set.status()[0]?.reason).toContain("HTTP 503");
+});
+
+test("a server that asks to wait when it is asked whether it speaks legacy too is asked again by the next caller", async () => {
+  using server = serve(({ id, method }) => {
+    if (method === "server/discover") return discovers(id, { tools: {} });
+    if (method === "initialize") return server.of(method).length === 1 ? bare() : greets(id, { tools: {} });
+    return method === "tools/call" ? reply(id, { ...text("ok"), resultType: "complete" }) : null;
+  });
+  await using set = await listed([http("a", server.url, { getStream: "off" })]);
+  const eras = [await set.ask("a", "t"), await set.ask("a", "t")].map(({ era }) => era);
+  expect(eras).toEqual(["modern", "legacy"]);
+});
+
+test("a modern server that asks to wait when it is to be listened to is listened to later", async () => {
+  const streams: Stream[] = [];
+  using server = serve(({ method, id, params }) => {
+    if (method === "server/discover") return discovers(id, { tools: { listChanged: true } });
+    if (method === "tools/list") return reply(id, { tools: list(["t"]), resultType: "complete" });
+    if (method !== "subscriptions/listen") return null;
+    if (server.of(method).length === 1) return inJson(id);
+    return listening(id, params?.["notifications"], (stream) => streams.push(stream));
+  });
+  await using set = await listed([http("a", server.url, { protocol: "modern" })]);
+  await until(() => streams.length === 1, "the gateway to listen");
+  expect(set.status()).toMatchObject([{ state: "ready", streams: 1 }]);
 });
 
 const moduleAt = (path: string): string => JSON.stringify(join(import.meta.dir, "../..", path));

@@ -141,13 +141,17 @@ async function discoverStarting(link: Link, contact: FirstContact): Promise<Disc
 
 /**
  * Whether a server does the legacy handshake within `limit` ms, found out on a link for this alone: a server may keep
- * to the era of the first request on each, or fall silent at one that it does not know.
+ * to the era of the first request on each, or fall silent at one that it does not know. Throws where nothing was found
+ * out.
  */
 export function speaksLegacy(contact: FirstContact, limit: number): Promise<boolean> {
   return onProbe(contact, (link) =>
     initialize(link, limit).then(
       () => true,
-      () => false,
+      (error: unknown) => {
+        if (isInnocent(error)) throw error;
+        return false;
+      },
     ),
   );
 }

@@ -228,8 +228,8 @@ class HttpLink implements Link {
     // The error of a broken server says nothing about what it speaks.
     if (answer === null || (status >= 500 && handshakes.has(request.method)))
       throw faultOfStatus(this.host, response, text);
-    // A server that asks the gateway to wait has not answered what it was asked.
-    if (exchange.isOwn && answer.kind === "error") {
+    // A server that asks the gateway to wait has not answered it; a caller is told the server's own words.
+    if (answer.kind === "error" && !exchange.isCall && request.method !== "resources/subscribe") {
       const fault = faultOfStatus(this.host, response, answer.message);
       if (isInnocent(fault)) throw fault;
     }
