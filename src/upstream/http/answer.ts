@@ -1,3 +1,4 @@
+import { closeSync, openSync } from "node:fs";
 import { codeOf, messageOf } from "../../core/error-text.ts";
 import { Failure } from "../../core/failure.ts";
 import { within } from "../../core/wait.ts";
@@ -57,7 +58,7 @@ function retryAfter(headers: Headers): number | undefined {
 
 /**
  * The codes where nobody took the connection, which is the proxy's where there is one: the last two where this system's
- * rules let none be made. ESERVFAIL is also what a look-up says for want of descriptors.
+ * rules let none be made.
  */
 const unreached =
   /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|ESERVFAIL|EHOSTUNREACH|ENETUNREACH|ConnectionRefused|FailedToOpenSocket|EACCES|EPERM)$/;
@@ -71,11 +72,22 @@ const neverSent = /^(.*CERT.*|ERR_TLS.*|UNABLE_TO.*|SELF_SIGNED.*)$/;
 /** Those where nobody that is trusted has signed the certificate. */
 const unknownIssuer = /SELF_SIGNED|UNABLE_TO/;
 
+/** Why this process cannot open any file now; null where it can. */
+function whyNoFile(): unknown {
+  try {
+    closeSync(openSync("/dev/null", "r"));
+    return null;
+  } catch (error) {
+    return error;
+  }
+}
+
 /** The failure where no request left this host; null where the error says something else. */
 export function unsentFault(server: string, error: unknown, proxy: string | undefined): Failure | null {
-  const shortage = Shortage.of(server, error);
-  if (shortage) return shortage;
   const code = codeOf(error) ?? "";
+  // A name that cannot be looked up for want of descriptors is told of as one that is not known, or leads nowhere.
+  const shortage = Shortage.of(server, error) ?? (unreached.test(code) ? Shortage.of(server, whyNoFile()) : null);
+  if (shortage) return shortage;
   if (unreached.test(code)) {
     return faults.down(server, `its ${proxy === undefined ? "address" : "proxy"} cannot be reached (${code})`);
   }
