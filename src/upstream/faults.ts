@@ -1,5 +1,5 @@
 import { formatDuration } from "../core/duration.ts";
-import { messageOf } from "../core/error-text.ts";
+import { codeOf, messageOf } from "../core/error-text.ts";
 import { brokeProtocol, Failure } from "../core/failure.ts";
 import { maskSpelled, spellingsOf } from "../core/secret.ts";
 import { cut, plain } from "../core/text.ts";
@@ -106,4 +106,29 @@ export class HttpFailure extends Failure {
     super(code, said, detail);
     this.status = status;
   }
+}
+
+const shortages = /^(EADDRNOTAVAIL|EMFILE|ENFILE)$/;
+
+/** The gateway itself has no ports or descriptors left to reach a server by. */
+export class Shortage extends Failure {
+  /** Null for an error that means something else. */
+  static of(server: string, error: unknown): Shortage | null {
+    const code = codeOf(error) ?? "";
+    return shortages.test(code) ? new Shortage(server, `the gateway can make no connection to it now (${code})`) : null;
+  }
+
+  private constructor(server: string, internal: string) {
+    const { code, said, detail } = faults.full(server, internal);
+    super(code, said, { ...detail, internal });
+  }
+}
+
+/**
+ * Whether a failure says nothing against the server: it only asked to wait, or could not be asked at all. A 503 without
+ * a time may come from a proxy that has no server behind it.
+ */
+export function isInnocent(error: unknown): boolean {
+  if (!(error instanceof HttpFailure)) return error instanceof Shortage;
+  return error.code === "upstream-overloaded" && (error.status === 429 || error.detail.retryAfterMs !== undefined);
 }

@@ -269,21 +269,6 @@ test("auto: a modern server in whose place an older one is deployed is spoken to
   expect(set.status()).toMatchObject([{ era: "legacy", restarts: 1 }]);
 });
 
-test("a modern server that fails at its health check for a while is not read anew, nor told of as crashed", async () => {
-  let fails = false;
-  using server = serve(({ id, method }) => {
-    if (fails && method !== undefined) return refusal(id, -32603, "too much to do");
-    if (method === "server/discover") return discovers(id, { tools: {} });
-    return method === "tools/list" ? reply(id, { tools: list(["t"]), resultType: "complete" }) : null;
-  });
-  await using set = await listed([{ ...http("a", server.url, { protocol: "modern" }), healthCheck: 100 }]);
-  const checks = server.of("server/discover").length;
-  fails = true;
-  await until(() => server.of("server/discover").length > checks + 3, "some checks");
-  expect(server.of("tools/list")).toHaveLength(1);
-  expect(set.status()).toMatchObject([{ state: "ready", restarts: 0 }]);
-});
-
 test("a modern server whose instructions hold the time is not listed anew for them, but its next listing shows them", async () => {
   const streams: Stream[] = [];
   using server = serve(({ method, id, params }) => {

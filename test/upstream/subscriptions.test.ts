@@ -5,7 +5,7 @@ import { listenLimits } from "../../src/gateway/listeners.ts";
 import type { Slot } from "../../src/upstream/instances/pool.ts";
 import { mostSubscriptions, Subscriptions } from "../../src/upstream/subscriptions.ts";
 import { rejectionOf } from "../support/failure.ts";
-import { discovers, listening, reply, serve, serveSessions } from "../support/mcp-server.ts";
+import { discovers, listening, refusal, reply, serve, serveSessions } from "../support/mcp-server.ts";
 import { callTo, fake, http, listed, resourceRoute, upstreams } from "../support/upstream.ts";
 import { until } from "../support/until.ts";
 
@@ -25,6 +25,15 @@ test("so many resources may be subscribed to at one server; callers may still jo
   const joined = add(0);
   expect((await rejectionOf(add(mostSubscriptions))).code).toBe("overloaded");
   expect([subscriptions.size, Bun.peek.status(joined)]).toEqual([mostSubscriptions, "pending"]);
+});
+
+test("a server that refuses a subscription to have its caller wait is quoted", async () => {
+  using server = serve(({ method, id }) =>
+    method === "resources/subscribe" ? refusal(id, -32000, "too many subscriptions", 429) : null,
+  );
+  await using set = await listed([http("a", server.url)]);
+  const refused = await rejectionOf(set.follow("a", "test://1", () => {}));
+  expect(refused.detail.refusal).toBe('{"code":-32000,"message":"too many subscriptions"}');
 });
 
 test("a subscription whose caller is gone when it is granted is ended", async () => {

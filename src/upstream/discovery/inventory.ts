@@ -7,7 +7,7 @@ import type { LogFacts } from "../../core/log.ts";
 import { changedKey, type ListName, listNames, lists, mapLists } from "../../core/lists.ts";
 import { cut } from "../../core/text.ts";
 import type { Listing, Offers } from "../../core/upstream.ts";
-import { reasonOf } from "../faults.ts";
+import { isInnocent, reasonOf } from "../faults.ts";
 import type { SetHost, Terms } from "../host.ts";
 import { listIdentityOf } from "../identity.ts";
 import type { Greeting, Instance } from "../link/link.ts";
@@ -113,7 +113,7 @@ type Stocktaking = Terms & {
 
 /**
  * Reads some or all lists of a server anew, and stores the result. A list that has not changed, or cannot be read now,
- * stays the same object. Throws only when no list can be read.
+ * stays the same object. Throws only when no list can be read, and this is the server's fault or none ever was.
  */
 export async function takeInventory(of: Stocktaking, old: Inventory, which: readonly ListName[]): Promise<Inventory> {
   const { instance, options, host } = of;
@@ -123,7 +123,9 @@ export async function takeInventory(of: Stocktaking, old: Inventory, which: read
   const results = await Promise.all(asked.map((list) => listOne(of, old, list)));
   const failures = results.filter(({ failure }) => failure !== null);
   const first = failures[0]?.failure;
-  if (first && failures.length === has.length) throw first;
+  const none = failures.length === has.length;
+  const excused = old.listedAt !== null && failures.every(({ failure }) => isInnocent(failure));
+  if (first && none && !excused) throw first;
   const now = mapLists((list): Definitions => {
     const read = results.find((one) => one.list === list);
     if (read) return read;
@@ -138,7 +140,7 @@ export async function takeInventory(of: Stocktaking, old: Inventory, which: read
     capabilities,
     instructions,
     era,
-    listedAt: host.clock.now(),
+    listedAt: none ? old.listedAt : host.clock.now(),
     failed: [
       ...old.failed.filter((list) => has.includes(list) && !asked.includes(list)),
       ...failures.flatMap(({ list, missing }) => (missing.length > 0 ? list : [])),
@@ -147,16 +149,19 @@ export async function takeInventory(of: Stocktaking, old: Inventory, which: read
   // The next start would take what lacks the tools for all that there is.
   const isKnown = of.listed || !next.failed.includes("tools");
   of.turn.begin();
-  if (isKnown && (old.listedAt === null || differs(next, old))) remember(options, host, next);
+  if (isKnown && (old.listedAt === null || isNew(next, old))) remember(options, host, next);
   of.turn.over();
   return next;
 }
 
 /** Whether anything has changed that is visible outside of this folder. */
-export function differs(a: Inventory, b: Inventory): boolean {
+export const differs = (a: Inventory, b: Inventory): boolean =>
+  isNew(a, b) || a.conditional !== b.conditional || !isDeepStrictEqual(a.missing, b.missing);
+
+/** Whether anything has changed that is stored. */
+function isNew(a: Inventory, b: Inventory): boolean {
   return (
-    listNames.some((list) => a[list] !== b[list] || !isDeepStrictEqual(a.missing[list], b.missing[list])) ||
-    a.conditional !== b.conditional ||
+    listNames.some((list) => a[list] !== b[list]) ||
     a.era !== b.era ||
     a.instructions !== b.instructions ||
     JSON.stringify(a.capabilities) !== JSON.stringify(b.capabilities)
@@ -171,7 +176,7 @@ async function listOne(of: Stocktaking, old: Inventory, list: ListName): Promise
   const server = options.id;
   try {
     const { texts, warning, late } = await drainList(of.instance, list);
-    if (warning !== null) log.warn(warning, { server });
+    if (warning !== null && !gapsIn(old, list).includes(warning)) log.warn(warning, { server });
     const rest = warning === null ? [] : [{ name: null, reason: warning }];
     const read = await (list === "tools" ? toolsIn(texts, of, old) : inTurns(readItems(texts, list, host), turn));
     const before = old[list];
@@ -189,7 +194,8 @@ async function listOne(of: Stocktaking, old: Inventory, list: ListName): Promise
     // Some servers refuse in other words what they do not have; what was read before exists.
     if (of.instance.peer.capabilities === null && list !== "tools" && old[list].length === 0)
       return { list, items: old[list], missing: [], failure };
-    log.warn("a list of a server cannot be had", { server, list: lists[list].method, reason });
+    if (!gapsIn(old, list).includes(reason))
+      log.warn("a list of a server cannot be had", { server, list: lists[list].method, reason });
     return { list, items: old[list], missing: [{ name: null, reason }], failure };
   }
 }
@@ -257,10 +263,13 @@ function remember(options: ServerOptions, { lists: store, log }: SetHost, now: I
   }
 }
 
+/** Why it is not known what all is in a list. */
+const gapsIn = ({ missing }: Inventory, list: ListName): string[] =>
+  missing[list].filter(({ name }) => name === null).map(({ reason }) => reason);
+
 /** Why it is not known in full what a server offers; null if it is. */
-export function unknownText({ missing }: Inventory): string | null {
-  const rests = listNames.flatMap((list) => missing[list].filter(({ name }) => name === null));
-  return rests.length > 0 ? rests.map(({ reason }) => reason).join("; ") : null;
+export function unknownText(now: Inventory): string | null {
+  return listNames.flatMap((list) => gapsIn(now, list)).join("; ") || null;
 }
 
 /** The inventory as the catalog sees it. */

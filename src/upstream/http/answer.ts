@@ -1,9 +1,10 @@
+import { closeSync, openSync } from "node:fs";
 import { codeOf, messageOf } from "../../core/error-text.ts";
 import { Failure } from "../../core/failure.ts";
 import { within } from "../../core/wait.ts";
 import { headroom } from "../../mcp/message.ts";
 import { decodeUtf8 } from "../../mcp/utf8.ts";
-import { faults, HttpFailure, quoted } from "../faults.ts";
+import { faults, HttpFailure, Shortage, quoted } from "../faults.ts";
 import type { LinkHost, Purpose } from "../link/link.ts";
 import { createArrival } from "./arrival.ts";
 
@@ -57,12 +58,10 @@ function retryAfter(headers: Headers): number | undefined {
 
 /**
  * The codes where nobody took the connection, which is the proxy's where there is one: the last two where this system's
- * rules let none be made. ESERVFAIL is also what a look-up says for want of descriptors.
+ * rules let none be made.
  */
 const unreached =
   /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|ESERVFAIL|EHOSTUNREACH|ENETUNREACH|ConnectionRefused|FailedToOpenSocket|EACCES|EPERM)$/;
-/** Those for want of ports or descriptors, which say nothing about the server. */
-const noSocket = /^(EADDRNOTAVAIL|EMFILE|ENFILE)$/;
 /** Its code where a proxy let nothing through, and why stands in the message. */
 const noTunnel = "ERR_PROXY_TUNNEL";
 /**
@@ -73,23 +72,35 @@ const neverSent = /^(.*CERT.*|ERR_TLS.*|UNABLE_TO.*|SELF_SIGNED.*)$/;
 /** Those where nobody that is trusted has signed the certificate. */
 const unknownIssuer = /SELF_SIGNED|UNABLE_TO/;
 
-/** Why no request left this host; null where the error says something else. */
-export function whyUnreached(error: unknown, proxy: string | undefined): string | null {
+/** Why this process cannot open any file now; null where it can. */
+function whyNoFile(): unknown {
+  try {
+    closeSync(openSync("/dev/null", "r"));
+    return null;
+  } catch (error) {
+    return error;
+  }
+}
+
+/** The failure where no request left this host; null where the error says something else. */
+export function unsentFault(server: string, error: unknown, proxy: string | undefined): Failure | null {
   const code = codeOf(error) ?? "";
-  if (unreached.test(code) || noSocket.test(code))
-    return `its ${proxy === undefined ? "address" : "proxy"} cannot be reached (${code})`;
+  // A name that cannot be looked up for want of descriptors is told of as one that is not known, or leads nowhere.
+  const shortage = Shortage.of(server, error) ?? (unreached.test(code) ? Shortage.of(server, whyNoFile()) : null);
+  if (shortage) return shortage;
+  if (unreached.test(code)) {
+    return faults.down(server, `its ${proxy === undefined ? "address" : "proxy"} cannot be reached (${code})`);
+  }
   if (!neverSent.test(code)) return null;
   const advice = unknownIssuer.test(code) ? "; name the file of your own CA in NODE_EXTRA_CA_CERTS" : "";
-  return `TLS to it fails (${code})${advice}`;
+  return faults.down(server, `TLS to it fails (${code})${advice}`);
 }
 
 /** The failure that a failed fetch means, which depends on whether the server may have seen the request. */
 export function faultOfError(host: Named, error: unknown, proxy?: string): Failure {
   const { server, secrets } = host;
-  const code = codeOf(error) ?? "";
-  if (noSocket.test(code)) return faults.full(server, `the gateway can make no connection to it now (${code})`);
-  const why = code === noTunnel ? quoted(messageOf(error), secrets()) : whyUnreached(error, proxy);
-  return why === null ? brokenOff(host, error) : faults.down(server, why);
+  if (codeOf(error) === noTunnel) return faults.down(server, quoted(messageOf(error), secrets()));
+  return unsentFault(server, error, proxy) ?? brokenOff(host, error);
 }
 
 /** The failure of a request that the server has seen, for an error that came later. */

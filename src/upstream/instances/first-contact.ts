@@ -1,7 +1,7 @@
 import { Failure } from "../../core/failure.ts";
 import type { Era } from "../../core/inbound.ts";
 import { within } from "../../core/wait.ts";
-import { HttpFailure, unsent } from "../faults.ts";
+import { HttpFailure, isInnocent, unsent } from "../faults.ts";
 import { discover, type Discovered, greetModern, initialize } from "../link/handshake.ts";
 import type { Greeting, Instance, Link } from "../link/link.ts";
 import type { LinkKind } from "../transports/index.ts";
@@ -125,7 +125,8 @@ async function discoverStarting(link: Link, contact: FirstContact): Promise<Disc
   const asked = discover(link, startMs).catch((error: unknown) => {
     // A process that ends is an old one; a server that was never reached, or never says anything, has shown nothing.
     const code = error instanceof Failure ? error.code : null;
-    if ((code === "timeout" && !shook) || (code === "upstream-down" && link.pid === null)) throw error;
+    const unreached = (code === "upstream-down" && link.pid === null) || isInnocent(error);
+    if (unreached || (code === "timeout" && !shook)) throw error;
     return null;
   });
   // A server is silent because it is old or because it is still starting. One that shakes hands has started.
@@ -140,13 +141,17 @@ async function discoverStarting(link: Link, contact: FirstContact): Promise<Disc
 
 /**
  * Whether a server does the legacy handshake within `limit` ms, found out on a link for this alone: a server may keep
- * to the era of the first request on each, or fall silent at one that it does not know.
+ * to the era of the first request on each, or fall silent at one that it does not know. Throws where nothing was found
+ * out.
  */
 export function speaksLegacy(contact: FirstContact, limit: number): Promise<boolean> {
   return onProbe(contact, (link) =>
     initialize(link, limit).then(
       () => true,
-      () => false,
+      (error: unknown) => {
+        if (isInnocent(error)) throw error;
+        return false;
+      },
     ),
   );
 }

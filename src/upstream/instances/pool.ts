@@ -4,7 +4,7 @@ import type { Clock } from "../../core/clock.ts";
 import type { LogLevel } from "../../core/inbound.ts";
 import type { Down } from "../../core/upstream.ts";
 import type { BreakerOptions } from "../breaker.ts";
-import { faults, reasonOf } from "../faults.ts";
+import { faults, reasonOf, Shortage } from "../faults.ts";
 import type { AskClient, Instance } from "../link/link.ts";
 import { Failures } from "./failures.ts";
 import type { FirstQuestions } from "./first-questions.ts";
@@ -196,7 +196,7 @@ export class Pool {
       const end = await instance.link.ended;
       if (this.#forget(slot) && !end.expected) this.#failed(slot.spec, end.reason);
     } catch (error) {
-      if (this.#forget(slot)) this.#failed(slot.spec, reasonOf(error));
+      if (this.#forget(slot) && !(error instanceof Shortage)) this.#failed(slot.spec, reasonOf(error));
     }
     this.#host.ended(slot);
   }

@@ -2,7 +2,7 @@ import { isObject, objectIn } from "../../core/json.ts";
 import { rpcCodes } from "../../core/rpc-code.ts";
 import { cut } from "../../core/text.ts";
 import { isLegacyRevision, latestLegacy, modernRevision } from "../../mcp/revisions.ts";
-import { faults, HttpFailure, NoRevision, quoted, reasonOf } from "../faults.ts";
+import { faults, HttpFailure, isInnocent, NoRevision, quoted, reasonOf } from "../faults.ts";
 import type { Answer, Greeting, Instance, Link, LinkHost, Peer } from "./link.ts";
 import { repeatIfLost, query } from "./query.ts";
 
@@ -145,14 +145,17 @@ function bounded(capabilities: Record<string, unknown>): Record<string, unknown>
 
 /**
  * Checks that the server still answers, an error included, before the next check comes in `interval` ms, and what it
- * says about itself now: null where it does not say. Throws as `Link.request` does.
+ * says about itself now: null where it does not say. Throws what says that it does not answer.
  */
 export async function checkHealth({ link, peer }: Instance, interval: number): Promise<Greeting | null> {
   const modern = peer.era === "modern";
   const timeout = Math.min(interval, mostHealthMs);
   const method = modern ? "server/discover" : "ping";
-  const answer = await repeatIfLost(() => query(link, { method, peer, timeout }));
-  // A server that fails has not said that it is another now.
-  if (modern && answer.kind === "error" && answer.code === rpcCodes.internalError) return peer;
+  const answer = await repeatIfLost(() => query(link, { method, peer, timeout })).catch((error: unknown) => {
+    if (isInnocent(error)) return null;
+    throw error;
+  });
+  // A server that fails, or asks to wait, has not said that it is another now.
+  if (answer === null || (modern && answer.kind === "error" && answer.code === rpcCodes.internalError)) return peer;
   return modern && answer.kind === "result" ? greeting(peer, objectIn(answer.result)) : null;
 }

@@ -1,5 +1,6 @@
 import type { AbortSignalLike } from "../../core/cancel.ts";
 import type { ClientAnswer, Era, InputRequest, Revision } from "../../core/inbound.ts";
+import type { Failure } from "../../core/failure.ts";
 import type { Logger } from "../../core/log.ts";
 import type { Implementation } from "../../mcp/meta.ts";
 import type { ScanLimits } from "../../mcp/scan.ts";
@@ -76,8 +77,8 @@ export type LinkRequest = {
   readonly prepare?: () => Promise<void> | null;
 };
 
-/** Why a link has ended; `expected`: its owner closed it. */
-export type End = { readonly expected: boolean; readonly reason: string };
+/** Why a link has ended; `expected`: its owner closed it. `fault`: the failure that ended it, where it is known. */
+export type End = { readonly expected: boolean; readonly reason: string; readonly fault?: Failure };
 
 /**
  * A connection to one server: a child process, a socket, or an HTTP endpoint with at most one session. Each link has

@@ -1,6 +1,7 @@
+import { Failure } from "../../core/failure.ts";
 import { headroom } from "../../mcp/message.ts";
 import { cancelledParams, notificationText, requestText } from "../../mcp/outbound.ts";
-import { faults } from "../faults.ts";
+import { faults, reasonOf } from "../faults.ts";
 import { AmbiguousQuestions } from "./ambiguous-questions.ts";
 import { Exchange, type GaveUp, isIssued, tooLarge } from "./exchange.ts";
 import { createFloodGuard, floodReason } from "./flood.ts";
@@ -35,7 +36,7 @@ export type PipeEvents = {
   /** The message that was written under this key did not arrive. */
   failed(key: string, error: Error): void;
   /** The pipe broke. */
-  ended(reason: string): void;
+  ended(why: string | Failure): void;
 };
 
 const shortestCap = 16 * 1024 ** 2;
@@ -87,7 +88,10 @@ export class PipeLink implements Link {
         if (!this.over) receive(text, this.host, this.#inbox);
       },
       failed: (key, error) => this.#settle(key, error),
-      ended: (reason) => this.#finish({ expected: false, reason }),
+      ended: (why) => {
+        const end = why instanceof Failure ? { reason: reasonOf(why), fault: why } : { reason: why };
+        this.#finish({ expected: false, ...end });
+      },
     });
     this.#gone = this.ended.then((end) => this.#pipe.close(end));
   }
@@ -98,7 +102,7 @@ export class PipeLink implements Link {
 
   request(request: LinkRequest): Promise<Answer> {
     const { server } = this.host;
-    if (this.over) return Promise.reject(faults.down(server, this.over.reason));
+    if (this.over) return Promise.reject(this.#unsent(this.over));
     if (request.signal.aborted) return Promise.reject(faults.cancelled());
     const id = ++this.#last;
     const key = String(id);
@@ -179,10 +183,14 @@ export class PipeLink implements Link {
     this.over = end;
     this.#outside.close();
     this.#ambiguous.close();
-    const { server } = this.host;
     for (const key of this.#open.keys()) {
-      this.#settle(key, this.#pipe.take(key) ? faults.down(server, end.reason) : faults.lost(server, end.reason));
+      this.#settle(key, this.#pipe.take(key) ? this.#unsent(end) : faults.lost(this.host.server, end.reason));
     }
     this.#ended.resolve(end);
+  }
+
+  /** The failure of a request that never left the link. */
+  #unsent({ reason, fault }: End): Failure {
+    return fault?.detail.ran === "no" ? fault : faults.down(this.host.server, reason);
   }
 }

@@ -6,7 +6,7 @@ import { headroom } from "../../mcp/message.ts";
 import { cancelledParams, notificationText, requestText } from "../../mcp/outbound.ts";
 import { readUpstream } from "../../mcp/upstream-message.ts";
 import { decodeUtf8 } from "../../mcp/utf8.ts";
-import { faults } from "../faults.ts";
+import { faults, isInnocent } from "../faults.ts";
 import { discard, faultOfError, faultOfStatus, isPlainJson, isType, readText, shortText } from "../http/answer.ts";
 import { mostUncounted } from "../http/arrival.ts";
 import { Courtesies } from "../http/courtesies.ts";
@@ -228,6 +228,11 @@ class HttpLink implements Link {
     // The error of a broken server says nothing about what it speaks.
     if (answer === null || (status >= 500 && handshakes.has(request.method)))
       throw faultOfStatus(this.host, response, text);
+    // A server that asks the gateway to wait has not answered it; a caller is told the server's own words.
+    if (answer.kind === "error" && !exchange.isCall && request.method !== "resources/subscribe") {
+      const fault = faultOfStatus(this.host, response, answer.message);
+      if (isInnocent(fault)) throw fault;
+    }
     return answer;
   }
 

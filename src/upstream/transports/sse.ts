@@ -76,7 +76,7 @@ class SsePipe implements Pipe {
       ended("its stream ended");
     } catch (error) {
       if (isTooLarge(error)) return ended(`it sent an event of more than ${longest()} bytes`);
-      ended(reasonOf(faultOfError(this.#host, error, this.#spec.proxy)));
+      ended(faultOfError(this.#host, error, this.#spec.proxy));
     }
   }
 

@@ -3,7 +3,7 @@ import { Turn } from "../../core/turns.ts";
 import { within } from "../../core/wait.ts";
 import { LineReader, encodeLine } from "../../mcp/lines.ts";
 import { instanceVariable } from "../process/child-env.ts";
-import { faults, reasonOf } from "../faults.ts";
+import { faults, reasonOf, Shortage } from "../faults.ts";
 import type { End, Link, LinkHost } from "../link/link.ts";
 import { type Pipe, type PipeEvents, PipeLink } from "../link/pipe-link.ts";
 import type { StderrWriter } from "../process/stderr-log.ts";
@@ -52,6 +52,8 @@ function spawn({ argv, env, cwd }: ChildSpec, server: string) {
       detached: true,
     });
   } catch (error) {
+    const shortage = Shortage.of(server, error);
+    if (shortage) throw shortage;
     // The system blames the program for it.
     const reason = cwd !== null && !existsSync(cwd) ? `its cwd ${cwd} does not exist` : reasonOf(error);
     throw faults.down(server, `its command cannot be started (${reason})`);

@@ -1,9 +1,10 @@
 import { messageOf } from "../../core/error-text.ts";
+import type { Failure } from "../../core/failure.ts";
 import { Intake } from "../../core/turns.ts";
 import { within } from "../../core/wait.ts";
 import { isLonger } from "../../mcp/utf8.ts";
 import { quoted } from "../faults.ts";
-import { whyUnreached } from "../http/answer.ts";
+import { unsentFault } from "../http/answer.ts";
 import { hostNameOf } from "../http/host-names.ts";
 import type { EndpointSpec } from "../http/wire.ts";
 import type { Link, LinkHost } from "../link/link.ts";
@@ -15,13 +16,13 @@ const goodbyeMs = 1_000;
 
 /** Opens a WebSocket with the subprotocol `mcp`, where each text frame is one message. */
 export function openWebSocket(spec: EndpointSpec, host: LinkHost): Link {
-  return new PipeLink(host, (events) => new SocketPipe(spec, events, host.secrets));
+  return new PipeLink(host, (events) => new SocketPipe(spec, events, host));
 }
 
 /** Why a connection failed. Before that its message names the address, which may hold a secret. */
-function whyFailed({ message, error }: ErrorEvent, proxy: string | undefined, secrets: readonly string[]): string {
+function whyFailed({ message, error }: ErrorEvent, { server, secrets }: LinkHost, proxy: string | undefined) {
   const said = message.replace(/^.*? failed: /, "");
-  return whyUnreached(error, proxy) ?? `its connection failed (${quoted(said, secrets)})`;
+  return unsentFault(server, error, proxy) ?? `its connection failed (${quoted(said, secrets())})`;
 }
 
 class SocketPipe implements Pipe {
@@ -31,18 +32,19 @@ class SocketPipe implements Pipe {
   readonly #closed = Promise.withResolvers<void>();
   readonly #stop = new AbortController();
 
-  constructor(spec: EndpointSpec, events: PipeEvents, secrets: LinkHost["secrets"]) {
+  constructor(spec: EndpointSpec, events: PipeEvents, host: LinkHost) {
     const { signal } = this.#stop;
     const begin = (): void => {
-      if (!signal.aborted) this.#connect(spec, events, secrets);
+      if (!signal.aborted) this.#connect(spec, events, host);
     };
-    const failed = (error: unknown): void => events.ended(whyUnreached(error, spec.proxy) ?? messageOf(error));
+    const failed = (error: unknown): void =>
+      events.ended(unsentFault(host.server, error, spec.proxy) ?? messageOf(error));
     const awaited = hostNameOf(spec)?.awaited(signal);
     if (awaited) awaited.then(begin).catch(failed);
     else begin();
   }
 
-  #connect({ url, headers, proxy }: EndpointSpec, events: PipeEvents, secrets: LinkHost["secrets"]): void {
+  #connect({ url, headers, proxy }: EndpointSpec, events: PipeEvents, host: LinkHost): void {
     const { received, ended } = events;
     const socket = (this.#socket = new WebSocket(url, {
       protocols: ["mcp"],
@@ -66,9 +68,9 @@ class SocketPipe implements Pipe {
       received(data);
     };
     socket.addEventListener("message", ({ data }: MessageEvent<unknown>) => intake.push(data));
-    let why: string | null = null;
+    let why: Failure | string | null = null;
     socket.addEventListener("error", (event) => {
-      if (event instanceof ErrorEvent) why = whyFailed(event, proxy, secrets());
+      if (event instanceof ErrorEvent) why = whyFailed(event, host, proxy);
     });
     socket.addEventListener("close", ({ code }) => {
       this.#closed.resolve();

@@ -295,6 +295,41 @@ test("that a list is broken in another way is told like any change", async () =>
   expect(told).toEqual([["prompts/list: second"]]);
 });
 
+test("a list that is broken in another way at each reading is stored no more often for it", async () => {
+  let stored = 0;
+  const lists = memoryLists();
+  const counting = {
+    ...lists,
+    remember(...all: Parameters<typeof lists.remember>) {
+      stored++;
+      lists.remember(...all);
+    },
+  };
+  using server = serve(({ method, id }) => {
+    if (method === "initialize") return greets(id, { tools: {}, prompts: {} });
+    if (method !== "prompts/list") return null;
+    return refusal(id, -32603, `request ${server.of("prompts/list").length} failed`);
+  });
+  await using set = await listed([{ ...http("a", server.url, { getStream: "off" }), refresh: 20 }], {
+    lists: counting,
+  });
+  await until(() => set.status()[0]?.reason?.includes("request 4") === true, "some readings");
+  expect(stored).toBe(1);
+});
+
+test("what an on-demand server does not say at each of its checks is warned of once", async () => {
+  using server = serve(({ method, id }) => {
+    if (method === "initialize") return greets(id, { tools: {}, prompts: {} });
+    if (method === "tools/list") return refusal(id, -32603, server.of(method).length < 5 ? "first" : "second");
+    return method === "prompts/list" ? reply(id, { prompts: [], nextCursor: "same" }) : null;
+  });
+  const options = { ...http("a", server.url, { getStream: "off", start: "on-demand" }), healthCheck: 100 };
+  await using set = await listed([options]);
+  await until(() => server.of("tools/list").length > 8, "some checks");
+  const told = (word: string): number => set.warnings.filter((text) => text.includes(word)).length;
+  expect([told("first"), told("second"), told("a cursor came twice")]).toEqual([1, 1, 1]);
+});
+
 test("instructions are bounded", async () => {
   using server = serve(({ method, id }) =>
     method === "initialize"

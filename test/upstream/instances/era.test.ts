@@ -272,8 +272,8 @@ test("auto: a session that a server of both eras has no room for says nothing ab
   // The first session is the gateway's own look at what the server speaks.
   expect([textOf(await call("alice")), textOf(await call("bob"))]).toEqual(["s2", "s3"]);
   expect(await rejectionOf(call("carol"))).toMatchObject({
-    code: "upstream-down",
-    detail: { internal: expect.stringContaining("Too many sessions") },
+    code: "upstream-overloaded",
+    message: expect.stringContaining("Too many sessions"),
   });
   expect([textOf(await call("alice")), textOf(await call("bob"))]).toEqual(["s2", "s3"]);
   most = 4;
