@@ -48,7 +48,7 @@ export type Limits = Throttle & {
   carry(who: Principal, weight: number): () => void;
   /**
    * After the decision: takes one token each from the bucket of the consumer, or of the key that has a rate of its own,
-   * and those of the tool. A request about no single target takes none from a tool's bucket. Throws `rate-limited`.
+   * and those of the tool that `route` is, null for a request that calls none. Throws `rate-limited`.
    */
   take(who: Principal, route: Route | null): void;
   /** The limit whose rate is 0, so that it lets no call of this target by this caller pass; null if there is none. */

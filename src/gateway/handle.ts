@@ -62,7 +62,8 @@ async function govern(gw: Gateway, call: IdentifiedCall, method: Governed): Prom
   if (retry?.kind === "parked") return resume(gw, call, retry);
   const { request: plain } = resolved;
   const request = retry ? { ...plain, edits: { ...plain.edits, ...retry.edits } } : plain;
-  gw.limits.take(call.who, call.route);
+  // What is asked of a task is no further call of its tool.
+  gw.limits.take(call.who, call.inbound.method === "tools/call" ? call.route : null);
   if (method.checksArguments) checkArguments(gw, call);
   if (method.opens) return method.opens(gw, call);
   if (!answersInRounds(call)) return forward(gw, call, request, retry);

@@ -1,5 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { Failure } from "../../src/core/failure.ts";
+import { createLimits, createLimitsState } from "../../src/limits/limits.ts";
+import { limitsOptions } from "../../src/limits/options.ts";
 import { makeTool } from "../support/call.ts";
 import { principal } from "../support/principal.ts";
 import {
@@ -49,6 +51,21 @@ describe("a call that becomes a task", () => {
     const both = ["call.begin", "call.end"];
     expect(types(h.records)).toEqual([...both, ...both, "call.begin", "call.input", "call.end", ...both]);
     expect(new Set(h.records.map(({ call: each }) => each.route?.canonical))).toEqual(new Set(["crm:get"]));
+  });
+
+  test("R29: is no further call of its tool, whose limit lets it be asked for and cancelled", async () => {
+    const h = harness({ servers, script });
+    const options = limitsOptions.parse({ perMinute: 4, perTool: [{ tool: "get", perMinute: 1 }] });
+    const gw = { ...h.gw, limits: createLimits(options, h.gw.clock, createLimitsState(h.gw.clock)) };
+    const ask = (method: string, params: object) => send(gw, method, params, knows);
+    const { taskId } = (await ask("tools/call", { name: "crm__get" })).result;
+    expect((await ask("tasks/get", { taskId })).result).toMatchObject({ taskId, status: "working" });
+    expect((await ask("tasks/cancel", { taskId })).error).toBeUndefined();
+    const limitOf = async (asked: ReturnType<typeof ask>) => (await asked).call.failure?.detail.limit;
+    expect(await limitOf(ask("tools/call", { name: "crm__get" }))).toBe("perTool get");
+    // As every request to a server it counts in what its consumer may ask for.
+    expect(await limitOf(ask("tasks/get", { taskId }))).toBeUndefined();
+    expect(await limitOf(ask("tasks/get", { taskId }))).toBe("perMinute");
   });
 
   test("follows its call where that was allowed with its arguments only", async () => {
