@@ -53,6 +53,7 @@ const checks: readonly Check[] = [
   exposure,
   toolLimits,
   nobody,
+  proxied,
   neighbours,
   shellVariables,
   homes,
@@ -233,6 +234,27 @@ function exposure({ listen, auth }: Config, report: Report): void {
       ["listen", "http"],
       "off loopback keys must not travel in plain; set listen.tls or behindTlsProxy: true",
     );
+  }
+}
+
+/** Who can add a forwarding header could pose as any address, so only that of the connection counts. */
+function proxied({ listen, auth, rules, policies }: Config, report: Report): void {
+  if (!listen.behindTlsProxy) return;
+  const warn = (path: Path): void =>
+    report.warn(
+      path,
+      "is held against the address of the proxy, which all calls come from; let the proxy refuse others",
+    );
+  for (const [index, { cidrs }] of auth.keys.entries()) if (cidrs.length > 0) warn(["auth", "keys", index, "cidrs"]);
+  const placed = [
+    ...rules.map(({ when }, index) => ({ path: ["rules", index], when })),
+    ...policies.flatMap((policy, at) =>
+      policy.rules.map(({ when }, index) => ({ path: ["policies", at, "rules", index], when })),
+    ),
+  ];
+  for (const { path, when = {} } of placed) {
+    for (const subject of ["source.ip", "source.loopback"])
+      if (Object.hasOwn(when, subject)) warn([...path, "when", subject]);
   }
 }
 

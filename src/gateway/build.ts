@@ -83,6 +83,7 @@ export function buildGateway(options: BuildOptions): Built {
     warnings: () => [
       ...policy.warnings(rolesIn(config), storedRoles(keyring)),
       ...keyring.warnings(keys),
+      ...(config.listen.behindTlsProxy ? confined(keyring) : []),
       ...missed(),
       ...nameless(gateway.catalog),
     ],
@@ -172,3 +173,15 @@ const rolesIn = ({ auth }: Config): string[] => [
 
 const storedRoles = (keyring: Keyring): string[] =>
   keyring.list().flatMap(({ source, roles }) => (source === "store" ? roles : []));
+
+/** Of keys in the configuration file the same is said where they stand. */
+function confined(keyring: Keyring): string[] {
+  const ids = keyring
+    .list()
+    .flatMap(({ id, source, state, cidrs }) =>
+      source === "store" && state === "active" && cidrs.length > 0 ? [id] : [],
+    );
+  if (ids.length === 0) return [];
+  const whose = ids.length === 1 ? `key ${ids[0]}` : `${ids.length} keys, as ${ids[0]}`;
+  return [`the networks of ${whose} are held against the address of the proxy, which all calls come from`];
+}

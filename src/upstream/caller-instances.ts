@@ -11,7 +11,7 @@ import { listenForChanges } from "./discovery/inventory.ts";
 import { faults } from "./faults.ts";
 import type { Terms } from "./host.ts";
 import { FirstQuestions } from "./instances/first-questions.ts";
-import { Pool, type Slot } from "./instances/pool.ts";
+import { type Need, Pool, type Slot } from "./instances/pool.ts";
 import { type Spec, specOf } from "./instances/spec.ts";
 import type { Starter } from "./instances/starter.ts";
 import type { AskClient, Instance } from "./link/link.ts";
@@ -61,8 +61,9 @@ export class CallerInstances {
       server: options.id,
       clock: host.clock,
       timeout: () => terms.options.timeout,
-      learn: ({ spec }) => this.#own.learn(spec.era),
-      reopen: ({ spec, until }) => this.#open(spec, until),
+      learn: (era) => this.#own.learn(era),
+      need: (party) => this.#needOf(party),
+      open: (need) => this.#open(need),
       wait: ({ spec }) => this.pool.wait(spec.key),
     });
   }
@@ -96,7 +97,7 @@ export class CallerInstances {
 
   /** The party's instance, where it may have told of tools of its own. */
   #telling(party: Party): Slot | null {
-    return this.#tools.empty ? null : (this.pool.find(this.#specFor(party).key) ?? null);
+    return this.#tools.empty ? null : (this.pool.find(this.#needOf(party).spec.key) ?? null);
   }
 
   /** Waits until it is known which instance the call needs; null when that is known. */
@@ -112,16 +113,17 @@ export class CallerInstances {
    */
   slotFor(call: IdentifiedCall): Slot {
     if (call.controller.signal.aborted) throw faults.cancelled();
-    const spec = this.#specFor(call);
-    const until = spec.owner === null ? null : call.who.revoked;
+    const need = this.#needOf(call);
+    const { spec } = need;
     if (spec.asks && call.input) this.#stopUnheard(spec);
-    const slot = this.#open(spec, until);
+    const slot = this.#open(need);
     if (spec.owner !== null) slot.users.add(call.session?.id ?? null);
     return slot;
   }
 
-  #specFor(party: Party): Spec {
-    return specOf(party, this.#terms.options, this.#starter.eraFor(party.inbound.era));
+  #needOf(party: Party): Need {
+    const spec = specOf(party, this.#terms.options, this.#starter.eraFor(party.inbound.era));
+    return { spec, until: spec.owner === null ? null : party.who.revoked };
   }
 
   /** The instance that the call needs, once it runs. */
@@ -197,13 +199,13 @@ export class CallerInstances {
     }
   }
 
-  #open(spec: Spec, until: Slot["until"]): Slot {
-    const found = this.pool.find(spec.key);
+  #open(need: Need): Slot {
+    const found = this.pool.find(need.spec.key);
     if (found) return found;
     const { state } = this.#own;
     if (state === "idle") void this.#own.connect();
     else if (state !== "ready" && state !== "starting") throw this.#unavailable();
-    return this.pool.open(spec, this.#terms.options, until);
+    return this.pool.open(need, this.#terms.options);
   }
 
   #unavailable(): Failure {

@@ -1,11 +1,13 @@
+import type { Party } from "../core/call.ts";
 import type { Clock } from "../core/clock.ts";
 import { asFailure, Failure } from "../core/failure.ts";
+import type { Era } from "../core/inbound.ts";
 import { objectIn } from "../core/json.ts";
 import { longestName } from "../core/name.ts";
 import type { Updated } from "../core/ports.ts";
 import { pauseBefore } from "./backoff.ts";
 import { faults, quoted } from "./faults.ts";
-import type { Slot } from "./instances/pool.ts";
+import type { Need, Slot } from "./instances/pool.ts";
 import type { Instance } from "./link/link.ts";
 import { beginListen, type Begun, type Listening } from "./link/listen.ts";
 import { query } from "./link/query.ts";
@@ -17,24 +19,37 @@ export type SubscriptionsHost = {
   /** How long the server may take to begin or end a subscription, ms, as things are now. */
   timeout(): number;
   /** Waits until it is known what the server speaks; null when that is known. */
-  learn(slot: Slot): Promise<void> | null;
-  /** The slot of the same key, opened anew if the instance has ended; throws if no instance can be started. */
-  reopen(slot: Slot): Slot;
+  learn(era: Era): Promise<void> | null;
+  /** The instance that the calls of a party need, as things are now. */
+  need(party: Party): Need;
+  /** Its slot, opened anew if the instance has ended; throws if no instance can be started. */
+  open(need: Need): Slot;
   /** Milliseconds until a new instance may be started; Infinity: it never may. */
-  wait(slot: Slot): number;
+  wait(need: Need): number;
 };
 
-/** What a group needs: it reports when nothing is wanted of it any more. */
-export type GroupHost = SubscriptionsHost & { emptied(group: SubscriptionGroup): void };
+/** What a group needs. */
+export type GroupHost = SubscriptionsHost & {
+  groupOf(need: Need): SubscriptionGroup;
+  /** Nothing is wanted of the group any more. */
+  emptied(group: SubscriptionGroup): void;
+};
 
 /** One subscription of a client. */
-type Listener = { readonly client: object; readonly updated: Updated };
+export type Listener = {
+  readonly party: Party;
+  readonly client: object;
+  readonly updated: Updated;
+  /** The server's first answer to the subscription. */
+  readonly answer: PromiseWithResolvers<void>;
+  /** Takes it out of the group that it is in; `end` does so too, whichever that is by then. */
+  leave: () => void;
+  readonly end: () => void;
+};
 
 /** A resource that callers have subscribed to. */
 type Wish = {
   readonly listeners: Set<Listener>;
-  /** The server's first answer to the subscription; callers that join wait for the same one. */
-  readonly answer: PromiseWithResolvers<void>;
   /** The server has granted it once: from then on listeners are told if they may have missed updates. */
   held: boolean;
 };
@@ -61,7 +76,7 @@ function hold({ uris }: Grant, uri: string, wish: Wish): void {
   const missed = wish.held && !uris.has(uri);
   uris.add(uri);
   wish.held = true;
-  wish.answer.resolve();
+  for (const { answer } of wish.listeners) answer.resolve();
   if (missed) tell(wish, null);
 }
 
@@ -86,7 +101,10 @@ const silent = ({ server }: GroupHost): Failure => faults.down(server, "it does 
  * granted changes, sends requests until both match. A session or an instance that is lost grants nothing.
  */
 export class SubscriptionGroup {
-  slot: Slot;
+  /** The instance where its listeners subscribe. */
+  readonly need: Need;
+  /** Where it was subscribed to last; null: nowhere yet. */
+  slot: Slot | null = null;
   #host: GroupHost;
   readonly #wanted = new Map<string, Wish>();
   #grant: Grant | null = null;
@@ -98,9 +116,9 @@ export class SubscriptionGroup {
   /** Attempts in a row after which something wanted was not granted. */
   #tries = 0;
 
-  constructor(host: GroupHost, slot: Slot) {
+  constructor(host: GroupHost, { spec, until }: Need) {
     this.#host = host;
-    this.slot = slot;
+    this.need = { spec, until };
   }
 
   get size(): number {
@@ -117,17 +135,18 @@ export class SubscriptionGroup {
   }
 
   /**
-   * Subscribes a client; `answer` is the server's first, and `end` ends the subscription. What is made here outlasts
-   * the caller's request: made where that is known, it would hold its message in memory.
+   * Takes a client's subscription; `held`: a server has granted it before. What is made here outlasts the caller's
+   * request: made where that is known, it would hold its message in memory.
    */
-  add(client: object, uri: string, updated: Updated): { readonly answer: Promise<void>; readonly end: () => void } {
-    const known = this.#wanted.get(uri);
-    const wish = known ?? { listeners: new Set(), answer: Promise.withResolvers<void>(), held: false };
+  add(uri: string, listener: Listener, held = false): void {
+    const wish = this.#wanted.get(uri) ?? { listeners: new Set(), held };
     this.#wanted.set(uri, wish);
-    const listener: Listener = { client, updated };
     wish.listeners.add(listener);
+    listener.leave = () => this.#remove(uri, wish, listener);
+    wish.held ||= held;
+    if (wish.held) for (const { answer } of wish.listeners) answer.resolve();
+    if (held && this.#grant?.uris.has(uri)) listener.updated(null);
     this.reconcile();
-    return { answer: wish.answer.promise, end: () => this.#remove(uri, wish, listener) };
   }
 
   #remove(uri: string, wish: Wish, listener: Listener): void {
@@ -175,13 +194,13 @@ export class SubscriptionGroup {
     this.#host = host;
     this.#tries = 0;
     // If no instance may ever be started, the callers that wait for an answer get their error now.
-    if (host.wait(this.slot) === Infinity) this.reconcile();
+    if (host.wait(this.need) === Infinity) this.reconcile();
     else this.reconcileSoon();
   }
 
   /** Ends all subscriptions; those who wait for an answer get this failure. */
   end(failure: Failure): void {
-    for (const { answer } of this.#wanted.values()) answer.reject(failure);
+    for (const { listeners } of this.#wanted.values()) for (const { answer } of listeners) answer.reject(failure);
     this.#wanted.clear();
     this.#empty();
   }
@@ -195,14 +214,14 @@ export class SubscriptionGroup {
   }
 
   reconcile(): void {
-    this.slot.usedAt = this.#host.clock.mono();
+    if (this.slot) this.slot.usedAt = this.#host.clock.mono();
     this.#stale = true;
     if (!this.#busy) void this.#work();
   }
 
   /** Reconciles once an instance may be started, and later the more often that was in vain. */
   reconcileSoon(): void {
-    const wait = this.#host.wait(this.slot);
+    const wait = this.#host.wait(this.need);
     if (this.#wanted.size === 0 || this.#retry || wait === Infinity) return;
     const pause = this.#tries === 0 ? 0 : pauseBefore(null, this.#tries);
     this.#tries++;
@@ -235,16 +254,38 @@ export class SubscriptionGroup {
 
   async #attempt(): Promise<void> {
     const host = this.#host;
-    if (this.#wanted.size > 0) await host.learn(this.slot);
+    if (this.#wanted.size > 0) await host.learn(this.#era);
     if (this.#host !== host) return this.#attempt();
-    if (this.#wanted.size === 0 && !this.#grant) return;
-    if (this.#wanted.size > 0) this.slot = host.reopen(this.slot);
-    const instance = await this.slot.starting;
+    if (!this.#grant) this.#regroup();
+    const slot = this.#wanted.size > 0 ? host.open(this.need) : this.#grant && this.slot;
+    if (!slot) return;
+    this.slot = slot;
+    const instance = await slot.starting;
     if (this.#grant?.instance !== instance) {
       this.lose();
       this.#grant = { instance, host, uris: new Set(), listen: null };
     }
     return instance.peer.era === "modern" ? this.#listen(this.#grant) : this.#ask(this.#grant);
+  }
+
+  /** The era of the listeners; legacy if there are both, since more has to be known of a server for that. */
+  get #era(): Era {
+    for (const { listeners } of this.#wanted.values())
+      for (const { party } of listeners) if (party.inbound.era === "legacy") return "legacy";
+    return "modern";
+  }
+
+  /** Hands on those whose calls reach another instance by now: a reload may have changed isolation or era. */
+  #regroup(): void {
+    const host = this.#host;
+    for (const [uri, { listeners, held }] of this.#wanted) {
+      for (const listener of listeners) {
+        const need = host.need(listener.party);
+        if (need.spec.key === this.need.spec.key) continue;
+        listener.leave();
+        host.groupOf(need).add(uri, listener, held);
+      }
+    }
   }
 
   /** Legacy: a request for each change. */
@@ -321,7 +362,7 @@ export class SubscriptionGroup {
     for (const [uri, wish] of wishes) {
       if (wish.held) continue;
       if (this.#wanted.get(uri) === wish) this.#wanted.delete(uri);
-      wish.answer.reject(error);
+      for (const { answer } of wish.listeners) answer.reject(error);
     }
   }
 }

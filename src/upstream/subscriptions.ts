@@ -1,14 +1,23 @@
-import type { Call } from "../core/call.ts";
+import type { IdentifiedCall } from "../core/call.ts";
 import type { Updated } from "../core/ports.ts";
 import { within } from "../core/wait.ts";
 import { faults } from "./faults.ts";
-import type { Slot } from "./instances/pool.ts";
-import { type GroupHost, SubscriptionGroup, type SubscriptionsHost } from "./subscription-group.ts";
+import type { Need, Slot } from "./instances/pool.ts";
+import { type GroupHost, type Listener, SubscriptionGroup, type SubscriptionsHost } from "./subscription-group.ts";
 
 /**
  * Most resources subscribed to at one server, each of which costs it something: four times what one principal may have.
  */
 export const mostSubscriptions = 4_096;
+
+/** It outlives the request: of that it keeps only whose it is. */
+function listenerOf({ who, session, capabilities, inbound, controller }: IdentifiedCall, updated: Updated): Listener {
+  const party = { who, session, capabilities, inbound: { era: inbound.era } };
+  const client = session ?? controller;
+  const answer = Promise.withResolvers<void>();
+  const listener: Listener = { party, client, updated, answer, leave: () => {}, end: () => listener.leave() };
+  return listener;
+}
 
 /** Subscriptions to resources: one for each URI and instance, however many callers share it. */
 export class Subscriptions {
@@ -19,7 +28,7 @@ export class Subscriptions {
   #closed = false;
 
   constructor(host: SubscriptionsHost) {
-    this.#host = { ...host, emptied: (group) => this.#forget(group) };
+    this.#host = { ...host, groupOf: (need) => this.#groupOf(need), emptied: (group) => this.#forget(group) };
   }
 
   get size(): number {
@@ -42,7 +51,7 @@ export class Subscriptions {
    * Subscribes; returns a function that ends the subscription. Throws when the server refuses, and as `Link.request`
    * does.
    */
-  async add(call: Call, slot: Slot, uri: string, updated: Updated): Promise<() => void> {
+  async add(call: IdentifiedCall, slot: Slot, uri: string, updated: Updated): Promise<() => void> {
     // A reload may have come between while the instance was started.
     if (this.#heir) return this.#heir.add(call, slot, uri, updated);
     const { server } = this.#host;
@@ -52,13 +61,15 @@ export class Subscriptions {
     if (!this.#groups.get(slot.spec.key)?.wants(uri) && this.size >= mostSubscriptions) {
       throw faults.full(server, `${mostSubscriptions} resources are subscribed to`);
     }
-    const { session, controller } = call;
-    const { signal } = controller;
-    const { answer, end } = this.#groupOf(slot).add(session ?? controller, uri, updated);
+    const { signal } = call.controller;
+    const listener = listenerOf(call, updated);
+    const group = this.#groupOf(slot);
+    group.slot = slot;
+    group.add(uri, listener);
     const ms = this.#host.timeout();
-    const answered = answer.then(() => true);
-    if ((await within(answered, ms, signal, () => false)) && !signal.aborted) return end;
-    end();
+    const answered = listener.answer.promise.then(() => true);
+    if ((await within(answered, ms, signal, () => false)) && !signal.aborted) return listener.end;
+    listener.leave();
     throw signal.aborted ? faults.cancelled() : faults.timeout(server, ms);
   }
 
@@ -107,16 +118,15 @@ export class Subscriptions {
     for (const key of this.#groups.keys()) this.drop(key);
   }
 
-  #groupOf(slot: Slot): SubscriptionGroup {
-    const { key } = slot.spec;
-    const group = this.#groups.get(key) ?? new SubscriptionGroup(this.#host, slot);
+  #groupOf(need: Need): SubscriptionGroup {
+    const { key } = need.spec;
+    const group = this.#groups.get(key) ?? new SubscriptionGroup(this.#host, need);
     this.#groups.set(key, group);
-    group.slot = slot;
     return group;
   }
 
   #forget(group: SubscriptionGroup): void {
-    const { key } = group.slot.spec;
+    const { key } = group.need.spec;
     if (this.#groups.get(key) === group) this.#groups.delete(key);
   }
 }

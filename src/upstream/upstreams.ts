@@ -146,12 +146,20 @@ export class ManagedUpstreams implements Upstreams {
     const successor = this.#supervisors.get(id);
     if (successor) return successor.instances.subscriptions.inherit(subscriptions);
     if (subscriptions.size === 0) return;
-    const reopen = (): never => {
+    const fail = (): never => {
       throw removed(id);
     };
     const [learn, forEver] = [() => null, () => Infinity];
     const { clock } = this.#host;
-    const parked = new Subscriptions({ server: id, clock, timeout: forEver, learn, reopen, wait: forEver });
+    const parked = new Subscriptions({
+      server: id,
+      clock,
+      timeout: forEver,
+      learn,
+      need: fail,
+      open: fail,
+      wait: forEver,
+    });
     parked.inherit(subscriptions);
     this.#parked.set(id, parked);
   }

@@ -328,24 +328,6 @@ test.each(["*", "null", "https://*.example"])("R119 %s is no origin: each is lis
   expect(() => loadText(`listen: { allowedOrigins: ["${origin}"] }`)).toThrow("allowedOrigins[0]: write an origin");
 });
 
-test.each(["0.0.0.0", "192.0.2.1", "[2001:db8::1]", "gw.example"])(
-  "R3: off loopback, at %s, no key travels in plain",
-  (host) => {
-    expect(refusal(`listen: { http: "${host}:8080" }`).message).toContain("keys must not travel in plain");
-  },
-);
-
-test.each(["behindTlsProxy: true", "tls: { cert: c, key: k }"])("R3: off loopback keys may travel with %s", (by) => {
-  const { config } = loadText(`listen: { http: "0.0.0.0:8080", ${by} }`);
-  expect(config.listen.http.host).toBe("0.0.0.0");
-});
-
-test("R3: without keys, what everybody may do is enough on loopback", () => {
-  const { config, warnings } = loadText("auth: { type: none, roles: [reader] }");
-  expect(config.auth).toMatchObject({ type: "none", roles: ["reader"] });
-  expect(warnings.map(({ path }) => path)).not.toContain("auth.keys");
-});
-
 test.each([
   ["wss://a.example/mcp", "websocket", true],
   ["wss://a.example/mcp", "http", false],

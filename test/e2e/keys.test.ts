@@ -286,3 +286,16 @@ test("R23: what is said of a new key is from where it counts, until when, and wh
   expect(made.stderr).not.toContain("names the role user");
   expect((await place.cli(["keys", "list"])).stdout).toContain("127.0.0.1");
 });
+
+test("R3: behind a proxy status warns of stored keys whose networks would have to be held against their callers", async () => {
+  await using behind = await start({ ...config, servers: [], listen: { behindTlsProxy: true } });
+  const { place } = behind;
+  const about = async () => (await place.warnings()).filter((one) => one.includes("address of the proxy"));
+  await place.key("anywhere");
+  expect(await about()).toEqual([]);
+  const made = await place.cli(["keys", "create", "n", "c", "user", "--cidr", "10.0.0.0/8", "--json"]);
+  const { id } = JSON.parse(made.stdout) as { id: string };
+  expect(await about()).toEqual([expect.stringContaining(`the networks of key ${id} are held against`)]);
+  await place.cli(["keys", "revoke", id]);
+  expect(await about()).toEqual([]);
+});

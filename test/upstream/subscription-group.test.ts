@@ -10,7 +10,8 @@ import {
   serveSessions,
   unknownSession,
 } from "../support/mcp-server.ts";
-import { fake, http, jsonOf, listed, serveFake, upstreams } from "../support/upstream.ts";
+import { principal } from "../support/principal.ts";
+import { callTo, fake, http, jsonOf, listed, resourceRoute, serveFake, upstreams } from "../support/upstream.ts";
 import { until } from "../support/until.ts";
 
 test("a resource that the server refuses is not subscribed to", async () => {
@@ -252,4 +253,51 @@ test("who waits for a subscription to a server that is removed is refused", asyn
   const drained = next.drainPrevious(0);
   expect((await refused).message).toContain("not available");
   await drained;
+});
+
+test("R18: a reload that changes `isolation` has each caller's subscriptions go on at the instance that its calls reach", async () => {
+  let last = await listed([fake("a", ["--rich"], { isolation: "shared" })]);
+  const told: string[] = [];
+  const missed = { alice: 0, bob: 0 };
+  const ends: (() => void)[] = [];
+  for (const name of ["alice", "bob"] as const) {
+    const updated = (params: string | null): unknown => (params === null ? missed[name]++ : told.push(name));
+    const call = callTo("x", {}, { who: principal(name) });
+    ends.push(await last.subscribe(call, resourceRoute("a", "test://a"), updated));
+  }
+  const announce = (name: string) => last.ask("a", "announce", changed, { who: principal(name) });
+  const changed = { method: "notifications/resources/updated", params: { uri: "test://a" } };
+  for (const [at, isolation] of ["per-principal", "shared", "per-session"].entries()) {
+    const next = upstreams([fake("a", ["--rich"], { isolation })], { previous: last });
+    last = next;
+    await until(
+      () => missed.alice > at && missed.bob > at,
+      "the listeners to be told that they may have missed something",
+    );
+    told.length = 0;
+    await announce("alice");
+    await announce("bob");
+    const both = isolation === "shared" ? 2 : 1;
+    await until(() => told.length === 2 * both, "the updates");
+    expect(told).toEqual(isolation === "shared" ? ["alice", "bob", "alice", "bob"] : ["alice", "bob"]);
+    await next.drainPrevious(0);
+    expect(next.status()[0]).toMatchObject({ subscriptions: 3 - both, instances: 3 - both });
+    expect(missed).toEqual({ alice: at + 1, bob: at + 1 });
+  }
+  for (const end of ends) end();
+  await until(() => last.status()[0]?.subscriptions === 0, "the end");
+  await last.close(0);
+});
+
+test("R18: a reload that changes the era of a server has subscriptions go on at the instance that calls reach", async () => {
+  const old = await listed([fake("a", ["--era", "both"], { protocol: "legacy" })]);
+  let missed = 0;
+  const told: string[] = [];
+  await old.follow("a", "test://a", (params) => (params === null ? missed++ : told.push(params)));
+  await using next = upstreams([fake("a", ["--era", "both"], { protocol: "modern" })], { previous: old });
+  await until(() => missed > 0, "the listener to be told that it may have missed something");
+  await next.ask("a", "announce", { method: "notifications/resources/updated", params: { uri: "test://a" } });
+  await until(() => told.length === 1, "the update");
+  await next.drainPrevious(0);
+  expect(next.status()[0]).toMatchObject({ subscriptions: 1, instances: 1 });
 });

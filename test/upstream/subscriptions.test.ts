@@ -16,7 +16,8 @@ test("so many resources may be subscribed to at one server; callers may still jo
     clock: systemClock,
     timeout: () => Infinity,
     learn: () => unlearnt,
-    reopen: (slot) => slot,
+    need: () => slot,
+    open: () => slot,
     wait: () => 0,
   });
   const add = (at: number) => subscriptions.add(callTo("x", {}), slot, `test://${at}`, () => {});

@@ -11,11 +11,15 @@ import type { FirstQuestions } from "./first-questions.ts";
 import { endable, holdsMost, mostOfOne } from "./share.ts";
 import type { Spec } from "./spec.ts";
 
-/** The instance of one key, started or starting. */
-export type Slot = {
+/** An instance that calls need. */
+export type Need = {
   readonly spec: Spec;
   /** Aborts when the owner loses its rights, which ends the instance. */
   readonly until: AbortSignal | null;
+};
+
+/** The instance of one key, started or starting. */
+export type Slot = Need & {
   readonly starting: Promise<Instance>;
   /** Ends when all whom it serves have left: from then on nobody waits for its start. */
   readonly deserted: Cancel;
@@ -127,7 +131,7 @@ export class Pool {
    * Starts the instance of a key; throws `overloaded` beyond `maxInstances`, `upstream-down` soon after a crash. While
    * as many run as there may be, because some take their time to end, the start waits for one of these.
    */
-  open(spec: Spec, places: Places, until: Slot["until"]): Slot {
+  open({ spec, until }: Need, places: Places): Slot {
     const { server, clock } = this.#host;
     const { key } = spec;
     if (until?.aborted) throw faults.cancelled();

@@ -24,7 +24,7 @@ function poolOf(start: () => Promise<never>) {
 
 test("T42: nothing is started for a caller that has lost its key", () => {
   const { pool } = poolOf(() => new Promise(() => {}));
-  const opening = (): unknown => pool.open(spec, room, AbortSignal.abort());
+  const opening = (): unknown => pool.open({ spec, until: AbortSignal.abort() }, room);
   expect(failureOf(opening).code).toBe("cancelled");
   expect(pool.size).toBe(0);
 });
@@ -34,9 +34,9 @@ test("an instance that was asked to end has not failed, and the next of its key 
   const { pool, ended } = poolOf(() =>
     ++starts === 1 ? Promise.reject(new Error("too late")) : new Promise(() => {}),
   );
-  const first = pool.open(spec, room, null);
+  const first = pool.open({ spec, until: null }, room);
   void pool.stop(first);
-  const second = pool.open(spec, room, null);
+  const second = pool.open({ spec, until: null }, room);
   await ended;
   expect([pool.crashes, pool.wait(spec.key), pool.find(spec.key) === second]).toEqual([0, 0, true]);
 });

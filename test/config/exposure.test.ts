@@ -1,0 +1,57 @@
+import { expect, test } from "bun:test";
+import { loadText, refusal } from "../support/config.ts";
+
+// What is said of a gateway that others can reach, and of who they are.
+
+test.each(["0.0.0.0", "192.0.2.1", "[2001:db8::1]", "gw.example"])(
+  "R3: off loopback, at %s, no key travels in plain",
+  (host) => {
+    expect(refusal(`listen: { http: "${host}:8080" }`).message).toContain("keys must not travel in plain");
+  },
+);
+
+test.each(["behindTlsProxy: true", "tls: { cert: c, key: k }"])("R3: off loopback keys may travel with %s", (by) => {
+  const { config } = loadText(`listen: { http: "0.0.0.0:8080", ${by} }`);
+  expect(config.listen.http.host).toBe("0.0.0.0");
+});
+
+test("R3: behind a proxy what is held against the address of callers is warned of, since that is the proxy's", () => {
+  const key = { id: "a", keyHash: `sha256:${"0".repeat(64)}`, consumerId: "a", roles: ["r"] };
+  const warned = (behindTlsProxy: boolean): string[] => {
+    const { warnings } = loadText(
+      JSON.stringify({
+        listen: { behindTlsProxy },
+        auth: {
+          keys: [
+            { ...key, cidrs: ["10.0.0.0/8"] },
+            { ...key, id: "b", keyHash: `sha256:${"1".repeat(64)}` },
+          ],
+        },
+        rules: [{ when: { "source.ip": { glob: "10.*" } }, action: "allow" }],
+        policies: [
+          {
+            id: "p",
+            roles: ["r"],
+            rules: [
+              { when: { "source.transport": { eq: "http" } }, action: "allow" },
+              { when: { "source.loopback": { eq: true } }, action: "allow" },
+            ],
+          },
+        ],
+      }),
+    );
+    return warnings.filter(({ message }) => message.includes("address of the proxy")).map(({ path }) => path);
+  };
+  expect(warned(true)).toEqual([
+    "auth.keys[0].cidrs",
+    'rules[0].when["source.ip"]',
+    'policies[0].rules[1].when["source.loopback"]',
+  ]);
+  expect(warned(false)).toEqual([]);
+});
+
+test("R3: without keys, what everybody may do is enough on loopback", () => {
+  const { config, warnings } = loadText("auth: { type: none, roles: [reader] }");
+  expect(config.auth).toMatchObject({ type: "none", roles: ["reader"] });
+  expect(warnings.map(({ path }) => path)).not.toContain("auth.keys");
+});
