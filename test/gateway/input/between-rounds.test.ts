@@ -161,13 +161,14 @@ test("a question beyond what one call may ask at once is refused, and that is on
   expect(textIn((await retry(h, round, accept, declares)).result)).toContain("can wait for one call");
 });
 
-test("a question whose refusal cannot be recorded is still refused", async () => {
+test("a question whose refusal cannot be recorded is still refused, and whether the call has run is not told its server", async () => {
   const long = { ...form, params: JSON.stringify({ message: "x".repeat(1024 ** 2) }) };
   for (const asked of [long, { method: "sampling/createMessage", params: "{}" } as const]) {
     const h = harness({ script: asksMeanwhile(asked), denies: ["crm sampling/createMessage"] });
     h.failing.on = "refused";
     const { result } = await send(h.gw, "tools/call", call, declares);
-    expect([result.resultType, textIn(result)]).toEqual(["complete", expect.stringContaining("No log.")]);
+    expect(result.resultType).toBe("complete");
+    expect(JSON.parse(textIn(result))).toEqual({ code: -32603, message: "No log." });
     expect(steps(h.records)).toEqual([]);
   }
 });
