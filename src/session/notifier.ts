@@ -23,16 +23,18 @@ export const allLists: ReadonlySet<ListGroup> = new Set(listGroups);
 const mostMembers = 20_000;
 /** Changes are announced together after this time, since servers often report the same change several times. */
 const debounceMs = 250;
+/** In place of the fingerprint of lists, of which a session has read a part before a change and a part after it. */
+const mixed = "";
 
 /** All listening clients and how to reach them. There is one notifier per process, across all reloads. */
 export class Notifier implements Port {
   readonly #members = new Set<Member>();
   readonly #bySession = new Map<string, Member>();
   readonly #byOwner = new Map<string, Set<Member>>();
-  /** What each session was last shown, kept for a client whose stream is cut and opened again. */
-  readonly #before = new WeakMap<ClientSession, Map<ListGroup, string>>();
+  /** What each session knows of each list, kept for a client that does not listen yet, or was cut off and comes back. */
+  readonly #known = new WeakMap<ClientSession, Member["shown"]>();
   readonly #catalog: () => Shown;
-  /** What readers of lists were given since the announcement that is due was first due, by `readerKey`. */
+  /** What readers without a session were given since the announcement that is due was first due, by `readerKey`. */
   #served = new Map<string, string>();
   /** Set from the first change on until all that is due is announced. */
   #timer: ReturnType<typeof setTimeout> | null = null;
@@ -57,20 +59,27 @@ export class Notifier implements Port {
         retryAfterMs: 5_000,
       });
     }
-    const before = session && this.#before.get(session);
     const inbound = { era: session ? "legacy" : "modern" } as const;
-    const member: Member = { ...listener, session, inbound, shown: before ?? new Map() };
-    // Changes from the time without a stream are announced soon.
-    if (before) this.changed();
-    else for (const list of lists) member.shown.set(list, this.#catalog().shown(member, list));
+    const shown: Member["shown"] = session ? this.#knownTo(session) : new Map();
+    const member: Member = { ...listener, session, inbound, shown };
+    for (const list of lists) {
+      const now = this.#catalog().shown(member, list);
+      // Changes from the time without a stream are announced soon.
+      if (shown.getOrInsert(list, now) !== now) this.changed();
+    }
     this.#members.add(member);
     if (session) this.#index(member, session);
     return () => this.#leave(member);
   };
 
   served: Port["served"] = (to, group) => {
+    const { session } = to;
     // Without a pending announcement the next comparison already starts from this list.
-    if (this.#timer) this.#served.set(readerKey(to, group), this.#catalog().shown(to, group));
+    if (!session && !this.#timer) return;
+    const now = this.#catalog().shown(to, group);
+    if (!session) return void this.#served.set(readerKey(to, group), now);
+    const known = this.#knownTo(session);
+    if (known.getOrInsert(group, now) !== now) known.set(group, mixed);
   };
 
   notify: Port["notify"] = ({ id }, method, params) => {
@@ -135,7 +144,7 @@ export class Notifier implements Port {
     for (const list of listGroups) {
       if (!member.lists.has(list)) continue;
       const now = catalog.shown(member, list);
-      const served = given.size > 0 ? given.get(readerKey(member, list)) : undefined;
+      const served = given.size > 0 && !member.session ? given.get(readerKey(member, list)) : undefined;
       if (now === member.shown.get(list) && now === (served ?? now)) continue;
       member.shown.set(list, now);
       member.send(changedMethod(list), null);
@@ -154,8 +163,11 @@ export class Notifier implements Port {
     return owner === null ? [] : (this.#byOwner.get(owner) ?? []);
   }
 
+  #knownTo(session: ClientSession): Member["shown"] {
+    return this.#known.getOrInsertComputed(session, () => new Map());
+  }
+
   #index(member: Member, session: ClientSession): void {
-    this.#before.set(session, member.shown);
     this.#bySession.set(session.id, member);
     const own = this.#byOwner.get(member.who.id);
     if (own) own.add(member);
@@ -176,9 +188,9 @@ export class Notifier implements Port {
 
 const isAway = ({ here }: Member): boolean => here?.() === false;
 
-/** Whoever reads a list: a session, or any client of 2026-07-28 of this principal and kind. */
-const readerKey = ({ session, who, scope, capabilities }: Viewpoint, group: ListGroup): string =>
-  JSON.stringify(session ? [group, session.id] : [group, who.id, scope, clientKind(capabilities)]);
+/** Whoever reads a list without a session: any client of 2026-07-28 of this principal and kind. */
+const readerKey = ({ who, scope, capabilities }: Viewpoint, group: ListGroup): string =>
+  JSON.stringify([group, who.id, scope, clientKind(capabilities)]);
 
 /** Whether a session is told of a notice of its instance. */
 function passes({ method, params }: Notice, session: ClientSession): boolean {

@@ -161,13 +161,14 @@ test("a question beyond what one call may ask at once is refused, and that is on
   expect(textIn((await retry(h, round, accept, declares)).result)).toContain("can wait for one call");
 });
 
-test("a question whose refusal cannot be recorded is still refused", async () => {
+test("a question whose refusal cannot be recorded is still refused, and whether the call has run is not told its server", async () => {
   const long = { ...form, params: JSON.stringify({ message: "x".repeat(1024 ** 2) }) };
   for (const asked of [long, { method: "sampling/createMessage", params: "{}" } as const]) {
     const h = harness({ script: asksMeanwhile(asked), denies: ["crm sampling/createMessage"] });
     h.failing.on = "refused";
     const { result } = await send(h.gw, "tools/call", call, declares);
-    expect([result.resultType, textIn(result)]).toEqual(["complete", expect.stringContaining("No log.")]);
+    expect(result.resultType).toBe("complete");
+    expect(JSON.parse(textIn(result))).toEqual({ code: -32603, message: "No log." });
     expect(steps(h.records)).toEqual([]);
   }
 });
@@ -256,6 +257,35 @@ test("a question whose call ends while it is recorded, or asked, is told that to
   late.resolve();
   await until(() => told.length === 2, "both are answered");
   expect(told).toEqual([expect.stringContaining("has ended"), expect.stringContaining("has ended")]);
+});
+
+test("a question is not put in a round whose request does not declare its kind, though an earlier one did", async () => {
+  const h = harness({ script: asksMeanwhile(roots, form) });
+  const round = await first(h);
+  const { result } = await retry(h, round, '{"roots":[]}', { capabilities: { roots: {} } });
+  expect(JSON.parse(textIn(result))).toMatchObject({
+    code: -32601,
+    message: expect.stringContaining("did not declare"),
+  });
+  expect(steps(h.records).slice(-2)).toEqual(["asked elicitation/create", "refused elicitation/create"]);
+  expect([h.gw.parking.size, h.gw.parking.refused]).toEqual([0, 0]);
+});
+
+test("R6: a question that a reload forbids is not asked again of a caller who comes back without an answer", async () => {
+  const h = harness({ script: asksMeanwhile(form) });
+  const { requestState } = await first(h);
+  const admitsInput = () => ({ allowed: false, rule: "no-forms", reason: "not any more" });
+  const policy = { ...h.gw.policy, admitsInput };
+  h.inForce.policy = policy;
+  const back = { ...call, requestState, inputResponses: {} };
+  const { result } = await send({ ...h.gw, policy }, "tools/call", back, declares);
+  expect(JSON.parse(textIn(result))).toMatchObject({ code: -1, message: expect.stringContaining("by rule no-forms") });
+  expect(h.records.map(({ type, step }) => [type, step?.outcome, step?.rule])).toEqual([
+    ["call.begin", undefined, undefined],
+    ["call.input", "asked", null],
+    ["call.input", "refused", "no-forms"],
+    ["call.end", undefined, undefined],
+  ]);
 });
 
 test("the questions that a call waits with weigh what they say", async () => {
