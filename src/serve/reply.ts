@@ -1,6 +1,7 @@
 import type { Call } from "../core/call.ts";
-import type { Failure } from "../core/failure.ts";
+import { asFailure, type Failure } from "../core/failure.ts";
 import type { Inbound } from "../core/inbound.ts";
+import type { Logger } from "../core/log.ts";
 import type { Implementation } from "../mcp/meta.ts";
 import { answerMessage, failureMessage } from "../mcp/reply.ts";
 import type { AnswerBody } from "./unread-body.ts";
@@ -18,14 +19,15 @@ const json = { "content-type": "application/json" };
 // Headers are copied faster than they are made.
 const plain = { headers: new Headers(json) };
 
-/** The HTTP answer to an ended call; `bodyOf` makes the body of an answer that is no failure. */
+/**
+ * The HTTP answer to an ended call, whose `answerText` is `text`; `bodyOf` makes the body of one that is no failure.
+ */
 export function answer(
   call: Call,
-  identity: Implementation,
+  text: string | null,
   headers: Record<string, string> | null = null,
   bodyOf: (text: string) => AnswerBody = (text) => text,
 ): Response {
-  const text = answerText(call, identity);
   // A cancelled call has no answer, and an event stream without events says so.
   if (text === null) return new Response("", { headers: { ...headers, "content-type": "text/event-stream" } });
   if (!call.failure) return new Response(bodyOf(text), headers ? { headers: { ...headers, ...json } } : plain);
@@ -33,6 +35,18 @@ export function answer(
     status: httpStatus(call.failure, call.inbound),
     headers: { ...headers, ...failureHeaders(call.failure), ...json },
   });
+}
+
+/** Turns anything thrown into a failure, and tells operators of one that is for them. */
+export function failureFrom(error: unknown, log: Logger): Failure {
+  const failure = asFailure(error);
+  const { code, message, row, detail } = failure;
+  // Browsers show the answer to nobody.
+  if (code === "bad-origin") log.warn("request refused", { cause: detail.internal ?? message }, code);
+  // Whose credential is refused may be anybody: the audit logs that once per source.
+  else if (detail.internal && row.status !== "auth-failed")
+    log.error("request failed", { cause: detail.internal }, code);
+  return failure;
 }
 
 /** The HTTP answer to a request that is refused before there is a call. */
