@@ -189,4 +189,4 @@ export function asFailure(error: unknown): Failure {
 }
 
 /** What was thrown, for operators. An aborted request has an error with an empty stack. */
-const traceOf = (error: unknown): string => (error instanceof Error && error.stack) || String(error);
+export const traceOf = (error: unknown): string => (error instanceof Error && error.stack) || String(error);
