@@ -207,10 +207,10 @@ export class Rounds implements ParkedCall {
 
   #park(waiting: Waiting): void {
     const { call } = waiting;
-    // What the caller declares with this request, or a reload since the question came, may forbid to ask it.
-    this.#refuse((request) => refusalTo(this.#gw, call, request));
-    if (this.#questions.size === 0) return void (this.#waiting = waiting);
     try {
+      // What the caller declares with this request, or a reload since the question came, may forbid to ask it.
+      this.#refuse((request) => refusalTo(this.#gw, call, request));
+      if (this.#questions.size === 0) return void (this.#waiting = waiting);
       const id = (this.#parkedId = this.#gw.parking.park(this));
       waiting.resolve(roundReply(this.#gw, call, [...this.#questions.values()], { kind: "parked", id }));
     } catch (error) {
