@@ -84,7 +84,8 @@ async function forward(
   try {
     const call = await gw.audit.begin(routed);
     // A call that is answered in rounds has its own way of asking.
-    call.input ??= (question, signal) => askCaller(gw, call, question, signal).catch(refusalAnswer);
+    call.input ??= (question, signal) =>
+      askCaller(gw, call, question, signal).catch((error: unknown) => refusalAnswer(error, gw.log));
     if (retry) {
       await recordRetry(gw, call, retry);
       needVisited(route, retry);

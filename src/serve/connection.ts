@@ -1,7 +1,7 @@
 import { Busy } from "../core/busy.ts";
 import type { Call, ClientSession, IdentifiedCall } from "../core/call.ts";
 import { type AbortSignalLike, onAbort } from "../core/cancel.ts";
-import { Failure } from "../core/failure.ts";
+import { Failure, failureFrom } from "../core/failure.ts";
 import type { Era, Revision } from "../core/inbound.ts";
 import { mustBeHeard } from "../core/lists.ts";
 import type { Presented } from "../core/ports.ts";
@@ -17,7 +17,6 @@ import { Backlog } from "../session/streams.ts";
 import type { Traffic } from "../session/traffic.ts";
 import { keepBatch } from "./batch-answers.ts";
 import { isStanding, receive, type Received, refused, unreadable } from "./receive.ts";
-import { failureFrom } from "./reply.ts";
 import { announce, runCall } from "./run-call.ts";
 import type { Running } from "./running.ts";
 import { finishSession, recordOpening } from "./session-records.ts";

@@ -1,6 +1,6 @@
 import type { Server, SocketAddress } from "bun";
 import { plainAddress } from "../core/cidr.ts";
-import { Failure } from "../core/failure.ts";
+import { Failure, failureFrom } from "../core/failure.ts";
 import { List } from "../core/linked-list.ts";
 import type { Logger } from "../core/log.ts";
 import { Turn } from "../core/turns.ts";
@@ -13,7 +13,7 @@ import { type HttpContext, HttpRequest } from "./http-request.ts";
 import { shedIdleConnections } from "./idle-connections.ts";
 import { originGuard, type OriginOptions } from "./origin.ts";
 import { PostEndpoint } from "./post-endpoint.ts";
-import { failureFrom, refusal } from "./reply.ts";
+import { refusal } from "./reply.ts";
 import { find, type Handler, type Methods, type Routes } from "./routes.ts";
 import { sessionMethods } from "./session-endpoint.ts";
 import { SsePair } from "./sse-pair.ts";

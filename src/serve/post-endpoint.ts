@@ -1,6 +1,6 @@
 import type { Call } from "../core/call.ts";
 import { onAbort } from "../core/cancel.ts";
-import { Failure } from "../core/failure.ts";
+import { Failure, failureFrom } from "../core/failure.ts";
 import type { Inbound } from "../core/inbound.ts";
 import type { Presented } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
@@ -17,7 +17,7 @@ import { credentialsOf, sourceOf } from "./credentials.ts";
 import type { HttpContext, HttpRequest } from "./http-request.ts";
 import { mayTell, mayWait, PostStream, takesPriming } from "./post-stream.ts";
 import { isStanding, receive, type Received, unreadable } from "./receive.ts";
-import { answer, answerText, failureFrom } from "./reply.ts";
+import { answer, answerText } from "./reply.ts";
 import { announce, runCall } from "./run-call.ts";
 import { sessionOf } from "./session-endpoint.ts";
 import { openSession } from "./session-records.ts";

@@ -1,7 +1,6 @@
 import type { Call } from "../core/call.ts";
-import { asFailure, type Failure } from "../core/failure.ts";
+import type { Failure } from "../core/failure.ts";
 import type { Inbound } from "../core/inbound.ts";
-import type { Logger } from "../core/log.ts";
 import type { Implementation } from "../mcp/meta.ts";
 import { answerMessage, failureMessage } from "../mcp/reply.ts";
 import type { AnswerBody } from "./unread-body.ts";
@@ -35,18 +34,6 @@ export function answer(
     status: httpStatus(call.failure, call.inbound),
     headers: { ...headers, ...failureHeaders(call.failure), ...json },
   });
-}
-
-/** Turns anything thrown into a failure, and tells operators of one that is for them. */
-export function failureFrom(error: unknown, log: Logger): Failure {
-  const failure = asFailure(error);
-  const { code, message, row, detail } = failure;
-  // Browsers show the answer to nobody.
-  if (code === "bad-origin") log.warn("request refused", { cause: detail.internal ?? message }, code);
-  // Whose credential is refused may be anybody: the audit logs that once per source.
-  else if (detail.internal && row.status !== "auth-failed")
-    log.error("request failed", { cause: detail.internal }, code);
-  return failure;
 }
 
 /** The HTTP answer to a request that is refused before there is a call. */

@@ -1,5 +1,6 @@
 import { Withdrawn } from "../core/cancel.ts";
 import type { Call } from "../core/call.ts";
+import { failureFrom } from "../core/failure.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import { handle } from "../gateway/handle.ts";
 import type { Inbound } from "../core/inbound.ts";
@@ -8,7 +9,7 @@ import type { ClientCalls } from "../session/calls.ts";
 import type { Session } from "../session/session.ts";
 import type { Traffic } from "../session/traffic.ts";
 import type { Received } from "./receive.ts";
-import { answerText, failureFrom } from "./reply.ts";
+import { answerText } from "./reply.ts";
 import type { Running } from "./running.ts";
 
 type CallContext = {

@@ -239,7 +239,7 @@ export class Rounds implements ParkedCall {
       await admitAll(this.#gw, this.#whole, [{ request }]);
       answer = this.#put(request, signal);
     } catch (error) {
-      return refusalAnswer(error);
+      return refusalAnswer(error, this.#gw.log);
     } finally {
       this.#arriving--;
       this.#answerWaiting();
@@ -255,12 +255,12 @@ export class Rounds implements ParkedCall {
         // Another failure does not say that there was no place for it.
         if (answer.code === "overloaded" || answer.code === "input-unavailable") this.#gw.parking.refused++;
         await this.#gw.audit.input(this.#whole, refusedStep(request, answer));
-        return refusalAnswer(answer);
+        return refusalAnswer(answer, this.#gw.log);
       }
       await this.#gw.audit.input(this.#whole, answeredStep(request, answer));
       return answer;
     } catch (error) {
-      return refusalAnswer(error);
+      return refusalAnswer(error, this.#gw.log);
     }
   }
 

@@ -1,5 +1,5 @@
 import { Withdrawn } from "../../core/cancel.ts";
-import { type Failure, traceOf } from "../../core/failure.ts";
+import { causeOf, type Failure } from "../../core/failure.ts";
 import { isObject } from "../../core/json.ts";
 import { isExtensionNotification } from "../../core/methods.ts";
 import { rpcCodes } from "../../core/rpc-code.ts";
@@ -49,7 +49,7 @@ export function receive(text: string, host: LinkHost, inbox: Inbox): void {
     deliver(readUpstream(text, host.limits()), text, host, inbox);
   } catch (error) {
     const { log, server } = host;
-    log.error("the gateway failed on a message of a server", { server, cause: traceOf(error) }, server);
+    log.error("the gateway failed on a message of a server", { server, cause: causeOf(error) }, server);
   }
 }
 

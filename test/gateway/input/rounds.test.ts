@@ -276,21 +276,6 @@ describe("a call ends while its caller is away", () => {
   });
 });
 
-test("a question of which nobody can tell whether it may be asked is not, and its call goes on", async () => {
-  const h = harness({ script: asksMeanwhile(form) });
-  const { admitsInput } = h.gw.policy;
-  let asked = 0;
-  Object.assign(h.gw.policy, {
-    admitsInput(...of: Parameters<typeof admitsInput>) {
-      // Once when it comes, and once before it goes out.
-      if (++asked === 2) throw new Error("the rules failed");
-      return admitsInput(...of);
-    },
-  });
-  const { result } = await send(h.gw, "tools/call", call, declares);
-  expect([asked, result.resultType]).toEqual([2, "complete"]);
-});
-
 test("a call whose ending fails is answered nevertheless", async () => {
   const h = harness({ script: asksMeanwhile(form) });
   const round = await first(h);
