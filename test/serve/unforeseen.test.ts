@@ -83,6 +83,19 @@ describe("a call whose end fails is answered with a failure, and runs no longer"
   });
 });
 
+test("a call that cannot be counted is answered with a failure, whose cause is in the log", async () => {
+  await using held = doorWith(({ gw }) => {
+    const count = (): void => {
+      throw new Error("the count failed");
+    };
+    Object.assign(gw, { metrics: { count } });
+  });
+  const { door, lines } = held;
+  const { json } = await door.post(toolCall("echo", {}, 5));
+  expect(json).toMatchObject({ id: 5, error: { code: internal } });
+  expect(lines.join()).toInclude("the count failed");
+});
+
 test("D6: a call whose place in the limits cannot be given back is recorded all the same", async () => {
   await using held = doorWith(({ gw }) => {
     const release = (): void => {
