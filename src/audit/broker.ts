@@ -149,8 +149,14 @@ export class AuditBroker implements Audit {
     // A subscription has one record, written when it begins. The revocation or reload that ends it has its own record.
     if (call.recordedOnce) return nothing;
     if (!call.begun && !call.failure) return nothing;
-    const draft = call.begun ? this.#drafts.end(call, call.beginning?.item) : this.#flood.refused(call);
-    return draft ? this.#record(call, "end", draft) : nothing;
+    try {
+      const draft = call.begun ? this.#drafts.end(call, call.beginning?.item) : this.#flood.refused(call);
+      return draft ? this.#record(call, "end", draft) : nothing;
+    } catch (error) {
+      // Its begin record would stay without an end for as long as the gateway runs.
+      this.#backlog.addEnding(call);
+      throw error;
+    }
   }
 
   async recordEvent(event: AuditEvent): Promise<void> {

@@ -186,12 +186,18 @@ export class Writer {
     setImmediate(() => this.#commit());
   }
 
-  #commit(): void {
+  #commit(most = maxBatch): void {
     this.#scheduled = false;
     if (this.#dead || this.#queue.length === 0) return;
     const { store, subjects } = this.#options;
-    const batch = this.#queue.length > maxBatch ? this.#queue.slice(0, maxBatch) : this.#queue;
-    const rows = this.#build(batch);
+    const batch = this.#queue.length > most ? this.#queue.slice(0, most) : this.#queue;
+    let rows: NewAuditRow[];
+    try {
+      rows = this.#build(batch);
+    } catch (error) {
+      // One of them cannot be spelled, at no time: alone, it takes no other with it.
+      return batch.length > 1 ? this.#commit(1) : this.#fail(1, messageOf(error));
+    }
     try {
       store.append(rows, subjects);
     } catch (error) {
@@ -251,6 +257,11 @@ export class Writer {
       return;
     }
     this.#failing = reason;
+    this.#fail(count, reason);
+  }
+
+  /** The first in the queue are not recorded. */
+  #fail(count: number, reason: string): void {
     for (const { waiter } of this.#take(count)) waiter.failed(new Unrecorded(reason, false));
     if (this.#queue.length > 0) this.#schedule();
   }
@@ -296,7 +307,7 @@ export class Writer {
     this.#syncing = null;
     this.#failing = reason;
     for (const { waiter } of this.#waiting) waiter.failed(new Unrecorded(reason, true));
-    for (const { waiter } of this.#take(this.#queue.length)) waiter.failed(new Unrecorded(reason, false));
+    this.#fail(this.#queue.length, reason);
     this.#waiting = [];
     this.#options.fatal(reason);
   }

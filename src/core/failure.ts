@@ -1,3 +1,4 @@
+import type { Logger } from "./log.ts";
 import { rpcCodes } from "./rpc-code.ts";
 
 /** How a call ended, as the audit log, the metrics and `--status` name it. */
@@ -180,13 +181,28 @@ export function asFailure(error: unknown): Failure {
     const { code, said, detail } = asFailure(error.suppressed);
     return new Failure(code, said, {
       ...detail,
-      internal: [detail.internal, traceOf(error.error)].filter(Boolean).join("\n"),
+      internal: [detail.internal, causeOf(error.error)].filter(Boolean).join("\n"),
     });
   }
   return new Failure("internal", "The gateway failed on this request; its operator finds the cause in the log.", {
-    internal: traceOf(error),
+    internal: causeOf(error),
   });
 }
 
-/** What was thrown, for operators. An aborted request has an error with an empty stack. */
-const traceOf = (error: unknown): string => (error instanceof Error && error.stack) || String(error);
+/** Turns anything thrown into a failure, and tells operators of one that is for them. */
+export function failureFrom(error: unknown, log: Logger): Failure {
+  const failure = asFailure(error);
+  const { code, message, row, detail } = failure;
+  // Browsers show the answer to nobody.
+  if (code === "bad-origin") log.warn("request refused", { cause: detail.internal ?? message }, code);
+  // Whose credential is refused may be anybody: the audit logs that once per source.
+  else if (detail.internal && row.status !== "auth-failed")
+    log.error("request failed", { cause: detail.internal }, code);
+  return failure;
+}
+
+/** Why something failed, for operators. An aborted request has an error with an empty stack. */
+export const causeOf = (error: unknown): string =>
+  error instanceof Failure
+    ? (error.detail.internal ?? error.message)
+    : (error instanceof Error && error.stack) || String(error);

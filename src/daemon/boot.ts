@@ -53,8 +53,11 @@ export async function boot({ installation, self, log, chains, admit }: BootOptio
     started().current().policy.permits(who, "audit_all", source),
   );
   const close = async (): Promise<void> => {
-    await (engine ?? stores).close();
-    await keeper.close();
+    try {
+      await (engine ?? stores).close();
+    } finally {
+      await keeper.close();
+    }
   };
   try {
     engine = await startEngine({ stores, loaded, self, log, run, local: [tools], admit });

@@ -40,8 +40,11 @@ export async function runDaemon(flags: Flags, self: Self): Promise<number> {
   const stopped = signals.heed(async () => {
     service.stopping();
     log.info("stopping", { running: engine.running.size });
-    await daemon.stop(drain);
-    await booted.close();
+    try {
+      await daemon.stop(drain);
+    } finally {
+      await booted.close();
+    }
     service.close();
     log.flush();
     // Whoever reads the last line may start the next daemon.

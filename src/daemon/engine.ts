@@ -118,8 +118,11 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
       await running.end(ms, stopGrace);
     },
     async close() {
-      await built.upstreams.close(stopGrace);
-      await stores.close();
+      try {
+        await built.upstreams.close(stopGrace);
+      } finally {
+        await stores.close();
+      }
     },
   };
 }

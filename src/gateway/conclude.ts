@@ -1,5 +1,5 @@
 import type { Call } from "../core/call.ts";
-import { asFailure, type Failure } from "../core/failure.ts";
+import { asFailure, type Failure, failureFrom } from "../core/failure.ts";
 import type { Gateway } from "./gateway.ts";
 import { withRights } from "./revocation.ts";
 
@@ -19,7 +19,7 @@ export async function conclude(gw: Gateway, call: Call): Promise<void> {
     gw.metrics.count(call);
   } catch (error) {
     call.reply = null;
-    call.failure = asFailure(error);
+    call.failure = failureFrom(error, gw.log);
   }
 }
 

@@ -23,20 +23,22 @@ const passedOn = "notifications/roots/list_changed";
  * `call.failure` then says what the caller may be told. Never throws.
  */
 export async function handle(gw: Gateway, call: Call): Promise<void> {
-  let leave: (() => void) | null = null;
   try {
     setCaller(call, gw.authn.identify(call));
-    leave = enter(gw, call);
-    refuseFaults(call);
-    if (call.inbound.kind === "request") {
-      const method = methodOf(call);
-      const reply = typeof method === "function" ? method(gw, call) : govern(gw, call, method);
-      call.reply = withRights(call, await reply);
-    } else if (call.inbound.method === passedOn) gw.upstreams.notify(call, call.inbound.method);
+    const leave = enter(gw, call);
+    try {
+      refuseFaults(call);
+      if (call.inbound.kind === "request") {
+        const method = methodOf(call);
+        const reply = typeof method === "function" ? method(gw, call) : govern(gw, call, method);
+        call.reply = withRights(call, await reply);
+      } else if (call.inbound.method === passedOn) gw.upstreams.notify(call, call.inbound.method);
+    } finally {
+      leave();
+    }
   } catch (error) {
     call.failure = failureOf(call, error);
   }
-  leave?.();
   await conclude(gw, call);
 }
 
@@ -82,7 +84,8 @@ async function forward(
   try {
     const call = await gw.audit.begin(routed);
     // A call that is answered in rounds has its own way of asking.
-    call.input ??= (question, signal) => askCaller(gw, call, question, signal).catch(refusalAnswer);
+    call.input ??= (question, signal) =>
+      askCaller(gw, call, question, signal).catch((error: unknown) => refusalAnswer(error, gw.log));
     if (retry) {
       await recordRetry(gw, call, retry);
       needVisited(route, retry);

@@ -1,6 +1,6 @@
 import type { IdentifiedCall, Reply, Route } from "../core/call.ts";
 import { onAbort } from "../core/cancel.ts";
-import { asFailure, Failure } from "../core/failure.ts";
+import { causeOf, Failure } from "../core/failure.ts";
 import { isObject } from "../core/json.ts";
 import { changedKey, listGroups, mustBeHeard } from "../core/lists.ts";
 import type { Listener } from "../core/ports.ts";
@@ -217,7 +217,7 @@ class Listening implements Disposable {
       return names;
     } catch (error) {
       if (!this.#call.controller.signal.aborted)
-        this.#gw.log.warn("a client cannot listen to what it asks for", { server, cause: asFailure(error).message });
+        this.#gw.log.warn("a client cannot listen to what it asks for", { server, cause: causeOf(error) });
       return [];
     }
   }

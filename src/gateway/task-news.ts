@@ -1,5 +1,5 @@
 import type { IdentifiedCall, Route, RoutedCall } from "../core/call.ts";
-import { asFailure } from "../core/failure.ts";
+import { causeOf } from "../core/failure.ts";
 import { locate, stringValue } from "../mcp/json-text.ts";
 import { withoutOwnKeys } from "../mcp/meta.ts";
 import type { Gateway } from "./gateway.ts";
@@ -90,7 +90,7 @@ export class TaskNews {
       }
       this.#client.tell(state);
     } catch (error) {
-      this.#gw.log.warn("the state of a task was not passed on", { server, cause: asFailure(error).message });
+      this.#gw.log.warn("the state of a task was not passed on", { server, cause: causeOf(error) });
     }
   }
 

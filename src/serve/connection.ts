@@ -1,7 +1,7 @@
 import { Busy } from "../core/busy.ts";
 import type { Call, ClientSession, IdentifiedCall } from "../core/call.ts";
 import { type AbortSignalLike, onAbort } from "../core/cancel.ts";
-import { Failure } from "../core/failure.ts";
+import { Failure, failureFrom } from "../core/failure.ts";
 import type { Era, Revision } from "../core/inbound.ts";
 import { mustBeHeard } from "../core/lists.ts";
 import type { Presented } from "../core/ports.ts";
@@ -17,7 +17,6 @@ import { Backlog } from "../session/streams.ts";
 import type { Traffic } from "../session/traffic.ts";
 import { keepBatch } from "./batch-answers.ts";
 import { isStanding, receive, type Received, refused, unreadable } from "./receive.ts";
-import { answerText } from "./reply.ts";
 import { announce, runCall } from "./run-call.ts";
 import type { Running } from "./running.ts";
 import { finishSession, recordOpening } from "./session-records.ts";
@@ -68,9 +67,14 @@ export class McpConnection {
     if (this.#closed) return;
     const gw = this.#options.current();
     this.#busy.enter();
-    const answer = await this.#answer(gw, text, presented);
-    if (answer !== null) this.#send(answer, true);
-    this.#busy.leave();
+    try {
+      const answer = await this.#answer(gw, text, presented);
+      if (answer !== null) this.#send(answer, true);
+    } catch (error) {
+      failureFrom(error, gw.log);
+    } finally {
+      this.#busy.leave();
+    }
   }
 
   /** Calls `close` when the caller loses its rights and its calls have been told so. Returns the way to stop. */
@@ -138,9 +142,8 @@ export class McpConnection {
     const call = this.#callOf(gw, received, presented);
     // `initialize` replaces the session, so it must not be registered in the old one: ending that would cancel it.
     const session = method === "initialize" ? null : this.#session;
-    await runCall(gw, call, session, this.#options);
+    const answer = await runCall(gw, call, session, this.#options);
     if (kind !== "request") return null;
-    const answer = answerText(call, gw.identity);
     if (method !== "subscriptions/listen" || !call.reply || answer === null) return answer;
     // The connection does not end with the subscription, so that is said besides (2026-07-28, cancellation). Clients
     // take the first of the two for the way in which it ended.

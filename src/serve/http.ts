@@ -1,6 +1,6 @@
 import type { Server, SocketAddress } from "bun";
 import { plainAddress } from "../core/cidr.ts";
-import { asFailure, Failure } from "../core/failure.ts";
+import { Failure, failureFrom } from "../core/failure.ts";
 import { List } from "../core/linked-list.ts";
 import type { Logger } from "../core/log.ts";
 import { Turn } from "../core/turns.ts";
@@ -81,9 +81,7 @@ export function serveHttp(options: HttpOptions): HttpServer {
       const response = preflight(req) ?? (await dispatch(routes, request));
       return response && stamp(req, response);
     } catch (error) {
-      const failure = asFailure(error);
-      logFault(log, failure);
-      return stamp(req, refusal(failure));
+      return stamp(req, refusal(failureFrom(error, log)));
     } finally {
       if (request.call) void request.call.catch(() => {}).then(() => pending.delete(node));
       else pending.delete(node);
@@ -128,13 +126,6 @@ const listenBy = ({ address, tls }: HttpOptions, handlers: ReturnType<typeof han
     ...handlers,
   });
 
-/** Whose credential is refused may be anybody: the audit logs that once per source. */
-function logFault(log: Logger, { code, message, row, detail: { internal } }: Failure): void {
-  // Browsers show the answer to nobody.
-  if (code === "bad-origin") log.warn("request refused", { cause: internal ?? message }, code);
-  else if (internal && row.status !== "auth-failed") log.error("request failed", { cause: internal }, code);
-}
-
 type Answer = (req: Request, from: SocketAddress | null) => Promise<Response | undefined>;
 
 /**
@@ -159,10 +150,10 @@ function takingTurns(answer: Answer) {
 }
 
 /** The callbacks of Bun's server. A WebSocket frame may be as long as limits.body allows now. */
-const handlersOf = ({ current }: HttpOptions, sockets: WebSockets, answer: Answer) => ({
+const handlersOf = ({ current, log }: HttpOptions, sockets: WebSockets, answer: Answer) => ({
   fetch: takingTurns(answer),
   websocket: sockets.handler(current().caps.body),
-  error: () => refusal(new Failure("internal", "The gateway failed on this request.")),
+  error: (error: unknown) => refusal(failureFrom(error, log)),
 });
 
 function urlOf({ port }: Server<SocketData>, { address, tls }: HttpOptions): string {

@@ -1,6 +1,6 @@
 import type { Call } from "../core/call.ts";
 import { onAbort } from "../core/cancel.ts";
-import { asFailure, Failure } from "../core/failure.ts";
+import { Failure, failureFrom } from "../core/failure.ts";
 import type { Inbound } from "../core/inbound.ts";
 import type { Presented } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
@@ -17,7 +17,7 @@ import { credentialsOf, sourceOf } from "./credentials.ts";
 import type { HttpContext, HttpRequest } from "./http-request.ts";
 import { mayTell, mayWait, PostStream, takesPriming } from "./post-stream.ts";
 import { isStanding, receive, type Received, unreadable } from "./receive.ts";
-import { answer, answerText, refusal } from "./reply.ts";
+import { answer, answerText } from "./reply.ts";
 import { announce, runCall } from "./run-call.ts";
 import { sessionOf } from "./session-endpoint.ts";
 import { openSession } from "./session-records.ts";
@@ -56,7 +56,7 @@ export class PostEndpoint {
       return this.#turnAway(raw, async (text) => {
         const call = callToRefuse(gw, request, sender, text);
         await refuse(gw, call, who);
-        return answer(call, gw.identity);
+        return answer(call, answerText(call, gw.identity));
       });
     }
     const session = sessionOf(this.#context.sessions, headers, who, scope);
@@ -101,7 +101,6 @@ export class PostEndpoint {
     if (inbound.era === "modern") onAbort(raw.signal, () => controller.abort());
     const ended = this.#run(from, call, session, stream);
     if (!stream) return ended;
-    ended.catch(() => {});
     if (waits) stream.openLater(request, ended);
     request.resumable = session !== null && takesPriming(session);
     if (session && prefersEvents(headers)) stream.open();
@@ -123,23 +122,20 @@ export class PostEndpoint {
       const now = this.#context.current();
       const tells = mayTell(received, session, headers);
       const call = this.#callOf({ ...from, gw: now }, received, session, tells ? stream : null);
-      await runCall(now, call, session, this.#context);
+      const text = await runCall(now, call, session, this.#context);
       this.#used(session);
-      const text = call.inbound.kind === "request" ? answerText(call, gw.identity) : null;
-      if (text === null) return;
+      if (text === null || call.inbound.kind !== "request") return;
       if (stream.opened) stream.emit(text, true);
       else answers.push(keep(received.inbound, text));
     };
-    const ended = eachInTurns(all, run);
-    if (all.some((one) => mayWait(one, headers))) stream.openLater(request, ended);
-    ended.then(
-      () => {
+    const ended = eachInTurns(all, run)
+      .then(() => {
         if (!stream.opened) return stream.respond(this.#together(vouched, answers));
         for (const one of answers) stream.emit(one, true);
         stream.close(null, gw.clock.mono());
-      },
-      (error: unknown) => stream.respond(refusal(asFailure(error))),
-    );
+      })
+      .catch((error: unknown) => stream.fail(failureFrom(error, gw.log), null, gw.clock.mono()));
+    if (all.some((one) => mayWait(one, headers))) stream.openLater(request, ended);
     return stream.response;
   }
 
@@ -163,27 +159,26 @@ export class PostEndpoint {
 
   async #run(from: Arrival, call: Call, session: Session | null, stream: PostStream | null): Promise<Response> {
     const { gw } = from;
-    await runCall(gw, call, session, this.#context);
-    this.#used(session);
+    const text = await runCall(gw, call, session, this.#context);
     try {
-      if (stream?.opened) {
-        stream.close(answerText(call, gw.identity), gw.clock.mono());
-        return await stream.response;
+      this.#used(session);
+      if (!stream?.opened) {
+        const response = this.#responseTo(from, call, text);
+        stream?.respond(response);
+        return response;
       }
-      const response = this.#responseTo(from, call);
-      stream?.respond(response);
-      return response;
+      stream.close(text, gw.clock.mono());
     } catch (error) {
-      // Otherwise the reader of the stream would wait forever.
-      stream?.respond(refusal(asFailure(error)));
-      throw error;
+      if (!stream) throw error;
+      stream.fail(failureFrom(error, gw.log), call.inbound, gw.clock.mono());
     }
+    return stream.response;
   }
 
-  #responseTo(from: Arrival, call: Call): Response {
+  #responseTo(from: Arrival, call: Call, text: string | null): Response {
     if (call.inbound.kind !== "request" && !call.failure) return new Response(null, { status: 202 });
     const opened = call.opened && { "mcp-session-id": call.opened.id };
-    return answer(call, from.gw.identity, opened, (text) => bodyOf(text, from.vouched, this.#context));
+    return answer(call, text, opened, (body) => bodyOf(body, from.vouched, this.#context));
   }
 
   #together(who: Principal, answers: readonly string[]): Response {

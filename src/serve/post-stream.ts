@@ -1,7 +1,8 @@
 import { abortSignalOf, type AbortSignalLike } from "../core/cancel.ts";
 import { Failure } from "../core/failure.ts";
-import type { ClientAnswer, InputRequest } from "../core/inbound.ts";
+import type { ClientAnswer, Inbound, InputRequest } from "../core/inbound.ts";
 import type { Principal } from "../core/principal.ts";
+import { failureMessage } from "../mcp/reply.ts";
 import { encodeEvent } from "../mcp/sse.ts";
 import type { Session } from "../session/session.ts";
 import type { StreamLog } from "../session/streams.ts";
@@ -10,6 +11,7 @@ import { EventStream } from "./event-stream.ts";
 import type { HttpRequest } from "./http-request.ts";
 import type { Sending } from "./queue-limits.ts";
 import type { Received } from "./receive.ts";
+import { refusal } from "./reply.ts";
 
 /** The first revision whose clients understand an event without a message (2025-11-25, transports). */
 const primed = "2025-11-25";
@@ -105,6 +107,12 @@ export class PostStream {
     this.#over = true;
     if (this.#log) this.#log.end(answer, now);
     else this.#stream?.close();
+  }
+
+  /** Ends with a failure in place of what `close` or `respond` was to say: its reader would wait for ever. */
+  fail(failure: Failure, inbound: Inbound | null, now: number): void {
+    if (this.opened) this.close(failureMessage(failure, inbound), now);
+    else this.respond(refusal(failure));
   }
 
   /** Answers with this response; no stream was opened. */

@@ -18,14 +18,15 @@ const json = { "content-type": "application/json" };
 // Headers are copied faster than they are made.
 const plain = { headers: new Headers(json) };
 
-/** The HTTP answer to an ended call; `bodyOf` makes the body of an answer that is no failure. */
+/**
+ * The HTTP answer to an ended call, whose `answerText` is `text`; `bodyOf` makes the body of one that is no failure.
+ */
 export function answer(
   call: Call,
-  identity: Implementation,
+  text: string | null,
   headers: Record<string, string> | null = null,
   bodyOf: (text: string) => AnswerBody = (text) => text,
 ): Response {
-  const text = answerText(call, identity);
   // A cancelled call has no answer, and an event stream without events says so.
   if (text === null) return new Response("", { headers: { ...headers, "content-type": "text/event-stream" } });
   if (!call.failure) return new Response(bodyOf(text), headers ? { headers: { ...headers, ...json } } : plain);

@@ -1,5 +1,6 @@
 import { Withdrawn } from "../core/cancel.ts";
 import type { Call } from "../core/call.ts";
+import { failureFrom } from "../core/failure.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import { handle } from "../gateway/handle.ts";
 import type { Inbound } from "../core/inbound.ts";
@@ -8,6 +9,7 @@ import type { ClientCalls } from "../session/calls.ts";
 import type { Session } from "../session/session.ts";
 import type { Traffic } from "../session/traffic.ts";
 import type { Received } from "./receive.ts";
+import { answerText } from "./reply.ts";
 import type { Running } from "./running.ts";
 
 type CallContext = {
@@ -19,24 +21,40 @@ type CallContext = {
 
 /**
  * Takes a call through `handle`. Afterwards matches a client's answer, or its progress, to the question, or cancels the
- * call that the client cancelled. The call is registered in its session, or in `outside`. Never throws.
+ * call that the client cancelled. The call is registered in its session, or in `outside`. Resolves to its `answerText`;
+ * never throws: what fails here is the call's failure.
  */
 export async function runCall(
   gw: Gateway,
   call: Call,
   session: Session | null,
-  { running, traffic, outside }: CallContext,
-): Promise<void> {
+  context: CallContext,
+): Promise<string | null> {
   const { inbound, controller } = call;
-  const { kind, idText, answer, answersTo } = inbound;
+  const { kind, idText } = inbound;
+  const isRequest = kind === "request" && idText !== null;
+  const calls = isRequest ? (session?.calls ?? context.outside) : undefined;
+  const node = isRequest && calls?.began(idText, controller);
+  try {
+    await handle(gw, call);
+    heed(call, session, context);
+    return answerText(call, gw.identity);
+  } catch (error) {
+    call.reply = null;
+    call.failure = failureFrom(error, gw.log);
+    return answerText(call, gw.identity);
+  } finally {
+    context.running.delete(controller);
+    if (node) calls?.finished(node);
+  }
+}
+
+/** Does what an answer or a notification of the client is for. */
+function heed(call: Call, session: Session | null, { traffic, outside }: CallContext): void {
+  const { inbound } = call;
+  const { kind, answer, answersTo } = inbound;
   // Of an answer that can be read, every failure keeps it from its question.
   const unreadable = kind === "request" ? call.fault : null;
-  const isRequest = kind === "request" && idText !== null;
-  const calls = isRequest ? (session?.calls ?? outside) : undefined;
-  const node = isRequest && calls?.began(idText, controller);
-  await handle(gw, call);
-  running.delete(controller);
-  if (node) calls?.finished(node);
   if (answer) {
     if (call.failure !== unreadable) return;
     const ended = answersTo.filter((id) => session?.questions.answer(id, answer));

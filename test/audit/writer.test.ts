@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import type { Draft } from "../../src/audit/draft.ts";
+import { readRecord } from "../../src/audit/record.ts";
 import { Writer } from "../../src/audit/writer.ts";
 import { type Clock, systemClock } from "../../src/core/clock.ts";
 import { longestName } from "../../src/core/name.ts";
@@ -137,6 +138,48 @@ test("P5: when a commit fails, every call that waits is told so, however many th
   const codes = await Promise.all(Array.from({ length: 1_200 }, () => codeOf(opened.broker.begin(callOf()))));
   expect(new Set(codes)).toEqual(new Set(["audit-unavailable"]));
   opened.faulty.full = null;
+});
+
+test("D6 what cannot be spelled is refused alone: what comes with it and after it is recorded", async () => {
+  using at = tempState();
+  using store = openChain(at.db());
+  const writer = writerOn(store);
+  const recorded = (us: number): Promise<string> =>
+    writer.record({ fields: { type: "call.refused", at: 0, mono: 0, us }, payload: null }, "commit").then(
+      () => `${us} is recorded`,
+      ({ message }: Error) => message,
+    );
+  // All in one turn of the event loop, so that they are one commit.
+  expect(await Promise.all([1, NaN, 2, NaN].map(recorded))).toEqual([
+    "1 is recorded",
+    "NaN is no safe integer",
+    "2 is recorded",
+    "NaN is no safe integer",
+  ]);
+  const alone = new Promise<string>((resolve) => {
+    const fields = { type: "call.refused", at: 0, mono: 0, us: NaN } as const;
+    const waiter = { done: () => resolve(""), failed: ({ message }: Error) => resolve(message) };
+    writer.add({ fields, payload: null }, "commit", waiter, true);
+  });
+  expect([await alone, writer.failing, await recorded(3)]).toEqual(["NaN is no safe integer", null, "3 is recorded"]);
+  expect(store.page(1, 9).map(({ seq }) => seq)).toEqual([1, 2, 3]);
+  await writer.drain();
+});
+
+test("D6: a call whose outcome cannot be put into a record is on record as lost", async () => {
+  let fails = false;
+  const secrets = (): string[] => {
+    if (fails) throw new Error("the secrets cannot be read");
+    return [];
+  };
+  await using opened = await openLog({ payloads: "redacted" }, { secrets });
+  const call = callOf();
+  await opened.broker.begin(call);
+  fails = true;
+  expect(() => opened.broker.end(answered(call))).toThrow("the secrets cannot be read");
+  fails = false;
+  await until(() => opened.broker.health().records === 2, "its end is recorded");
+  expect(readRecord(opened.store.page(2, 1)[0]?.rec ?? "{}")).toMatchObject({ type: "call.lost", ref: 1, st: "lost" });
 });
 
 test("the queue is bounded: beyond its number records are refused at once", async () => {

@@ -51,6 +51,16 @@ test("D5: a reload that cannot be recorded puts nothing into force", async () =>
   expect([engine.current() === before, engine.stores.keyring.list()]).toEqual([true, []]);
 });
 
+test("R9: where a server cannot be stopped, the log is closed in order nevertheless", async () => {
+  using place = new Place({ servers: [] });
+  const { engine, close } = await bootIn(place);
+  engine.upstreams().close = () => Promise.reject(new Error("the stop failed"));
+  expect(await reasonOf(close())).toMatchObject({ message: "the stop failed" });
+  // The chain is free again.
+  await using again = await bootIn(place);
+  expect(again.engine.stores.audit.health().ok).toBe(true);
+});
+
 test("R9: even the first verification has a checkpoint to prove the log by", async () => {
   using place = new Place({ servers: [] });
   await using booted = await bootIn(place);

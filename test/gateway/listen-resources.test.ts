@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import { Failure } from "../../src/core/failure.ts";
+import { writtenLog } from "../support/written-log.ts";
 import { Client, everything, servers } from "./listener.ts";
 import { allowsNothing, harness, type Harness, types } from "./support.ts";
 
@@ -10,6 +11,18 @@ test("a resource below the one that is subscribed to is told of under its own UR
   await using client = await new Client(h, everything).acknowledged();
   h.subscribed.get("key:alice file:///a")?.('{"uri":"file:///a/b"}');
   expect(client.said.at(-1)).toContain('"uri":"file:///a/b"');
+});
+
+test("why a server grants nothing is in the log, also where nobody foresaw it", async () => {
+  const h = harness({ servers });
+  const { lines, log } = writtenLog();
+  const subscribe = (): never => {
+    throw new Error("the subscribing failed");
+  };
+  Object.assign(h.gw, { log, upstreams: { ...h.gw.upstreams, subscribe } });
+  await using client = await new Client(h, { resourceSubscriptions: ["file:///a"] }).acknowledged();
+  expect(client.granted).toEqual({});
+  expect(lines.join()).toInclude("the subscribing failed");
 });
 
 test("a resource that rules hide by now is told of no more", async () => {

@@ -2,7 +2,7 @@ import type { Call, IdentifiedCall, Reply, Tool } from "../../src/core/call.ts";
 import { onAbort } from "../../src/core/cancel.ts";
 import { systemClock } from "../../src/core/clock.ts";
 import { Failure } from "../../src/core/failure.ts";
-import { silent } from "../../src/core/log.ts";
+import { type Logger, silent } from "../../src/core/log.ts";
 import type { AuditEvent } from "../../src/core/event.ts";
 import type { Catalog } from "../../src/core/ports.ts";
 import { localSource, type Principal } from "../../src/core/principal.ts";
@@ -34,6 +34,7 @@ type DoorOptions = {
   readonly allowedOrigins?: readonly string[];
   /** Where given, how long a call is silent until it gets its stream. */
   readonly patience?: HttpOptions["patience"];
+  readonly log?: Logger;
 };
 
 /** The result of a tool: one block of text. */
@@ -99,7 +100,7 @@ export class Door implements AsyncDisposable {
       maxConnections: options.maxConnections ?? 4096,
       otherDescriptors: () => (options.maxConnections === undefined ? 1000 : 0),
       ...(options.patience && { patience: options.patience }),
-      log: silent,
+      log: options.log ?? silent,
       current: () => this.gw,
       sessions: this.sessions,
       running: this.running,
@@ -172,7 +173,7 @@ export class Door implements AsyncDisposable {
     return who;
   }
 
-  #gateway(behave: Behaviour, { scopes = [], body }: DoorOptions): Gateway {
+  #gateway(behave: Behaviour, { scopes = [], body, log = silent }: DoorOptions): Gateway {
     return plainGateway({
       authn: { identify: ({ credentials, vouched }) => vouched ?? this.#identify(credentials[0]?.raw) },
       policy: policyOf([], { reader: [{ action: "allow" }, { server: "mcpgw", action: "allow" }] }),
@@ -188,6 +189,7 @@ export class Door implements AsyncDisposable {
         recordEvent: async (event) => void this.events.push(event),
       },
       notifier: this.notifier,
+      log,
       caps: limitsOptions.parse({ body, batch: 5 }),
     });
   }

@@ -1,6 +1,6 @@
 import type { RoutedCall } from "../../core/call.ts";
 import type { AbortSignalLike } from "../../core/cancel.ts";
-import { asFailure, Failure, type FailureCode } from "../../core/failure.ts";
+import { Failure, type FailureCode, failureFrom } from "../../core/failure.ts";
 import {
   answerTime,
   type ClientAnswer,
@@ -9,6 +9,7 @@ import {
   type Revision,
 } from "../../core/inbound.ts";
 import { objectIn } from "../../core/json.ts";
+import type { Logger } from "../../core/log.ts";
 import type { InputStep, Reached } from "../../core/ports.ts";
 import type { SessionQuestion } from "../../core/upstream.ts";
 import { mayUse } from "../../core/rights.ts";
@@ -189,7 +190,7 @@ export async function askSession(
     if (!mayUse(inForce().policy, to.who, to.source, server)) await refuse(client, request, withoutRight(server));
     return await ask(client, request, signal);
   } catch (error) {
-    return refusalAnswer(error);
+    return refusalAnswer(error, inForce().log);
   }
 }
 
@@ -199,10 +200,10 @@ const withoutRight = (server: string): Failure =>
     reason: "since its caller has no right on it any more",
   });
 
-/** The answer that a legacy server gets if its question was refused or failed. */
-export function refusalAnswer(error: unknown): ClientAnswer {
+/** The answer that a legacy server gets if its question was refused or failed; operators are told of what is for them. */
+export function refusalAnswer(error: unknown, log: Logger): ClientAnswer {
   // Whether its call has run is no news to a server.
-  const { code, said: message } = asFailure(error);
+  const { code, said: message } = failureFrom(error, log);
   return { kind: "error", text: JSON.stringify({ code: answerCodes[code] ?? rpcCodes.internalError, message }) };
 }
 

@@ -207,10 +207,10 @@ export class Rounds implements ParkedCall {
 
   #park(waiting: Waiting): void {
     const { call } = waiting;
-    // What the caller declares with this request, or a reload since the question came, may forbid to ask it.
-    this.#refuse((request) => refusalTo(this.#gw, call, request));
-    if (this.#questions.size === 0) return void (this.#waiting = waiting);
     try {
+      // What the caller declares with this request, or a reload since the question came, may forbid to ask it.
+      this.#refuse((request) => refusalTo(this.#gw, call, request));
+      if (this.#questions.size === 0) return void (this.#waiting = waiting);
       const id = (this.#parkedId = this.#gw.parking.park(this));
       waiting.resolve(roundReply(this.#gw, call, [...this.#questions.values()], { kind: "parked", id }));
     } catch (error) {
@@ -239,7 +239,7 @@ export class Rounds implements ParkedCall {
       await admitAll(this.#gw, this.#whole, [{ request }]);
       answer = this.#put(request, signal);
     } catch (error) {
-      return refusalAnswer(error);
+      return refusalAnswer(error, this.#gw.log);
     } finally {
       this.#arriving--;
       this.#answerWaiting();
@@ -255,12 +255,12 @@ export class Rounds implements ParkedCall {
         // Another failure does not say that there was no place for it.
         if (answer.code === "overloaded" || answer.code === "input-unavailable") this.#gw.parking.refused++;
         await this.#gw.audit.input(this.#whole, refusedStep(request, answer));
-        return refusalAnswer(answer);
+        return refusalAnswer(answer, this.#gw.log);
       }
       await this.#gw.audit.input(this.#whole, answeredStep(request, answer));
       return answer;
     } catch (error) {
-      return refusalAnswer(error);
+      return refusalAnswer(error, this.#gw.log);
     }
   }
 

@@ -1,5 +1,5 @@
 import { Withdrawn } from "../../core/cancel.ts";
-import type { Failure } from "../../core/failure.ts";
+import { causeOf, type Failure } from "../../core/failure.ts";
 import { isObject } from "../../core/json.ts";
 import { isExtensionNotification } from "../../core/methods.ts";
 import { rpcCodes } from "../../core/rpc-code.ts";
@@ -40,9 +40,17 @@ export type Inbox = FloodGuard & {
   readonly reply: SendReply;
 };
 
-/** Takes one message of a server, whatever it is; never throws. */
+/**
+ * Takes one message of a server, whatever it is; never throws: what one for one caller sets off must not end the stream
+ * of all.
+ */
 export function receive(text: string, host: LinkHost, inbox: Inbox): void {
-  deliver(readUpstream(text, host.limits()), text, host, inbox);
+  try {
+    deliver(readUpstream(text, host.limits()), text, host, inbox);
+  } catch (error) {
+    const { log, server } = host;
+    log.error("the gateway failed on a message of a server", { server, cause: causeOf(error) }, server);
+  }
 }
 
 /**

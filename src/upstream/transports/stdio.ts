@@ -79,9 +79,13 @@ class ChildPipe implements Pipe {
     this.#stdin = createStdinQueue(this.#child.stdin);
     // Readers are attached at once, since Bun buffers unread output without bound.
     const log = spec.stderr(this.pid);
-    const output = this.#readStdout(events);
-    void output.then(() => within(this.#child.exited, mutedMs, null, () => events.ended("it closed its output")));
-    const read = Promise.all([output, drain(this.#child.stderr, log.write)]);
+    const output = this.#readStdout(events).then(() => {
+      void within(this.#child.exited, mutedMs, null, () => events.ended("it closed its output"));
+    });
+    // A child whose output nobody reads any more would wait for ever.
+    const read = Promise.all([output, drain(this.#child.stderr, log.write)]).catch((error: unknown) =>
+      events.ended(`the gateway failed on its output (${reasonOf(error)})`),
+    );
     this.#exit = this.#watchExit(read, log, events);
   }
 
@@ -149,9 +153,11 @@ function exitReason({ exitCode, signalCode }: ReturnType<typeof spawn>): string 
 
 async function drain(stream: ReadableStream<Uint8Array>, take: (chunk: Uint8Array) => void): Promise<void> {
   const turn = new Turn();
-  try {
-    for await (const chunk of stream) await turn.feed(chunk, take);
-  } catch {
+  const reader = stream.getReader();
+  for (;;) {
     // A broken pipe is one that has ended.
+    const chunk = await reader.read().catch(() => null);
+    if (!chunk?.value) return;
+    await turn.feed(chunk.value, take);
   }
 }

@@ -5,6 +5,7 @@ import { progressNotification } from "../../../src/mcp/reply.ts";
 import { principal } from "../../support/principal.ts";
 import { until } from "../../support/until.ts";
 import { textIn } from "../../support/wire.ts";
+import { writtenLog } from "../../support/written-log.ts";
 import { asksMeanwhile, call, form, kinds, never, retry, type Round } from "../ask.ts";
 import { type Asking, harness, type Harness, ok, type Options, send, steps, types } from "../support.ts";
 
@@ -311,4 +312,22 @@ test("a method that knows no rounds is not answered by one", async () => {
   expect(result.resultType).not.toBe("input_required");
   expect(JSON.parse(textIn(result))).toMatchObject({ code: -32603 });
   expect(h.gw.parking.size).toBe(0);
+});
+
+test("a question of which nobody can tell whether it may be asked is not, and its call goes on", async () => {
+  const h = harness({ script: asksMeanwhile(form) });
+  const { lines, log } = writtenLog();
+  Object.assign(h.gw, { log });
+  const { admitsInput } = h.gw.policy;
+  let asked = 0;
+  Object.assign(h.gw.policy, {
+    admitsInput(...of: Parameters<typeof admitsInput>) {
+      // Once when it comes, and once before it goes out.
+      if (++asked === 2) throw new Error("the rules failed");
+      return admitsInput(...of);
+    },
+  });
+  const { result } = await send(h.gw, "tools/call", call, declares);
+  expect([asked, result.resultType]).toEqual([2, "complete"]);
+  expect(lines.join()).toInclude("the rules failed");
 });

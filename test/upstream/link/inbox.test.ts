@@ -9,6 +9,7 @@ import { fake, listed, serveFake, textOf } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 import { rejectionOf } from "../../support/failure.ts";
 import { exchangeOf, linkHost, linkRequest, settled } from "../../support/link-host.ts";
+import { writtenLog } from "../../support/written-log.ts";
 
 /** Some requests in flight, to which the server says what names none of them; what each hears, and our answers. */
 function server(kinds: Purpose["kind"][], of: "one client" | "several" = "several", clients: string[] = []) {
@@ -59,11 +60,12 @@ function server(kinds: Purpose["kind"][], of: "one client" | "several" = "severa
     outside: new OutsideCalls(() => asked),
     reply: (text: string) => void replies.push(text),
   };
-  const say = (text: string): void => receive(text, linkHost, inbox);
+  const { lines, log } = writtenLog();
+  const say = (text: string): void => receive(text, { ...linkHost, log }, inbox);
   const question = (id: number, method = "roots/list"): void =>
     say(`{"jsonrpc":"2.0","id":${id},"method":"${method}","params":{"q":${id}}}`);
   const accept = (id: number): void => answers.get(`{"q":${id}}`)?.();
-  return { heard, replies, broken, open, counts, outside: inbox.outside, say, question, accept };
+  return { heard, replies, broken, open, counts, outside: inbox.outside, lines, say, question, accept };
 }
 
 const message = '{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info"}}';
@@ -353,4 +355,17 @@ test("an answer that is too much to be read is told as that, not as a fault of t
   const { broken, say } = server(["call"]);
   say(`{"jsonrpc":"2.0","id":0,"result":${'{"a":'.repeat(100)}1${"}".repeat(100)}}`);
   expect(broken).toEqual(["0 result-too-large"]);
+});
+
+test("a message that one caller's call cannot take is in the log, and keeps no other from its own", () => {
+  const { heard, open, lines, say } = server(["call", "call"]);
+  Object.assign(open[0] ?? {}, {
+    progress() {
+      throw new Error("the progress failed");
+    },
+  });
+  for (const progressToken of [0, 1])
+    say(`{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":${progressToken}}}`);
+  expect(heard).toEqual(['call-1 progress {"progressToken":1}']);
+  expect(lines.join()).toInclude("the progress failed");
 });

@@ -9,6 +9,8 @@ import { TempDir } from "../../support/temp-dir.ts";
 import { use } from "../../support/turns.ts";
 import { until } from "../../support/until.ts";
 import { stdioOptions } from "../../../src/upstream/options.ts";
+import { openStdio } from "../../../src/upstream/transports/stdio.ts";
+import { linkHost } from "../../support/link-host.ts";
 
 const mib = 1024 ** 2;
 const linux = process.platform === "linux";
@@ -144,6 +146,26 @@ test("T16: a child that does not read its input fills its queue, not our memory"
   // Of 1 MiB each, not quite eight fit into the queue.
   expect(failures.filter(({ code }) => code === "overloaded").length).toBeGreaterThan(290);
 }, 20_000);
+
+test("a child whose output cannot be read on is ended, and its reason says why", async () => {
+  const write = (): void => {
+    throw new Error("the log failed");
+  };
+  const link = openStdio(
+    {
+      argv: [process.execPath, "-e", "console.error(1); setInterval(() => {}, 1000)"],
+      env: {},
+      cwd: null,
+      stderr: () => ({ write, end() {} }),
+      spawned() {},
+      gone() {},
+      patience: { close: 0, term: 1_000 },
+    },
+    linkHost,
+  );
+  expect(await link.ended).toEqual({ expected: false, reason: "the gateway failed on its output (the log failed)" });
+  await link.close();
+});
 
 test("FIELD T37: lines that are no JSON are tolerated and counted", async () => {
   await using set = await listed([fake("a", ["--mode", "noise"])]);
