@@ -31,10 +31,11 @@ export function signCheckpoint({ origin, size, root, at }: Checkpoint & { at: nu
 
 /**
  * A note whose last line was cut short by a failed write does not match: no signature is that short. Extensions and
- * signatures are few, or a text that repeats the beginning of a note would take minutes to look through.
+ * signatures are few, or a text that repeats the beginning of a note would take minutes to look through. Of a text
+ * whose beginning is cut off, the rest of an origin is none.
  */
 const note =
-  /^([^\n]+)\n(\d{1,16})\n([A-Za-z0-9+/]{43}=)\n((?:[^\n]+\n){0,16})\n((?:— \S+ [A-Za-z0-9+/]{91,}=*(?:\n|$)){1,16})/gmu;
+  /^(mcpgw\/[^\n]+)\n(\d{1,16})\n([A-Za-z0-9+/]{43}=)\n((?:[^\n]+\n){0,16})\n((?:— \S+ [A-Za-z0-9+/]{91,}=*(?:\n|$)){1,16})/gmu;
 
 /** What each checkpoint in a text says it is of, signed or not. */
 export function originsIn(text: string): Iterable<string> {

@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { basename, dirname, isAbsolute, resolve } from "node:path";
 import { setImmediate } from "node:timers/promises";
+import { sameHash } from "./chain.ts";
 import { checkpointsIn, originOf, originsIn } from "./checkpoint.ts";
 import { onThisHost, textsIn } from "./evidence-files.ts";
 import { fileText, notedChains, publicKeyFile, readHead } from "./outside.ts";
@@ -41,7 +42,7 @@ const stretch = 1000;
 export async function gatherEvidence(options: EvidenceOptions): Promise<Gathered> {
   const { dir, texts = [], ownKey } = options;
   refuseEmpty(texts);
-  const publicKey = await signerOf(options);
+  const { publicKey, contradiction } = await signerOf(options);
   if (!publicKey && texts.length > 0)
     throw new Error("no key is known that must have signed the checkpoints; name one");
   const install = publicKey ? installOf(publicKey) : "";
@@ -60,7 +61,7 @@ export async function gatherEvidence(options: EvidenceOptions): Promise<Gathered
       const { foreign, doubts } = strangers(found, install);
       const appraisal: Appraisal = {
         onlyGiven: texts.length > 0,
-        foreign,
+        foreign: foreign ?? contradiction,
         doubts: [...doubts, ...unread.map((file) => `${file.source} does not answer: ${lacks(file)}`)],
         notes: found
           .filter((of) => isEmpty(of, origin))
@@ -97,14 +98,23 @@ function onlyChainOf(file: string, { dir, sources }: EvidenceOptions): string | 
   return isKept && !sources.some((source) => resolve(source) === file) ? basename(file, ".checkpoints") : null;
 }
 
-/** The key that must have signed the checkpoints; null: none is known. Throws for a text that is no key. */
-async function signerOf({ publicKey, dir, ownKey }: EvidenceOptions): Promise<Uint8Array | null> {
-  const text = publicKey ?? (dir === null ? null : await fileText(publicKeyFile(dir)));
-  if (text === null) return ownKey ?? null;
+type Signer = { readonly publicKey: Uint8Array | null; readonly contradiction: string | null };
+
+/**
+ * The key that must have signed the checkpoints; null: none is known. Whoever rewrites log and checkpoints can put the
+ * key of that beside them, so one there that is not the installation's own is none. Throws for a text that is no key.
+ */
+async function signerOf({ publicKey: given, dir, ownKey }: EvidenceOptions): Promise<Signer> {
+  const file = given === undefined && dir !== null ? publicKeyFile(dir) : null;
+  const text = file === null ? (given ?? null) : await fileText(file);
+  if (text === null) return { publicKey: ownKey ?? null, contradiction: null };
   const key = parsePublicKey(text);
-  if (key) return key;
-  const where = publicKey === undefined && dir !== null ? `${publicKeyFile(dir)} holds` : "the public key is";
-  throw new Error(`${where} neither 32 bytes in base64 nor a verifier key with its own id`);
+  if (!key) {
+    const where = file === null ? "the public key is" : `${file} holds`;
+    throw new Error(`${where} neither 32 bytes in base64 nor a verifier key with its own id`);
+  }
+  if (file === null || !ownKey || sameHash(key, ownKey)) return { publicKey: key, contradiction: null };
+  return { publicKey: ownKey, contradiction: `${file} names another signing key than this state directory has` };
 }
 
 type Provenance = Pick<OutsideCheckpoint, "source" | "sameHost" | "given"> & {

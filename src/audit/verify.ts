@@ -56,7 +56,7 @@ export type ChainReport = {
 export type Appraisal = {
   /** Checkpoints were given: only a given one can prove the chain, the others can only contradict it. */
   readonly onlyGiven: boolean;
-  /** Why what was given is not of this installation; null: something of it is. */
+  /** Why what was given, or the key that is kept outside, is not of this installation; null: something of it is. */
   readonly foreign: string | null;
   /** Why no checkpoint proves that this is the log that was written. */
   readonly doubts: readonly string[];

@@ -35,7 +35,7 @@ export function futureTime(flag: string, text: string | undefined): number | nul
   if (text === undefined) return null;
   const ms = parseDuration(text);
   const written = parseSince(text, Date.now());
-  const at = ms !== null ? Date.now() + ms : written === null ? null : written / 1_000;
+  const at = ms !== null ? Date.now() + ms : written === null ? null : Math.floor(written / 1_000);
   if (at === null) throw new UsageError(`${flag}: "${text}" is no time; write e.g. 90d or 2026-12-31`);
   if (at <= Date.now()) throw new UsageError(`${flag}: ${text} has passed already`);
   if (at > Date.now() + farthest)

@@ -18,7 +18,9 @@ export function parseSince(text: string, now: number): number | null {
   const [day, time = "00:00"] = text.split(/[T ]/);
   // JavaScript would take a date without a time for one of UTC.
   const at = instant.test(text) && isDay(day ?? "") ? Date.parse(`${day}T${time}`) : Number.NaN;
-  return Number.isNaN(at) ? null : at * 1000;
+  // JavaScript leaves out what is less than a millisecond, by which records are told apart.
+  const rest = /\.\d{3}(\d{1,3})/.exec(time)?.[1] ?? "";
+  return Number.isNaN(at) ? null : at * 1000 + Number(rest.padEnd(3, "0"));
 }
 
 /** Whether a date exists: JavaScript would read the 31st of February as a day in March. */

@@ -88,6 +88,12 @@ test("checkpoint: a note that was cut short is none, wherever; those before and 
   }
 });
 
+test("checkpoint: of a text whose beginning is cut off, wherever, no checkpoint seems to be of another installation", () => {
+  for (let start = 1; start < note.length; start++) {
+    expect([...originsIn(`${note.slice(start)}\n${note}`)]).toEqual([origin]);
+  }
+});
+
 test("checkpoint: the public key is read as verifier key text and as base64", () => {
   // 0xfb in each byte makes plus signs, which also separate the parts of a verifier key.
   for (const publicKey of [key.publicKey, new Uint8Array(32).fill(0xfb)]) {
@@ -159,12 +165,12 @@ test("R9: other work gets its turn while chains are looked for in many checkpoin
 
 test("S23 checkpoint: a text made to be slow to look through is not", () => {
   const root = `${"A".repeat(43)}=`;
-  const headers = `a\n1\n${root}\n`.repeat(4_000);
+  const headers = `mcpgw/a\n1\n${root}\n`.repeat(4_000);
   const signatures = `— ${"x".repeat(100)} ${"A".repeat(200)}!\n`.repeat(600);
   for (const text of [
     headers,
     `${headers}\n${signatures}`,
-    `a\n1\n${root}\n${"x".repeat(200_000)}`,
+    `mcpgw/a\n1\n${root}\n${"x".repeat(200_000)}`,
     "1\n".repeat(100_000),
   ])
     expect(fastest(() => [...originsIn(text)])).toBeLessThan(250);

@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { maxLine, request } from "../../src/control/messages.ts";
 import { run } from "../support/command-line.ts";
 import { TempDir } from "../support/temp-dir.ts";
 import { mayMount, mountTmpfs } from "../support/tmpfs.ts";
@@ -16,6 +17,25 @@ test("R25 audit verify takes the files of a directory, and waits for nobody to w
     return { exit: 3, chains: [], pubkey: null };
   });
   expect(asked).toEqual({ checkpoints: [{ source: at.path("kept.checkpoints"), text: "note\n" }] });
+});
+
+test("R25 audit verify sends the daemon no more of the checkpoints than it takes, the newest, however many there are", async () => {
+  using at = new TempDir();
+  const note = (n: number) => `mcpgw/0123/main\n${n}\n\n— mcpgw/0123/main \u0000\n\n`;
+  const notes = Array.from({ length: 50_000 }, (_, n) => note(n)).join("");
+  for (const name of ["a", "b", "c"]) writeFileSync(at.path(name), notes);
+  for (const [from, files] of [
+    [at.path("a"), 1],
+    [at.dir, 3],
+  ] as const) {
+    let asked = { checkpoints: [{ text: "" }] };
+    await run(`audit verify --checkpoint ${from}`, (_name, input) => {
+      asked = input as typeof asked;
+      return { exit: 3, chains: [], pubkey: null };
+    });
+    expect(Buffer.byteLength(request(1, "audit.verify", asked))).toBeWithin(maxLine / 2, maxLine);
+    expect(asked.checkpoints.map(({ text }) => text.endsWith(note(49_999)))).toEqual(Array(files).fill(true));
+  }
 });
 
 test.skipIf(!mayMount())(

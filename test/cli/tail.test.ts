@@ -50,8 +50,8 @@ const gone = () => {
 
 test.each([
   ["the same", () => seventh, { after: 7 }, [waits]],
-  ["another", () => entry({ seq: 7, at: seventh.at + 1 }), { since: timeText(seventh.at + 1_000) }, [waits, replaced]],
-  ["missing", gone, { since: timeText(seventh.at + 1_000) }, [waits, replaced]],
+  ["another", () => entry({ seq: 7, at: seventh.at + 1 }), { since: timeText(seventh.at + 1) }, [waits, replaced]],
+  ["missing", gone, { since: timeText(seventh.at + 1) }, [waits, replaced]],
 ] as const)(
   "R123 tail goes on in a log whose record of the number printed last is %s",
   async (_which, show, from, said) => {

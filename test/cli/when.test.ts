@@ -16,6 +16,7 @@ test("R23 a key ends so long from now, at that date, and not at a time that has 
   using _clock = spyOn(Date, "now").mockReturnValue(Date.UTC(2026, 0, 1));
   expect(futureTime("--expires", "90d")).toBe(Date.UTC(2026, 3, 1));
   expect(futureTime("--expires", "2026-01-02T00:00Z")).toBe(Date.UTC(2026, 0, 2));
+  expect(futureTime("--expires", "2026-01-02T00:00:00.0009Z")).toBe(Date.UTC(2026, 0, 2));
   expect(futureTime("--expires", undefined)).toBeNull();
   expect(() => futureTime("--expires", "2026-01-01T00:00Z")).toThrow("has passed already");
   expect(() => futureTime("--expires", "2127-01-01")).toThrow("over 100 years ahead");

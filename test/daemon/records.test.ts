@@ -1,10 +1,12 @@
 import { expect, test } from "bun:test";
 import { setImmediate } from "node:timers/promises";
+import { gatherEvidence } from "../../src/audit/evidence.ts";
+import { verifyLines } from "../../src/audit/export.ts";
 import { auditHandlers, auditLog } from "../../src/daemon/handlers/audit.ts";
 import { pages, records } from "../../src/daemon/handlers/records.ts";
 import { statsOf } from "../../src/daemon/handlers/stats.ts";
 import { openChain } from "../../src/store/sqlite/chain.ts";
-import { recordCall, tempState } from "../support/audit.ts";
+import { handClock, note, openBroker, recordCall, tempState } from "../support/audit.ts";
 import { rowsOf } from "../suites/store.ts";
 import { archiveAt } from "../support/archive.ts";
 import { contextOf } from "../support/context.ts";
@@ -55,6 +57,29 @@ test("R25 audit stats counts the records of its time, and names the chains that 
   expect((await count({}, contextOf("read"))).byType).toMatchObject({ "call.end": 1 });
   const before = await count({ until: 1 }, contextOf("read"));
   expect(before).toMatchObject({ chains: [{ chain: "main", records: 0 }], byType: {}, consumers: [] });
+});
+
+test("R9 T09 an export of a time is whole from its first to its last record, also where the clock was set between", async () => {
+  using at = tempState();
+  const clock = handClock();
+  const hour = 3_600_000_000;
+  const since = clock.now() + hour;
+  {
+    await using opened = await openBroker(at, {}, { clock, tick: 60_000 });
+    for (const hours of [0, 1, 1, -2, 1, 1, 3, -2]) {
+      clock.step(hours * hour);
+      await opened.broker.recordEvent(note);
+    }
+    clock.step(3 * hour);
+  }
+  using archive = archiveAt(at);
+  const input = { since, until: since + 3 * hour, payloads: false };
+  const { run } = await auditHandlers(() => archive)["audit.export"](input, contextOf("read"));
+  const lines = await Array.fromAsync(run());
+  const { optionsFor } = await gatherEvidence({ dir: null, sources: [] });
+  expect(await verifyLines(lines.map(String), optionsFor)).toMatchObject([
+    { exit: 3, bad: null, first: 2, records: 7 },
+  ]);
 });
 
 test("R25 a log that grows as fast as it is read is counted and exported to an end", async () => {

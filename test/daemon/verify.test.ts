@@ -247,3 +247,31 @@ test("R9 beside calls one verification begins after the other, and none whose as
     "four ends with 0",
   ]);
 });
+
+test("R9 A03 A14 a log that was rewritten under another key, with all that is kept outside, is not proven by that key", async () => {
+  using own = await twoChains();
+  using other = await twoChains();
+  for (const part of ["audit", "outside"] as const) {
+    own.lose(own[part], /./);
+    for (const name of readdirSync(other[part])) copyFileSync(join(other[part], name), join(own[part], name));
+  }
+  const rewritten = {
+    exit: 1,
+    bad: [
+      ["main", "unlinked"],
+      ["serve-1", "unlinked"],
+    ],
+  };
+  expect(await own.verify([])).toMatchObject(rewritten);
+  rmSync(join(own.outside, "signing.pub"));
+  expect(await own.verify([])).toMatchObject(rewritten);
+});
+
+test("R9 A14 a public key of another installation where this one keeps its own contradicts a log that is intact", async () => {
+  using own = await twoChains();
+  using other = await twoChains();
+  const key = join(own.outside, "signing.pub");
+  copyFileSync(join(other.outside, "signing.pub"), key);
+  const says: unknown = expect.stringContaining(`${key} names another signing key`);
+  expect(await own.verify([])).toMatchObject({ exit: 1, details: [says, says] });
+});

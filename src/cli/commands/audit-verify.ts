@@ -9,15 +9,27 @@ import { command } from "../command.ts";
 import { Failed } from "../errors.ts";
 import { type Color, type Output, untilReaderLeaves } from "../output.ts";
 import { line, moment, number, recordCount } from "../../control/format.ts";
+import { maxLine } from "../../control/messages.ts";
 
 type Note = { readonly source: string; readonly text: string };
 
-/** A checkpoint is a few hundred bytes and a file of them grows slowly; the newest are at the end. */
-const maxNotes = 1 << 20;
+/**
+ * Bytes of JSON for all texts together, since they go to the daemon in one line, which also names their files. A
+ * checkpoint is a few hundred bytes, and the newest are at the end.
+ */
+const maxNotes = (3 * maxLine) / 4;
 
 const maxFiles = 100;
 
-const tailOf = (text: string): string => text.slice(-maxNotes);
+/** The end of a text of which so many bytes of JSON can be sent. */
+function tailOf(text: string, room: number): string {
+  // No character takes less than a byte.
+  for (let tail = text.slice(-room); ;) {
+    const size = Buffer.byteLength(JSON.stringify(tail));
+    if (size <= room) return tail;
+    tail = tail.slice(-Math.floor((tail.length * room) / size));
+  }
+}
 
 const filesIn = (directory: string): string[] =>
   readdirSync(directory)
@@ -31,7 +43,7 @@ async function readCheckpoints(from: string): Promise<Note[]> {
       throw new Error(`--checkpoint: ${from} cannot be reached (${messageOf(error)})`);
     });
     if (!response.ok) throw new Error(`--checkpoint: ${from} answers ${response.status}`);
-    return [{ source: from, text: tailOf(await response.text()) }];
+    return [{ source: from, text: tailOf(await response.text(), maxNotes) }];
   }
   if (!existsSync(from)) throw new Error(`--checkpoint: there is no ${from}`);
   const at = path.resolve(from);
@@ -43,7 +55,8 @@ async function readCheckpoints(from: string): Promise<Note[]> {
       `--checkpoint: ${from} holds ${files.length} files, ${maxFiles} at most are read at once; name one of them`,
     );
   }
-  return files.map((file) => ({ source: file, text: tailOf(readGiven("checkpoint", file)) }));
+  const room = maxNotes / files.length;
+  return files.map((file) => ({ source: file, text: tailOf(readGiven("checkpoint", file), room) }));
 }
 
 /** What a public key looks like: 32 bytes in base64, or a verifier key that ends in such. */

@@ -34,7 +34,7 @@ function reader({ since, ...filter }: Input<"tail">, out: Output): (client: Clie
     if (last && !(await holds(client, last))) {
       const found = `the log was replaced or moved back: it has another record ${last.seq}, or none`;
       out.say(`mcpgw: ${found}; going on with what was recorded since`, "yellow");
-      since = timeText(last.at + 1_000);
+      since = timeText(last.at + 1);
       last = null;
     }
     const from = last ? { after: last.seq } : { since };

@@ -13,7 +13,7 @@ import type { Archive } from "../archive.ts";
 import { actorOf } from "./act.ts";
 import { entryOf } from "./entry.ts";
 import { oneAtATime } from "./one-at-a-time.ts";
-import { endOf, partly, records } from "./records.ts";
+import { endOf, partly, stretch } from "./records.ts";
 import { countInTurn, statsOf } from "./stats.ts";
 
 type Names = `audit.${"log" | "show" | "stats" | "export"}`;
@@ -46,7 +46,7 @@ export function auditHandlers(open: () => Archive): Pick<Handlers, Names> {
       const archive = open();
       const chains = chain === undefined ? archive.chains() : [known(archive, chain)];
       const lines = async function* (name: string) {
-        for await (const { row } of records(archive, name, period, await endOf(archive, name))) {
+        for await (const row of stretch(archive, name, period, await endOf(archive, name))) {
           if (signal.aborted) return;
           yield exportLine(name, row, payloads ? await archive.payloads(name, row.seq) : null);
         }

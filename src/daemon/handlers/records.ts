@@ -29,6 +29,24 @@ export async function* records(
   }
 }
 
+/**
+ * The records between two times, and those that stand between them but are of another time, as after the clock was set
+ * or an outage: without these, the log would look as if they had been removed from it.
+ */
+export async function* stretch(
+  archive: Archive,
+  chain: string,
+  period: Period,
+  upto: number,
+): AsyncGenerator<AuditRow> {
+  let next = Infinity;
+  for await (const { row } of records(archive, chain, period, upto)) {
+    for await (const page of pages(archive, chain, next, row.seq - 1)) yield* page.filter(({ seq }) => seq < row.seq);
+    yield row;
+    next = row.seq + 1;
+  }
+}
+
 /** Names in an answer the chains of which it lacks records. */
 export const partly = (unread: readonly string[]): { unread?: readonly string[] } =>
   unread.length > 0 ? { unread } : {};
