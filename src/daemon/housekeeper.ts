@@ -116,10 +116,7 @@ class Housekeeper {
   }
 
   #rollUp(): Promise<void> {
-    this.#rolling ??= this.#rollUpAll().finally(() => {
-      this.#rolling = null;
-    });
-    return this.#rolling;
+    return (this.#rolling ??= this.#rollUpAll().finally(() => (this.#rolling = null)));
   }
 
   /**

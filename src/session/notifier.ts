@@ -157,9 +157,7 @@ export class Notifier implements Port {
   #index(member: Member, session: ClientSession): void {
     this.#before.set(session, member.shown);
     this.#bySession.set(session.id, member);
-    const own = this.#byOwner.get(member.who.id);
-    if (own) own.add(member);
-    else this.#byOwner.set(member.who.id, new Set([member]));
+    this.#byOwner.getOrInsertComputed(member.who.id, () => new Set()).add(member);
   }
 
   #leave(member: Member): void {

@@ -109,8 +109,7 @@ export class Subscriptions {
 
   #groupOf(slot: Slot): SubscriptionGroup {
     const { key } = slot.spec;
-    const group = this.#groups.get(key) ?? new SubscriptionGroup(this.#host, slot);
-    this.#groups.set(key, group);
+    const group = this.#groups.getOrInsertComputed(key, () => new SubscriptionGroup(this.#host, slot));
     group.slot = slot;
     return group;
   }
