@@ -123,10 +123,7 @@ export class CheckpointPublisher {
 
   /** One round of writes at a time; what becomes due meanwhile waits for the next second. */
   #run(withCheckpoint: boolean): Promise<void> {
-    this.#running ??= this.#round(withCheckpoint).finally(() => {
-      this.#running = null;
-    });
-    return this.#running;
+    return (this.#running ??= this.#round(withCheckpoint).finally(() => (this.#running = null)));
   }
 
   async #round(withCheckpoint: boolean): Promise<void> {

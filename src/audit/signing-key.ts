@@ -56,7 +56,7 @@ export function publicKeyText(name: string, publicKey: Uint8Array): string {
   return `${name}+${keyId(name, publicKey).toHex()}+${Uint8Array.of(1, ...publicKey).toBase64()}`;
 }
 
-/** Raw key of verifier key text or of 32 bytes in base64; null when it is neither, or the text's id is another key's. */
+/** Raw key of verifier key text or 32 bytes in base64; null when it is neither, or the text's id is another key's. */
 export function parsePublicKey(text: string): Uint8Array | null {
   // A verifier key is recognised by its key id: base64 has plus signs of its own.
   const [, name, id, encoded = text.trim()] = /^(\S+)\+([0-9a-f]{8})\+(\S+)$/.exec(text.trim()) ?? [];

@@ -21,7 +21,7 @@ export const refuse = (message: string, internal: string): Failure =>
 /** Accepts keys of the keyring; null without a credential. */
 export function createApiKey(keyring: Keyring): Method {
   return ({ credentials, source }) => {
-    const raw = credentials[0]?.raw;
+    const raw = credentials[0];
     if (raw === undefined) return null;
     if (raw === "")
       throw refuse("No API key was read: send Authorization: Bearer … or X-API-Key: …", "no key in the header");

@@ -48,7 +48,7 @@ function stillVouched(who: Principal): Principal {
 
 // A header sent twice arrives joined by a comma, which no key contains.
 function refuseTwo({ credentials }: Presented): void {
-  if (credentials.length <= 1 && !credentials[0]?.raw.includes(",")) return;
+  if (credentials.length <= 1 && !credentials[0]?.includes(",")) return;
   throw new Failure("two-credentials", "Send exactly one credential: Authorization: Bearer … or X-API-Key: …");
 }
 

@@ -50,9 +50,8 @@ export function createHandedOut(clock: Clock): HandedOut {
       const servers = given.get(who) ?? new Map<string, BoundedMap<true>>();
       given.set(who, servers);
       if (owner !== server) servers.get(owner)?.delete(digest);
-      const own = servers.get(server) ?? createBoundedMap<true>({ cap, age: ageUs, clock });
-      servers.set(server, own);
-      own.set(digest, true);
+      const make = (): BoundedMap<true> => createBoundedMap({ cap, age: ageUs, clock });
+      servers.getOrInsertComputed(server, make).set(digest, true);
     },
     serve(servers) {
       const before = serves;

@@ -5,7 +5,7 @@ import type { ClientAnswer, ClientCapabilities, Era, Inbound, InputRequest, LogL
 import { isObject } from "./json.ts";
 import type { ListNode } from "./linked-list.ts";
 import { isRequestMethod, methodLabel } from "./methods.ts";
-import type { Credential, Principal, Source } from "./principal.ts";
+import type { Principal, Source } from "./principal.ts";
 
 /**
  * One thing that a server offers, as the server defined it: a tool or prompt by its name, a resource by its URI, a
@@ -121,7 +121,8 @@ export class Call {
   readonly started: number;
   readonly inbound: Inbound;
   readonly source: Source;
-  readonly credentials: readonly Credential[];
+  /** The keys that were presented: they must reach no log, error or upstream. */
+  readonly credentials: readonly string[];
   /** Set if the transport itself vouches for the caller (control socket, embedded stdio). */
   readonly vouched: Principal | null;
   /** The legacy session; null for sessionless and modern requests. */

@@ -42,6 +42,3 @@ export type Source = {
 export function localSource(transport: "stdio" | "control"): Source {
   return { transport, ip: null, loopback: true, forwarded: false };
 }
-
-/** A credential as presented; `raw` is secret and must reach no log, error or upstream. */
-export type Credential = { readonly scheme: "bearer" | "api-key"; readonly raw: string };

@@ -18,8 +18,7 @@ export class Unread {
 
   /** Counts a connection of an owner; returns the way to count it no more. */
   add(owner: string, holder: Holder): () => void {
-    const all = this.#byOwner.get(owner) ?? new Set();
-    this.#byOwner.set(owner, all.add(holder));
+    const all = this.#byOwner.getOrInsertComputed(owner, () => new Set()).add(holder);
     return () => {
       all.delete(holder);
       if (all.size === 0 && this.#byOwner.get(owner) === all) this.#byOwner.delete(owner);

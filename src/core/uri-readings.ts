@@ -17,9 +17,9 @@ const control = /\p{Cc}/u;
 
 /**
  * The ways in which servers may read a URI: as written; with its percent-escapes decoded; as the WHATWG URL parser and
- * file systems read it; without a fragment; with its scheme and authority in lower case, without user and port, in ASCII
- * or beyond it, as the first folder of a path, or, if it names a file, left out; a file also without a slash at its end.
- * If one of these has a segment `.` or `..`, servers differ, so anything below the authority may be meant; if the
+ * file systems read it; without a fragment; with its scheme and authority in lower case, without user and port, in
+ * ASCII or beyond it, as the first folder of a path, or, if it names a file, left out; a file also without a slash at
+ * its end. If one of these has a segment `.` or `..`, servers differ, so anything below the authority may be meant; if the
  * segments lead out of the authority, anything below the scheme. A rule allows only if it holds for every reading, and
  * denies if it holds for one.
  */

@@ -108,7 +108,7 @@ async function parentCaller(
   key: string | null,
 ): Promise<Caller> {
   const vouched = key === null && stdio ? stdioPrincipal(stdio, keyring) : null;
-  const credentials = key === null ? [] : [{ scheme: "bearer", raw: key } as const];
+  const credentials = key === null ? [] : [key];
   const controller = new AbortController();
   const caller = { source: localSource("stdio"), credentials, vouched, controller };
   if (key === null && !vouched && type === "api-key") {

@@ -116,10 +116,7 @@ class Housekeeper {
   }
 
   #rollUp(): Promise<void> {
-    this.#rolling ??= this.#rollUpAll().finally(() => {
-      this.#rolling = null;
-    });
-    return this.#rolling;
+    return (this.#rolling ??= this.#rollUpAll().finally(() => (this.#rolling = null)));
   }
 
   /**
@@ -140,7 +137,7 @@ class Housekeeper {
     }
   }
 
-  /** What is wrong with the index keeps no usage from being counted, but where the disk failed: that ends the process. */
+  /** What is wrong with the index keeps no usage from being counted, but a disk that failed ends the process. */
   async #rollUpChain(chain: string): Promise<void> {
     const upto = this.#reach(chain);
     try {

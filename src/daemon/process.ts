@@ -19,8 +19,8 @@ const wanted = () => ({
 });
 
 /**
- * The size of Bun's pool where so many processes and threads are allowed at once. Bun crashes when it gets no thread for
- * anything else, and servers need theirs, so the pool takes a quarter at most.
+ * The size of Bun's pool where so many processes and threads are allowed at once. Bun crashes when it gets no thread
+ * for anything else, and servers need theirs, so the pool takes a quarter at most.
  */
 const poolSize = (most: number): number => Math.min(256, Math.max(fewestThreads, Math.floor(most / 4)));
 

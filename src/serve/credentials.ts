@@ -1,19 +1,16 @@
 import { isLoopback } from "../core/cidr.ts";
-import type { Credential, Source } from "../core/principal.ts";
+import type { Source } from "../core/principal.ts";
 
 const forwarding = /^(via|forwarded|x-forwarded-.*|x-real-ip)$/;
 const bearer = /^Bearer +(.*)$/i;
 
 /** The credentials in a request's headers. Whether they are valid, or too many, is for authentication to decide. */
-export function credentialsOf(headers: Headers): Credential[] {
-  const found: Credential[] = [];
+export function credentialsOf(headers: Headers): string[] {
+  const found: string[] = [];
   const authorization = headers.get("authorization");
-  if (authorization !== null) {
-    const match = bearer.exec(authorization);
-    found.push({ scheme: "bearer", raw: match?.[1] ?? "" });
-  }
+  if (authorization !== null) found.push(bearer.exec(authorization)?.[1] ?? "");
   const key = headers.get("x-api-key");
-  if (key !== null) found.push({ scheme: "api-key", raw: key });
+  if (key !== null) found.push(key);
   return found;
 }
 

@@ -31,7 +31,7 @@ export class Notifier implements Port {
   readonly #members = new Set<Member>();
   readonly #bySession = new Map<string, Member>();
   readonly #byOwner = new Map<string, Set<Member>>();
-  /** What each session knows of each list, kept for a client that does not listen yet, or was cut off and comes back. */
+  /** What each session knows of each list, also of a client that does not listen yet, or was cut off and comes back. */
   readonly #known = new WeakMap<ClientSession, Member["shown"]>();
   readonly #catalog: () => Shown;
   /** What readers without a session were given since the announcement that is due was first due, by `readerKey`. */
@@ -169,9 +169,7 @@ export class Notifier implements Port {
 
   #index(member: Member, session: ClientSession): void {
     this.#bySession.set(session.id, member);
-    const own = this.#byOwner.get(member.who.id);
-    if (own) own.add(member);
-    else this.#byOwner.set(member.who.id, new Set([member]));
+    this.#byOwner.getOrInsertComputed(member.who.id, () => new Set()).add(member);
   }
 
   #leave(member: Member): void {

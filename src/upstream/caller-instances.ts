@@ -85,11 +85,6 @@ export class CallerInstances {
     return slot ? this.#tools.learn(slot) : null;
   }
 
-  /** Ends what nobody has used for so long. */
-  stopIdle(): void {
-    this.pool.sweep(this.#terms.options.idleStop);
-  }
-
   /** Asks again what did not say what it offers. */
   retry(): void {
     this.#tools.retry();

@@ -119,10 +119,7 @@ export class Subscriptions {
   }
 
   #groupOf(need: Need): SubscriptionGroup {
-    const { key } = need.spec;
-    const group = this.#groups.get(key) ?? new SubscriptionGroup(this.#host, need);
-    this.#groups.set(key, group);
-    return group;
+    return this.#groups.getOrInsertComputed(need.spec.key, () => new SubscriptionGroup(this.#host, need));
   }
 
   #forget(group: SubscriptionGroup): void {

@@ -148,7 +148,7 @@ export class Supervisor {
 
   async #stopIdle(): Promise<void> {
     const { idleStop, start } = this.#terms.options;
-    this.instances.stopIdle();
+    this.instances.pool.sweep(idleStop);
     const unused = this.instances.unusedSince(this.#terms.host.clock.mono() - idleStop * 1000);
     if (start === "on-demand" && unused && this.#own.instance) await this.#own.rest();
   }

@@ -9,7 +9,7 @@ import type { Call } from "../../src/core/call.ts";
 import { systemClock } from "../../src/core/clock.ts";
 import type { FailureCode } from "../../src/core/failure.ts";
 import type { Authn, Throttle } from "../../src/core/ports.ts";
-import type { Credential, Source } from "../../src/core/principal.ts";
+import type { Source } from "../../src/core/principal.ts";
 import { credentialsOf } from "../../src/serve/credentials.ts";
 import { type CallParts, loopback, makeCall, remote } from "../support/call.ts";
 import { failureOf } from "../support/failure.ts";
@@ -54,8 +54,7 @@ function setUp(options: Record<string, unknown> = {}) {
   return { keyring, slow, authn: createAuthn({ options: parsed, keyring, throttle: slow }) };
 }
 
-const bearer = (...raw: string[]): Credential[] => raw.map((each) => ({ scheme: "bearer", raw: each }));
-const call = (raw: string[], parts: CallParts = {}): Call => makeCall({ credentials: bearer(...raw), ...parts });
+const call = (credentials: string[], parts: CallParts = {}): Call => makeCall({ credentials, ...parts });
 
 test("R3: a good key gives its principal, the same object each time", () => {
   const { authn } = setUp();

@@ -3,18 +3,17 @@ import { credentialsOf, sourceOf } from "../../src/serve/credentials.ts";
 
 test.each([
   [{}, []],
-  [{ authorization: "Bearer  one" }, ["bearer one"]],
-  [{ authorization: "bEARER one two" }, ["bearer one two"]],
-  [{ authorization: "Basic b25lOg==" }, ["bearer "]],
-  [{ authorization: "Bearer" }, ["bearer "]],
-  [{ authorization: "" }, ["bearer "]],
-  [{ "x-api-key": "one" }, ["api-key one"]],
-  [{ "X-API-Key": "one" }, ["api-key one"]],
-  [{ "x-api-key": "" }, ["api-key "]],
-  [{ authorization: "Bearer one", "x-api-key": "two" }, ["bearer one", "api-key two"]],
+  [{ authorization: "Bearer  one" }, ["one"]],
+  [{ authorization: "bEARER one two" }, ["one two"]],
+  [{ authorization: "Basic b25lOg==" }, [""]],
+  [{ authorization: "Bearer" }, [""]],
+  [{ authorization: "" }, [""]],
+  [{ "x-api-key": "one" }, ["one"]],
+  [{ "X-API-Key": "one" }, ["one"]],
+  [{ "x-api-key": "" }, [""]],
+  [{ authorization: "Bearer one", "x-api-key": "two" }, ["one", "two"]],
 ])("S30: what is presented by %j, also what is no key, is left to authentication", (headers, expected) => {
-  const found = credentialsOf(new Headers(headers));
-  expect(found.map(({ scheme, raw }) => `${scheme} ${raw}`)).toEqual(expected);
+  expect(credentialsOf(new Headers(headers))).toEqual(expected);
 });
 
 test.each(["via", "Forwarded", "X-Forwarded-For", "x-forwarded-port", "X-Real-IP"])(

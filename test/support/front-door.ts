@@ -175,7 +175,7 @@ export class Door implements AsyncDisposable {
 
   #gateway(behave: Behaviour, { scopes = [], body, log = silent }: DoorOptions): Gateway {
     return plainGateway({
-      authn: { identify: ({ credentials, vouched }) => vouched ?? this.#identify(credentials[0]?.raw) },
+      authn: { identify: ({ credentials, vouched }) => vouched ?? this.#identify(credentials[0]) },
       policy: policyOf([], { reader: [{ action: "allow" }, { server: "mcpgw", action: "allow" }] }),
       catalog: catalogOf(scopes, () => this.shown),
       upstreams: {

@@ -118,7 +118,7 @@ async function run(gw: Gateway, callers: readonly NewKey[]): Promise<number> {
   const inbound = readInbound(text, gw.caps, context);
   const started = performance.now();
   for (let index = 0; index < batch; index++) {
-    const credentials = [{ scheme: "bearer" as const, raw: callers[index % callers.length]?.key ?? "" }];
+    const credentials = [callers[index % callers.length]?.key ?? ""];
     const presented = { source: loopback, credentials, vouched: null };
     const call = callOf(gw, { inbound, fault: null }, presented, carrier);
     await handle(gw, call);

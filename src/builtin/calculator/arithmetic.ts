@@ -31,10 +31,10 @@ function chain(least: number, most: number, step: (context: Context, a: Decimal,
   };
 }
 
-function divide(D: Context, a: Decimal, b: Decimal): Decimal {
+const dividing = (by: "div" | "mod") => (D: Context, a: Decimal, b: Decimal) => {
   if (b.isZero()) throw new CalculatorError("division by zero");
-  return D.div(a, b);
-}
+  return D[by](a, b);
+};
 
 function power(D: Context, base: Decimal, exponent: Decimal): Decimal {
   if (exponent.abs().gt(maxPower)) throw new CalculatorError(`an exponent may be ${maxPower} at most`);
@@ -93,13 +93,10 @@ const operators = {
     apply: (D, [first = new D(0), ...rest]) => exactSum([first, ...rest.map((operand) => operand.neg())]),
   },
   multiply: chain(1, maxOperands, (D, a, b) => D.mul(a, b)),
-  divide: chain(2, 100, divide),
+  divide: chain(2, 100, dividing("div")),
   power: { ...binary(power), isExact: isPowerExact },
   sqrt: { ...unary(squareRoot), isExact: (result, [a = new Decimal(0)]) => exactProduct(result, result).eq(a) },
-  modulo: binary((D, a, b) => {
-    if (b.isZero()) throw new CalculatorError("division by zero");
-    return D.mod(a, b);
-  }),
+  modulo: binary(dividing("mod")),
   negate: unary((_, a) => a.neg()),
   abs: unary((_, a) => a.abs()),
   floor: unary((D, a) => D.floor(a)),

@@ -32,7 +32,7 @@ export function controlCaller(ctx: Context, keyring: Keyring, controller: AbortC
   onAbort(signal, () => controller.abort());
   const source = { ...localSource("control"), peer: askerOf(ctx) };
   const from = { source, controller };
-  if (key !== null) return { ...from, credentials: [{ scheme: "bearer", raw: key }], vouched: null };
+  if (key !== null) return { ...from, credentials: [key], vouched: null };
   if (peer.access !== "admin") {
     throw new Refusal("denied", `uid ${peer.uid} is no administrator; set MCPGW_API_KEY to act as the holder of a key`);
   }

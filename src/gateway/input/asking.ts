@@ -200,7 +200,7 @@ const withoutRight = (server: string): Failure =>
     reason: "since its caller has no right on it any more",
   });
 
-/** The answer that a legacy server gets if its question was refused or failed; operators are told of what is for them. */
+/** The answer that a legacy server gets if its question was refused or failed; operators are told what is for them. */
 export function refusalAnswer(error: unknown, log: Logger): ClientAnswer {
   // Whether its call has run is no news to a server.
   const { code, said: message } = failureFrom(error, log);

@@ -59,8 +59,7 @@ export class CallerTools {
   changed(slot: Slot): void {
     // What it said last may be read after its end.
     if (slot.instance?.link.over) return;
-    const offer = this.#offers.get(slot) ?? { ...noOffer, reading: Promise.resolve() };
-    this.#offers.set(slot, offer);
+    const offer = this.#offers.getOrInsertComputed(slot, () => ({ ...noOffer, reading: Promise.resolve() }));
     if (offer.due) return;
     offer.due = true;
     offer.reading = offer.reading.then(() => this.#readWhenDue(slot, offer));
