@@ -101,6 +101,8 @@ export class PostEndpoint {
     if (inbound.era === "modern") onAbort(raw.signal, () => controller.abort());
     const ended = this.#run(from, call, session, stream);
     if (!stream) return ended;
+    // Where even its failure cannot be told, that must not end the process.
+    ended.catch(() => {});
     if (waits) stream.openLater(request, ended);
     request.resumable = session !== null && takesPriming(session);
     if (session && prefersEvents(headers)) stream.open();

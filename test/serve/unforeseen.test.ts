@@ -130,6 +130,30 @@ describe("an answer that cannot be sent ends what was opened for it", () => {
     expect(lines.join()).toInclude("the touch failed");
   });
 
+  test("and not the process, where that fails too", async () => {
+    const failed = Promise.withResolvers<void>();
+    const log: Logger = {
+      ...silent,
+      error() {
+        failed.resolve();
+        throw new Error("the log failed");
+      },
+    };
+    const behave: Behaviour = (call) => {
+      breakTouch(door);
+      return tells(call);
+    };
+    await using door: Door = new Door(behave, { log });
+    const headers = await door.session();
+    const left = new AbortController();
+    const sending = { headers, signal: left.signal };
+    await door.send(request("tools/call", { name: "echo", ...progress }, 5), sending);
+    await failed.promise;
+    // A rejection that nobody takes would end it.
+    expect((await door.request("GET", { path: "/live" })).status).toBe(200);
+    left.abort();
+  });
+
   test("a connection goes on", async () => {
     const { lines, log } = writtenLog();
     await using door = new Door(() => said("done"), { log });
