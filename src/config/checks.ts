@@ -245,7 +245,8 @@ function proxied({ listen, auth, rules, policies }: Config, report: Report): voi
       path,
       "is held against the address of the proxy, which all calls come from; let the proxy refuse others",
     );
-  for (const [index, { cidrs }] of auth.keys.entries()) if (cidrs.length > 0) warn(["auth", "keys", index, "cidrs"]);
+  for (const [index, { cidrs, enabled }] of auth.keys.entries())
+    if (enabled && cidrs.length > 0) warn(["auth", "keys", index, "cidrs"]);
   const placed = [
     ...rules.map(({ when }, index) => ({ path: ["rules", index], when })),
     ...policies.flatMap((policy, at) =>
@@ -253,6 +254,8 @@ function proxied({ listen, auth, rules, policies }: Config, report: Report): voi
     ),
   ];
   for (const { path, when = {} } of placed) {
+    // Such a rule is about none of what the proxy passes on.
+    if (when["source.forwarded"]?.eq === false) continue;
     for (const subject of ["source.ip", "source.loopback"])
       if (Object.hasOwn(when, subject)) warn([...path, "when", subject]);
   }

@@ -25,6 +25,7 @@ test("R3: behind a proxy what is held against the address of callers is warned o
           keys: [
             { ...key, cidrs: ["10.0.0.0/8"] },
             { ...key, id: "b", keyHash: `sha256:${"1".repeat(64)}` },
+            { ...key, id: "c", keyHash: `sha256:${"2".repeat(64)}`, cidrs: ["10.0.0.0/8"], enabled: false },
           ],
         },
         rules: [{ when: { "source.ip": { glob: "10.*" } }, action: "allow" }],
@@ -35,6 +36,8 @@ test("R3: behind a proxy what is held against the address of callers is warned o
             rules: [
               { when: { "source.transport": { eq: "http" } }, action: "allow" },
               { when: { "source.loopback": { eq: true } }, action: "allow" },
+              // None of what comes by way of the proxy.
+              { when: { "source.loopback": { eq: true }, "source.forwarded": { eq: false } }, action: "allow" },
             ],
           },
         ],
