@@ -37,7 +37,8 @@ export function readingsOfTemplate(template: string): Readings {
   const written = tokens.join("");
   const compared = lowered(joined(written));
   const host = bare(compared);
-  const forms = new Set([compared, host, respelled(host), local(compared, "*"), rootedAtHost(compared)]);
+  const forms = new Set([compared, host, local(compared, "*"), rootedAtHost(compared)]);
+  for (const other of [compared, host].flatMap(spellings)) forms.add(other);
   forms.delete(written);
   return [tokens, ...[...forms].map(globTokens)];
 }
@@ -73,9 +74,9 @@ function formsOf(uri: string): ReadonlySet<string> | null {
         .add(one)
         .add(compared)
         .add(bare(compared))
-        .add(respelled(bare(compared)))
         .add(local(compared))
         .add(rootedAtHost(joined(one)));
+      for (const other of [compared, bare(compared)].flatMap(spellings)) forms.add(other);
     }
   }
   return [...forms].some((form) => control.test(form)) ? null : forms;
@@ -149,18 +150,26 @@ const bare = (uri: string): string =>
     );
   });
 
-/** The other spelling of a part of a host with letters beyond ASCII (RFC 5891). A wildcard stands for any. */
-function respell(part: string): string {
-  if (/[*?$]/.test(part)) return part;
-  if (part.startsWith("xn--")) return domainToUnicode(part) || part;
-  return /\P{ASCII}/u.test(part) ? domainToASCII(part) || part : part;
+/** Spells a part of a host in ASCII. A wildcard stands for any. */
+const inAscii = (part: string): string => (/^[^*?$]*\P{ASCII}[^*?$]*$/u.test(part) && domainToASCII(part)) || part;
+
+/** Spells it with its letters beyond ASCII. */
+function inLetters(part: string): string {
+  const ascii = inAscii(part);
+  return (/^xn--[^*?$]*$/.test(ascii) && domainToUnicode(ascii)) || part;
 }
 
-/** Spells each part of the host in the other way, if it has one. */
-const respelled = (uri: string): string =>
-  uri.replace(authority, (all: string, start: string, name: string) =>
-    name.length > longestHost ? all : start + name.split(".").map(respell).join("."),
-  );
+/** Spells each part of the host in a way. */
+const spelled = (uri: string, spell: (part: string) => string): string =>
+  uri.replace(authority, (all: string, start: string, name: string) => {
+    if (name.length > longestHost) return all;
+    const [, user = "", host = "", port = ""] = /^(.*@)?(.*?)(:[\d*]*)?$/s.exec(name) ?? [];
+    return start + user + host.split(".").map(spell).join(".") + port;
+  });
+
+/** Both spellings of a host with letters beyond ASCII (RFC 5891), where there is one: a URI may mix them. */
+const spellings = (uri: string): readonly string[] =>
+  /\P{ASCII}|xn--/u.test(uri) ? [inAscii, inLetters].map((spell) => spelled(uri, spell)) : [];
 
 /**
  * Removes the host of a file, since many servers open its path on their own machine. `open` stays of one with a `*`.
@@ -201,12 +210,13 @@ type UriGlob<Form> = readonly [written: Form, read: Form, ...others: Form[]];
 
 /** The forms of a glob, each compiled. */
 export function formsOfGlob<Form>(glob: string, compile: (text: string) => Form): UriGlob<Form> {
-  const read = lowered(singleSlashes(decode(glob)));
-  const folder = lowered(joined(read));
+  const plain = lowered(singleSlashes(decode(glob)));
+  const read = spelled(plain, inAscii);
+  const folder = lowered(joined(plain));
   // The glob may end within the port: then any path may follow.
   const [, host] = /^([^/]*\/\/[^/]*):\d*\*$/.exec(folder) ?? [];
   const hosts = host === undefined ? [bare(folder)] : [bare(host), `${bare(host)}/*`];
-  const others = [folder, ...hosts, ...hosts.map(respelled)];
+  const others = [folder, ...hosts].flatMap((form) => [form, ...spellings(form)]);
   const files = [local(folder, "*"), ...others.map(rootedAtHost)];
   // A file's name may have that sign, and a grant of it is none of the file that is named by what stands before.
   const whole = /^file:/i.test(folder) ? [] : [read, ...others].map(withoutFragment);

@@ -88,6 +88,23 @@ describe("S27: no spelling of a URI gets around a rule", () => {
     expect(takes("https://10.0.0.1*/a", "https://10.0.0.12/a")).toBe(true);
     expect(takes("https://m?ller.example/a", "https://müller.example/a")).not.toBe(false);
   });
+  test("a host beyond ASCII may be spelled in one way here and in the other there, in a rule too", () => {
+    const parts = ["m\u00fcller", "xn--mller-kva"];
+    const hosts = parts.flatMap((first) => parts.map((second) => `${first}.${second}.example`));
+    for (const scheme of ["https", "git"])
+      for (const rest of [":8080/", "/"])
+        for (const glob of hosts)
+          for (const host of hosts) {
+            const [rule, uri] = [`${scheme}://${glob}${rest}*`, `${scheme}://${host}${rest}a`];
+            expect([rule, uri, takes(rule, uri)]).not.toEqual([rule, uri, false]);
+            expect(compileUriGlob(rule)(readingsOfTemplate(`${uri}{x}`), `${uri}{x}`)).not.toBe(false);
+            if (glob === host && scheme === "git") expect([rule, takes(rule, uri)]).toEqual([rule, true]);
+          }
+    // Another port is another server.
+    expect(takes("git://m\u00fcller:80/*", "git://xn--mller-kva:81/a")).toBe(false);
+    // A letter with its mark beside it is the same one.
+    expect(takes("git://m\u00fcller.example/*", "git://mu\u0308ller.example/a")).toBe(null);
+  });
   test("a query does not hide a file", () => {
     expect(takes("file:///etc/passwd", "file:///etc/passwd?x")).toBe(null);
     expect(takes("file:///etc/passwd", "file:///etc/passwd#x")).toBe(null);
