@@ -108,6 +108,22 @@ test("a question in the words of older revisions", () => {
   expect(forLegacyClient(sampling, "2024-11-05", "id")).toEqual(sampling);
 });
 
+test("a server that writes null for what it does not say says nothing by it", () => {
+  const roots = { method: "roots/list", params: null };
+  expect(readRound(JSON.stringify({ inputRequests: { k: roots }, requestState: null }))).toEqual({
+    asked: [{ key: "k", request: { method: "roots/list", params: "{}" } }],
+    state: null,
+  });
+  expect(readRound('{"inputRequests":null,"requestState":"s"}')).toEqual({ asked: [], state: "s" });
+  expect(readRound('{"inputRequests":null,"requestState":null}')).toContain("neither");
+  const sampling = '{"messages":[],"tools":null,"toolChoice":null,"includeContext":null}';
+  expect(undeclared({ sampling: {} }, { method: "sampling/createMessage", params: sampling }, "2026-07-28")).toBeNull();
+  const form = { method: "elicitation/create", params: '{"mode":null,"message":"?"}' } as const;
+  expect(undeclared({ elicitation: { form: null, url: null } }, form, "2026-07-28")).toBeNull();
+  const url = { method: "elicitation/create", params: '{"mode":"url","elicitationId":null}' } as const;
+  expect(forLegacyClient(url, "2025-11-25", "id").params).toBe('{"mode":"url","elicitationId":"id"}');
+});
+
 test.each(["voice", "", 7, {}])("a question in the unknown mode %j fits no client, whatever it declared", (mode) => {
   const question = { method: "elicitation/create", params: JSON.stringify({ mode, message: "?" }) } as const;
   expect(undeclared({ elicitation: { form: {}, url: {} } }, question, "2026-07-28")).toContain("in the mode");
