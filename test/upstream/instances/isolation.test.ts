@@ -29,7 +29,8 @@ const declared = async (set: Set, more: Parameters<Set["ask"]>[3]): Promise<unkn
 test("a legacy server is told what its caller's client declared, without tasks", async () => {
   await using set = upstreams([fake("a")]);
   const tasks = { list: {}, requests: {} };
-  expect(await declared(set, { session: "s1", declares: { ...declares, tasks } })).toEqual(declares);
+  for (const more of [{ session: "s1" }, { era: "modern" }] as const)
+    expect(await declared(set, { ...more, declares: { ...declares, tasks } })).toEqual(declares);
   expect(await declared(set, { session: "s2", declares: { extensions: { "a/b": {} } } })).toEqual({
     extensions: { "a/b": {} },
   });
