@@ -251,16 +251,17 @@ test("a session's calls on its own child may all ask, and the time of none runs 
   expect((await running).code).toBe("timeout");
 });
 
-test("a notice tells whose instance it came from", async () => {
+test("a notice tells whose instance it came from, and nothing that is the gateway's alone to say", async () => {
   await using served = await serveFake(["--http", "--sse", "--rich"]);
   await using set = upstreams([served.options]);
   await set.ask("fake", "echo", {}, { session: "s1", declares });
   await until(() => set.status()[0]?.streams === 2, "the session's own stream");
-  const params = { elicitationId: "e1" };
+  const params = { elicitationId: "e1", _meta: { "com.example/x": 1 } };
+  const forged = { "io.modelcontextprotocol/serverInfo": { name: "x", version: "1" } };
   await set.ask(
     "fake",
     "announce",
-    { method: "notifications/elicitation/complete", params },
+    { method: "notifications/elicitation/complete", params: { ...params, _meta: { ...forged, ...params["_meta"] } } },
     { session: "s1", declares },
   );
   await until(() => set.notices.length === 1, "the notice");
