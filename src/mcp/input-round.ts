@@ -70,10 +70,11 @@ export function roundText(asked: readonly Asked[], state: string): string {
   return `{"resultType":"input_required","inputRequests":{${requests.join(",")}},"requestState":${JSON.stringify(state)}}`;
 }
 
-/** The answers of a retry as they were written, by key; empty if it has none. */
+/** The answers of a retry as they were written, by key, but for what belongs to one hop; empty if it has none. */
 export function readResponses({ text, spans, params }: Inbound): ReadonlyMap<string, string> {
   const at = spans.params && isObject(params.inputResponses) ? locate(text, spans.params[0], "inputResponses") : null;
-  return new Map(at ? members(text, at[0]).map(({ key, value }) => [key, text.slice(...value)]) : []);
+  const all = at ? members(text, at[0]) : [];
+  return new Map(all.map(({ key, value }) => [key, forNextHop(text.slice(...value), "progressToken")]));
 }
 
 /** Answers by key, as `inputResponses`; both raw JSON. */

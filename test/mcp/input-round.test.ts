@@ -92,6 +92,13 @@ test("what belongs to a hop stays on it", () => {
   ).toBe('{"a":1.10,"_meta":{"com.acme/y":3}}');
   expect(forNextHop('{"a":1.10 ,"_meta":{"progressToken":1}}', "progressToken")).toBe('{"a":1.10 }');
   expect(forNextHop('{ "a":1.10 }', "progressToken")).toBe('{ "a":1.10 }');
+  const answer = '{"roots":[],"_meta":{"io.modelcontextprotocol/x":2,"com.acme/y":3}}';
+  const text = `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x","inputResponses":{"k":${answer},"odd":7}}}`;
+  const inbound = readInbound(text, limits, { headers: null, pinned: "legacy", revision: "2025-11-25" });
+  expect([...readResponses(inbound)]).toEqual([
+    ["k", '{"roots":[],"_meta":{"com.acme/y":3}}'],
+    ["odd", "7"],
+  ]);
 });
 
 test("a question in the words of older revisions", () => {
