@@ -1,6 +1,6 @@
 import type { IdentifiedCall, Route, RoutedCall } from "../core/call.ts";
 import { causeOf } from "../core/failure.ts";
-import { locate, stringValue } from "../mcp/json-text.ts";
+import { locatePresent, stringValue } from "../mcp/json-text.ts";
 import { withoutOwnKeys } from "../mcp/meta.ts";
 import type { Gateway } from "./gateway.ts";
 import { result } from "./own-answers.ts";
@@ -83,7 +83,7 @@ export class TaskNews {
       const call = this.#callAbout(route);
       const linked = gw.catalog.outgoing(route, withoutOwnKeys(task), call.who);
       const state = await underHandle(gw, call, linked, JSON.stringify(handle));
-      if (locate(state, 0, "result") ?? locate(state, 0, "error")) {
+      if (locatePresent(state, 0, "result") ?? locatePresent(state, 0, "error")) {
         call.reply = result(state, "modern");
         await gw.audit.end(call);
         this.#over.add(handle);

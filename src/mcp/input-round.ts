@@ -9,7 +9,7 @@ import {
 import { isObject, objectIn } from "../core/json.ts";
 import { cut, plain } from "../core/text.ts";
 import { editObject } from "./edit.ts";
-import { locate, members, openObject, rawValue } from "./json-text.ts";
+import { locate, locatePresent, members, openObject, stringAt } from "./json-text.ts";
 import { forNextHop } from "./meta.ts";
 
 // Input rounds (2026-07-28, multi round-trip requests), and the older requests of servers to clients that they
@@ -28,18 +28,18 @@ type Values = Readonly<Record<string, unknown>>;
 export function readRound(
   result: string,
 ): { readonly asked: readonly Asked[]; readonly state: string | null } | string {
-  const state = rawValue(result, 0, "requestState");
-  if (state === null && !locate(result, 0, "inputRequests"))
+  const span = locatePresent(result, 0, "requestState");
+  if (!span && !locatePresent(result, 0, "inputRequests"))
     return "it asks for input but has neither inputRequests nor requestState";
-  const value: unknown = state === null ? null : JSON.parse(state);
-  if (value !== null && typeof value !== "string") return "its requestState is no string";
+  const state = span && stringAt(result, span);
+  if (span && state === null) return "its requestState is no string";
   const asked = readInputRequests(result);
-  return typeof asked === "string" ? asked : { asked, state: value };
+  return typeof asked === "string" ? asked : { asked, state };
 }
 
 /** Reads the `inputRequests` of a result or task; empty if it has none. Returns a sentence if they are wrong. */
 export function readInputRequests(result: string): readonly Asked[] | string {
-  const requests = locate(result, 0, "inputRequests");
+  const requests = locatePresent(result, 0, "inputRequests");
   if (!requests) return [];
   if (result.charCodeAt(requests[0]) !== openObject) return "its inputRequests are no object";
   const asked: Asked[] = [];
@@ -57,9 +57,9 @@ function readRequest(text: string): InputRequest | string {
   if (!isObject(value)) return "one of its inputRequests is no object";
   const method = inputMethods.find((each) => each === value.method);
   if (!method) return "it asks for what no client answers";
-  if (value.params !== undefined && !isObject(value.params))
-    return "the params of one of its inputRequests are no object";
-  return { method, params: rawValue(text, 0, "params") ?? "{}" };
+  const params = locatePresent(text, 0, "params");
+  if (params && !isObject(value.params)) return "the params of one of its inputRequests are no object";
+  return { method, params: params ? text.slice(...params) : "{}" };
 }
 
 /** An `input_required` result, raw JSON. */
@@ -70,10 +70,11 @@ export function roundText(asked: readonly Asked[], state: string): string {
   return `{"resultType":"input_required","inputRequests":{${requests.join(",")}},"requestState":${JSON.stringify(state)}}`;
 }
 
-/** The answers of a retry as they were written, by key; empty if it has none. */
+/** The answers of a retry as they were written, by key, but for what belongs to one hop; empty if it has none. */
 export function readResponses({ text, spans, params }: Inbound): ReadonlyMap<string, string> {
   const at = spans.params && isObject(params.inputResponses) ? locate(text, spans.params[0], "inputResponses") : null;
-  return new Map(at ? members(text, at[0]).map(({ key, value }) => [key, text.slice(...value)]) : []);
+  const all = at ? members(text, at[0]) : [];
+  return new Map(all.map(({ key, value }) => [key, forNextHop(text.slice(...value), "progressToken")]));
 }
 
 /** Answers by key, as `inputResponses`; both raw JSON. */
@@ -112,15 +113,16 @@ export function undeclared(
   const mode = asked.mode ?? "form";
   if (mode !== "form" && mode !== "url") return `elicitation in the mode ${plain(cut(JSON.stringify(mode), 40))}`;
   // A client that names no mode, as all did before modes had names, has only the form.
-  const has = mode === "form" ? isObject(elicitation.form) || elicitation.url === undefined : isObject(elicitation.url);
+  const has =
+    mode === "form" ? isObject(elicitation.form) || (elicitation.url ?? null) === null : isObject(elicitation.url);
   return has ? null : `elicitation.${mode}`;
 }
 
 function undeclaredSampling(sampling: unknown, asked: Values, revision: Revision | null): string | null {
   if (!isObject(sampling)) return "sampling";
-  const tools = asked.tools !== undefined || asked.toolChoice !== undefined;
-  if (tools && !isObject(sampling.tools)) return "sampling.tools";
-  const context = asked.includeContext !== undefined && asked.includeContext !== "none";
+  const { tools, toolChoice, includeContext } = asked;
+  if ((tools ?? toolChoice ?? null) !== null && !isObject(sampling.tools)) return "sampling.tools";
+  const context = (includeContext ?? "none") !== "none";
   // Before 2025-11-25, a client with sampling was assumed to include context.
   const named = revision !== null && revision >= "2025-11-25";
   return context && named && !isObject(sampling.context) ? "sampling.context" : null;
@@ -138,7 +140,7 @@ export function forLegacyClient(request: InputRequest, revision: Revision | null
   const edits = {
     // Modes have names since 2025-11-25.
     ...(mode === "form" && (revision ?? "") < "2025-11-25" && { mode: null }),
-    ...(mode === "url" && elicitationId === undefined && { elicitationId: JSON.stringify(id) }),
+    ...(mode === "url" && (elicitationId ?? null) === null && { elicitationId: JSON.stringify(id) }),
   };
   return { ...request, params: Object.keys(edits).length > 0 ? editObject(clean, edits) : clean };
 }

@@ -145,6 +145,12 @@ export function locate(text: string, at: number, key: string): Span | null {
   return null;
 }
 
+/** What `locate` finds, but for null: there are servers that write each member they know, also the absent ones. */
+export function locatePresent(text: string, at: number, key: string): Span | null {
+  const span = locate(text, at, key);
+  return span && text.startsWith("null", span[0]) ? null : span;
+}
+
 /**
  * False only if no key of the text contains `part`, which must have no slash: JSON may write that as `\/`. Much faster
  * than reading the members of a large text.

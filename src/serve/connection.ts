@@ -16,7 +16,7 @@ import { Session } from "../session/session.ts";
 import { Backlog } from "../session/streams.ts";
 import type { Traffic } from "../session/traffic.ts";
 import { keepBatch } from "./batch-answers.ts";
-import { isStanding, receive, type Received, refused, unreadable } from "./receive.ts";
+import { isStanding, receive, type Received, refused, unreadable, wantsNews } from "./receive.ts";
 import { announce, runCall } from "./run-call.ts";
 import type { Running } from "./running.ts";
 import { finishSession, recordOpening } from "./session-records.ts";
@@ -156,11 +156,10 @@ export class McpConnection {
     const { running, scope } = this.#options;
     const { inbound } = received;
     const session = this.#session;
-    const standing = isStanding(inbound);
-    const speaks = standing || session !== null || inbound.progressToken !== null || inbound.logLevel !== null;
+    const speaks = session !== null || wantsNews(inbound);
     const opens = inbound.method === "initialize";
     return callOf(gw, received, presented, {
-      controller: running.add(standing),
+      controller: running.add(isStanding(inbound)),
       session,
       scope,
       emit: speaks ? (message, must = false) => this.#send(message, must) : null,

@@ -10,7 +10,7 @@ import { namesEvents, takesEvents } from "./accept.ts";
 import { EventStream } from "./event-stream.ts";
 import type { HttpRequest } from "./http-request.ts";
 import type { Sending } from "./queue-limits.ts";
-import type { Received } from "./receive.ts";
+import { type Received, wantsNews } from "./receive.ts";
 import { refusal } from "./reply.ts";
 
 /** The first revision whose clients understand an event without a message (2025-11-25, transports). */
@@ -27,10 +27,7 @@ const mayStream = ({ inbound: { kind, method }, fault }: Received): boolean =>
 
 /** Whether messages may come before the answer, to a client that can read them. */
 export function mayTell(received: Received, session: Session | null, headers: Headers): boolean {
-  const { era, progressToken, logLevel, method } = received.inbound;
-  if (!mayStream(received) || !takesEvents(headers)) return false;
-  if (progressToken !== null || session !== null) return true;
-  return era === "modern" && (logLevel !== null || method === "subscriptions/listen");
+  return mayStream(received) && takesEvents(headers) && (session !== null || wantsNews(received.inbound));
 }
 
 /** Whether the stream may be opened only because the answer is long in coming. */

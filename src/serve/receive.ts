@@ -1,6 +1,6 @@
 import type { CallInit } from "../core/call.ts";
 import { asFailure, Failure } from "../core/failure.ts";
-import type { Inbound, Revision } from "../core/inbound.ts";
+import { hasExtensions, type Inbound, type Revision } from "../core/inbound.ts";
 import { rpcCodes } from "../core/rpc-code.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import { readInbound, type WireContext } from "../mcp/classify.ts";
@@ -97,6 +97,16 @@ export function unreadable(headers: Headers | null, idText: string | null = null
     answer: null,
     answersTo: [],
   };
+}
+
+/**
+ * Whether a client without a session is to be told of a call before its answer: what it asked for with the request, or
+ * what an extension that it declared may bring.
+ */
+export function wantsNews(inbound: Inbound): boolean {
+  const { progressToken, logLevel, capabilities } = inbound;
+  if (progressToken !== null || logLevel !== null || isStanding(inbound)) return true;
+  return capabilities !== null && hasExtensions(capabilities);
 }
 
 /** Whether the call lasts for as long as its caller wants. */

@@ -6,6 +6,7 @@ import { changedMethod } from "../core/lists.ts";
 import type { Updated } from "../core/ports.ts";
 import type { Down } from "../core/upstream.ts";
 import { within } from "../core/wait.ts";
+import { forNextHop } from "../mcp/meta.ts";
 import { CallerTools } from "./discovery/caller-tools.ts";
 import { listenForChanges } from "./discovery/inventory.ts";
 import { faults } from "./faults.ts";
@@ -301,7 +302,7 @@ export class CallerInstances {
     }
     const { owner, session } = slot.spec;
     const { options, host } = this.#terms;
-    host.notice({ server: options.id, method, params, owner, session });
+    host.notice({ server: options.id, method, params: forNextHop(params, null), owner, session });
     return true;
   }
 

@@ -5,18 +5,17 @@ import { editObject } from "../mcp/edit.ts";
 import { locate } from "../mcp/json-text.ts";
 
 /**
- * The capabilities of a client as a server is told them: in the client's own words, but without the tasks that only
- * 2025-11-25 had.
+ * The capabilities of a client as a legacy server is told them: in the client's own words, but without the tasks that
+ * only 2025-11-25 had.
  */
-export function declaredCapabilities(call: Pick<Party, "capabilities" | "inbound">): string {
-  const { text, value } = call.capabilities;
-  return call.inbound.era === "modern" || !Object.hasOwn(value, "tasks") ? text : withoutTasks(call.capabilities);
-}
+export const declaredCapabilities = ({ capabilities }: Pick<Party, "capabilities">): string =>
+  Object.hasOwn(capabilities.value, "tasks") ? withoutTasks(capabilities) : capabilities.text;
 
-/** The same for a request to a modern server. A legacy caller can be given no task of it. */
+/** As a modern server is told them with each request. A legacy caller can be given no task of it. */
 export function capabilitiesInRequest(call: Call): string {
+  if (call.inbound.era === "modern") return call.capabilities.text;
   const text = declaredCapabilities(call);
-  const at = call.inbound.era === "legacy" && hasExtensions(call.capabilities) ? locate(text, 0, "extensions") : null;
+  const at = hasExtensions(call.capabilities) ? locate(text, 0, "extensions") : null;
   return at ? editObject(text, { extensions: editObject(text.slice(...at), { [tasksExtension]: null }) }) : text;
 }
 

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { handle } from "../../src/gateway/handle.ts";
 import { until } from "../support/until.ts";
-import { allowsNothing, type Asking, bob, harness, type Harness, request, send, steps } from "./support.ts";
+import { allowsNothing, type Asking, bob, harness, type Harness, request, send, steps, types } from "./support.ts";
 import { declared, knows, script, servers, start, working } from "./task.ts";
 
 describe("news of tasks", () => {
@@ -241,6 +241,20 @@ describe("news of tasks", () => {
     ]);
     expect(own.said[2]?.params).toMatchObject(JSON.parse(news?.call.reply?.text ?? ""));
     expect(own.said).toHaveLength(3);
+  });
+
+  test("of how it ended are told though the server wrote null for that as long as there was nothing to say", async () => {
+    const h = harness({ servers, script });
+    const own = listen(h, [await start(h)]);
+    await until(() => own.said.length > 0, "it is acknowledged");
+    const before = h.records.length;
+    tell(h, `{"result":null,"error":null,"inputRequests":null,${working.slice(1)}`);
+    tell(h, finished({ content: [] }));
+    await until(() => own.said.length > 2, "the outcome");
+    expect(own.said.slice(1).map(({ params }) => params.status)).toEqual(["working", "completed"]);
+    expect(types(h.records.slice(before))).toEqual(["call.end"]);
+    own.controller.abort();
+    await own.ended;
   });
 
   test("of how it ended are kept back where they cannot be recorded", async () => {

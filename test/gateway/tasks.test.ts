@@ -271,6 +271,16 @@ describe("questions of a task", () => {
     expect((await get(h, taskId, knows)).call.failure?.code).toBe("input-undeclared");
   });
 
+  test("are none where the server writes null for them", async () => {
+    const none = `"inputRequests":null,${working.slice(1)}`;
+    const script: Options["script"] = (_call, { method }) =>
+      ok(`{"resultType":"${method === "tools/call" ? "task" : "complete"}",${none}`, "modern");
+    const h = harness({ servers, script });
+    const taskId = await start(h);
+    expect((await get(h, taskId)).result).toMatchObject({ taskId, status: "working" });
+    expect(steps(h.records)).toEqual([]);
+  });
+
   test("asked as soon as the task is made are questions too", async () => {
     const script: Options["script"] = () => ok(asks.replace("complete", "task"), "modern");
     const h = harness({ servers, script });

@@ -92,6 +92,13 @@ test("what belongs to a hop stays on it", () => {
   ).toBe('{"a":1.10,"_meta":{"com.acme/y":3}}');
   expect(forNextHop('{"a":1.10 ,"_meta":{"progressToken":1}}', "progressToken")).toBe('{"a":1.10 }');
   expect(forNextHop('{ "a":1.10 }', "progressToken")).toBe('{ "a":1.10 }');
+  const answer = '{"roots":[],"_meta":{"io.modelcontextprotocol/x":2,"com.acme/y":3}}';
+  const text = `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x","inputResponses":{"k":${answer},"odd":7}}}`;
+  const inbound = readInbound(text, limits, { headers: null, pinned: "legacy", revision: "2025-11-25" });
+  expect([...readResponses(inbound)]).toEqual([
+    ["k", '{"roots":[],"_meta":{"com.acme/y":3}}'],
+    ["odd", "7"],
+  ]);
 });
 
 test("a question in the words of older revisions", () => {
@@ -106,6 +113,22 @@ test("a question in the words of older revisions", () => {
   expect(forLegacyClient(named, "2025-11-25", "id").params).toBe(named.params);
   const sampling = { method: "sampling/createMessage", params: '{"mode":"form"}' } as const;
   expect(forLegacyClient(sampling, "2024-11-05", "id")).toEqual(sampling);
+});
+
+test("a server that writes null for what it does not say says nothing by it", () => {
+  const roots = { method: "roots/list", params: null };
+  expect(readRound(JSON.stringify({ inputRequests: { k: roots }, requestState: null }))).toEqual({
+    asked: [{ key: "k", request: { method: "roots/list", params: "{}" } }],
+    state: null,
+  });
+  expect(readRound('{"inputRequests":null,"requestState":"s"}')).toEqual({ asked: [], state: "s" });
+  expect(readRound('{"inputRequests":null,"requestState":null}')).toContain("neither");
+  const sampling = '{"messages":[],"tools":null,"toolChoice":null,"includeContext":null}';
+  expect(undeclared({ sampling: {} }, { method: "sampling/createMessage", params: sampling }, "2026-07-28")).toBeNull();
+  const form = { method: "elicitation/create", params: '{"mode":null,"message":"?"}' } as const;
+  expect(undeclared({ elicitation: { form: null, url: null } }, form, "2026-07-28")).toBeNull();
+  const url = { method: "elicitation/create", params: '{"mode":"url","elicitationId":null}' } as const;
+  expect(forLegacyClient(url, "2025-11-25", "id").params).toBe('{"mode":"url","elicitationId":"id"}');
 });
 
 test.each(["voice", "", 7, {}])("a question in the unknown mode %j fits no client, whatever it declared", (mode) => {

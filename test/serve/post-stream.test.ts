@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import type { Call } from "../../src/core/call.ts";
 import { rejectionOf } from "../support/failure.ts";
 import { Door, said } from "../support/front-door.ts";
-import { modern, toolCall } from "../support/wire.ts";
+import { modern, numberedOf, pick, toolCall } from "../support/wire.ts";
 
 const roots = { method: "roots/list", params: "{}" } as const;
 const note = '{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":1}}';
@@ -36,4 +36,23 @@ test("what is said of a modern call that was answered opens no stream", async ()
   await door.post(body, { headers });
   calls[0]?.emit?.(note);
   expect(door.traffic.streams).toBe(0);
+});
+
+test("what an extension says of a modern call reaches a client that declared one, over HTTP and on a connection of its own, though it asked for nothing else", async () => {
+  const news = '{"jsonrpc":"2.0","method":"acme/said","params":{"n":1}}';
+  await using door = new Door((call) => {
+    call.emit?.(news);
+    return said("done");
+  });
+  const meta = { "io.modelcontextprotocol/clientCapabilities": { extensions: { "com.acme/acme": {} } } };
+  const { body, headers } = modern("tools/call", { name: "echo" }, { meta });
+  const events = await Array.fromAsync(numberedOf(await door.send(body, { headers })));
+  expect(events.map(({ data }) => pick(data, "method"))).toEqual(["acme/said", undefined]);
+  const json = await door.post(body, { headers: { ...headers, accept: "application/json" } });
+  expect(json.headers.get("content-type")).toBe("application/json");
+  const sent: unknown[] = [];
+  const connection = door.connection((message) => void sent.push(message));
+  await connection.receive(JSON.stringify(body));
+  connection.close();
+  expect(sent.map((message) => pick(message, "method"))).toEqual(["acme/said", undefined]);
 });

@@ -2,7 +2,7 @@ import { Withdrawn } from "../../core/cancel.ts";
 import { answerTime, type ClientAnswer, inputMethods, type InputMethod } from "../../core/inbound.ts";
 import { rpcCodes } from "../../core/rpc-code.ts";
 import { within } from "../../core/wait.ts";
-import { locate, rawValue } from "../../mcp/json-text.ts";
+import { locate, locatePresent } from "../../mcp/json-text.ts";
 import { plainId } from "../../mcp/message.ts";
 import { errorMessage, progressNotification } from "../../mcp/reply.ts";
 import type { AskClient } from "./link.ts";
@@ -120,7 +120,8 @@ async function answered(ask: () => Promise<ClientAnswer>, controller: AbortContr
  */
 function progressToken(params: string): string | null {
   const meta = locate(params, 0, "_meta");
-  return meta && rawValue(params, meta[0], "progressToken");
+  const token = meta && locatePresent(params, meta[0], "progressToken");
+  return token && params.slice(...token);
 }
 
 /**

@@ -29,7 +29,8 @@ const declared = async (set: Set, more: Parameters<Set["ask"]>[3]): Promise<unkn
 test("a legacy server is told what its caller's client declared, without tasks", async () => {
   await using set = upstreams([fake("a")]);
   const tasks = { list: {}, requests: {} };
-  expect(await declared(set, { session: "s1", declares: { ...declares, tasks } })).toEqual(declares);
+  for (const more of [{ session: "s1" }, { era: "modern" }] as const)
+    expect(await declared(set, { ...more, declares: { ...declares, tasks } })).toEqual(declares);
   expect(await declared(set, { session: "s2", declares: { extensions: { "a/b": {} } } })).toEqual({
     extensions: { "a/b": {} },
   });
@@ -250,16 +251,17 @@ test("a session's calls on its own child may all ask, and the time of none runs 
   expect((await running).code).toBe("timeout");
 });
 
-test("a notice tells whose instance it came from", async () => {
+test("a notice tells whose instance it came from, and nothing that is the gateway's alone to say", async () => {
   await using served = await serveFake(["--http", "--sse", "--rich"]);
   await using set = upstreams([served.options]);
   await set.ask("fake", "echo", {}, { session: "s1", declares });
   await until(() => set.status()[0]?.streams === 2, "the session's own stream");
-  const params = { elicitationId: "e1" };
+  const params = { elicitationId: "e1", _meta: { "com.example/x": 1 } };
+  const forged = { "io.modelcontextprotocol/serverInfo": { name: "x", version: "1" } };
   await set.ask(
     "fake",
     "announce",
-    { method: "notifications/elicitation/complete", params },
+    { method: "notifications/elicitation/complete", params: { ...params, _meta: { ...forged, ...params["_meta"] } } },
     { session: "s1", declares },
   );
   await until(() => set.notices.length === 1, "the notice");

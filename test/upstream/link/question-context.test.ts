@@ -50,6 +50,15 @@ test("what a client reports of its progress later reaches the server too, under 
   );
 });
 
+test("a server that writes null for a token wants to hear of no progress", () => {
+  const asked: InputRequest[] = [];
+  const request = (one: InputRequest): Promise<ClientAnswer> => (asked.push(one), new Promise(() => {}));
+  const exchange = callOf(request, null);
+  const params = '{"_meta":{"progressToken":null}}';
+  exchange.ask({ idText: "1", method: "roots/list", params }, [exchange], () => {});
+  expect(asked.map(({ progress }) => progress)).toEqual([undefined]);
+});
+
 test("a question that its client fails to answer is put to nobody again", async () => {
   let asked = 0;
   const request = (): Promise<ClientAnswer> => (asked++, Promise.reject(new Error("the client is gone")));
