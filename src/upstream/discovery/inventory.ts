@@ -149,7 +149,7 @@ export async function takeInventory(of: Stocktaking, old: Inventory, which: read
   // The next start would take what lacks the tools for all that there is.
   const isKnown = of.listed || !next.failed.includes("tools");
   of.turn.begin();
-  if (isKnown && (old.listedAt === null || isNew(next, old))) remember(options, host, next);
+  if (isKnown && (!of.listed || old.listedAt === null || isNew(next, old))) remember(options, host, next);
   of.turn.over();
   return next;
 }

@@ -317,6 +317,22 @@ test("a list that is broken in another way at each reading is stored no more oft
   expect(stored).toBe(1);
 });
 
+test("what a server offers is stored once its tools are known, also where it has none", async () => {
+  let broken = true;
+  using server = serve(({ method, id }) => {
+    if (method === "initialize") return greets(id, { tools: {}, prompts: {} });
+    if (method === "prompts/list") return reply(id, { prompts: [{ name: "p" }] });
+    if (method !== "tools/list") return null;
+    return broken ? refusal(id, -32603, "tools are broken") : reply(id, { tools: [] });
+  });
+  const lists = memoryLists();
+  await using set = await listed([{ ...http("a", server.url, { getStream: "off" }), refresh: 20 }], { lists });
+  expect(lists.remembered.size).toBe(0);
+  broken = false;
+  await until(() => set.status()[0]?.reason === null, "the list of tools");
+  expect(lists.remembered.get("a")).toMatchObject({ tools: [], prompts: ['{"name":"p"}'] });
+});
+
 test("what an on-demand server does not say at each of its checks is warned of once", async () => {
   using server = serve(({ method, id }) => {
     if (method === "initialize") return greets(id, { tools: {}, prompts: {} });
