@@ -1,7 +1,7 @@
 import { expect, spyOn, test } from "bun:test";
 import { rejectionOf } from "../support/failure.ts";
 import { opens, serve } from "../support/mcp-server.ts";
-import { fake, http, listed, upstreams } from "../support/upstream.ts";
+import { fake, http, listed, quick, upstreams } from "../support/upstream.ts";
 import { until } from "../support/until.ts";
 
 const state = (set: ReturnType<typeof upstreams>) => set.status()[0];
@@ -15,6 +15,18 @@ test("an operator's restart replaces the process", async () => {
   expect(state(set)?.pids).toEqual([expect.any(Number)]);
   expect(state(set)?.pids).not.toEqual(before);
   expect(() => set.restart("nobody")).toThrow('no server "nobody"');
+});
+
+test("a restart waits for the end of a process that was given up before, and starts none beside it", async () => {
+  const tuning = { breaker: { ...quick.breaker, first: 60_000, most: 60_000 }, patience: { close: 0, term: 1_000 } };
+  await using set = await listed([fake("a", ["--mode", "stubborn"], { healthCheck: 500 })], { tuning });
+  const [pid] = state(set)?.pids ?? [];
+  if (!pid) throw new Error("it does not run");
+  process.kill(pid, "SIGSTOP");
+  await until(() => state(set)?.state === "backoff", "the failed health check");
+  await set.restart("a");
+  const lives = set.events.map(({ type }) => type);
+  expect(lives).toEqual(["server.started", "server.crashed", "server.stopped", "server.started"]);
 });
 
 /** A server whose sessions end only once `release` is called, and whose handshake of the number `silent` too. */

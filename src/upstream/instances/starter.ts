@@ -172,7 +172,8 @@ export class Starter {
     const quiet = { ...host, dropped: () => {}, notified: () => true };
     const link = openLink(options, probe ? quiet : host, child, kind);
     this.#links.add(link);
-    void link.ended.then(() => this.#links.delete(link));
+    // One that has broken may take a while to end what is left of its server.
+    void link.ended.then(() => link.close()).finally(() => this.#links.delete(link));
     return link;
   }
 

@@ -1,6 +1,6 @@
 import { readdir, readFile } from "node:fs/promises";
 import { isSubreaper, reap } from "../../core/libc.ts";
-import { hasMarker, listProcesses, type Process, readEnvironment, readProcess } from "./process-table.ts";
+import { hasMarker, listProcesses, type Process, readEnvironment, readProcess, startOf } from "./process-table.ts";
 
 /** A child that leads a process session of its own: its mark, and when it started (clock ticks since boot). */
 type Leader = { readonly marker: string | null; readonly started: number };
@@ -8,16 +8,18 @@ type Leader = { readonly marker: string | null; readonly started: number };
 // One table for the whole process, since its children may belong to several sets of servers.
 const leaders = new Map<number, Leader>();
 
-/** Registers a child that was started in a session of its own; its descendants carry `marker` in their environment. */
-export async function enroll(pid: number, marker: string | null): Promise<void> {
-  leaders.set(pid, { marker, started: 0 });
-  const process = await readProcess(String(pid)).catch(() => null);
-  if (process && leaders.has(pid)) leaders.set(pid, { marker, started: process.started });
+/**
+ * Registers a child that has just been started in a session of its own; its descendants carry `marker` in their
+ * environment.
+ */
+export function enroll(pid: number, marker: string | null): void {
+  // Read at once: later one that has ended may be collected.
+  leaders.set(pid, { marker, started: startOf(pid) });
 }
 
 /** Forgets a child that has ended, with all processes that are known to be its own. Returns when it started. */
 export function dismiss(pid: number): number {
-  const started = leaders.get(pid)?.started ?? 0;
+  const started = leaders.get(pid)?.started ?? Infinity;
   leaders.delete(pid);
   return started;
 }

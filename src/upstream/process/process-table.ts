@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { readdir, readFile } from "node:fs/promises";
 import { codeOf } from "../../core/error-text.ts";
 
@@ -31,24 +32,37 @@ function refuseBlind(error: unknown): void {
   if (/^E[MN]FILE$/.test(codeOf(error) ?? "")) throw error;
 }
 
+/** A process by the text of its `stat`. */
+function parseStat(pid: number, stat: string): Process {
+  // The name in parentheses may hold spaces and parentheses itself.
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  const [state, parent, , session] = fields;
+  return {
+    pid,
+    parent: Number(parent),
+    session: Number(session),
+    started: Number(fields[19]),
+    zombie: state === "Z",
+    environmentAt: fields[48] ?? "0",
+  };
+}
+
 /** One process; null when it is gone. Throws where no descriptor is left to look with, as all here do. */
 export async function readProcess(pid: string): Promise<Process | null> {
   try {
-    const stat = await readFile(`/proc/${pid}/stat`, "latin1");
-    // The name in parentheses may hold spaces and parentheses itself.
-    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-    const [state, parent, , session] = fields;
-    return {
-      pid: Number(pid),
-      parent: Number(parent),
-      session: Number(session),
-      started: Number(fields[19]),
-      zombie: state === "Z",
-      environmentAt: fields[48] ?? "0",
-    };
+    return parseStat(Number(pid), await readFile(`/proc/${pid}/stat`, "latin1"));
   } catch (error) {
     refuseBlind(error);
     return null;
+  }
+}
+
+/** When a child started that was not waited for yet, as `Process` says it; Infinity where that cannot be seen. */
+export function startOf(pid: number): number {
+  try {
+    return parseStat(pid, readFileSync(`/proc/${pid}/stat`, "latin1")).started;
+  } catch {
+    return Infinity;
   }
 }
 

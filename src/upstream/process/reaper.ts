@@ -49,7 +49,7 @@ export function startReaper(
     Promise.resolve(child.stdin.write(line)).catch(() => {});
     Promise.resolve(child.stdin.flush()).catch(() => {});
   };
-  void enroll(child.pid, null);
+  enroll(child.pid, null);
   let told: ReadonlySet<number> = new Set();
   const look = async (): Promise<void> => {
     const sessions = new Set((await findOrphans()).map(({ session }) => session));

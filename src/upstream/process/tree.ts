@@ -16,9 +16,10 @@ const pollMs = 20;
 /** Most rounds of SIGKILL. No process can refuse it: one that is still there afterwards hangs in the kernel. */
 const killRounds = 75;
 
+/** False if there is no such process or, for a negative pid, group. Of those 0 and -1 mean far more than one. */
 function signal(pid: number, name: NodeJS.Signals | 0): boolean {
   try {
-    return process.kill(pid, name);
+    return pid !== 0 && pid !== -1 && process.kill(pid, name);
   } catch {
     return false;
   }
@@ -28,11 +29,16 @@ function signal(pid: number, name: NodeJS.Signals | 0): boolean {
 const seen = (family: Family) =>
   process.platform === "linux" ? findFamily(family).catch(() => null) : Promise.resolve(null);
 
-/** Pids of the family's processes that still run; if none can be seen, its process groups that do, as negative pids. */
+/**
+ * Pids of the family's processes that still run; of a session of which none can be seen, the process group that does, as
+ * a negative pid. A process may hide from one of the same user too: one that is not dumpable, where /proc is mounted with
+ * hidepid.
+ */
 async function running(family: Family): Promise<number[]> {
-  const members = await seen(family);
-  if (!members) return [...family.leaders].filter((leader) => signal(-leader, 0)).map((pid) => -pid);
-  return members.filter(({ zombie }) => !zombie).map(({ pid }) => pid);
+  const members = (await seen(family)) ?? [];
+  const sessions = new Set(members.map(({ session }) => session));
+  const hidden = [...family.leaders].filter((leader) => !sessions.has(leader) && signal(-leader, 0));
+  return [...members.filter(({ zombie }) => !zombie).map(({ pid }) => pid), ...hidden.map((pid) => -pid)];
 }
 
 async function goneWithin(family: Family, ms: number): Promise<boolean> {

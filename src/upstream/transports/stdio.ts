@@ -75,7 +75,7 @@ class ChildPipe implements Pipe {
     this.#child = spawn(spec, server);
     this.pid = this.#child.pid;
     spec.spawned(this.pid, spec.argv);
-    void enroll(this.pid, this.#marker);
+    enroll(this.pid, this.#marker);
     this.#stdin = createStdinQueue(this.#child.stdin);
     // Readers are attached at once, since Bun buffers unread output without bound.
     const log = spec.stderr(this.pid);

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { findFamily, readProcess } from "../../../src/upstream/process/process-table.ts";
 import { endFamily, killFamily } from "../../../src/upstream/process/tree.ts";
-import { alive, moduleAt } from "../../support/processes.ts";
+import { alive, asNobody, mayBecomeNobody, moduleAt } from "../../support/processes.ts";
 import { until } from "../../support/until.ts";
 
 /**
@@ -104,3 +104,42 @@ test.skipIf(process.platform !== "linux")(
   },
   20_000,
 );
+
+const hiding = ["unshare", "-m", "sh", "-c", 'mount -t proc -o hidepid=2 proc /proc && exec "$@"', "sh", ...asNobody];
+const canHide = mayBecomeNobody && Bun.which("unshare") !== null && Bun.spawnSync([...hiding, "true"]).success;
+
+test.skipIf(!canHide)(
+  "T17: a program is ended that hides from its own user (needs root, and a /proc that hides processes)",
+  async () => {
+    const code = `
+      import { guardProcess } from ${moduleAt("daemon/process.ts")};
+      import { endFamily } from ${moduleAt("upstream/process/tree.ts")};
+      import { readProcess } from ${moduleAt("upstream/process/process-table.ts")};
+      if (process.argv[1] === "hidden") {
+        guardProcess();
+        console.log("hidden");
+        await Bun.sleep(15_000);
+        process.exit();
+      }
+      const argv = [process.execPath, "-e", process.env.CODE, "hidden"];
+      const child = Bun.spawn(argv, { detached: true, stdin: "pipe", stdout: "pipe" });
+      await child.stdout.getReader().read();
+      const seen = await readProcess(String(child.pid));
+      const family = { leaders: new Set([child.pid]), marker: null };
+      const left = await endFamily(family, { ask() {}, ended: child.exited }, { close: 1, term: 5_000 });
+      console.log(JSON.stringify({ seen, left, signal: await Promise.race([child.exited, Bun.sleep(2_000)]) && child.signalCode }));
+      child.kill("SIGKILL");`;
+    const argv = [...hiding, process.execPath, "-e", code];
+    const child = Bun.spawn(argv, { env: { ...process.env, CODE: code }, stdout: "pipe", stderr: "inherit" });
+    expect(await child.stdout.json()).toEqual({ seen: null, left: [], signal: "SIGTERM" });
+  },
+  20_000,
+);
+
+test("a session that began outside of this container has the number 0 here, which does not end the group of the gateway", async () => {
+  const code = `
+    import { killFamily } from ${moduleAt("upstream/process/tree.ts")};
+    console.log(JSON.stringify(await killFamily({ leaders: new Set([0]), marker: null })));`;
+  const child = Bun.spawn([process.execPath, "-e", code], { detached: true, stdout: "pipe", stderr: "inherit" });
+  expect(await child.stdout.text()).toBe("[]\n");
+});
