@@ -17,11 +17,11 @@ const control = /\p{Cc}/u;
 
 /**
  * The ways in which servers may read a URI: as written; with its percent-escapes decoded; as the WHATWG URL parser and
- * file systems read it; without a fragment; with its scheme and authority in lower case, without user and port, in
- * ASCII or beyond it, as the first folder of a path, or, if it names a file, left out; a file also without a slash at
- * its end. If one of these has a segment `.` or `..`, servers differ, so anything below the authority may be meant; if the
- * segments lead out of the authority, anything below the scheme. A rule allows only if it holds for every reading, and
- * denies if it holds for one.
+ * file systems read it; without a fragment; with its scheme and authority in lower case, without user and port, in the
+ * letters for which a host in ASCII may stand, as the first folder of a path, or, if it names a file, left out; a file
+ * also without a slash at its end. If one of these has a segment `.` or `..`, servers differ, so anything below the
+ * authority may be meant; if the segments lead out of the authority, anything below the scheme. A rule allows only if
+ * it holds for every reading, and denies if it holds for one.
  */
 export function readingsOf(uri: string): Readings {
   const forms = formsOf(uri);
@@ -37,7 +37,7 @@ export function readingsOfTemplate(template: string): Readings {
   const written = tokens.join("");
   const compared = lowered(joined(written));
   const host = bare(compared);
-  const forms = new Set([compared, host, respelled(host), local(compared, "*"), rootedAtHost(compared)]);
+  const forms = new Set([compared, host, inLetters(host), local(compared, "*"), rootedAtHost(compared)]);
   forms.delete(written);
   return [tokens, ...[...forms].map(globTokens)];
 }
@@ -73,7 +73,7 @@ function formsOf(uri: string): ReadonlySet<string> | null {
         .add(one)
         .add(compared)
         .add(bare(compared))
-        .add(respelled(bare(compared)))
+        .add(inLetters(bare(compared)))
         .add(local(compared))
         .add(rootedAtHost(joined(one)));
     }
@@ -149,18 +149,23 @@ const bare = (uri: string): string =>
     );
   });
 
-/** The other spelling of a part of a host with letters beyond ASCII (RFC 5891). A wildcard stands for any. */
-function respell(part: string): string {
-  if (/[*?$]/.test(part)) return part;
-  if (part.startsWith("xn--")) return domainToUnicode(part) || part;
-  return /\P{ASCII}/u.test(part) ? domainToASCII(part) || part : part;
-}
+/** Spells each part of the host anew that has no wildcard. */
+const respelled = (uri: string, spell: (part: string) => string): string =>
+  uri.replace(authority, (all: string, start: string, name: string) => {
+    const parts = name.split(".").map((part) => (/[*?$]/.test(part) ? part : spell(part) || part));
+    return name.length > longestHost ? all : start + parts.join(".");
+  });
 
-/** Spells each part of the host in the other way, if it has one. */
-const respelled = (uri: string): string =>
-  uri.replace(authority, (all: string, start: string, name: string) =>
-    name.length > longestHost ? all : start + name.split(".").map(respell).join("."),
-  );
+/**
+ * Puts the letters into the host for which ASCII stands in it (RFC 5891). Not the other way round: only parsers of the
+ * web take what stands there for a host at all, and what they make of it is a reading already.
+ */
+const inLetters = (uri: string): string =>
+  respelled(uri, (part) => (part.startsWith("xn--") ? domainToUnicode(part) : part));
+
+/** Puts what stands for letters beyond ASCII into the host. */
+const inAscii = (uri: string): string =>
+  respelled(uri, (part) => (/\P{ASCII}/u.test(part) ? domainToASCII(part) : part));
 
 /**
  * Removes the host of a file, since many servers open its path on their own machine. `open` stays of one with a `*`.
@@ -193,20 +198,21 @@ function leavesAuthority(uri: string): boolean {
 }
 
 /**
- * The forms of a glob over URIs: as written; as servers may read it; with its first folder as authority, with and
- * without user and port, in ASCII and beyond it, and these without a fragment; without the host of a file, and with it
- * as the first folder.
+ * The forms of a glob over URIs: as written; as servers may read it, its host in letters; with its first folder as
+ * authority, with and without user and port, in letters and in ASCII, and these without a fragment; without the host of
+ * a file, and with it as the first folder.
  */
 type UriGlob<Form> = readonly [written: Form, read: Form, ...others: Form[]];
 
 /** The forms of a glob, each compiled. */
 export function formsOfGlob<Form>(glob: string, compile: (text: string) => Form): UriGlob<Form> {
-  const read = lowered(singleSlashes(decode(glob)));
-  const folder = lowered(joined(read));
+  const compared = lowered(singleSlashes(decode(glob)));
+  const read = inLetters(compared);
+  const folder = lowered(joined(compared));
   // The glob may end within the port: then any path may follow.
   const [, host] = /^([^/]*\/\/[^/]*):\d*\*$/.exec(folder) ?? [];
   const hosts = host === undefined ? [bare(folder)] : [bare(host), `${bare(host)}/*`];
-  const others = [folder, ...hosts, ...hosts.map(respelled)];
+  const others = [folder, ...hosts].flatMap((form) => [form, inLetters(form), inAscii(form)]);
   const files = [local(folder, "*"), ...others.map(rootedAtHost)];
   // A file's name may have that sign, and a grant of it is none of the file that is named by what stands before.
   const whole = /^file:/i.test(folder) ? [] : [read, ...others].map(withoutFragment);
