@@ -17,11 +17,11 @@ const control = /\p{Cc}/u;
 
 /**
  * The ways in which servers may read a URI: as written; with its percent-escapes decoded; as the WHATWG URL parser and
- * file systems read it; without a fragment; with its scheme and authority in lower case, without user and port, in
- * ASCII or beyond it, as the first folder of a path, or, if it names a file, left out; a file also without a slash at
- * its end. If one of these has a segment `.` or `..`, servers differ, so anything below the authority may be meant; if the
- * segments lead out of the authority, anything below the scheme. A rule allows only if it holds for every reading, and
- * denies if it holds for one.
+ * file systems read it; without a fragment; with its scheme and authority in lower case, without user and port, in the
+ * letters for which a host in ASCII may stand, as the first folder of a path, or, if it names a file, left out; a file
+ * also without a slash at its end. If one of these has a segment `.` or `..`, servers differ, so anything below the
+ * authority may be meant; if the segments lead out of the authority, anything below the scheme. A rule allows only if
+ * it holds for every reading, and denies if it holds for one.
  */
 export function readingsOf(uri: string): Readings {
   const forms = formsOf(uri);
@@ -37,8 +37,14 @@ export function readingsOfTemplate(template: string): Readings {
   const written = tokens.join("");
   const compared = lowered(joined(written));
   const host = bare(compared);
-  const forms = new Set([compared, host, local(compared, "*"), rootedAtHost(compared)]);
-  for (const other of [compared, host].flatMap(spellings)) forms.add(other);
+  const forms = new Set([
+    compared,
+    host,
+    inLetters(compared),
+    inLetters(host),
+    local(compared, "*"),
+    rootedAtHost(compared),
+  ]);
   forms.delete(written);
   return [tokens, ...[...forms].map(globTokens)];
 }
@@ -74,9 +80,10 @@ function formsOf(uri: string): ReadonlySet<string> | null {
         .add(one)
         .add(compared)
         .add(bare(compared))
+        .add(inLetters(compared))
+        .add(inLetters(bare(compared)))
         .add(local(compared))
         .add(rootedAtHost(joined(one)));
-      for (const other of [compared, bare(compared)].flatMap(spellings)) forms.add(other);
     }
   }
   return [...forms].some((form) => control.test(form)) ? null : forms;
@@ -150,26 +157,23 @@ const bare = (uri: string): string =>
     );
   });
 
-/** Spells a part of a host in ASCII. A wildcard stands for any. */
-const inAscii = (part: string): string => (/^[^*?$]*\P{ASCII}[^*?$]*$/u.test(part) && domainToASCII(part)) || part;
-
-/** Spells it with its letters beyond ASCII. */
-function inLetters(part: string): string {
-  const ascii = inAscii(part);
-  return (/^xn--[^*?$]*$/.test(ascii) && domainToUnicode(ascii)) || part;
-}
-
-/** Spells each part of the host in a way. */
-const spelled = (uri: string, spell: (part: string) => string): string =>
+/** Spells each part of the host anew that has no wildcard. */
+const respelled = (uri: string, spell: (part: string) => string): string =>
   uri.replace(authority, (all: string, start: string, name: string) => {
-    if (name.length > longestHost) return all;
-    const [, user = "", host = "", port = ""] = /^(.*@)?(.*?)(:[\d*]*)?$/s.exec(name) ?? [];
-    return start + user + host.split(".").map(spell).join(".") + port;
+    const parts = name.split(".").map((part) => (/[*?$]/.test(part) ? part : spell(part) || part));
+    return name.length > longestHost ? all : start + parts.join(".");
   });
 
-/** Both spellings of a host with letters beyond ASCII (RFC 5891), where there is one: a URI may mix them. */
-const spellings = (uri: string): readonly string[] =>
-  /\P{ASCII}|xn--/u.test(uri) ? [inAscii, inLetters].map((spell) => spelled(uri, spell)) : [];
+/**
+ * Puts the letters into the host for which ASCII stands in it (RFC 5891). Not the other way round: only parsers of the
+ * web take what stands there for a host at all, and what they make of it is a reading already.
+ */
+const inLetters = (uri: string): string =>
+  uri.includes("xn--") ? respelled(uri, (part) => (part.startsWith("xn--") ? domainToUnicode(part) : part)) : uri;
+
+/** Puts what stands for letters beyond ASCII into the host. */
+const inAscii = (uri: string): string =>
+  respelled(uri, (part) => (/\P{ASCII}/u.test(part) ? domainToASCII(part) : part));
 
 /**
  * Removes the host of a file, since many servers open its path on their own machine. `open` stays of one with a `*`.
@@ -202,21 +206,21 @@ function leavesAuthority(uri: string): boolean {
 }
 
 /**
- * The forms of a glob over URIs: as written; as servers may read it; with its first folder as authority, with and
- * without user and port, in ASCII and beyond it, and these without a fragment; without the host of a file, and with it
- * as the first folder.
+ * The forms of a glob over URIs: as written; as servers may read it, its host in letters; with its first folder as
+ * authority, with and without user and port, in letters and in ASCII, and these without a fragment; without the host of
+ * a file, and with it as the first folder.
  */
 type UriGlob<Form> = readonly [written: Form, read: Form, ...others: Form[]];
 
 /** The forms of a glob, each compiled. */
 export function formsOfGlob<Form>(glob: string, compile: (text: string) => Form): UriGlob<Form> {
-  const plain = lowered(singleSlashes(decode(glob)));
-  const read = spelled(plain, inAscii);
-  const folder = lowered(joined(plain));
+  const compared = lowered(singleSlashes(decode(glob)));
+  const read = inLetters(compared);
+  const folder = lowered(joined(compared));
   // The glob may end within the port: then any path may follow.
   const [, host] = /^([^/]*\/\/[^/]*):\d*\*$/.exec(folder) ?? [];
   const hosts = host === undefined ? [bare(folder)] : [bare(host), `${bare(host)}/*`];
-  const others = [folder, ...hosts].flatMap((form) => [form, ...spellings(form)]);
+  const others = [folder, ...hosts].flatMap((form) => [form, inLetters(form), inAscii(form)]);
   const files = [local(folder, "*"), ...others.map(rootedAtHost)];
   // A file's name may have that sign, and a grant of it is none of the file that is named by what stands before.
   const whole = /^file:/i.test(folder) ? [] : [read, ...others].map(withoutFragment);

@@ -6,10 +6,9 @@ export const keyOf = ({ chain, seq, at }: AuditEntry): string => `${chain}/${seq
 
 /** The newest records first, each once, at most `max`. */
 export function merge(known: readonly AuditEntry[], more: readonly AuditEntry[], max: number): readonly AuditEntry[] {
-  const seen = new Set(known.map(keyOf));
-  const fresh = more.filter((entry) => !seen.has(keyOf(entry)));
-  if (fresh.length === 0) return known;
-  return [...fresh, ...known].toSorted((a, b) => b.at - a.at || b.seq - a.seq).slice(0, max);
+  const all = new Map([...more, ...known].map((entry) => [keyOf(entry), entry]));
+  if (all.size === known.length) return known;
+  return [...all.values()].toSorted((a, b) => b.at - a.at || b.seq - a.seq).slice(0, max);
 }
 
 /** Records that contain every word of the filter, in any column. */

@@ -13,6 +13,8 @@ test("records stand newest first, each once, and no more than the cap", () => {
   const both = merge(first, [entry({ seq: 3 }), entry({ seq: 2 }), entry({ seq: 4 })], 3);
   expect(both.map(({ seq }) => seq)).toEqual([4, 3, 2]);
   expect(merge(both, [entry({ seq: 4 })], 3)).toBe(both);
+  // One that was asked for may come while it is told.
+  expect(merge([], [entry({ seq: 1 }), entry({ seq: 1 })], 3)).toHaveLength(1);
   expect(merge(both, [entry({ chain: "serve-1", seq: 4 })], 9)).toHaveLength(4);
   const at = entry().at;
   expect(merge([], [entry({ seq: 1, at }), entry({ seq: 2, at })], 3).map(({ seq }) => seq)).toEqual([2, 1]);
