@@ -69,6 +69,14 @@ const time = value("a date and time with its offset", (each) => {
   return Number(day) >= 1 && Number(day) <= last;
 });
 
+const unreadable: Shape = (_text, path, tell) => {
+  tell(`${path} has a name that some clients cannot read`);
+  return null;
+};
+
+/** An object of any members but `constructor`: clients on Zod 3 take one that has it for no plain object. */
+const record = object("an object", { constructor: unreadable });
+
 /** Members that things of all lists have. */
 const shared = {
   title: text,
@@ -77,7 +85,7 @@ const shared = {
     "a list of icons",
     object("an icon", { src: text, mimeType: text, sizes: texts, theme: oneOf("light", "dark") }, "src"),
   ),
-  _meta: object("an object", {}),
+  _meta: record,
 };
 const annotations = object("an object", { audience: roles, priority: fraction, lastModified: time });
 const content = { ...shared, name: text, mimeType: text, annotations };
@@ -86,7 +94,8 @@ const content = { ...shared, name: text, mimeType: text, annotations };
 const shapes: Readonly<Record<ListName, Shape>> = {
   tools: object("an object", {
     ...shared,
-    outputSchema: object("a schema", { $schema: text }),
+    inputSchema: object("a schema", { properties: record }),
+    outputSchema: object("a schema", { $schema: text, properties: record }),
     annotations: object("an object of hints", {
       title: text,
       readOnlyHint: flag,

@@ -24,6 +24,25 @@ describe("one unreadable member would spoil the whole list", () => {
       "its annotations.title is not a string",
     ],
     ["tools", '"annotations":null', "", "its annotations is not an object of hints"],
+    // The clients that read by Zod 3 take an object with a member of this name for no plain one.
+    [
+      "tools",
+      '"inputSchema":{"properties":{"constructor":{"type":"string"},"toString":{"constructor":1}}}',
+      '"inputSchema":{"properties":{"toString":{"constructor":1}}}',
+      "its inputSchema.properties.constructor has a name that some clients cannot read",
+    ],
+    [
+      "tools",
+      '"outputSchema":{"properties":{"constructor":true}}',
+      '"outputSchema":{"properties":{}}',
+      "its outputSchema.properties.constructor has a name that some clients cannot read",
+    ],
+    [
+      "resources",
+      '"_meta":{"a":{"constructor":1},"constructor":1}',
+      '"_meta":{"a":{"constructor":1}}',
+      "its _meta.constructor has a name that some clients cannot read",
+    ],
     [
       "tools",
       '"execution":{"taskSupport":"maybe"}',
