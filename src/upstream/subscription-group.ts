@@ -261,6 +261,7 @@ export class SubscriptionGroup {
     if (!slot) return;
     this.slot = slot;
     const instance = await slot.starting;
+    if (this.#host !== host) return this.#attempt();
     if (this.#grant?.instance !== instance) {
       this.lose();
       this.#grant = { instance, host, uris: new Set(), listen: null };

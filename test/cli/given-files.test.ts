@@ -23,7 +23,8 @@ test("R25 audit verify sends the daemon no more of the checkpoints than it takes
   using at = new TempDir();
   const note = (n: number) => `mcpgw/0123/main\n${n}\n\n— mcpgw/0123/main \u0000\n\n`;
   const notes = Array.from({ length: 50_000 }, (_, n) => note(n)).join("");
-  for (const name of ["a", "b", "c"]) writeFileSync(at.path(name), notes);
+  const few = note(0) + note(49_999);
+  for (const [name, text] of Object.entries({ a: notes, b: notes, c: few })) writeFileSync(at.path(name), text);
   for (const [from, files] of [
     [at.path("a"), 1],
     [at.dir, 3],
@@ -35,6 +36,7 @@ test("R25 audit verify sends the daemon no more of the checkpoints than it takes
     });
     expect(Buffer.byteLength(request(1, "audit.verify", asked))).toBeWithin(maxLine / 2, maxLine);
     expect(asked.checkpoints.map(({ text }) => text.endsWith(note(49_999)))).toEqual(Array(files).fill(true));
+    if (files > 1) expect(asked.checkpoints[0]?.text).toBe(few);
   }
 });
 

@@ -13,19 +13,33 @@ import { maxLine } from "../../control/messages.ts";
 
 type Note = { readonly source: string; readonly text: string };
 
-/**
- * Bytes of JSON for all texts together, since they go to the daemon in one line, which also names their files. A
- * checkpoint is a few hundred bytes, and the newest are at the end.
- */
+const maxFiles = 100;
+
+/** Bytes of JSON for all texts together, since they go to the daemon in one line, which also names their files. */
 const maxNotes = (3 * maxLine) / 4;
 
-const maxFiles = 100;
+/**
+ * As much of the texts as goes to a daemon. A checkpoint is a few hundred bytes, and the newest are at the end. Short
+ * texts leave their room to long ones.
+ */
+function fitting(notes: readonly Note[]): Note[] {
+  let room = maxNotes;
+  return notes
+    .toSorted((a, b) => a.text.length - b.text.length)
+    .map(({ source, text }, at) => {
+      const tail = tailOf(text, room / (notes.length - at));
+      room -= sizeOf(tail);
+      return { source, text: tail };
+    });
+}
+
+const sizeOf = (text: string): number => Buffer.byteLength(JSON.stringify(text));
 
 /** The end of a text of which so many bytes of JSON can be sent. */
 function tailOf(text: string, room: number): string {
   // No character takes less than a byte.
   for (let tail = text.slice(-room); ;) {
-    const size = Buffer.byteLength(JSON.stringify(tail));
+    const size = sizeOf(tail);
     if (size <= room) return tail;
     tail = tail.slice(-Math.floor((tail.length * room) / size));
   }
@@ -43,7 +57,7 @@ async function readCheckpoints(from: string): Promise<Note[]> {
       throw new Error(`--checkpoint: ${from} cannot be reached (${messageOf(error)})`);
     });
     if (!response.ok) throw new Error(`--checkpoint: ${from} answers ${response.status}`);
-    return [{ source: from, text: tailOf(await response.text(), maxNotes) }];
+    return [{ source: from, text: await response.text() }];
   }
   if (!existsSync(from)) throw new Error(`--checkpoint: there is no ${from}`);
   const at = path.resolve(from);
@@ -55,8 +69,7 @@ async function readCheckpoints(from: string): Promise<Note[]> {
       `--checkpoint: ${from} holds ${files.length} files, ${maxFiles} at most are read at once; name one of them`,
     );
   }
-  const room = maxNotes / files.length;
-  return files.map((file) => ({ source: file, text: tailOf(readGiven("checkpoint", file), room) }));
+  return files.map((file) => ({ source: file, text: readGiven("checkpoint", file) }));
 }
 
 /** What a public key looks like: 32 bytes in base64, or a verifier key that ends in such. */
@@ -154,8 +167,8 @@ type Asked = Readonly<Record<"checkpoint" | "pubkey" | "jsonl", string | undefin
 
 async function judge({ checkpoint, pubkey, jsonl }: Asked, { deps, open }: Cli): Promise<VerifyReport> {
   const checkpoints = checkpoint === undefined ? [] : await readCheckpoints(checkpoint);
-  const against = { checkpoints, pubkey: keyIn(pubkey) };
-  if (jsonl !== undefined) return deps.verifyFile(jsonl, against);
+  const key = keyIn(pubkey);
+  if (jsonl !== undefined) return deps.verifyFile(jsonl, { checkpoints, pubkey: key });
   const client = await open({ offline: true });
-  return client.call("audit.verify", against);
+  return client.call("audit.verify", { checkpoints: fitting(checkpoints), pubkey: key });
 }
