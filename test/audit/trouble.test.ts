@@ -1,5 +1,5 @@
 import { Database } from "bun:sqlite";
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { chmodSync, cpSync, existsSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { originOf, signCheckpoint } from "../../src/audit/checkpoint.ts";
@@ -25,6 +25,8 @@ import {
   openLog,
 } from "../support/audit.ts";
 import { moduleAt, noStrace, strace, traced } from "../support/processes.ts";
+
+setDefaultTimeout(30_000);
 
 const writer = join(import.meta.dir, "../fixtures/audit-writer.ts");
 
@@ -72,7 +74,7 @@ test("T01 P3 kill -9 at any moment: nothing acknowledged is missing, what was in
   expect(sent.map(shape).filter((types) => !types.startsWith("call.begin "))).toEqual([]);
   const shapes = new Set([...byCall.keys()].map(shape));
   expect([...shapes].sort()).toEqual(["call.begin call.end", "call.begin call.lost"]);
-}, 30_000);
+});
 
 test.skipIf(noStrace)(
   "T03 P1 P2 strict: the disk has each record before its effect is seen (needs strace)",
@@ -147,7 +149,7 @@ test("T06 P5 locked by another process: calls wait 2 s at most, the loop never d
   clearInterval(watch);
   await holder.exited;
   await until(() => opened.broker.health().ok, "recovery");
-}, 15_000);
+});
 
 const losses: Record<string, (path: string) => void> = {
   deleted: (path) => rmSync(path),
@@ -344,7 +346,7 @@ test.skipIf(noStrace)(
     const names = [`fsync ${directory}`, `fsync ${at.state}`];
     expect(made.filter((each) => each.includes(at.state))).toEqual([...names, ...kept, ...kept]);
   },
-  20_000,
+  30_000,
 );
 
 test.skipIf(noStrace).each(["fsync:error=EIO", "fsync:error=EINVAL", "openat:error=EACCES"])(
@@ -377,5 +379,5 @@ test.skipIf(noStrace).each(["fsync:error=EIO", "fsync:error=EINVAL", "openat:err
     const [said, left] = fault.includes("EIO") ? [`${file}: ${at.state}: EIO`, kept] : ["false", kept + kept];
     expect([first, again, readFileSync(file, "utf8")]).toEqual([expect.stringContaining(said), false, left]);
   },
-  20_000,
+  30_000,
 );

@@ -1,7 +1,9 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { faults, judge, type Revision, runClient } from "../support/conformance.ts";
 import { openDesk } from "../support/conformance-client.ts";
 import { client } from "../support/conformance-expected.ts";
+
+setDefaultTimeout(30_000);
 
 const revisions: readonly Revision[] = ["2025-11-25", "2026-07-28"];
 

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import {
   differences,
   faults,
@@ -12,6 +12,8 @@ import {
 } from "../support/conformance.ts";
 import { otherEra, sameEra } from "../support/conformance-expected.ts";
 import { everything, start } from "../support/daemon.ts";
+
+setDefaultTimeout(30_000);
 
 // The protocol's own conformance suite. What the fixture reaches alone is the measure of the gateway in front of it.
 

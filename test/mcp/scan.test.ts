@@ -1,9 +1,11 @@
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import fc from "fast-check";
 import { members } from "../../src/mcp/json-text.ts";
 import { scan } from "../../src/mcp/scan.ts";
 import { fastest } from "../support/fastest.ts";
 import { expectFailure, keyText, limits, spaced, spacedJson } from "./support.ts";
+
+setDefaultTimeout(30_000);
 
 const repeat = (text: string, times: number): string => text.repeat(times);
 const megabyte = 1024 ** 2;

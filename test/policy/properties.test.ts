@@ -1,4 +1,4 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import fc from "fast-check";
 import { type GuardrailOptions, policiesOptions, type RuleOptions, rulesOptions } from "../../src/policy/options.ts";
 import type { Call } from "../../src/core/call.ts";
@@ -10,6 +10,8 @@ import { compileBundle } from "../../src/policy/compile.ts";
 import { createPolicy } from "../../src/policy/policy.ts";
 import { loopback, makeCall, makeRoute } from "../support/call.ts";
 import { principal } from "../support/principal.ts";
+
+setDefaultTimeout(30_000);
 
 const tools = ["get", "set", "get_all"].flatMap((tool) => ["crm", "files"].map((server) => makeRoute(server, tool)));
 const values = ["x", "y", 7, null, undefined];

@@ -1,5 +1,7 @@
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { object, prop, setUp } from "../support/validator.ts";
+
+setDefaultTimeout(30_000);
 
 describe("what would take for ever is refused", () => {
   const loop = object({ allOf: [{ $ref: "#" }] });

@@ -1,4 +1,4 @@
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { rmSync, writeFileSync } from "node:fs";
 import { reasonOf } from "../../support/failure.ts";
 import {
@@ -27,6 +27,8 @@ import {
 import { TempDir } from "../../support/temp-dir.ts";
 import { use } from "../../support/turns.ts";
 import { until } from "../../support/until.ts";
+
+setDefaultTimeout(30_000);
 
 // The tools that a server offers to one caller's instance only.
 

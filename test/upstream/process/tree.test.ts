@@ -102,5 +102,5 @@ test.skipIf(process.platform !== "linux")(
     const child = Bun.spawn([...few, process.execPath, "-e", code], { stdout: "pipe", stderr: "inherit" });
     expect(await child.stdout.json()).toEqual({ left: [], signal: "SIGTERM" });
   },
-  20_000,
+  30_000,
 );

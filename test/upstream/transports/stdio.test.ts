@@ -1,5 +1,5 @@
 import { heapStats } from "bun:jsc";
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, symlinkSync } from "node:fs";
 import type { Failure } from "../../../src/core/failure.ts";
 import { rejectionOf } from "../../support/failure.ts";
@@ -11,6 +11,8 @@ import { until } from "../../support/until.ts";
 import { stdioOptions } from "../../../src/upstream/options.ts";
 import { openStdio } from "../../../src/upstream/transports/stdio.ts";
 import { linkHost } from "../../support/link-host.ts";
+
+setDefaultTimeout(30_000);
 
 const mib = 1024 ** 2;
 const linux = process.platform === "linux";
@@ -145,7 +147,7 @@ test("T16: a child that does not read its input fills its queue, not our memory"
   expect(codes).toEqual(new Set(["cancelled", "overloaded"]));
   // Of 1 MiB each, not quite eight fit into the queue.
   expect(failures.filter(({ code }) => code === "overloaded").length).toBeGreaterThan(290);
-}, 20_000);
+});
 
 test("a child whose output cannot be read on is ended, and its reason says why", async () => {
   const write = (): void => {
