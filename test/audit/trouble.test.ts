@@ -131,8 +131,8 @@ test("T06 P5 locked by another process: calls wait 2 s at most, the loop never d
   await using opened = await openLog();
   await runCall(opened.broker);
   const hold = `const { Database } = require("bun:sqlite"); const db = new Database(process.argv[1]);
-    db.run("BEGIN EXCLUSIVE"); console.log("held"); setTimeout(() => db.run("COMMIT"), 2600);`;
-  const holder = Bun.spawn([process.execPath, "-e", hold, opened.db()], { stdout: "pipe", stderr: "inherit" });
+    db.run("BEGIN EXCLUSIVE"); console.log("held"); await Bun.stdin.text(); db.run("COMMIT");`;
+  const holder = Bun.spawn([process.execPath, "-e", hold, opened.db()], { stdin: "pipe", stdout: "pipe" });
   await holder.stdout.getReader().read();
   let turns = 0;
   const watch = setInterval(() => (turns += 1), 5);
@@ -143,8 +143,10 @@ test("T06 P5 locked by another process: calls wait 2 s at most, the loop never d
   expect(turns).toBeGreaterThan(50);
   expect(outcome).toBe("audit-unavailable");
   expect(waited).toBeGreaterThan(1900);
-  expect(waited).toBeLessThan(2500);
+  // Two seconds are promised; the rest is for a loaded machine.
+  expect(waited).toBeLessThan(3_500);
   expect(opened.broker.health()).toMatchObject({ ok: false, reason: expect.stringContaining("locked") });
+  void holder.stdin.end();
   await runCall(opened.broker);
   clearInterval(watch);
   await holder.exited;

@@ -79,10 +79,12 @@ test("T13: a flood without a line end ends the child, and memory stays bounded",
 test("T12: a late answer is dropped, never taken for another call's", async () => {
   await using set = await listed([fake("a", [], { timeout: "150ms", isolation: "shared" })]);
   await until(() => set.ask("a", "echo").catch(() => null), "an answer in time");
+  // On a busy machine answers before that one were late too.
+  const before = set.status()[0]?.dropped ?? 0;
   expect((await rejectionOf(set.ask("a", "slow", { ms: 250, late: true }))).code).toBe("timeout");
   const slow = await rejectionOf(set.ask("a", "hang"));
   expect(slow.code).toBe("timeout");
-  await until(() => set.status()[0]?.dropped === 1, "the late answer to be dropped");
+  await until(() => set.status()[0]?.dropped === before + 1, "the late answer to be dropped");
 });
 
 test("a result that a program leaves behind is delivered, however much it says before and however long that takes", async () => {
