@@ -14,5 +14,5 @@ test.each(revisions)(
     const find = async () => faults(await runClient(desk.url, revision));
     expect(await judgeTwice(find, client[revision])).toEqual({ unexpected: [], stale: [] });
   },
-  120_000,
+  240_000,
 );

@@ -65,13 +65,13 @@ describe.each(revisions)("conformance, server side, %s", (revision) => {
   test.concurrent("the gateway differs from the fixture in nothing unexpected", async () => {
     const find = async () => differences(measure(), await through(fixture.url, revision));
     expect(await judgeTwice(find, sameEra[revision])).toEqual(nothing);
-  }, 120_000);
+  }, 240_000);
 
   test.concurrent("nor does it in front of a server that speaks only the other era", async () => {
     await using other = await startFixture(revision === "2025-11-25" ? "modern" : "legacy");
     const find = async () => differences(measure(), await through(other.url, revision));
     expect(await judgeTwice(find, otherEra[revision])).toEqual(nothing);
-  }, 120_000);
+  }, 240_000);
 });
 
 test("conformance: an expectation covers a scenario or one of its checks, and is stale once nothing is found", () => {

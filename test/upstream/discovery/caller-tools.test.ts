@@ -234,7 +234,7 @@ test("an instance that does not answer is waited for once", async () => {
       ? events(told("notifications/tools/list_changed", {}), event({ jsonrpc: "2.0", id, result: text("ok") }))
       : null;
   });
-  await using set = await listed([http("a", server.url, { protocol: "legacy", timeout: "200ms" })]);
+  await using set = await listed([http("a", server.url, { protocol: "legacy", timeout: "500ms" })]);
   await set.ask("a", "echo", {}, alice);
   await learnt(set, alice);
   expect(set.warnings.join()).toContain("not all that an instance offers is known");
