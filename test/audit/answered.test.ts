@@ -1,6 +1,8 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { answered, FileUnanswered } from "../../src/audit/answered.ts";
 import { reasonOf } from "../support/failure.ts";
+
+setDefaultTimeout(30_000);
 
 test.concurrent.each([
   ["answers", (late: PromiseWithResolvers<void>) => late.resolve()],
@@ -20,5 +22,5 @@ test.concurrent.each([
     await answered(file, async () => void steps++);
     expect(steps).toBe(2);
   },
-  10_000,
+  30_000,
 );

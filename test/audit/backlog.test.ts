@@ -1,10 +1,12 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { isDeepStrictEqual } from "node:util";
 import { silent } from "../../src/core/log.ts";
 import { StoreFailed } from "../../src/core/store.ts";
 import { until } from "../support/until.ts";
 import { reasonOf } from "../support/failure.ts";
 import { answered, callOf, faultyStore, openBroker, recordsOf, tempState, openLog } from "../support/audit.ts";
+
+setDefaultTimeout(30_000);
 
 test("T20: acts that wait to be recorded are bounded; those past the bound are counted", async () => {
   const lost: unknown[] = [];

@@ -1,4 +1,4 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { Failure } from "../../src/core/failure.ts";
 import { createLogger } from "../../src/daemon/own-log.ts";
 import { StoreBusy, StoreFailed } from "../../src/core/store.ts";
@@ -17,6 +17,8 @@ import {
   callsIn,
   openLog,
 } from "../support/audit.ts";
+
+setDefaultTimeout(30_000);
 
 const waits: [durability: "strict" | "standard" | "relaxed", begin: boolean, end: boolean][] = [
   ["strict", true, true],
@@ -252,7 +254,7 @@ test("D6 relaxed: what waits for a slow disk is bounded", async () => {
   expect(opened.broker.health()).toMatchObject({ ok: false, reason: "the disk is too far behind" });
   held.resolve();
   await until(() => opened.broker.health().ok, "recovery");
-}, 30_000);
+});
 
 test("the queue is bounded: beyond its bytes calls are refused at once", async () => {
   await using opened = await openLog({ payloads: "full" });

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type EvidenceOptions, gatherEvidence } from "../../src/audit/evidence.ts";
@@ -10,6 +10,8 @@ import { openReader } from "../../src/store/sqlite/reader.ts";
 import { reasonOf } from "../support/failure.ts";
 import { free, stall } from "../support/unanswering.ts";
 import { outsideOf, tempState, type TempState, verifyAt, recordCall } from "../support/audit.ts";
+
+setDefaultTimeout(30_000);
 
 // What checkpoints of this installation and of others prove, by the file they are in.
 
@@ -147,4 +149,4 @@ test("R9 T46 a configured file that does not answer leaves a doubt: 3, and all o
   const forged = await verify({ sources: [silent, file("beyond.cp", beyond)] });
   expect(forged).toMatchObject({ exit: 1, bad: { kind: "forged-checkpoint" } });
   free(silent);
-}, 20_000);
+});

@@ -1,9 +1,11 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import fc from "fast-check";
 import { commitmentTo } from "../../src/audit/chain.ts";
 import { maskPath, maskPaths } from "../../src/audit/mask-paths.ts";
 import { createRedactor, partBytes } from "../../src/audit/redact.ts";
 import { fastest } from "../support/fastest.ts";
+
+setDefaultTimeout(30_000);
 
 const paths = (...texts: string[]) => texts.map((text) => maskPath(text.split(".")));
 const m = '"[redacted]"';

@@ -1,10 +1,12 @@
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import fc from "fast-check";
 import { gatherEvidence } from "../../src/audit/evidence.ts";
 import { exportLine, verifyLines } from "../../src/audit/export.ts";
 import type { ChainReport } from "../../src/audit/verify.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
 import { closedChain, type Outside } from "../support/closed-chain.ts";
+
+setDefaultTimeout(30_000);
 
 let original: Outside;
 

@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, test } from "bun:test";
+import { afterEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { whyInert } from "../../src/authn/entry.ts";
 import { createAuthn } from "../../src/authn/index.ts";
 import { localPrincipal, stdioPrincipal } from "../../src/authn/keyless.ts";
@@ -14,6 +14,8 @@ import { credentialsOf } from "../../src/serve/credentials.ts";
 import { type CallParts, loopback, makeCall, remote } from "../support/call.ts";
 import { failureOf } from "../support/failure.ts";
 import { keyRequest, memoryKeyStore, storedKey } from "../support/key-store.ts";
+
+setDefaultTimeout(30_000);
 
 const open: Keyring[] = [];
 afterEach(() => open.splice(0).forEach((keyring) => keyring[Symbol.dispose]()));

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { readFileSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { capture } from "../../scripts/lib/capture.ts";
@@ -6,6 +6,8 @@ import { expectGolden } from "../support/golden.ts";
 import { mcpgw, mcpgwLine } from "../support/mcpgw.ts";
 import { mayBecomeNobody } from "../support/processes.ts";
 import { bareEnv, sample } from "../support/sample.ts";
+
+setDefaultTimeout(30_000);
 
 const program = sample();
 beforeAll(() => program.start());
@@ -23,7 +25,7 @@ async function helpOf(path: readonly string[]): Promise<string[]> {
 
 test("help of every command and group", async () => {
   expectGolden("cli/help.txt", (await helpOf([])).join("\n"));
-}, 20_000);
+});
 
 const printing = [
   ["R24", "servers list"],

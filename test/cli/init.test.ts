@@ -1,7 +1,9 @@
-import { afterAll, expect, test } from "bun:test";
+import { afterAll, expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { sample } from "../support/sample.ts";
+
+setDefaultTimeout(30_000);
 
 const program = sample();
 afterAll(() => program.close());

@@ -1,8 +1,10 @@
-import { expect, setSystemTime, test } from "bun:test";
+import { expect, setDefaultTimeout, setSystemTime, test } from "bun:test";
 import { Refusal } from "../../src/control/refusal.ts";
 import { run } from "../support/command-line.ts";
 import { sampleHandlers } from "../support/control-answers.ts";
 import { sample } from "../support/sample.ts";
+
+setDefaultTimeout(30_000);
 
 test.concurrent("status --wait waits for a daemon that starts later, and gives up when its time is over", async () => {
   const late = sample();

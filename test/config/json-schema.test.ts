@@ -48,7 +48,9 @@ test("the default of a time or size is shown as one writes it", () => {
   const { limits, audit, servers } = (jsonSchema() as Node).properties ?? {};
   expect(limits?.properties?.["body"]?.default).toBe("4MiB");
   expect(audit?.properties?.["checkpointEvery"]?.properties?.["interval"]?.default).toBe("10s");
-  for (const shape of servers?.items?.anyOf ?? []) expect(shape.properties?.["timeout"]?.default).toBe("30s");
+  const shapes = servers?.items?.anyOf ?? [];
+  expect(shapes.length).toBeGreaterThan(1);
+  for (const shape of shapes) expect(shape.properties?.["timeout"]?.default).toBe("30s");
 });
 
 test("the schema accepts what the program accepts, and refuses an unknown key", () => {

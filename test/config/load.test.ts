@@ -1,4 +1,4 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { newKey } from "../../src/authn/new-key.ts";
@@ -9,6 +9,8 @@ import { loadingFrom } from "../../src/daemon/loading.ts";
 import { examine } from "../../src/policy/findings.ts";
 import { loadText, refusal } from "../support/config.ts";
 import { TempDir } from "../support/temp-dir.ts";
+
+setDefaultTimeout(30_000);
 
 const firstDocument = readFileSync(join(import.meta.dir, "../fixtures/config/first-document.yaml"), "utf8");
 const strong = "pQ7xT2mK9vL4wN8zR3cF6hJ1bD5gS0yA";

@@ -1,9 +1,11 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { attach } from "../../src/control/client.ts";
 import { mcpgw } from "../support/mcpgw.ts";
 import { bareEnv } from "../support/sample.ts";
 import { TempDir } from "../support/temp-dir.ts";
 import { listenWith } from "../support/control-server.ts";
+
+setDefaultTimeout(30_000);
 
 test.skipIf(process.platform !== "linux")(
   "D15: a daemon whose queue of connections is full is busy, not absent, and --wait waits for it (needs Linux, where that can be told)",

@@ -1,4 +1,4 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { chmodSync, existsSync, mkdirSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { connect } from "../../src/control/client.ts";
 import { isListened } from "../../src/control/socket-path.ts";
@@ -7,6 +7,8 @@ import { listenWith, serverPerTest } from "../support/control-server.ts";
 import { reasonOf } from "../support/failure.ts";
 import { until } from "../support/until.ts";
 import { writtenLog } from "../support/written-log.ts";
+
+setDefaultTimeout(30_000);
 
 // The file of the control socket: how it comes, who may use it, and what becomes of it.
 

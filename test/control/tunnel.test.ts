@@ -1,4 +1,4 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { attach } from "../../src/control/client.ts";
 import type { ServedTunnel } from "../../src/control/contract.ts";
 import { silent } from "../../src/core/log.ts";
@@ -6,6 +6,8 @@ import { TempDir } from "../support/temp-dir.ts";
 import { PerTurn, use } from "../support/turns.ts";
 import { until } from "../support/until.ts";
 import { listenWith } from "../support/control-server.ts";
+
+setDefaultTimeout(30_000);
 
 /** Both ends of a tunnel through a control socket. */
 async function tunnelled(more: Parameters<typeof listenWith>[2] = {}) {

@@ -1,7 +1,9 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { Cancel } from "../../src/core/cancel.ts";
 import { sleep, untilGiven, within } from "../../src/core/wait.ts";
 import { standStill } from "../support/stand-still.ts";
+
+setDefaultTimeout(30_000);
 
 const never = (): Promise<string> => new Promise(() => {});
 

@@ -1,10 +1,12 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { Failure } from "../../src/core/failure.ts";
 import type { AuditEvent } from "../../src/core/event.ts";
 import { fake, Place, strongKey } from "../support/daemon.ts";
 import { bootIn, installationOf } from "../support/in-process.ts";
 import { reasonOf } from "../support/failure.ts";
 import { until } from "../support/until.ts";
+
+setDefaultTimeout(30_000);
 
 test("a configuration is on record before a server is started by it; one that cannot be recorded starts none and leaves nothing open", async () => {
   using place = new Place({ servers: [fake("fake")], auth: { type: "none", roles: ["user"] } });
@@ -28,7 +30,7 @@ test("a configuration is on record before a server is started by it; one that ca
   await until(() => place.heard("fake").length > 0, "the server to start");
   expect([noted[0], heard]).toEqual(["config.loaded", 0]);
   expect(noted.filter((type) => type === "config.loaded")).toHaveLength(1);
-}, 20_000);
+});
 
 test("who is to be served is decided by the keys of the configuration too", async () => {
   const keys = [{ id: "own", key: strongKey(), consumerId: "own", roles: ["user"] }];
@@ -77,4 +79,4 @@ test("R86: every start records which servers are on and which are off, however m
     ...Object.fromEntries(off.map(({ id }) => [`server.${id}`, "off"])),
   });
   expect((await place.cli(["audit", "verify"])).code).not.toBe(1);
-}, 20_000);
+});

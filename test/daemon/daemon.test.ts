@@ -1,4 +1,4 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { getEventListeners } from "node:events";
 import { attach, connect } from "../../src/control/client.ts";
 import { Cancel, onAbort } from "../../src/core/cancel.ts";
@@ -9,6 +9,8 @@ import { reasonOf } from "../support/failure.ts";
 import { startIn } from "../support/in-process.ts";
 import { until } from "../support/until.ts";
 import { answerOf, initialize, modern, send, textOf, toolCall, v2025 } from "../support/wire.ts";
+
+setDefaultTimeout(30_000);
 
 const auth = { type: "none", roles: ["user"] };
 
@@ -28,7 +30,7 @@ test("R122: a call that outlasts the time for a stop is told so, and its end is 
   expect(ends).toMatchObject([{ tool: "hang", st: "lost", reason: message }]);
   const closed = records.filter(({ type }) => type === "session.close");
   expect(closed).toMatchObject([{ facts: { reason: "shutdown" } }]);
-}, 20_000);
+});
 
 test("R122: whose verification waits for its turn when the gateway stops is told that, and the end is on record", async () => {
   const rules = [{ server: "mcpgw", tool: "audit_verify", action: "allow" }];
@@ -53,7 +55,7 @@ test("R122: whose verification waits for its turn when the gateway stops is told
   await at.close();
   const ends = (await place.records()).filter(({ type }) => type === "call.end");
   expect(ends).toMatchObject([{ tool: "audit_verify", st: "lost", reason: message }]);
-}, 20_000);
+});
 
 test("R18: a reload that is under way when the daemon is stopped starts nothing that the stop does not end", async () => {
   using place = new Place({ servers: [], auth, listen: { http: { host: "127.0.0.1", port: 0 } } });
@@ -79,7 +81,7 @@ test("R18: a reload that is under way when the daemon is stopped starts nothing 
   await Promise.all([stopped, reloaded]);
   expect(await daemon.reload("test").catch(String)).toContain("stopping");
   expect(engine.upstreams().status()).toMatchObject([{ id: "late", state: "stopping", pids: [] }]);
-}, 20_000);
+});
 
 test("R18: a server that ends while a stop waits for calls is not started again", async () => {
   using place = new Place({ servers: [fake("busy"), fake("ends")], auth, policies: [everything()] });
@@ -97,7 +99,7 @@ test("R18: a server that ends while a stop waits for calls is not started again"
   expect(status("ends")).toMatchObject({ state: "backoff", pids: [] });
   end("busy");
   await Promise.all([hung, stopped]);
-}, 20_000);
+});
 
 test("R122: a stop takes no longer than it may, also where a reload is under way that does not end", async () => {
   using place = new Place({ servers: [fake("fake")], auth, policies: [everything()] });
@@ -120,7 +122,7 @@ test("R122: a stop takes no longer than it may, also where a reload is under way
   expect(performance.now() - from).toBeLessThan(5_500);
   goOn.resolve();
   await Promise.all([hung, reloaded]);
-}, 20_000);
+});
 
 test("T46: who is connected when the gateway is told to stop begins no call any more, and is told that it did not run", async () => {
   using place = new Place({ servers: [fake("fake")], auth, policies: [everything(), everything("admin")] });
@@ -151,7 +153,7 @@ test("T46: who is connected when the gateway is told to stop begins no call any 
     .forEach(({ pids }) => pids.forEach((pid) => process.kill(pid, "SIGKILL")));
   await Promise.all([hung, stopped]);
   operator.close();
-}, 20_000);
+});
 
 test("T40: of two reloads at once the second begins when the first has ended", async () => {
   using place = new Place({ servers: [], auth });
@@ -204,7 +206,7 @@ test("R17: a WebSocket that is opened after a reload takes as long messages as t
   place.configure({ ...config, limits: { body: "1MiB" } });
   await daemon.reload("test");
   expect(await called()).toContain("xxx");
-}, 20_000);
+});
 
 test("T27 D15: of attached clients of one principal that read nothing the fullest is cut off where they hold too much together", async () => {
   using place = new Place({ servers: [fake("fake")], policies: [everything("admin")], limits: { result: "1MiB" } });
@@ -247,7 +249,7 @@ test("T27 D15: of attached clients of one principal that read nothing the fulles
   expect(ends).toHaveLength(clients.length);
   const told = "The client left too much unread. The call may have run: check before you repeat it.";
   expect(ends.map(({ reason }) => reason)).toContain(told);
-}, 30_000);
+});
 
 test("T27 D15: an attached client that reads nothing is cut off where it alone holds too much, and its calls are told why", async () => {
   using place = new Place({ servers: [fake("fake")], policies: [everything("admin")], limits: { result: "1MiB" } });
@@ -270,4 +272,4 @@ test("T27 D15: an attached client that reads nothing is cut off where it alone h
   await at.close();
   const ends = (await place.records()).filter(({ type, tool }) => type === "call.end" && tool === "hang");
   expect(ends).toMatchObject([{ st: "lost", reason: expect.stringMatching(/^The client left too much unread\. /) }]);
-}, 30_000);
+});

@@ -141,7 +141,7 @@ test("R8 R26 housekeeper: records are counted and indexed though nobody asks", a
   await until(() => index.mark("main")?.seq === 2, "the call indexed");
   await runCall(opened.broker);
   await until(() => usage.usageMark("main") === 4, "a later call counted");
-}, 20_000);
+}, 30_000);
 
 test("R26 P2 housekeeper: nothing is counted that a power cut could take back", async () => {
   using at = tempState();
@@ -174,7 +174,7 @@ test("housekeeper: what another process holds is counted later, and is nothing t
   expect(causes).toEqual([]);
   using usage = openUsageStore(join(at.state, "mcpgw.db"));
   expect(usage.usageMark("main")).toBe(4);
-}, 20_000);
+}, 30_000);
 
 test.skipIf(noStrace)(
   "P2 housekeeper: where what it copied cannot be synced, the process is told to end (needs strace)",
@@ -306,7 +306,7 @@ test("R13 housekeeper: an index that cannot be opened is named once, and keeps i
   using usage = openUsageStore(join(at.state, "mcpgw.db"));
   expect(usage.usageMark("main")).toBeGreaterThanOrEqual(4);
   expect(causes).toEqual([expect.stringContaining(join(at.state, "index.db"))]);
-}, 20_000);
+}, 30_000);
 
 test("housekeeper: one that dies is said to have died and started again, and its questions fail", async () => {
   using at = tempState();
@@ -337,7 +337,7 @@ test("housekeeper: one that dies is said to have died and started again, and its
   using usage = openUsageStore(join(at.state, "mcpgw.db"));
   await until(() => usage.usageMark("main") === 2, "the call to be counted, though no other was made");
   await keeper.close();
-}, 20_000);
+}, 30_000);
 
 test("housekeeper: what it is asked while it closes fails, so that nobody waits for an answer", async () => {
   using at = tempState();

@@ -70,7 +70,8 @@ test.each(["its client has gone", "a signal ends it"])(
     if (why === "a signal ends it") client.child.kill("SIGTERM");
     else void client.end();
     expect(await client.child.exited).toBe(0);
-    expect(performance.now() - begun).toBeLessThan(1_000);
+    // An answer that is still owed would be waited for 2 s.
+    expect(performance.now() - begun).toBeLessThan(2_000);
   },
 );
 

@@ -36,7 +36,7 @@ test("R114 R115 /ready says what the gateway waits for, whether all are frozen, 
   expect(readinessOf(engine, "draining")).toMatchObject({ ready: false, detail: { state: "draining" } });
   engine.stores.keyring.freeze();
   expect(readinessOf(engine, "ready")).toMatchObject({ ready: true, detail: { frozen: true } });
-}, 20_000);
+}, 30_000);
 
 test("R115 P5 while the log takes no records /ready says no, and why", async () => {
   using place = new Place({ servers: [] });
@@ -77,7 +77,7 @@ test("R29 status says by what callers are limited, and warns where they are not,
     expect(status.warnings.filter((each) => general.includes(each))).toEqual([...said]);
     expect(status).toMatchObject({ startedAt: 7, limits: limitedBy, frozen: false, notReady: null });
   }
-}, 20_000);
+}, 30_000);
 
 test.skipIf(process.getuid?.() !== 0)(
   "status warns of root where a program runs, not of a disabled one (needs root)",

@@ -1,4 +1,4 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { cpSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { type Logger, silent } from "../../src/core/log.ts";
@@ -12,6 +12,8 @@ import { installationOf } from "../support/in-process.ts";
 import { keyRequest } from "../support/key-store.ts";
 import { note } from "../support/audit.ts";
 import { fill, mayMount, mountTmpfs } from "../support/tmpfs.ts";
+
+setDefaultTimeout(30_000);
 
 function openIn(place: Place, log: Logger = silent): Promise<Stores> {
   const { loaded, paths } = installationOf(place);
@@ -47,7 +49,7 @@ test("R23 A14 mcpgw.db says how far its keys are those of the log: up to its end
   await running.close();
   using log = openReader({ state: place.state, main: null });
   expect(keysAsOfIn(place)).toBe((log.last("main")?.seq ?? 0) + 1);
-}, 20_000);
+});
 
 test("R23 an older copy of the log takes back how far the keys of mcpgw.db are those of the log", async () => {
   using place = new Place({ servers: [] });

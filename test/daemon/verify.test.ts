@@ -148,7 +148,7 @@ test("R9 T46 a file beside the evidence that does not answer leaves every chain 
     notes: [compared, [silent("main.checkpoints", "which chains")]],
   });
   free(own);
-}, 20_000);
+}, 30_000);
 
 test("R9 A14 without the key beside the evidence, that of the installation decides who signed", async () => {
   using at = await twoChains();

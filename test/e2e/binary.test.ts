@@ -68,7 +68,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await daemon[Symbol.asyncDispose]();
   place[Symbol.dispose]();
-}, 20_000);
+}, 30_000);
 
 test("the files in the current directory harm a program that Bun runs there, and not the executable", async () => {
   using trap = new BinaryPlace({});
@@ -123,7 +123,7 @@ describe.each(["beside the daemon", "alone"])("R22: serve %s", (how) => {
     const args = { operator: "multiply", operands: ["6", "7"] };
     expect(await peer.call("calculator__exact_calculate", args)).toMatchObject({ content: [{ text: "42" }] });
     expect(existsSync(target.harm)).toBe(false);
-  }, 20_000);
+  }, 30_000);
 });
 
 class AloneInstallation implements AsyncDisposable {
@@ -153,7 +153,7 @@ test("R125: the console starts and ends in a terminal", async () => {
   child.terminal?.write("q");
   expect(await child.exited).toBe(0);
   expect(existsSync(place.harm)).toBe(false);
-}, 20_000);
+}, 30_000);
 
 test("R128, T01, FIELD T51: kill -9 of the daemon leaves no child and loses no record", async () => {
   const run = place.run();
@@ -165,4 +165,4 @@ test("R128, T01, FIELD T51: kill -9 of the daemon leaves no child and loses no r
   expect((await place.records()).length).toBeGreaterThanOrEqual(calls);
   expect((await daemon.call("fake__echo", {}, key)).status).toBe(200);
   expect((await place.cli(["audit", "verify"])).code).toBe(0);
-}, 20_000);
+}, 30_000);

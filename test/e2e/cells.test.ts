@@ -1,8 +1,10 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { type Fixture, startFixture } from "../support/conformance.ts";
 import { type Daemon, everything, start } from "../support/daemon.ts";
 import { type Answering, connectAnswering } from "../support/sdk-answers.ts";
 import { type Line, lines, unstamped } from "../support/sdk.ts";
+
+setDefaultTimeout(30_000);
 
 // The four cells of client era × server era: an official client sees through the gateway what it would see of a server
 // of its own era directly, and the server is told what the client said.
@@ -36,7 +38,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await daemon[Symbol.asyncDispose]();
   await Promise.all([fixtures.legacy[Symbol.asyncDispose](), fixtures.modern[Symbol.asyncDispose]()]);
-}, 30_000);
+});
 
 const eras = ["legacy", "modern"] as const;
 

@@ -1,9 +1,10 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import {
   differences,
   faults,
   type Fixture,
   judge,
+  judgeTwice,
   type Revision,
   type Run,
   runServer,
@@ -12,6 +13,8 @@ import {
 } from "../support/conformance.ts";
 import { otherEra, sameEra } from "../support/conformance-expected.ts";
 import { everything, start } from "../support/daemon.ts";
+
+setDefaultTimeout(30_000);
 
 // The protocol's own conformance suite. What the fixture reaches alone is the measure of the gateway in front of it.
 
@@ -25,8 +28,14 @@ const alone = new Map<Revision, Run>();
 
 beforeAll(async () => {
   fixture = await startFixture();
-  await Promise.all(revisions.map(async (revision) => alone.set(revision, await runServer(fixture.url, revision))));
-}, 60_000);
+  await Promise.all(
+    revisions.map(async (revision) => {
+      const run = await runServer(fixture.url, revision);
+      // A busy machine may exceed the times that the suite waits.
+      alone.set(revision, faults(run).size > 0 ? await runServer(fixture.url, revision) : run);
+    }),
+  );
+}, 120_000);
 
 afterAll(() => fixture[Symbol.asyncDispose]());
 
@@ -54,15 +63,15 @@ describe.each(revisions)("conformance, server side, %s", (revision) => {
 
   // Most of each run is waiting.
   test.concurrent("the gateway differs from the fixture in nothing unexpected", async () => {
-    const found = differences(measure(), await through(fixture.url, revision));
-    expect(judge(found, sameEra[revision])).toEqual(nothing);
-  }, 120_000);
+    const find = async () => differences(measure(), await through(fixture.url, revision));
+    expect(await judgeTwice(find, sameEra[revision])).toEqual(nothing);
+  }, 240_000);
 
   test.concurrent("nor does it in front of a server that speaks only the other era", async () => {
     await using other = await startFixture(revision === "2025-11-25" ? "modern" : "legacy");
-    const found = differences(measure(), await through(other.url, revision));
-    expect(judge(found, otherEra[revision])).toEqual(nothing);
-  }, 120_000);
+    const find = async () => differences(measure(), await through(other.url, revision));
+    expect(await judgeTwice(find, otherEra[revision])).toEqual(nothing);
+  }, 240_000);
 });
 
 test("conformance: an expectation covers a scenario or one of its checks, and is stale once nothing is found", () => {
@@ -73,4 +82,12 @@ test("conformance: an expectation covers a scenario or one of its checks, and is
   ]);
   const expected = { a: "for a reason", "b:two": "for another", c: "no longer" };
   expect(judge(found, expected)).toEqual({ unexpected: ["b:one: 1 FAILURE"], stale: ["b:two", "c"] });
+});
+
+test("conformance: what is wrong in two runs counts, what is wrong in one alone does not", async () => {
+  const [right, wrong] = [new Map<string, string>(), new Map([["a:one", "1 FAILURE"]])];
+  const judged = (...runs: (typeof right)[]) => judgeTwice(async () => runs.shift()!, {});
+  expect(await judged(wrong, right)).toEqual(nothing);
+  expect(await judged(wrong, wrong)).toEqual({ unexpected: ["a:one: 1 FAILURE"], stale: [] });
+  expect(await judged(right)).toEqual(nothing);
 });

@@ -1,8 +1,10 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { chmodSync, chownSync, mkdirSync, readFileSync } from "node:fs";
 import { type Daemon, Place } from "../support/daemon.ts";
 import { asNobody, mayBecomeNobody, type Ran } from "../support/processes.ts";
 import { linesOf } from "../support/seen.ts";
+
+setDefaultTimeout(30_000);
 
 /** Two groups of this machine, and their ids. */
 const [admins, readers] = readFileSync("/etc/group", "utf8")
@@ -65,7 +67,7 @@ describe.skipIf(!mayBecomeNobody || !admins || !readers)(
       for (const args of [status, freeze]) expect(await run(admins?.gid, ...args)).toMatchObject({ code: 0 });
       const acts = (await place.records()).filter(({ type }) => type === "key.frozen");
       expect(acts).toMatchObject([{ caller: "local:65534" }]);
-    }, 20_000);
+    });
 
     const another = (uid: number): string[] => ["setpriv", `--reuid=${uid}`, ...asNobody.slice(2)];
 
@@ -104,7 +106,7 @@ describe.skipIf(!mayBecomeNobody || !admins || !readers)(
         void child.stdin.end();
         await child.exited;
       }
-    }, 20_000);
+    });
   },
 );
 

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdirSync, realpathSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Daemon, everything, Place } from "../support/daemon.ts";
@@ -7,6 +7,8 @@ import { ended } from "../support/processes.ts";
 import { connectAnswering } from "../support/sdk-answers.ts";
 import { connect, type Peer, unstamped } from "../support/sdk.ts";
 import { everythingCommand } from "../support/sdk-servers.ts";
+
+setDefaultTimeout(30_000);
 
 // Real servers behind the gateway, real clients before it, none of them ours.
 
@@ -44,7 +46,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await daemon[Symbol.asyncDispose]();
   daemon.place[Symbol.dispose]();
-}, 30_000);
+});
 
 /** The same call directly and through the gateway. */
 async function both(gateway: Peer, direct: Peer, server: string, tool: string, args: Record<string, unknown>) {
@@ -68,7 +70,7 @@ describe("servers of the field", () => {
       const [through, straight] = await both(gateway, direct, "files", tool, args);
       expect({ tool, result: through }).toEqual({ tool, result: straight });
     }
-  }, 30_000);
+  });
 
   test.each(["1.x", "2.x legacy", "2.x modern"] as const)(
     "server-filesystem without arguments knows the roots of a client %s in the first call",
@@ -88,7 +90,7 @@ describe("servers of the field", () => {
     const found = await gateway.call("memory__search_nodes", { query: "between" });
     expect(JSON.stringify(found)).toContain('"entityType');
     expect(JSON.stringify(found)).toContain("stands between");
-  }, 30_000);
+  });
 });
 
 /** What the inspector's command line prints, parsed. */

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { accessSync, constants, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parse } from "yaml";
@@ -6,6 +6,8 @@ import { blocks, Newcomer, type Terminal } from "../support/newcomer.ts";
 import { pidsWith } from "../support/processes.ts";
 import { connect } from "../support/sdk.ts";
 import { until } from "../support/until.ts";
+
+setDefaultTimeout(30_000);
 
 // The README as a newcomer follows it: its shell blocks, word for word, in a fresh checkout without Bun.
 
@@ -33,7 +35,7 @@ afterAll(async () => {
   await demo.ended;
   free();
   newcomer[Symbol.dispose]();
-}, 30_000);
+});
 
 const found = (text: string, pattern: RegExp): string => pattern.exec(text)?.[1] ?? `nothing matches ${pattern}`;
 const keyOf = (terminal: Terminal): string => found(terminal.text, /^demo key: +(\S+)/m);
@@ -99,7 +101,7 @@ test("R123 R125: tail and the console show calls as they happen", async () => {
     terminal.press(stop);
     await terminal.ended;
   }
-}, 30_000);
+});
 
 test("R49: the shortest useful file is in order, and the daemon runs with it", async () => {
   const [yaml = ""] = blocks("README.md", "yaml", "Your own servers");
@@ -157,7 +159,7 @@ test("first call, first denied call, first proof and what more there is, in one 
     /^(?:mcpgw: warning: the gateway runs as root,|begin and checkpoint records are left out;|only the newest 5 are shown;).*\n/gm;
   expect(stderr.replace(known, "")).toBe("");
   expect(lines.length - brief.length).toBe(2);
-}, 30_000);
+});
 
 test("a second start beside the first says so; after Ctrl-C nothing is left, and the next start has the same key", async () => {
   const second = await newcomer.sh("./scripts/start");

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Daemon, Place, servesParent } from "../support/daemon.ts";
@@ -6,6 +6,8 @@ import { connect, lines, serveCommand, type Target, unstamped } from "../support
 import { type ModernServer, modernServer } from "../support/sdk-servers.ts";
 import { until } from "../support/until.ts";
 import { request, v2025 } from "../support/wire.ts";
+
+setDefaultTimeout(30_000);
 
 // What official clients do beside plain calls: pages, changes of the list, cancelling, errors, the end of a session.
 
@@ -55,14 +57,14 @@ beforeAll(async () => {
   alone = newPlace();
   daemon = await newPlace().start();
   key = await daemon.place.key("agent");
-}, 20_000);
+});
 
 afterAll(async () => {
   await daemon[Symbol.asyncDispose]();
   await neo[Symbol.asyncDispose]();
   daemon.place[Symbol.dispose]();
   alone[Symbol.dispose]();
-}, 20_000);
+});
 
 const cancelledCalls = async (place: Place): Promise<number> =>
   (await place.records()).filter(({ type, st }) => type === "call.end" && st === "cancelled").length;
@@ -89,7 +91,7 @@ describe.each(each)("client %s over %s", (line, route) => {
     // 2026-07-28 has no ping, which the library knows.
     if (line !== "2.x modern") expect(await peer.ping()).toEqual({});
     else expect(await refusalOf(peer.ping())).toContain("not supported");
-  }, 20_000);
+  });
 
   test("R126: a result that only 2026-07-28 knows breaks no older client", async () => {
     await using peer = await connect(line, target(route));
@@ -101,7 +103,7 @@ describe.each(each)("client %s over %s", (line, route) => {
       content: [{ type: "text", text: "[1,2]" }],
       ...(modern && { structuredContent: [1, 2] }),
     });
-  }, 20_000);
+  });
 
   test("FIELD T66: what the caller cancels is cancelled at the server, and recorded", async () => {
     const place = placeOf(route);
@@ -119,7 +121,7 @@ describe.each(each)("client %s over %s", (line, route) => {
     }
     const recorded = async () => (await cancelledCalls(place)) === before + 2;
     await until(recorded, "the endings to be on record", 10_000);
-  }, 20_000);
+  });
 
   if (line === "2.x modern") return; // such a client is told not to expect it
   test("R112: a change of the server's tools reaches the client", async () => {
@@ -134,7 +136,7 @@ describe.each(each)("client %s over %s", (line, route) => {
     await until(() => has("own__five"), "the new tool to be listed");
     writeFileSync(toolsOf(place), tools.join("\n"));
     await until(async () => !(await has("own__five")), "the new tool to be gone again");
-  }, 20_000);
+  });
 });
 
 test.each(["1.x", "2.x legacy"] as const)(

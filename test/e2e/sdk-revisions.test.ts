@@ -1,7 +1,9 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { type Daemon, everything, Place, servesParent, start } from "../support/daemon.ts";
 import { linesOf } from "../support/seen.ts";
 import { initialize, pick, request, textOf, toolCall } from "../support/wire.ts";
+
+setDefaultTimeout(30_000);
 
 // Each legacy revision as bare messages, so that nothing a library adds or forgives takes part.
 
@@ -21,12 +23,12 @@ beforeAll(async () => {
   alone = new Place(config);
   daemon = await start(config);
   key = await daemon.place.key("agent");
-}, 20_000);
+});
 
 afterAll(async () => {
   await daemon[Symbol.asyncDispose]();
   alone[Symbol.dispose]();
-}, 20_000);
+});
 
 /** Sends one message and resolves to its answer, null for a notification. */
 type Exchange = (message: Readonly<Record<string, unknown>>) => Promise<unknown>;

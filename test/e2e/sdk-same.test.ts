@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { type Daemon, everything, Place, servesParent, start } from "../support/daemon.ts";
 import {
   connect,
@@ -17,6 +17,8 @@ import {
   type ModernServer,
   modernServer,
 } from "../support/sdk-servers.ts";
+
+setDefaultTimeout(30_000);
 
 // The same official client talks to the same server directly and through the gateway, and must not see a difference.
 
@@ -111,14 +113,14 @@ beforeAll(async () => {
   alone = new Place(config);
   daemon = await start(config);
   key = await daemon.place.key("agent");
-}, 30_000);
+});
 
 afterAll(async () => {
   await Promise.all(Array.from(direct.values(), async (peer) => (await peer)[Symbol.asyncDispose]()));
   await daemon[Symbol.asyncDispose]();
   await Promise.all([web[Symbol.asyncDispose](), neo[Symbol.asyncDispose]()]);
   alone[Symbol.dispose]();
-}, 30_000);
+});
 
 describe.each(lines)("client %s", (line) => {
   test.each(Object.keys(routes) as (keyof typeof routes)[])(

@@ -1,9 +1,11 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { type Daemon, everything, fake, start } from "../support/daemon.ts";
 import { until } from "../support/until.ts";
 import { everythingCommand } from "../support/sdk-servers.ts";
 import { connectAnswering } from "../support/sdk-answers.ts";
 import { textIn } from "../support/wire.ts";
+
+setDefaultTimeout(30_000);
 
 // What is a legacy session's, not one call's: official clients that are asked during several calls at once, or none.
 
@@ -14,7 +16,7 @@ const [command, ...args] = everythingCommand("stdio");
 beforeAll(async () => {
   daemon = await start({ servers: [fake("old"), { id: "every", command, args }], policies: [everything()] });
   key = await daemon.place.key("agent");
-}, 20_000);
+});
 
 afterAll(() => daemon[Symbol.asyncDispose](), 20_000);
 
@@ -39,7 +41,7 @@ describe.each(["1.x", "2.x legacy"] as const)("client %s", (line) => {
     expect(steps.length).toBe(8);
     // Each call is asked once, as each asks once.
     expect(calls.map((id) => steps.filter(({ call }) => call === id).length)).toEqual([2, 2, 2, 2]);
-  }, 20_000);
+  });
 
   test("D16: a server that is told of changed roots asks for them, no call being open, and that is on record", async () => {
     await using client = await connectAnswering(line, `${daemon.url}/mcp`, key);
@@ -59,5 +61,5 @@ describe.each(["1.x", "2.x legacy"] as const)("client %s", (line) => {
     ]);
     const call = records.find(({ type, tool }) => type === "call.begin" && tool === "get-roots-list");
     expect(steps.map(({ sess }) => sess)).toEqual([call?.sess, call?.sess]);
-  }, 20_000);
+  });
 });

@@ -1,10 +1,12 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { lockHolder, tryLock } from "../../src/core/libc.ts";
 import { Daemon, daemonCommand, everything, fake, Place } from "../support/daemon.ts";
 import { until } from "../support/until.ts";
 import { eventsOf, pick, request } from "../support/wire.ts";
+
+setDefaultTimeout(30_000);
 
 // What a client gets while servers are still starting.
 
@@ -34,7 +36,7 @@ test("R114: a daemon that is reloaded while it starts is ready once the servers 
   writeFileSync(place.path("second"), "");
   await daemon.ready;
   expect(await place.json("status")).toMatchObject({ state: "ready", waitsFor: [] });
-}, 30_000);
+});
 
 test("R1: a file that is edited while the daemon starts, and answers nobody yet, is in force once it does", async () => {
   using place = new Place({ servers: [fake("one")] });
@@ -47,7 +49,7 @@ test("R1: a file that is edited while the daemon starts, and answers nobody yet,
   await daemon.ready;
   await daemon.logged(({ msg }) => msg === "configuration loaded");
   expect(await place.json("servers", "list")).toMatchObject({ servers: [{ id: "one", state: "disabled" }] });
-}, 30_000);
+});
 
 test("a client waits ten seconds for servers that start, gets what is there by then, and is told of the rest", async () => {
   using place = new Place(null);

@@ -11,7 +11,7 @@ import { eventsOf, initialize, pick, textOf, toolCall } from "../support/wire.ts
 // What a daemon that is told to stop waits for, and leaves.
 
 // Far below the time that calls may go on for.
-setDefaultTimeout(15_000);
+setDefaultTimeout(30_000);
 
 const capabilities = { elicitation: {} };
 const question = { method: "elicitation/create", params: { message: "Which one?", requestedSchema: {} } };

@@ -203,7 +203,8 @@ describe("news of tasks", () => {
     tell(h, '{"taskId":"t-1","inputRequests":{"k":{"method":"roots/list"}}}');
     tell(h);
     await until(() => own.said.length > 1, "the next news");
-    expect(own.said[1]?.params).not.toHaveProperty("inputRequests");
+    const members = Object.keys(own.said[1]?.params ?? {});
+    expect([members.includes("taskId"), members.includes("inputRequests")]).toEqual([true, false]);
     expect(steps(h.records)).toEqual(["refused roots/list"]);
     own.controller.abort();
     await own.ended;

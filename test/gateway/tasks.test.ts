@@ -317,7 +317,8 @@ describe("questions of a task", () => {
     const made = harness({ servers, script: asking });
     const taskId = await start(made, both);
     expect((await send(made.gw, "tasks/update", { taskId }, both)).error).toBeUndefined();
-    expect(made.sent[1]?.request.edits).not.toHaveProperty("inputResponses");
+    expect(made.sent).toHaveLength(2);
+    expect(made.sent[1]?.request.edits ?? {}).not.toHaveProperty("inputResponses");
     expect((await get(h, taskId, both)).call.failure?.code).toBe("upstream-protocol");
   });
 

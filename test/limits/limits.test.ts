@@ -1,4 +1,4 @@
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import fc from "fast-check";
 import type { Principal, Source } from "../../src/core/principal.ts";
 import { createLimits, createLimitsState } from "../../src/limits/limits.ts";
@@ -7,6 +7,8 @@ import { limitsOptions } from "../../src/limits/options.ts";
 import { loopback, makeRoute } from "../support/call.ts";
 import { failureOf } from "../support/failure.ts";
 import { principal, stillClock } from "../support/principal.ts";
+
+setDefaultTimeout(30_000);
 
 const route = makeRoute("crm", "get");
 

@@ -154,7 +154,7 @@ describe.each(Object.keys(transports))("%s", (name) => {
     expect(wrong).toEqual([]);
     expect(door.traffic).toMatchObject({ stray: 0, asked: 0 });
     await Promise.all(peers.map(({ peer }) => peer.close()));
-  }, 20_000);
+  }, 30_000);
 });
 
 // Their library takes a stream that brought no result for one that was cut off.

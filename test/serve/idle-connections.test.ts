@@ -188,4 +188,4 @@ test("T26: WebSockets of one caller that read nothing are dropped where they hol
   await once(theirs, "open");
   expect(door.traffic.streams).toBeGreaterThan(1);
   theirs.close();
-}, 20_000);
+}, 30_000);

@@ -1,9 +1,11 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { Door, hang, said } from "../support/front-door.ts";
 import { dial, postText } from "../support/raw-http.ts";
 import { PerTurn, use } from "../support/turns.ts";
 import { until } from "../support/until.ts";
 import { modern, toolCall } from "../support/wire.ts";
+
+setDefaultTimeout(30_000);
 
 // What clients of HTTP send that name no more than they must: health checks, load balancers, simple programs.
 

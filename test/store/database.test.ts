@@ -33,7 +33,7 @@ test.skipIf(noStrace)(
     const { stdout } = await run(freeze, strace, "-f", "-o", "/dev/null", ...failing);
     expect(stdout).toStartWith(`StoreUnsynced ${at.path("mcpgw.db")}: `);
   },
-  20_000,
+  30_000,
 );
 
 test.skipIf(noStrace)(
@@ -52,7 +52,7 @@ test.skipIf(noStrace)(
     expect(synced.filter((path) => path === at.path("mcpgw.db-wal")).length).toBeGreaterThanOrEqual(10);
     expect(synced).toContain(at.path("audit"));
   },
-  20_000,
+  30_000,
 );
 
 test("T07 store: a named pipe in place of a database is refused instead of waited for", async () => {

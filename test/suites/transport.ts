@@ -300,7 +300,7 @@ export function transportSuite(name: string, transport: TransportCase): void {
   });
 
   test(`T12 ${name}: a call that hangs times out, the next one works`, async () => {
-    await using set = await start(transport, { timeout: "200ms" });
+    await using set = await start(transport, { timeout: "500ms" });
     // Over HTTP the handshake has the same bound, which a busy machine may reach.
     const attempt = async () => {
       const failure = await rejectionOf(set.ask("fake", "hang"));
@@ -309,7 +309,7 @@ export function transportSuite(name: string, transport: TransportCase): void {
     const failure = await until(attempt, "a session");
     expect(failure).toMatchObject({ code: "timeout" });
     // The configured time, however long the instance took to start.
-    expect(failure.message).toContain("did not answer within 200ms. The call may have run");
+    expect(failure.message).toContain("did not answer within 500ms. The call may have run");
     expect(textOf(await set.ask("fake", "slow", { ms: 1 }))).toBe('{"ms":1}');
     expect(set.status()[0]?.inFlight).toBe(0);
   });

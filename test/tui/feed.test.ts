@@ -102,7 +102,7 @@ test("a feed whose links prove good and end, one after another, waits no longer 
   // Twice as long for each would be eight seconds.
   await until(() => opened >= 15, "many links", 6_000);
   feed.close();
-}, 10_000);
+}, 30_000);
 
 test("R123: each time that a console misses records it is told how many", async () => {
   using at = tempState();

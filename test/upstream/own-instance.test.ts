@@ -1,5 +1,5 @@
 import { heapStats } from "bun:jsc";
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { systemClock } from "../../src/core/clock.ts";
 import { atOnce } from "../../src/core/turns.ts";
 import { subscriptionIdKey } from "../../src/mcp/meta.ts";
@@ -13,6 +13,8 @@ import { TempDir } from "../support/temp-dir.ts";
 import { PerTurn, use } from "../support/turns.ts";
 import { until } from "../support/until.ts";
 import { fake, http, listed, memoryLists, toolNames, upstreams } from "../support/upstream.ts";
+
+setDefaultTimeout(30_000);
 
 const rules = { limits: { depth: 20, nodes: 1_000 }, refuses: () => null, refusesOutput: () => null };
 const list = (names: readonly string[]) => names.map((name) => ({ name, inputSchema: { type: "object" } }));
@@ -124,7 +126,7 @@ test("a list that takes long to read leaves others their turn, and is left alone
   setTimeout(() => log.push("ten times as long"), 10 * 2 * toolNames(set).length);
   await until(() => log.length === 2, "both", 20_000);
   expect(log).toEqual(["ten times as long", "read again"]);
-}, 30_000);
+});
 
 test("a schema that the validator refuses hides its tool", async () => {
   await using set = await listed([fake("a")], { refuses: ({ name }) => (name === "echo" ? "no good" : null) });
@@ -342,8 +344,12 @@ test("a list that could not be read is read again with the next health check, th
   await using set = upstreams([options]);
   options.healthCheck = 10_000;
   await until(() => set.listings()[0]?.prompts.length === 1, "the prompts");
-  await until(() => server.of("ping").length > 1, "checks after that");
-  expect([server.of("prompts/list").length, set.listings()[0]?.missing]).toEqual([2, []]);
+  // While it was read again, another check may have asked for the same.
+  const read = (): number => server.of("prompts/list").length + server.of("tools/list").length;
+  await until(() => server.of("ping").length > 0, "a check after that");
+  const before = read();
+  await until(() => server.of("ping").length > 2, "further checks");
+  expect([read(), set.listings()[0]?.missing]).toEqual([before, []]);
 });
 
 test("a list that changes while the others are read for the first time is read again", async () => {

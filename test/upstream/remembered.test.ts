@@ -42,7 +42,7 @@ for (const start of ["boot", "on-demand"]) {
     damage(path);
     using lists = openStateStore(path);
     await using set = await listed([options], { lists });
-    expect(set.listings()[0]?.tools).not.toEqual([]);
+    expect(set.listings()[0]?.tools.length).toBeGreaterThan(0);
     expect(textOf(await set.ask("a", "echo"))).toContain("echo");
     expect(set.warnings.filter((line) => line.includes("is asked again"))).not.toEqual([]);
   });

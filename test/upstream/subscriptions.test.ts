@@ -212,4 +212,4 @@ test("a subscription whose session ends at any moment leaves no instance behind"
   }
   await until(() => set.status()[0]?.instances === 0, "their end", 3_000);
   expect(set.status()[0]?.subscriptions).toBe(0);
-}, 20_000);
+}, 30_000);

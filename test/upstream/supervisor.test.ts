@@ -354,8 +354,9 @@ test("close waits for running calls, then nothing is left", async () => {
 });
 
 test("a child that never shakes hands is not waited for when everything stops", async () => {
-  const set = upstreams([stdioOptions.parse({ id: "a", command: "sleep", args: ["60"] })], {
-    tuning: { start: 30_000 },
+  // Longer than the test may take.
+  const set = upstreams([stdioOptions.parse({ id: "a", command: "sleep", args: ["600"] })], {
+    tuning: { start: 600_000 },
   });
   await until(() => set.events.length > 0, "the start");
   await set.close(0);

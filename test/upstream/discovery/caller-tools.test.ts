@@ -1,4 +1,4 @@
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { rmSync, writeFileSync } from "node:fs";
 import { reasonOf } from "../../support/failure.ts";
 import {
@@ -27,6 +27,8 @@ import {
 import { TempDir } from "../../support/temp-dir.ts";
 import { use } from "../../support/turns.ts";
 import { until } from "../../support/until.ts";
+
+setDefaultTimeout(30_000);
 
 // The tools that a server offers to one caller's instance only.
 
@@ -232,7 +234,7 @@ test("an instance that does not answer is waited for once", async () => {
       ? events(told("notifications/tools/list_changed", {}), event({ jsonrpc: "2.0", id, result: text("ok") }))
       : null;
   });
-  await using set = await listed([http("a", server.url, { protocol: "legacy", timeout: "200ms" })]);
+  await using set = await listed([http("a", server.url, { protocol: "legacy", timeout: "500ms" })]);
   await set.ask("a", "echo", {}, alice);
   await learnt(set, alice);
   expect(set.warnings.join()).toContain("not all that an instance offers is known");

@@ -1,4 +1,4 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { stdioOptions } from "../../../src/upstream/options.ts";
 import { rejectionOf } from "../../support/failure.ts";
@@ -17,6 +17,8 @@ import {
   upstreams,
 } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
+
+setDefaultTimeout(30_000);
 
 type Set = ReturnType<typeof upstreams>;
 const probes = (set: Set): number => set.events.filter(({ type }) => type === "server.probed").length;

@@ -1,4 +1,4 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import type { AbortSignalLike } from "../../../src/core/cancel.ts";
 import type { ClientAnswer, InputRequest } from "../../../src/core/inbound.ts";
@@ -18,6 +18,8 @@ import {
 import { principal } from "../../support/principal.ts";
 import { TempDir } from "../../support/temp-dir.ts";
 import { until } from "../../support/until.ts";
+
+setDefaultTimeout(30_000);
 
 type Set = ReturnType<typeof upstreams>;
 const accept = async (): Promise<ClientAnswer> => ({ kind: "result", text: '{"roots":[]}' });

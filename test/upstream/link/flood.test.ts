@@ -56,7 +56,7 @@ for (const said of [{ jsonrpc: "2.0", id: 1, method: "ping" }, unread]) {
     const [outcome] = [rejectionOf(set.ask("a", "hang")), rejectionOf(set.ask("a", "hang"))];
     await set.ask("a", "repeat", { times: 61_000, said }).catch(() => {});
     expect(await outcome).toMatchObject({ code: "lost", message: expect.stringContaining("floods the gateway") });
-  }, 20_000);
+  }, 30_000);
 }
 
 test.each([

@@ -143,5 +143,5 @@ test.skipIf(process.platform !== "linux")(
     const [pid] = seen as [number];
     expect(seen).toEqual([pid, [pid], `+${pid}\n-${pid}\n`]);
   },
-  20_000,
+  30_000,
 );

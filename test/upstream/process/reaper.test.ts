@@ -32,7 +32,7 @@ test.concurrent.skipIf(process.platform !== "linux").each(ways)(
     await left.exited;
     expect(left.signalCode).toBe("SIGKILL");
   },
-  10_000,
+  30_000,
 );
 
 test.concurrent.skipIf(process.platform !== "linux")(
@@ -48,7 +48,7 @@ test.concurrent.skipIf(process.platform !== "linux")(
     await left.exited;
     expect([left.signalCode, alive(other.pid)]).toEqual(["SIGKILL", true]);
   },
-  10_000,
+  30_000,
 );
 
 test.concurrent.skipIf(process.platform !== "linux")(
@@ -63,5 +63,5 @@ test.concurrent.skipIf(process.platform !== "linux")(
     const reaper = Bun.spawn([process.execPath, "-e", code], { stdout: "inherit", stderr: "inherit" });
     expect([await reaper.exited, left.signalCode]).toEqual([0, "SIGKILL"]);
   },
-  10_000,
+  30_000,
 );

@@ -102,7 +102,7 @@ test.skipIf(process.platform !== "linux")(
     const child = Bun.spawn([...few, process.execPath, "-e", code], { stdout: "pipe", stderr: "inherit" });
     expect(await child.stdout.json()).toEqual({ left: [], signal: "SIGTERM" });
   },
-  20_000,
+  30_000,
 );
 
 const hiding = ["unshare", "-m", "sh", "-c", 'mount -t proc -o hidepid=2 proc /proc && exec "$@"', "sh", ...asNobody];

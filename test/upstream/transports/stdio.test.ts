@@ -1,5 +1,5 @@
 import { heapStats } from "bun:jsc";
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, symlinkSync } from "node:fs";
 import type { Failure } from "../../../src/core/failure.ts";
 import { rejectionOf } from "../../support/failure.ts";
@@ -11,6 +11,8 @@ import { until } from "../../support/until.ts";
 import { stdioOptions } from "../../../src/upstream/options.ts";
 import { openStdio } from "../../../src/upstream/transports/stdio.ts";
 import { linkHost } from "../../support/link-host.ts";
+
+setDefaultTimeout(30_000);
 
 const mib = 1024 ** 2;
 const linux = process.platform === "linux";
@@ -77,10 +79,12 @@ test("T13: a flood without a line end ends the child, and memory stays bounded",
 test("T12: a late answer is dropped, never taken for another call's", async () => {
   await using set = await listed([fake("a", [], { timeout: "150ms", isolation: "shared" })]);
   await until(() => set.ask("a", "echo").catch(() => null), "an answer in time");
+  // On a busy machine answers before that one were late too.
+  const before = set.status()[0]?.dropped ?? 0;
   expect((await rejectionOf(set.ask("a", "slow", { ms: 250, late: true }))).code).toBe("timeout");
   const slow = await rejectionOf(set.ask("a", "hang"));
   expect(slow.code).toBe("timeout");
-  await until(() => set.status()[0]?.dropped === 1, "the late answer to be dropped");
+  await until(() => set.status()[0]?.dropped === before + 1, "the late answer to be dropped");
 });
 
 test("a result that a program leaves behind is delivered, however much it says before and however long that takes", async () => {
@@ -145,7 +149,7 @@ test("T16: a child that does not read its input fills its queue, not our memory"
   expect(codes).toEqual(new Set(["cancelled", "overloaded"]));
   // Of 1 MiB each, not quite eight fit into the queue.
   expect(failures.filter(({ code }) => code === "overloaded").length).toBeGreaterThan(290);
-}, 20_000);
+});
 
 test("a child whose output cannot be read on is ended, and its reason says why", async () => {
   const write = (): void => {
