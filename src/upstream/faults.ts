@@ -125,10 +125,9 @@ export class Shortage extends Failure {
 }
 
 /**
- * Whether a failure says nothing against the server: it only asked to wait, or could not be asked at all. A 503 without
- * a time may come from a proxy that has no server behind it.
+ * Whether a failure says nothing against the server: it only asked to wait, or could not be asked at all. A 503 may come
+ * from a proxy that has no server behind it.
  */
 export function isInnocent(error: unknown): boolean {
-  if (!(error instanceof HttpFailure)) return error instanceof Shortage;
-  return error.code === "upstream-overloaded" && (error.status === 429 || error.detail.retryAfterMs !== undefined);
+  return error instanceof HttpFailure ? error.status === 429 : error instanceof Shortage;
 }
