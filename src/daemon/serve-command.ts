@@ -46,7 +46,7 @@ async function turnAway(why: string, { output, asked }: Streams): Promise<void> 
   const refuse = (line: string): void => {
     for (const id of idsIn(line, "requests")) output.write(`${errorMessage(id, rpcCodes.internalError, why)}\n`);
   };
-  const asking = readLines(maxLine, { onLine: refuse, onOverflow: () => {} }, over).catch(() => {});
+  const asking = readLines(maxLine, { onLine: refuse, onOverflow: () => {} }, over);
   await within(asking, null, over, () => {});
   await within(output.drained(), partingPatience, asked, () => {});
 }

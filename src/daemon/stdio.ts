@@ -1,4 +1,5 @@
 import { onAbort } from "../core/cancel.ts";
+import { messageOf } from "../core/error-text.ts";
 import { LineReader, type LineReaderOptions } from "../mcp/lines.ts";
 
 export type LineTakers = Pick<LineReaderOptions, "onLine" | "onOverflow"> & {
@@ -12,8 +13,8 @@ export const maxLine = 128 * 1024 ** 2;
 const lineFeed = 10;
 
 /**
- * Reads standard input line by line until it ends or `signal` aborts, and resolves to null; or until a line is
- * longer than both `max` and `maxLine`, and resolves to a sentence that says so.
+ * Reads standard input line by line until it ends or `signal` aborts, and resolves to null; or until it fails or a line
+ * is longer than both `max` and `maxLine`, and resolves to a sentence that says so.
  */
 export async function readLines(
   max: number,
@@ -34,7 +35,8 @@ export async function readLines(
       await taken?.();
     }
   } catch (error) {
-    if (!signal.aborted) throw error;
+    // A socket is reset where its peer died before it had read everything.
+    if (!signal.aborted) return `Standard input cannot be read any more: ${messageOf(error)}.`;
   } finally {
     unhook();
   }

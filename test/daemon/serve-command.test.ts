@@ -1,5 +1,7 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
+import { closeSync, openSync } from "node:fs";
 import { everything, fake, Place, start } from "../support/daemon.ts";
+import { mcpgw } from "../support/mcpgw.ts";
 import { StdioClient } from "../support/stdio-client.ts";
 import { initialize, modern, pick, request } from "../support/wire.ts";
 
@@ -47,6 +49,20 @@ test("a call is owed its answer though its client counts as the questions do tha
   daemon.child.kill("SIGKILL");
   const ended = await client.got((message) => pick(message, "error") !== undefined && pick(message, "id") === id);
   expect(ended).toMatchObject({ error: { message: expect.stringContaining("The call may have run") } });
+});
+
+test("R22: it ends when its standard input fails, as where its client died with answers unread, beside a daemon and alone", async () => {
+  const vouched = { ...config, auth: { ...config.auth, stdio: { consumerId: "local", roles: ["user"] } } };
+  await using daemon = await start(vouched);
+  using alone = new Place(vouched);
+  for (const place of [daemon.place, alone]) {
+    const directory = openSync(place.dir, "r");
+    const command = [...mcpgw, "serve", ...place.flags()];
+    const child = Bun.spawn(command, { env: place.env(), stdin: directory, stdout: "ignore", stderr: "pipe" });
+    closeSync(directory);
+    expect(await child.exited).toBe(1);
+    expect(await child.stderr.text()).toContain("Standard input cannot be read any more: EISDIR");
+  }
 });
 
 test("alone: who listens when a signal ends it is told so", async () => {
