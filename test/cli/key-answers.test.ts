@@ -40,12 +40,15 @@ describe("R23 keys", () => {
   });
 
   test.each([
-    ["keys create A a r", "keys.create", { name: "A" }],
-    ["keys rotate k-1", "keys.rotate", { id: "k-1" }],
-  ])("of %s a key that could not be shown is revoked again", async (text, operation, input) => {
+    ["keys create A a r", "keys.create", { name: "A" }, ""],
+    ["keys rotate k-1", "keys.rotate", { id: "k-1" }, "key k-1 is revoked\n"],
+    ["keys rotate k-1 --json", "keys.rotate", { id: "k-1" }, "key k-1 is revoked\n"],
+  ])("of %s a key that could not be shown is revoked again", async (text, operation, input, before) => {
     const asked: unknown[] = [];
     const made = { ...unlimited, expiresAt: null, perMinute: null };
-    const err: unknown = expect.stringContaining("the key could not be shown, so it was revoked again: no space left");
+    const err: unknown = expect.stringContaining(
+      `${before}Failed: the key could not be shown, so it was revoked again: no space left`,
+    );
     expect(await run(text, (...one) => (asked.push(one), made), { full: true })).toMatchObject({ code: 1, err });
     expect(asked).toMatchObject([
       [operation, input],

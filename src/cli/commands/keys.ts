@@ -158,8 +158,10 @@ const rotate = command({
   args: { id: { type: "positional", required: true, description: "the key's id" } },
   async run({ id }, cli) {
     const client = await cli.open({ offline: true });
-    await handOut(await client.call("keys.rotate", { id }), client, cli);
-    if (!cli.out.json) cli.out.say(`key ${id} is revoked`);
+    const made = await client.call("keys.rotate", { id });
+    // Before the new key, which may not be shown: then the consumer has none.
+    cli.out.say(`key ${id} is revoked`);
+    await handOut(made, client, cli);
   },
 });
 
