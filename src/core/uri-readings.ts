@@ -133,6 +133,8 @@ const withoutEnd = (uri: string): string => uri.replace(/^(file:\/\/[^/]*\/.+)\/
 const rooted = /^file:(?:[/\\]|[/\\]{3,})(?![/\\])/i;
 const slashes = /^(?!file:(?:\/|\/{3,})[^/])([a-z*?][a-z0-9+.*?-]*:)\/+(?=[^/])/i;
 const authority = /^([a-z*?][a-z0-9+.*?-]*:\/\/)([^/?#]*)/i;
+/** In a glob, a `?` may stand for a character of the host. */
+const globAuthority = /^([a-z*?][a-z0-9+.*?-]*:\/\/)([^/#]*)/i;
 const placeholder = /(\$\{[^}]*\})/;
 
 /** Makes the first folder of the path the authority if there is none. */
@@ -158,8 +160,8 @@ const bare = (uri: string): string =>
   });
 
 /** Spells each part of the host anew that has no wildcard. */
-const respelled = (uri: string, spell: (part: string) => string): string =>
-  uri.replace(authority, (all: string, start: string, name: string) => {
+const respelled = (uri: string, spell: (part: string) => string, host = authority): string =>
+  uri.replace(host, (all: string, start: string, name: string) => {
     const parts = name.split(".").map((part) => (/[*?$]/.test(part) ? part : spell(part) || part));
     return name.length > longestHost ? all : start + parts.join(".");
   });
@@ -168,8 +170,8 @@ const respelled = (uri: string, spell: (part: string) => string): string =>
  * Puts the letters into the host for which ASCII stands in it (RFC 5891). Not the other way round: only parsers of the
  * web take what stands there for a host at all, and what they make of it is a reading already.
  */
-const inLetters = (uri: string): string =>
-  uri.includes("xn--") ? respelled(uri, (part) => (part.startsWith("xn--") ? domainToUnicode(part) : part)) : uri;
+const inLetters = (uri: string, host = authority): string =>
+  uri.includes("xn--") ? respelled(uri, (part) => (part.startsWith("xn--") ? domainToUnicode(part) : part), host) : uri;
 
 /** Puts what stands for letters beyond ASCII into the host. */
 const inAscii = (uri: string): string =>
@@ -206,16 +208,16 @@ function leavesAuthority(uri: string): boolean {
 }
 
 /**
- * The forms of a glob over URIs: as written; as servers may read it, its host in letters; with its first folder as
- * authority, with and without user and port, in letters and in ASCII, and these without a fragment; without the host of
- * a file, and with it as the first folder.
+ * The forms of a glob over URIs. `read`: as written, then as servers may read it, its host in letters too. `others`: with
+ * its first folder as authority, with and without user and port, in letters and in ASCII, and these without a fragment;
+ * without the host of a file, and with it as the first folder.
  */
-type UriGlob<Form> = readonly [written: Form, read: Form, ...others: Form[]];
+type UriGlob<Form> = { readonly read: readonly [written: Form, ...Form[]]; readonly others: readonly Form[] };
 
 /** The forms of a glob, each compiled. */
 export function formsOfGlob<Form>(glob: string, compile: (text: string) => Form): UriGlob<Form> {
   const compared = lowered(singleSlashes(decode(glob)));
-  const read = inLetters(compared);
+  const read = [compared, inLetters(compared), inLetters(compared, globAuthority)];
   const folder = lowered(joined(compared));
   // The glob may end within the port: then any path may follow.
   const [, host] = /^([^/]*\/\/[^/]*):\d*\*$/.exec(folder) ?? [];
@@ -223,10 +225,10 @@ export function formsOfGlob<Form>(glob: string, compile: (text: string) => Form)
   const others = [folder, ...hosts].flatMap((form) => [form, inLetters(form), inAscii(form)]);
   const files = [local(folder, "*"), ...others.map(rootedAtHost)];
   // A file's name may have that sign, and a grant of it is none of the file that is named by what stands before.
-  const whole = /^file:/i.test(folder) ? [] : [read, ...others].map(withoutFragment);
-  const further = new Set([...others, ...whole, ...files]).difference(new Set([glob, read]));
-  const written = compile(glob);
-  return [written, read === glob ? written : compile(read), ...[...further].map(compile)];
+  const whole = /^file:/i.test(folder) ? [] : [...read, ...others].map(withoutFragment);
+  const near = new Set(read).difference(new Set([glob]));
+  const further = new Set([...others, ...whole, ...files]).difference(new Set([glob, ...read]));
+  return { read: [compile(glob), ...[...near].map(compile)], others: [...further].map(compile) };
 }
 
 const onlyCase = (a: GlobTokens, b: GlobTokens): boolean =>
@@ -243,18 +245,19 @@ const isEnded = (a: GlobTokens, b: GlobTokens): boolean =>
  */
 export function matchReadings(glob: UriGlob<GlobTokens>, readings: Readings): boolean | null {
   const [raw, ...others] = readings;
-  const [written, read] = glob;
+  const { read } = glob;
+  const forms = [...read, ...glob.others];
   // What is taken as a folder is so without the slash at its end too, unless that is what a `?` stands for.
   const takenAsFolder = (one: GlobTokens): boolean =>
-    readings.some((other) => isEnded(one, other) && glob.some((form) => form.at(-1) !== anyOne && covers(form, other)));
-  const taken = (one: GlobTokens): boolean => glob.some((form) => covers(form, one)) || takenAsFolder(one);
+    readings.some(
+      (other) => isEnded(one, other) && forms.some((form) => form.at(-1) !== anyOne && covers(form, other)),
+    );
+  const taken = (one: GlobTokens): boolean => forms.some((form) => covers(form, one)) || takenAsFolder(one);
   // The glob may begin within the authority, in upper case: then it is enough that it matches a reading that differs in
   // case alone.
   const takenBut = (one: GlobTokens): boolean => readings.some((other) => onlyCase(other, one) && taken(other));
-  if (covers(written, raw) && others.every((one) => taken(one) || takenBut(one))) return true;
-  // Most globs are read as they are written, and a URI may be long.
-  const plain = read === written;
-  return readings.some((one) => overlap(written, one) || (!plain && overlap(read, one))) ? null : false;
+  if (covers(read[0], raw) && others.every((one) => taken(one) || takenBut(one))) return true;
+  return readings.some((one) => read.some((form) => overlap(form, one))) ? null : false;
 }
 
 /** How many of a resource's URIs a glob matches: all readings of its URI, or all URIs that its template makes. */
@@ -270,8 +273,10 @@ export function compileUriGlob(glob: string): UriTest {
 }
 
 /** Each URI that the glob matches has a reading that begins with one of these texts. */
-export const beginningsOf = (glob: string): readonly string[] =>
-  formsOfGlob(glob, (form) => form.replace(/[*?].*$/s, ""));
+export function beginningsOf(glob: string): readonly string[] {
+  const { read, others } = formsOfGlob(glob, (form) => form.replace(/[*?].*$/s, ""));
+  return [...read, ...others];
+}
 
 /** The scheme of every URI that a template makes; null if a filled-in value could bring a `://` of its own. */
 function schemeOf(template: string): string | null {

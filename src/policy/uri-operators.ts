@@ -32,10 +32,13 @@ export const uriOperators: Table<UriTest> = {
 };
 
 function matches(text: string, tokensOf: (part: string) => GlobTokens): UriTest {
-  const forms = formsOfGlob(text, (form) => compileTokens(form, tokensOf));
+  const glob = formsOfGlob(text, (form) => compileTokens(form, tokensOf));
   return (readings, fill) => {
-    const [written, read, ...others] = forms.map((form) => form(fill));
-    return written && read ? matchReadings([written, read, ...others.filter((form) => form !== null)], readings) : null;
+    const filled = (forms: readonly ((fill: Fill) => GlobTokens | null)[]) =>
+      forms.map((form) => form(fill)).filter((form) => form !== null);
+    const [written, ...read] = filled(glob.read);
+    if (!written || read.length + 1 < glob.read.length) return null;
+    return matchReadings({ read: [written, ...read], others: filled(glob.others) }, readings);
   };
 }
 

@@ -100,6 +100,12 @@ describe("S27: no spelling of a URI gets around a rule", () => {
             expect(compileUriGlob(rule)(readingsOfTemplate(`${uri}{x}`), `${uri}{x}`)).not.toBe(false);
             if (glob === host && scheme === "git") expect([rule, takes(rule, uri)]).toEqual([rule, true]);
           }
+    for (const [rule, uri] of [
+      ["git://api-?.xn--mller-kva.example/*", "git://api-1.m\u00fcller.example/a"],
+      ["*://XN--MLLER-KVA.example/*", "jdbc:redis://xn--mller-kva.example/a"],
+      ["*://xn--mller-kva.example/a%20b", "jdbc:redis://xn--mller-kva.example/a b"],
+    ] as const)
+      expect([rule, uri, takes(rule, uri)]).toEqual([rule, uri, null]);
     // Another port is another server.
     expect(takes("git://m\u00fcller:80/*", "git://xn--mller-kva:81/a")).toBe(false);
   });
