@@ -254,7 +254,7 @@ function proxied({ listen, auth, rules, policies }: Config, report: Report): voi
     ),
   ];
   for (const { path, when = {} } of placed) {
-    // Such a rule is about none of what the proxy passes on.
+    // Such a rule is about nothing that a proxy passes on with a header of that kind, which it has to send.
     if (when["source.forwarded"]?.eq === false) continue;
     for (const subject of ["source.ip", "source.loopback"])
       if (Object.hasOwn(when, subject)) warn([...path, "when", subject]);
