@@ -137,6 +137,7 @@ export class PostEndpoint {
         stream.close(null, gw.clock.mono());
       })
       .catch((error: unknown) => stream.fail(failureFrom(error, gw.log), null, gw.clock.mono()));
+    ended.catch(() => {});
     if (all.some((one) => mayWait(one, headers))) stream.openLater(request, ended);
     return stream.response;
   }

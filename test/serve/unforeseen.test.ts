@@ -130,7 +130,10 @@ describe("an answer that cannot be sent ends what was opened for it", () => {
     expect(lines.join()).toInclude("the touch failed");
   });
 
-  test("and not the process, where that fails too", async () => {
+  test.each([
+    ["one message", (message: unknown) => message],
+    ["a batch", (message: unknown) => [message]],
+  ])("and not the process, where that fails too, of %s", async (_name, sent) => {
     const failed = Promise.withResolvers<void>();
     const log: Logger = {
       ...silent,
@@ -144,10 +147,10 @@ describe("an answer that cannot be sent ends what was opened for it", () => {
       return tells(call);
     };
     await using door: Door = new Door(behave, { log });
-    const headers = await door.session();
+    const headers = await door.session("2025-03-26");
     const left = new AbortController();
     const sending = { headers, signal: left.signal };
-    await door.send(request("tools/call", { name: "echo", ...progress }, 5), sending);
+    await door.send(sent(request("tools/call", { name: "echo", ...progress }, 5)), sending);
     await failed.promise;
     // A rejection that nobody takes would end it.
     expect((await door.request("GET", { path: "/live" })).status).toBe(200);
