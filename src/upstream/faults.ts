@@ -131,3 +131,8 @@ export class Shortage extends Failure {
 export function isInnocent(error: unknown): boolean {
   return error instanceof HttpFailure ? error.status === 429 : error instanceof Shortage;
 }
+
+/** Whether a failure shows nothing of what the server speaks: also a proxy that asks to wait knows no more of that. */
+export const saysNothing = (error: unknown): boolean =>
+  isInnocent(error) ||
+  (error instanceof HttpFailure && error.status === 503 && error.detail.retryAfterMs !== undefined);

@@ -70,16 +70,20 @@ test("a 503 may be a proxy's that has no server behind it, also one that names a
   expect(set.status()[0]?.reason).toContain("HTTP 503");
 });
 
-test("a server that asks to wait when it is asked whether it speaks legacy too is asked again by the next caller", async () => {
-  using server = serve(({ id, method }) => {
-    if (method === "server/discover") return discovers(id, { tools: {} });
-    if (method === "initialize") return server.of(method).length === 1 ? bare() : greets(id, { tools: {} });
-    return method === "tools/call" ? reply(id, { ...text("ok"), resultType: "complete" }) : null;
-  });
-  await using set = await listed([http("a", server.url, { getStream: "off" })]);
-  const eras = [await set.ask("a", "t"), await set.ask("a", "t")].map(({ era }) => era);
-  expect(eras).toEqual(["modern", "legacy"]);
-});
+test.each([429, 503])(
+  "a server that asks to wait with a %i when it is asked whether it speaks legacy too is asked again by the next caller",
+  async (status) => {
+    const busy = (): Response => new Response("slow down", { ...limited, status });
+    using server = serve(({ id, method }) => {
+      if (method === "server/discover") return discovers(id, { tools: {} });
+      if (method === "initialize") return server.of(method).length === 1 ? busy() : greets(id, { tools: {} });
+      return method === "tools/call" ? reply(id, { ...text("ok"), resultType: "complete" }) : null;
+    });
+    await using set = await listed([http("a", server.url, { getStream: "off" })]);
+    const eras = [await set.ask("a", "t"), await set.ask("a", "t")].map(({ era }) => era);
+    expect(eras).toEqual(["modern", "legacy"]);
+  },
+);
 
 test("a modern server that asks to wait when it is to be listened to is listened to later", async () => {
   const streams: Stream[] = [];

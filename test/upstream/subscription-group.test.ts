@@ -1,4 +1,6 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
+import { rmSync, writeFileSync } from "node:fs";
+import { stdioOptions } from "../../src/upstream/options.ts";
 import { rejectionOf } from "../support/failure.ts";
 import {
   discovers,
@@ -11,8 +13,21 @@ import {
   unknownSession,
 } from "../support/mcp-server.ts";
 import { principal } from "../support/principal.ts";
-import { callTo, fake, http, jsonOf, listed, resourceRoute, serveFake, upstreams } from "../support/upstream.ts";
+import { TempDir } from "../support/temp-dir.ts";
+import {
+  callTo,
+  fake,
+  fakeArgs,
+  http,
+  jsonOf,
+  listed,
+  resourceRoute,
+  serveFake,
+  upstreams,
+} from "../support/upstream.ts";
 import { until } from "../support/until.ts";
+
+setDefaultTimeout(30_000);
 
 test("a resource that the server refuses is not subscribed to", async () => {
   using server = serve(({ method, id }) =>
@@ -287,6 +302,29 @@ test("R18: a reload that changes `isolation` has each caller's subscriptions go 
   for (const end of ends) end();
   await until(() => last.status()[0]?.subscriptions === 0, "the end");
   await last.close(0);
+});
+
+test("R18: a reload that changes `isolation` while an instance starts anew has its subscriptions go on where calls reach", async () => {
+  using temp = new TempDir();
+  const hold = temp.path("hold");
+  const held = 'while [ -e "$0" ]; do sleep 0.02; done; exec "$@"';
+  const argv = [process.execPath, ...fakeArgs("--rich")];
+  const options = { id: "a", command: "sh", args: ["-c", held, hold, ...argv], protocol: "legacy" };
+  const old = await listed([stdioOptions.parse(options)]);
+  let missed = 0;
+  const told: string[] = [];
+  await old.follow("a", "test://a", (params) => (params === null ? missed++ : told.push(params)));
+  const { pid } = jsonOf(await old.ask("a", "count"));
+  writeFileSync(hold, "");
+  process.kill(Number(pid), "SIGKILL");
+  await until(() => old.events.filter(({ type }) => type === "server.started").length === 3, "its next start");
+  await using next = upstreams([stdioOptions.parse({ ...options, isolation: "shared" })], { previous: old });
+  rmSync(hold);
+  await until(() => missed > 0, "the listener to be told that it may have missed something");
+  const update = { method: "notifications/resources/updated", params: { uri: "test://a" } };
+  await next.ask("a", "announce", update, { who: principal("bob") });
+  await until(() => told.length === 1, "the update");
+  expect([missed, next.status()[0]?.subscriptions, next.status()[0]?.instances]).toEqual([1, 1, 1]);
 });
 
 test("R18: a reload that changes the era of a server has subscriptions go on at the instance that calls reach", async () => {

@@ -1,7 +1,7 @@
 import { Failure } from "../../core/failure.ts";
 import type { Era } from "../../core/inbound.ts";
 import { within } from "../../core/wait.ts";
-import { HttpFailure, isInnocent, unsent } from "../faults.ts";
+import { HttpFailure, isInnocent, saysNothing, unsent } from "../faults.ts";
 import { discover, type Discovered, greetModern, initialize } from "../link/handshake.ts";
 import type { Greeting, Instance, Link } from "../link/link.ts";
 import type { LinkKind } from "../transports/index.ts";
@@ -149,7 +149,7 @@ export function speaksLegacy(contact: FirstContact, limit: number): Promise<bool
     initialize(link, limit).then(
       () => true,
       (error: unknown) => {
-        if (isInnocent(error)) throw error;
+        if (saysNothing(error)) throw error;
         return false;
       },
     ),

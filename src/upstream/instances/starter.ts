@@ -1,7 +1,7 @@
 import { type AbortSignalLike, onAbort } from "../../core/cancel.ts";
 import type { Era } from "../../core/inbound.ts";
 import type { RememberedEras } from "../../core/store.ts";
-import { faults, isInnocent, NoRevision, reasonOf } from "../faults.ts";
+import { faults, NoRevision, reasonOf, saysNothing } from "../faults.ts";
 import { ungreeted } from "../link/handshake.ts";
 import type { Terms } from "../host.ts";
 import { digest, listIdentityOf } from "../identity.ts";
@@ -93,7 +93,7 @@ export class Starter {
     const found = speaksLegacy(this.#firstContact(host), this.#terms.host.tuning.probe);
     const legacy = await found.catch((error: unknown) => {
       // Who needs to know next asks again.
-      if (isInnocent(error)) return null;
+      if (saysNothing(error)) return null;
       throw error;
     });
     // It may have been met anew meanwhile.

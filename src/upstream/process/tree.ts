@@ -1,6 +1,6 @@
 import { within } from "../../core/wait.ts";
 import { findOrphans } from "./orphans.ts";
-import { type Family, findFamily } from "./process-table.ts";
+import { type Family, findFamily, readProcess } from "./process-table.ts";
 
 /** How long each step of ending a process tree may take, in ms. */
 export type Patience = {
@@ -37,7 +37,10 @@ const seen = (family: Family) =>
 async function running(family: Family): Promise<number[]> {
   const members = (await seen(family)) ?? [];
   const sessions = new Set(members.map(({ session }) => session));
-  const hidden = [...family.leaders].filter((leader) => !sessions.has(leader) && signal(-leader, 0));
+  const unseen = [...family.leaders].filter((leader) => !sessions.has(leader) && signal(-leader, 0));
+  const holders = await Promise.all(unseen.map((leader) => readProcess(String(leader)).catch(() => null)));
+  // A number that a process of another session has was used again.
+  const hidden = unseen.filter((leader, at) => (holders[at]?.session ?? leader) === leader);
   return [...members.filter(({ zombie }) => !zombie).map(({ pid }) => pid), ...hidden.map((pid) => -pid)];
 }
 

@@ -143,3 +143,16 @@ test("a session that began outside of this container has the number 0 here, whic
   const child = Bun.spawn([process.execPath, "-e", code], { detached: true, stdout: "pipe", stderr: "inherit" });
   expect(await child.stdout.text()).toBe("[]\n");
 });
+
+test.skipIf(process.platform !== "linux" || Bun.which("bash") === null)(
+  "a group of another session that has the number of one which ended is left alone (needs Linux and bash)",
+  async () => {
+    // Each job of a shell with job control is a group in the session of that shell.
+    const shell = Bun.spawn(["bash", "-c", "set -m; sleep 60 & echo $!; wait"], { detached: true, stdout: "pipe" });
+    const { value } = await shell.stdout.getReader().read();
+    const job = Number(new TextDecoder().decode(value));
+    expect(await killFamily({ leaders: new Set([job]), marker: null })).toEqual([]);
+    expect(await readProcess(String(job))).toMatchObject({ session: shell.pid, zombie: false });
+    expect(await killFamily({ leaders: new Set([shell.pid]), marker: null })).toEqual([]);
+  },
+);
