@@ -95,17 +95,23 @@ function untilAsked(): AbortSignal {
 
 /** What the daemon owes an answer, by what either side says. */
 function createOwed() {
-  // The ids as they were written, by what they mean.
-  const waiting = new Map<string, string>();
+  // The ids as they were written, by what they mean; one for each request, for some clients use an id again and again.
+  const waiting = new Map<string, string[]>();
   // The subscriptions among them that are granted: they last until the client wants no more.
   const standing = new Set<string>();
   const settle = (id: string): void => {
-    waiting.delete(id);
+    const same = waiting.get(id);
+    same?.shift();
+    if (same?.length === 0) waiting.delete(id);
     standing.delete(id);
   };
   return {
     ask(line: string): void {
-      for (const id of idsIn(line, "requests")) waiting.set(plainId(id), id);
+      for (const id of idsIn(line, "requests")) {
+        const same = waiting.get(plainId(id));
+        if (same) same.push(id);
+        else waiting.set(plainId(id), [id]);
+      }
       // A request that was cancelled is never answered.
       settle(plainId(cancelledIn(line) ?? ""));
     },
@@ -115,7 +121,7 @@ function createOwed() {
       if (waiting.has(subscription)) standing.add(subscription);
     },
     isDone: (): boolean => waiting.size === standing.size,
-    ids: () => waiting.values(),
+    ids: () => [...waiting.values()].flat(),
   };
 }
 

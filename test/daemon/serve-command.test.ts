@@ -1,9 +1,9 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { closeSync, openSync } from "node:fs";
+import { closeSync, openSync, writeFileSync } from "node:fs";
 import { everything, fake, Place, start } from "../support/daemon.ts";
 import { mcpgw } from "../support/mcpgw.ts";
 import { StdioClient } from "../support/stdio-client.ts";
-import { initialize, modern, pick, request } from "../support/wire.ts";
+import { initialize, modern, pick, request, toolCall } from "../support/wire.ts";
 
 // Processes are started and ended throughout; on a busy machine that takes its time.
 setDefaultTimeout(30_000);
@@ -49,6 +49,21 @@ test("a call is owed its answer though its client counts as the questions do tha
   daemon.child.kill("SIGKILL");
   const ended = await client.got((message) => pick(message, "error") !== undefined && pick(message, "id") === id);
   expect(ended).toMatchObject({ error: { message: expect.stringContaining("The call may have run") } });
+});
+
+test("R22: two calls under one id are both answered where the client closes its own end behind them, as scripts do", async () => {
+  await using daemon = await start(config);
+  await using client = new StdioClient(daemon.place, { MCPGW_API_KEY: await daemon.place.key("agent") });
+  await client.open();
+  const second = daemon.place.path("second");
+  client.send(toolCall("fake__echo", {}, 1));
+  client.send(toolCall("fake__slow", { file: second }, 1));
+  const exited = client.end();
+  await client.answer(1);
+  writeFileSync(second, "");
+  expect(await exited).toBe(0);
+  await client.read;
+  expect(client.lines.filter((line) => pick(JSON.parse(line), "id") === 1)).toHaveLength(2);
 });
 
 test("R22: it ends when its standard input fails, as where its client died with answers unread, beside a daemon and alone", async () => {
