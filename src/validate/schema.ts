@@ -139,7 +139,7 @@ function dropPatterns(schema: Schema, ignored: Set<string>): void {
 /** Keywords at which validators of legacy clients throw, and when. */
 const throwing: Readonly<Record<string, (schema: Schema) => boolean>> = {
   id: ({ id }) => id !== undefined,
-  // Clients on Zod 3 make its members keywords.
+  // Clients on an older Zod make its members keywords.
   ["__proto__"]: (schema) => Object.hasOwn(schema, "__proto__"),
   nullable: ({ nullable, type }) =>
     nullable !== undefined &&

@@ -58,7 +58,7 @@ describe("an outputSchema is refused where a legacy client fails to compile it",
     expect(refusesOutput({ type: "object", $schema: "constructor" })).toStartWith('names the dialect "constructor"');
   });
 
-  // Clients on Zod 3 copy a schema member by member, by which those of this one become its own.
+  // Clients on an older Zod copy a schema member by member, by which those of this one become its own.
   test("one with a member __proto__ is refused", () => {
     const schema = JSON.parse('{"type":"object","__proto__":{"pattern":"["}}') as Record<string, unknown>;
     expect(refusesOutput(schema)).toBe("has a __proto__ that validators refuse");
