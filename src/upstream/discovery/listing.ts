@@ -18,6 +18,12 @@ import { repeatIfLost, type Query, query } from "../link/query.ts";
 /** Bounds of one listing, against a hostile or broken server. */
 const most = { pages: 100, items: 10_000, characters: 32 * 1024 ** 2, ms: 60_000 };
 
+/**
+ * Deepest nesting of a definition. In the list it stands three levels below the top, and parsers of official clients
+ * refuse a message of more than 64 (C#), 128 (Rust) or 200 levels (Python) as a whole.
+ */
+const deepest = 60;
+
 /** A definition that is not offered, and why. Without a name: a part of the list that is missing. */
 export type MissingItem = { readonly name: string | null; readonly reason: string };
 
@@ -198,7 +204,7 @@ function readDefinition(text: string, key: string) {
 
 function unscannable(text: string, limits: ScanLimits): string | null {
   try {
-    scan(text, limits);
+    scan(text, { ...limits, depth: Math.min(limits.depth, deepest) });
     return null;
   } catch (error) {
     return messageOf(error);

@@ -83,6 +83,8 @@ test("what clients could not read of a definition is left out, with one warning,
     tool("output", { outputSchema: { type: "object", required: null } }),
     tool("half\ud83d"),
     tool("cut", { title: "a\ud83d" }),
+    // One level more than some parsers take below the top of a list.
+    tool("deep", { _meta: { a: JSON.parse("[".repeat(59) + "]".repeat(59)) as unknown } }),
   ];
   using server = serve(({ method, id }) => {
     const capabilities = { tools: {}, resources: {} };
@@ -103,6 +105,7 @@ test("what clients could not read of a definition is left out, with one warning,
   expect(listing(set)?.resources.map(({ name }) => name)).toEqual(["a:c"]);
   expect(listing(set)?.missing).toEqual([
     { list: "tools", name: "half\ud83d", reason: "half of a surrogate pair stands alone in its name" },
+    { list: "tools", name: "deep", reason: "The message is nested deeper than 60 levels; flatten it." },
     { list: "resources", name: "a:b", reason: "it has no name" },
   ]);
   const asked = server.of("tools/list").length;
