@@ -9,7 +9,7 @@ import { copied, cut } from "../../core/text.ts";
 import { headerNames } from "../../mcp/headers.ts";
 import { readable } from "../../mcp/readable.ts";
 import { elements, locate, openArray, stringValue } from "../../mcp/json-text.ts";
-import { type ScanLimits, scan } from "../../mcp/scan.ts";
+import { deepestRead, type ScanLimits, scan } from "../../mcp/scan.ts";
 import { faults, quoted } from "../faults.ts";
 import type { SetHost } from "../host.ts";
 import type { Instance } from "../link/link.ts";
@@ -17,12 +17,6 @@ import { repeatIfLost, type Query, query } from "../link/query.ts";
 
 /** Bounds of one listing, against a hostile or broken server. */
 const most = { pages: 100, items: 10_000, characters: 32 * 1024 ** 2, ms: 60_000 };
-
-/**
- * Deepest nesting of a definition. In the list it stands three levels below the top, and parsers of official clients
- * refuse a message of more than 64 (C#), 128 (Rust) or 200 levels (Python) as a whole.
- */
-const deepest = 60;
 
 /** A definition that is not offered, and why. Without a name: a part of the list that is missing. */
 export type MissingItem = { readonly name: string | null; readonly reason: string };
@@ -204,7 +198,7 @@ function readDefinition(text: string, key: string) {
 
 function unscannable(text: string, limits: ScanLimits): string | null {
   try {
-    scan(text, { ...limits, depth: Math.min(limits.depth, deepest) });
+    scan(text, { ...limits, depth: Math.min(limits.depth, deepestRead) });
     return null;
   } catch (error) {
     return messageOf(error);

@@ -358,3 +358,14 @@ test("instructions are bounded", async () => {
   await using set = await listed([http("a", server.url)]);
   expect(listing(set)?.instructions?.length).toBe(4_096);
 });
+
+test.each([
+  [57, { tools: {}, extensions: { "com.acme/x": expect.anything() } }],
+  [58, { tools: {} }],
+])("capabilities with settings in %d lists: those that some parsers take are passed on", async (lists, kept) => {
+  const settings = { a: JSON.parse("[".repeat(lists) + "]".repeat(lists)) as unknown };
+  const capabilities = { tools: {}, extensions: { "com.acme/x": settings } };
+  using server = serve(({ method, id }) => (method === "initialize" ? greets(id, capabilities) : null));
+  await using set = await listed([http("a", server.url)]);
+  expect(listing(set)?.capabilities).toEqual(kept);
+});
