@@ -183,3 +183,12 @@ export function wellFormed(text: string): string {
   const escapes = /\\u[dD][89abAB]..\\u[dD][c-fC-F]..|(\\u[dD][89a-fA-F]..)|\\./gs;
   return text.replace(escapes, (escape, half?: string) => (half === undefined ? escape : "\\ufffd"));
 }
+
+/** JSON text with the largest number in place of larger ones: some parsers refuse the whole text, some clients such a value. */
+export function finite(text: string): string {
+  if (!/[eE]\+?\d\d|\d{300}/.test(text)) return text;
+  // Every string is matched whole, so that no digits in one are taken for a number.
+  return text.replace(/"[^"\\]*(?:\\.[^"\\]*)*"|(-?)\d[\d.eE+-]*/gs, (token, sign?: string) =>
+    sign === undefined || Number.isFinite(Number(token)) ? token : `${sign}${Number.MAX_VALUE}`,
+  );
+}

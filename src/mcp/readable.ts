@@ -1,7 +1,7 @@
 import { isObject } from "../core/json.ts";
 import type { ListName } from "../core/lists.ts";
 import { editMembers } from "./edit.ts";
-import { elements, members, wellFormed } from "./json-text.ts";
+import { elements, finite, members, wellFormed } from "./json-text.ts";
 
 /** Takes raw JSON and returns what of it clients can read, or null; tells each fault with the path of its value. */
 type Shape = (text: string, path: string, tell: (fault: string) => void) => string | null;
@@ -51,7 +51,12 @@ const list =
 
 const text = value("a string", (each) => typeof each === "string");
 const flag = value("true or false", (each) => typeof each === "boolean");
-const whole = value("a whole number", Number.isInteger);
+/** As some clients read no fraction, exponent or sign in one, nor more than 64 bits. */
+const size: Shape = (text, path, tell) => {
+  if (/^\d{1,15}$/.test(text)) return text;
+  tell(`${path} is not a whole number of at most 15 digits`);
+  return null;
+};
 const fraction = value("a number from 0 to 1", (each) => typeof each === "number" && each >= 0 && each <= 1);
 const texts = value("a list of strings", (each) => Array.isArray(each) && each.every((one) => typeof one === "string"));
 const oneOf = (...known: readonly unknown[]): Shape =>
@@ -71,6 +76,11 @@ const time = value("a date and time with its offset", (each) => {
 
 const unreadable: Shape = (_text, path, tell) => {
   tell(`${path} has a name that some clients cannot read`);
+  return null;
+};
+
+const ambiguous: Shape = (_text, path, tell) => {
+  tell(`${path} may be that of another's schema, which clients would use instead`);
   return null;
 };
 
@@ -95,7 +105,7 @@ const shapes: Readonly<Record<ListName, Shape>> = {
   tools: object("an object", {
     ...shared,
     inputSchema: object("a schema", { properties: record }),
-    outputSchema: object("a schema", { $schema: text, properties: record }),
+    outputSchema: object("a schema", { $schema: text, $id: ambiguous, properties: record }),
     annotations: object("an object of hints", {
       title: text,
       readOnlyHint: flag,
@@ -112,7 +122,7 @@ const shapes: Readonly<Record<ListName, Shape>> = {
       object("an object", { name: text, title: text, description: text, required: flag }, "name"),
     ),
   }),
-  resources: object("an object", { ...content, size: whole }, "name"),
+  resources: object("an object", { ...content, size }, "name"),
   resourceTemplates: object("an object", content, "name"),
 };
 
@@ -127,6 +137,8 @@ export function readable(definition: string, list: ListName): Readable {
   const faults: string[] = [];
   const whole = wellFormed(definition);
   if (whole !== definition) faults.push("half of a surrogate pair stands alone in it");
-  const kept = shapes[list](whole, "its", (fault) => void faults.push(fault));
+  const bounded = finite(whole);
+  if (bounded !== whole) faults.push("a number in it is larger than clients can read");
+  const kept = shapes[list](bounded, "its", (fault) => void faults.push(fault));
   return { text: kept, faults };
 }

@@ -16,6 +16,12 @@ import {
 /** The deepest nesting and the most values of a message. */
 export type ScanLimits = { readonly depth: number; readonly nodes: number };
 
+/**
+ * Deepest nesting of what a server says of itself or offers. In a message it stands up to three levels below the top,
+ * and parsers of official clients refuse one of more than 64 (C#), 128 (Rust) or 200 levels (Python) as a whole.
+ */
+export const deepestRead = 60;
+
 /** The failure of a text that is beyond a limit, or ambiguous. */
 export class Unscannable extends Failure {
   /** What is wrong, without the advice to the caller. */

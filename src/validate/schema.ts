@@ -139,8 +139,8 @@ function dropPatterns(schema: Schema, ignored: Set<string>): void {
 /** Keywords at which validators of legacy clients throw, and when. */
 const throwing: Readonly<Record<string, (schema: Schema) => boolean>> = {
   id: ({ id }) => id !== undefined,
-  // The first schema under an empty id is what every reference of later schemas leads to.
-  $id: ({ $id }) => $id !== undefined && (typeof $id !== "string" || $id === "" || $id.includes("#")),
+  // Clients on an older Zod make its members keywords.
+  ["__proto__"]: (schema) => Object.hasOwn(schema, "__proto__"),
   nullable: ({ nullable, type }) =>
     nullable !== undefined &&
     (typeof nullable !== "boolean" || type === undefined || (!nullable && [type].flat().includes("null"))),

@@ -22,6 +22,7 @@ const odd = {
     output("reference", { properties: { a: { $ref: "#/nope" } } }),
     output("pattern", { properties: { a: { type: "string", pattern: "[" } } }),
     output("type", { properties: { a: { type: "any" } } }),
+    output("id", { $id: "constructor" }),
     tool("list", { outputSchema: { type: "array" } }),
     tool("dialect", { outputSchema: { $schema: null } }),
   ],

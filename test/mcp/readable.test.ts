@@ -37,6 +37,24 @@ describe("one unreadable member would spoil the whole list", () => {
       '"outputSchema":{"properties":{}}',
       "its outputSchema.properties.constructor has a name that some clients cannot read",
     ],
+    // Clients find a schema under its id: that of a tool which has the same, or what every object inherits by that name.
+    ...["constructor", "https://example.org/s", "#"].map((id): Row => {
+      const fault = "its outputSchema.$id may be that of another's schema, which clients would use instead";
+      return ["tools", `"outputSchema":{"$id":"${id}","x":1.0}`, '"outputSchema":{"x":1.0}', fault];
+    }),
+    // Clients on Zod 4 read no infinite number in a schema, and parsers in other languages no text that has one.
+    [
+      "tools",
+      '"inputSchema":{"properties":{"a":{"maximum":-1e400,"default":[1E+309,1e308,"1e400\\"1e400"]}}}',
+      '"inputSchema":{"properties":{"a":{"maximum":-1.7976931348623157e+308,"default":[1.7976931348623157e+308,1e308,"1e400\\"1e400"]}}}',
+      "a number in it is larger than clients can read",
+    ],
+    [
+      "prompts",
+      `"y":${"9".repeat(250)}e99`,
+      '"y":1.7976931348623157e+308',
+      "a number in it is larger than clients can read",
+    ],
     [
       "resources",
       '"_meta":{"a":{"constructor":1},"constructor":1}',
@@ -71,9 +89,10 @@ describe("one unreadable member would spoil the whole list", () => {
     ],
     ["resources", '"description":null', "", "its description is not a string"],
     ["resources", '"mimeType":null', "", "its mimeType is not a string"],
-    ["resources", '"size":"12"', "", "its size is not a whole number"],
-    ["resources", '"size":1.5', "", "its size is not a whole number"],
-    ["resources", '"size":1e400', "", "its size is not a whole number"],
+    // The size is a whole number of 64 bits to clients in Python, and in Go only where it is written as one.
+    ...['"12"', "1.5", "1e19", "1e3", "-1", "12345678901234567890"].map((size): Row => {
+      return ["resources", `"size":${size}`, "", "its size is not a whole number of at most 15 digits"];
+    }),
     ["resourceTemplates", '"annotations":[]', "", "its annotations is not an object"],
     [
       "resourceTemplates",

@@ -9,7 +9,7 @@ import { copied, cut } from "../../core/text.ts";
 import { headerNames } from "../../mcp/headers.ts";
 import { readable } from "../../mcp/readable.ts";
 import { elements, locate, openArray, stringValue } from "../../mcp/json-text.ts";
-import { type ScanLimits, scan } from "../../mcp/scan.ts";
+import { deepestRead, type ScanLimits, scan } from "../../mcp/scan.ts";
 import { faults, quoted } from "../faults.ts";
 import type { SetHost } from "../host.ts";
 import type { Instance } from "../link/link.ts";
@@ -198,7 +198,7 @@ function readDefinition(text: string, key: string) {
 
 function unscannable(text: string, limits: ScanLimits): string | null {
   try {
-    scan(text, limits);
+    scan(text, { ...limits, depth: Math.min(limits.depth, deepestRead) });
     return null;
   } catch (error) {
     return messageOf(error);

@@ -1,6 +1,7 @@
 import { isObject, objectIn } from "../../core/json.ts";
 import { rpcCodes } from "../../core/rpc-code.ts";
 import { cut } from "../../core/text.ts";
+import { deepestRead, scan } from "../../mcp/scan.ts";
 import { isLegacyRevision, latestLegacy, modernRevision } from "../../mcp/revisions.ts";
 import { faults, HttpFailure, isInnocent, NoRevision, quoted, reasonOf } from "../faults.ts";
 import type { Answer, Greeting, Instance, Link, LinkHost, Peer } from "./link.ts";
@@ -137,10 +138,21 @@ function greeting(peer: Peer, { capabilities, instructions }: Record<string, unk
 
 /** Every client is told of these. So if a server declares too much, only the standard capabilities are kept. */
 function bounded(capabilities: Record<string, unknown>): Record<string, unknown> {
-  if (JSON.stringify(capabilities).length <= longestCapabilities) return capabilities;
+  const text = JSON.stringify(capabilities);
+  if (text.length <= longestCapabilities && !isDeep(text)) return capabilities;
   const { tools, prompts, resources, completions, logging } = capabilities;
   const standard = Object.entries({ tools, prompts, resources, completions, logging });
   return Object.fromEntries(standard.flatMap(([name, value]) => (isObject(value) ? [[name, {}]] : [])));
+}
+
+/** Whether it nests deeper than official clients read, which refuse the whole handshake. */
+function isDeep(text: string): boolean {
+  try {
+    scan(text, { depth: deepestRead, nodes: Infinity });
+    return false;
+  } catch {
+    return true;
+  }
 }
 
 /**

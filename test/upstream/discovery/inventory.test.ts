@@ -83,6 +83,8 @@ test("what clients could not read of a definition is left out, with one warning,
     tool("output", { outputSchema: { type: "object", required: null } }),
     tool("half\ud83d"),
     tool("cut", { title: "a\ud83d" }),
+    // One level more than some parsers take below the top of a list.
+    tool("deep", { _meta: { a: JSON.parse("[".repeat(59) + "]".repeat(59)) as unknown } }),
   ];
   using server = serve(({ method, id }) => {
     const capabilities = { tools: {}, resources: {} };
@@ -103,6 +105,7 @@ test("what clients could not read of a definition is left out, with one warning,
   expect(listing(set)?.resources.map(({ name }) => name)).toEqual(["a:c"]);
   expect(listing(set)?.missing).toEqual([
     { list: "tools", name: "half\ud83d", reason: "half of a surrogate pair stands alone in its name" },
+    { list: "tools", name: "deep", reason: "The message is nested deeper than 60 levels; flatten it." },
     { list: "resources", name: "a:b", reason: "it has no name" },
   ]);
   const asked = server.of("tools/list").length;
@@ -354,4 +357,15 @@ test("instructions are bounded", async () => {
   );
   await using set = await listed([http("a", server.url)]);
   expect(listing(set)?.instructions?.length).toBe(4_096);
+});
+
+test.each([
+  [57, { tools: {}, extensions: { "com.acme/x": expect.anything() } }],
+  [58, { tools: {} }],
+])("capabilities with settings in %d lists: those that some parsers take are passed on", async (lists, kept) => {
+  const settings = { a: JSON.parse("[".repeat(lists) + "]".repeat(lists)) as unknown };
+  const capabilities = { tools: {}, extensions: { "com.acme/x": settings } };
+  using server = serve(({ method, id }) => (method === "initialize" ? greets(id, capabilities) : null));
+  await using set = await listed([http("a", server.url)]);
+  expect(listing(set)?.capabilities).toEqual(kept);
 });
