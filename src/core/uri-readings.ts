@@ -208,9 +208,9 @@ function leavesAuthority(uri: string): boolean {
 }
 
 /**
- * The forms of a glob over URIs. `read`: as written, then as servers may read it, its host in letters too. `others`: with
- * its first folder as authority, with and without user and port, in letters and in ASCII, and these without a fragment;
- * without the host of a file, and with it as the first folder.
+ * The forms of a glob over URIs. `read`: as written, then as servers may read it, its host in letters too. `others`:
+ * with its first folder as authority, with and without user and port, in letters and in ASCII, and these without a
+ * fragment; without the host of a file, and with it as the first folder.
  */
 type UriGlob<Form> = { readonly read: readonly [written: Form, ...Form[]]; readonly others: readonly Form[] };
 

@@ -184,7 +184,7 @@ export function wellFormed(text: string): string {
   return text.replace(escapes, (escape, half?: string) => (half === undefined ? escape : "\\ufffd"));
 }
 
-/** JSON text with the largest number in place of larger ones: some parsers refuse the whole text, some clients such a value. */
+/** JSON text with the largest number in place of larger ones, for which some parsers refuse the whole text. */
 export function finite(text: string): string {
   if (!/[eE]\+?\d\d|\d{300}/.test(text)) return text;
   // Every string is matched whole, so that no digits in one are taken for a number.

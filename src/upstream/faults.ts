@@ -125,8 +125,8 @@ export class Shortage extends Failure {
 }
 
 /**
- * Whether a failure says nothing against the server: it only asked to wait, or could not be asked at all. A 503 may come
- * from a proxy that has no server behind it.
+ * Whether a failure says nothing against the server: it only asked to wait, or could not be asked at all. A 503 may
+ * come from a proxy that has no server behind it.
  */
 export function isInnocent(error: unknown): boolean {
   return error instanceof HttpFailure ? error.status === 429 : error instanceof Shortage;

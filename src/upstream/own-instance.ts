@@ -138,7 +138,7 @@ export class OwnInstance {
     await this.#attempt;
   }
 
-  /** Ends the instance of an on-demand server, until its next call: not before its tools are known, or none would come. */
+  /** Ends an on-demand server's instance, until its next call: not before its tools are known, or none would come. */
   async rest(): Promise<void> {
     if (!this.listed) return;
     const link = this.#running?.link;

@@ -37,7 +37,7 @@ describe("one unreadable member would spoil the whole list", () => {
       '"outputSchema":{"properties":{}}',
       "its outputSchema.properties.constructor has a name that some clients cannot read",
     ],
-    // Clients find a schema under its id: that of a tool which has the same, or what every object inherits by that name.
+    // Clients find a schema under its id: that of a tool with the same, or what every object inherits by that name.
     ...["constructor", "https://example.org/s", "#"].map((id): Row => {
       const fault = "its outputSchema.$id may be that of another's schema, which clients would use instead";
       return ["tools", `"outputSchema":{"$id":"${id}","x":1.0}`, '"outputSchema":{"x":1.0}', fault];

@@ -30,9 +30,9 @@ const seen = (family: Family) =>
   process.platform === "linux" ? findFamily(family).catch(() => null) : Promise.resolve(null);
 
 /**
- * Pids of the family's processes that still run; of a session of which none can be seen, the process group that does, as
- * a negative pid. A process may hide from one of the same user too: one that is not dumpable, where /proc is mounted with
- * hidepid.
+ * Pids of the family's processes that still run; of a session of which none can be seen, the process group that does,
+ * as a negative pid. A process may hide from one of the same user too: one that is not dumpable, where /proc is mounted
+ * with hidepid.
  */
 async function running(family: Family): Promise<number[]> {
   const members = (await seen(family)) ?? [];
