@@ -7,7 +7,10 @@ const interval = duration.refine((ms) => ms >= 5_000, "5s is the shortest interv
 
 const timeout = duration.refine((ms) => ms > 0, "0s is over before any answer; write e.g. 30s");
 
-const secret = z.string().describe("A text; write secrets as ${VAR}, ${file:PATH} or ${credential:NAME}.");
+const aboutSecrets = "A text; write secrets as ${VAR}, ${file:PATH} or ${credential:NAME}.";
+
+/** What a program is started with. Bun refuses a NUL in it, in an error that quotes the whole text, secrets too. */
+const startText = z.string().regex(/^[^\0]*$/, "holds a NUL, which no program can be started with");
 
 const common = {
   id: serverId.describe("Lower-case letters, digits and hyphens; the first part of its tools' names."),
@@ -60,16 +63,16 @@ const common = {
 
 export const stdioOptions = z.strictObject({
   ...common,
-  command: z.string().min(1).describe("Program to run as a child process, never through a shell."),
+  command: startText.min(1).describe("Program to run as a child process, never through a shell."),
   args: z
-    .array(z.string())
+    .array(startText)
     .default([])
     .describe("Its arguments; no secrets, since everybody on the host can read them."),
   env: z
-    .record(z.string(), secret)
+    .record(startText, startText.describe(aboutSecrets))
     .default({})
     .describe("Variables of its environment. Of the gateway's own it gets only PATH, HOME, LANG, TZ and TMPDIR."),
-  cwd: z.string().optional().describe("Its working directory; default: the directory of this file."),
+  cwd: startText.optional().describe("Its working directory; default: the directory of this file."),
 });
 
 export const httpOptions = z.strictObject({
@@ -81,7 +84,7 @@ export const httpOptions = z.strictObject({
     .describe("`http`: streamable HTTP; `sse`: the older pair of endpoints; `websocket`: for ws:// and wss://."),
   getStream: z.enum(["on", "off"]).default("on").describe("`off`: the gateway opens no GET stream to a legacy server."),
   headers: z
-    .record(z.string(), secret)
+    .record(z.string(), z.string().describe(aboutSecrets))
     .default({})
     .describe("Headers sent with each request, besides those of the protocol."),
   proxy: z

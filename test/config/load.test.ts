@@ -182,6 +182,17 @@ test("conditions keep ${principal.…} for the policy", () => {
   expect(loadText(text).config.policies[0]?.rules[0]?.when).toEqual({ "args.a": { eq: "${principal.consumerId}" } });
 });
 
+test("R17: no program is started with a NUL, of which the system's refusal would quote the secret beside it", () => {
+  const refused = refusal(
+    `servers: [{ id: a, command: "a\\0", args: [b, "c\\0"], cwd: "/d\\0", env: { T: "hush\\0", "E\\0": f } }]`,
+  );
+  const places = ["command", "args[1]", "cwd", "env.T", `env["E\\u0000"]`];
+  expect(refused.problems.map(({ path }) => path).toSorted()).toEqual(
+    places.map((at) => `servers[0].${at}`).toSorted(),
+  );
+  expect(refused.message).not.toContain("hush");
+});
+
 test("aliases are expanded, and problems inside them are placed where they were written", () => {
   const text = "servers:\n  - &base { id: a, command: x, args: [1] }\n  - *base\n";
   expect(refusal(text).problems.map(({ path, line, column }) => [path, line, column])).toEqual([
