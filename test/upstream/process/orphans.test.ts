@@ -10,7 +10,7 @@ async function inherits(code: string): Promise<unknown> {
   const program = `
     import { setSubreaper } from ${moduleAt("core/libc.ts")};
     import { dismiss, enroll, findOrphans } from ${moduleAt("upstream/process/orphans.ts")};
-    import { readProcess } from ${moduleAt("upstream/process/process-table.ts")};
+    import { readProcess, startOf } from ${moduleAt("upstream/process/process-table.ts")};
     import { startReaper } from ${moduleAt("upstream/process/reaper.ts")};
     import { endOrphans } from ${moduleAt("upstream/process/tree.ts")};
     import { until } from ${JSON.stringify(new URL("../../support/until.ts", import.meta.url).pathname)};
@@ -61,6 +61,14 @@ test.skipIf(process.platform !== "linux")(
   async () => {
     const left = await inherits(`
       const pid = await leave(${JSON.stringify(bare)});
+      const { started } = await readProcess(String(pid));
+      // What started within the same tick of the clock counts as started after it.
+      await until(async () => {
+        const one = Bun.spawn(["true"]);
+        const isLater = startOf(one.pid) > started;
+        await one.exited;
+        return isLater;
+      }, "the next tick");
       for (let i = 0; i < 50; i++) {
         const child = Bun.spawn(["true"], { detached: true, stdio: ["ignore", "ignore", "ignore"] });
         enroll(child.pid, null);
