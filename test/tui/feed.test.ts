@@ -120,6 +120,7 @@ test("R123: each time that a console misses records it is told how many", async 
     await opened.broker.flush();
     await until(() => feed.view().missed === missed, `${missed} missed records`);
   }
+  await until(() => feed.view().records.length > 0, "the frame that shows the others");
   expect(new Set(feed.view().records.map(({ type }) => type))).toEqual(new Set(["call.end"]));
   feed.close();
 });
