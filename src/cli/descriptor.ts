@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import { orNull } from "../core/attempt.ts";
 
 const closeOnExec = 0o2000000;
 
@@ -7,10 +8,7 @@ const closeOnExec = 0o2000000;
  * marks it close-on-exec, which no inherited descriptor can be. False if the system does not tell.
  */
 export function wasClosed(fd: number): boolean {
-  try {
-    const flags = /^flags:\s*([0-7]+)/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, "utf8"))?.[1] ?? "0";
-    return (Number.parseInt(flags, 8) & closeOnExec) !== 0;
-  } catch {
-    return false;
-  }
+  const info = orNull(() => readFileSync(`/proc/self/fdinfo/${fd}`, "utf8")) ?? "";
+  const flags = /^flags:\s*([0-7]+)/m.exec(info)?.[1] ?? "0";
+  return (Number.parseInt(flags, 8) & closeOnExec) !== 0;
 }

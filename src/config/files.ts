@@ -1,6 +1,7 @@
 import { accessSync, constants, readFileSync, statSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { whyUnreadable } from "../core/access.ts";
+import { orNull } from "../core/attempt.ts";
 import { codeOf } from "../core/error-text.ts";
 import type { Finding, Path } from "../core/finding.ts";
 import { programsWithArguments } from "./command-lines.ts";
@@ -41,13 +42,8 @@ function faults(config: Config, directory: string, why: Why): Finding[] {
   return [...read("cert"), ...read("key"), ...gone, ...programsWithArguments(config, directory)];
 }
 
-function whyMissing(path: string): string | null {
-  try {
-    return statSync(path, { throwIfNoEntry: false }) === undefined ? "there is no such file" : null;
-  } catch {
-    return null;
-  }
-}
+const whyMissing = (path: string): string | null =>
+  orNull(() => (statSync(path, { throwIfNoEntry: false }) ? null : "there is no such file"));
 
 // Does not read the file, which may be a pipe.
 function whyUnusable(file: string): string | null {

@@ -1,5 +1,6 @@
 import { createPrivateKey, X509Certificate } from "node:crypto";
 import { createSecureContext } from "node:tls";
+import { thrownBy } from "../core/attempt.ts";
 import { codeOf, messageOf } from "../core/error-text.ts";
 
 type Option = "cert" | "key";
@@ -37,15 +38,6 @@ function keyFault(key: string): string | null {
     return `is encrypted, and nobody is asked for a passphrase; ${remedy}`;
   }
   return `is no private key in PEM form that can be used (${reasonOf(error)})`;
-}
-
-function thrownBy(work: () => unknown): unknown {
-  try {
-    work();
-    return null;
-  } catch (error) {
-    return error;
-  }
 }
 
 /** `NO_START_LINE` of `error:0900006e:PEM routines:OPENSSL_internal:NO_START_LINE`. */

@@ -1,3 +1,4 @@
+import { orNull } from "../core/attempt.ts";
 import { type Finding, type Path, valueAt } from "../core/finding.ts";
 import { hashKey, keyHash } from "../core/key-hash.ts";
 import { schemaFindings } from "./schema-findings.ts";
@@ -42,13 +43,7 @@ const isGroup = (value: unknown): value is Group => typeof value === "object" &&
  * A copy in which aliases of YAML, which are one object in several places, are separate objects. Null if one contains
  * itself.
  */
-function copyOf(value: unknown): unknown {
-  try {
-    return JSON.parse(JSON.stringify(value));
-  } catch {
-    return null;
-  }
-}
+const copyOf = (value: unknown): unknown => orNull<unknown>(() => JSON.parse(JSON.stringify(value)));
 
 function replace(value: Group, path: Path): void {
   const [section] = path;

@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import { orNull } from "../core/attempt.ts";
 import type { PeerCredentials } from "../core/libc.ts";
 
 /** What a connection may do: everything, look, or only attach with an API key. */
@@ -28,13 +29,7 @@ export function groupId(name: string, groups: string): number | null {
   return gid && /^\d+$/.test(gid) ? Number(gid) : null;
 }
 
-function read(path: string): string | null {
-  try {
-    return readFileSync(path, "utf8");
-  } catch {
-    return null;
-  }
-}
+const read = (path: string): string | null => orNull(() => readFileSync(path, "utf8"));
 
 /** The parent of a process; null if it cannot be seen (proc(5): the name may hold spaces and parentheses). */
 function parentOf(pid: number): number | null {

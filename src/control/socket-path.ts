@@ -1,6 +1,7 @@
 import { lstatSync, mkdirSync, readFileSync, type Stats, statSync, unlinkSync } from "node:fs";
 import path from "node:path";
 import { whyNoDirectory } from "../core/access.ts";
+import { orNull } from "../core/attempt.ts";
 import { codeOf } from "../core/error-text.ts";
 
 const isOpen = ({ mode }: { readonly mode: number }): boolean => (mode & 0o022) !== 0;
@@ -44,12 +45,8 @@ function madeByOther(directory: string): string | null {
  */
 export function isListened(path: string): boolean {
   const accepting = /^\S+ \S+ \S+ 00010000 /;
-  try {
-    const lines = readFileSync("/proc/net/unix", "utf8").split("\n");
-    return lines.some((line) => accepting.test(line) && line.endsWith(` ${path}`));
-  } catch {
-    return false;
-  }
+  const lines = orNull(() => readFileSync("/proc/net/unix", "utf8"))?.split("\n") ?? [];
+  return lines.some((line) => accepting.test(line) && line.endsWith(` ${path}`));
 }
 
 async function answers(socket: string): Promise<boolean> {

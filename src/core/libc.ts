@@ -1,6 +1,7 @@
 import { dlopen, FFIType, ptr, read } from "bun:ffi";
 import { closeSync, constants, ftruncateSync, openSync, readFileSync, writeSync } from "node:fs";
 import os from "node:os";
+import { orNull } from "./attempt.ts";
 import { messageOf } from "./error-text.ts";
 
 // The only file that calls C: what neither Bun nor Node offers, for glibc, musl and macOS.
@@ -118,12 +119,8 @@ export const tryLockDirectory = (path: string): Disposable | null =>
 
 /** The pid that took the lock last; null if the file is missing or holds none. The process may have ended since. */
 export function lockHolder(path: string): number | null {
-  try {
-    const pid = Number(readFileSync(path, "utf8").trim());
-    return Number.isSafeInteger(pid) && pid > 0 ? pid : null;
-  } catch {
-    return null;
-  }
+  const pid = Number(orNull(() => readFileSync(path, "utf8")));
+  return Number.isSafeInteger(pid) && pid > 0 ? pid : null;
 }
 
 function prctl(option: number, value: number, name: string): boolean {

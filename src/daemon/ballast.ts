@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { rmSync, statfsSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { thrownBy } from "../core/attempt.ts";
 
 const bytes = 1024 ** 2;
 /** Room for recording one act. It is not all given up at once, or the log would take it all. */
@@ -43,11 +44,4 @@ export function layBallast(stateDir: string): Ballast {
 }
 
 /** Whether it was possible: who needs room has more to do than to tell that there is none, as on a read-only disk. */
-function attempt(work: () => void): boolean {
-  try {
-    work();
-    return true;
-  } catch {
-    return false;
-  }
-}
+const attempt = (work: () => void): boolean => thrownBy(work) === null;

@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { hideVariables } from "../config/paths.ts";
+import { orNull } from "../core/attempt.ts";
 import { execve, setNonDumpable, setSubreaper } from "../core/libc.ts";
 import { onAbort } from "../core/cancel.ts";
 import type { Self } from "../core/self.ts";
@@ -52,23 +53,17 @@ const mostOfUser = (): number | null => (process.getuid?.() === 0 ? null : limit
 
 /** Those that this process's cgroup may have (a container's pids limit, TasksMax); null where nothing tells. */
 function mostOfGroup(): number | null {
-  try {
+  const limit = orNull(() => {
     const group = /^0::(.+)$/m.exec(readFileSync("/proc/self/cgroup", "utf8"))?.[1] ?? "/";
-    const limit = readFileSync(join("/sys/fs/cgroup", group, "pids.max"), "utf8").trim();
-    return limit === "max" ? null : Number(limit);
-  } catch {
-    return null;
-  }
+    return readFileSync(join("/sys/fs/cgroup", group, "pids.max"), "utf8").trim();
+  });
+  return limit === null || limit === "max" ? null : Number(limit);
 }
 
 /** What this row of the process's limits says. Null where nothing tells (macOS) and for no limit. */
 export function limitIn(row: RegExp): number | null {
-  try {
-    const limit = row.exec(readFileSync("/proc/self/limits", "utf8"))?.[1];
-    return limit === undefined ? null : Number(limit);
-  } catch {
-    return null;
-  }
+  const limit = row.exec(orNull(() => readFileSync("/proc/self/limits", "utf8")) ?? "")?.[1];
+  return limit === undefined ? null : Number(limit);
 }
 
 /**

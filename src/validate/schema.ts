@@ -1,3 +1,4 @@
+import { thrownBy } from "../core/attempt.ts";
 import { isObject } from "../core/json.ts";
 import { subschemas } from "../mcp/subschemas.ts";
 import { addCosts, type Schema } from "./costs.ts";
@@ -149,13 +150,7 @@ const throwing: Readonly<Record<string, (schema: Schema) => boolean>> = {
   patternProperties: ({ patternProperties }) => !Object.keys(Object(patternProperties)).every(isPattern),
 };
 
-function isPattern(source: string): boolean {
-  try {
-    return Boolean(new RegExp(source, "u"));
-  } catch {
-    return false;
-  }
-}
+const isPattern = (source: string): boolean => thrownBy(() => new RegExp(source, "u")) === null;
 
 /**
  * Why validators of legacy clients, which know draft-07 and take a schema as it is, could not compile it; null if they

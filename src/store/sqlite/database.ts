@@ -2,6 +2,7 @@ import { constants as sqlite, Database, SQLiteError } from "bun:sqlite";
 import { accessSync, closeSync, constants, existsSync, openSync, statSync } from "node:fs";
 import { pathToFileURL } from "node:url";
 import { ownership } from "../../core/access.ts";
+import { thrownBy } from "../../core/attempt.ts";
 import { codeOf } from "../../core/error-text.ts";
 import { StoreBusy, StoreFailed, StoreUnsynced } from "../../core/store.ts";
 
@@ -56,13 +57,7 @@ export function openReadable(path: string, wait: number): Database {
 
 /** Whether nobody has the database open or can write it: it has no log, and its file system is read-only. */
 function isFixed(path: string): boolean {
-  if (existsSync(`${path}-wal`)) return false;
-  try {
-    accessSync(path, constants.W_OK);
-    return false;
-  } catch (error) {
-    return codeOf(error) === "EROFS";
-  }
+  return !existsSync(`${path}-wal`) && codeOf(thrownBy(() => accessSync(path, constants.W_OK))) === "EROFS";
 }
 
 /** Runs statements as one transaction that takes the write lock first. */
@@ -118,12 +113,8 @@ export function withPath<T>(path: string, work: () => T): T {
 function whyDenied(path: string, { cause, message }: StoreFailed): string | null {
   if (!/^SQLITE_(CANTOPEN|READONLY|PERM)/.test(codeOf(cause) ?? "")) return null;
   for (const file of [path, `${path}-wal`, `${path}-shm`]) {
-    try {
-      accessSync(file, constants.R_OK | constants.W_OK);
-    } catch (error) {
-      if (codeOf(error) === "EACCES")
-        return `${file}: uid ${process.getuid?.()} may not use it: ${ownership(file)}; ${message}`;
-    }
+    if (codeOf(thrownBy(() => accessSync(file, constants.R_OK | constants.W_OK))) === "EACCES")
+      return `${file}: uid ${process.getuid?.()} may not use it: ${ownership(file)}; ${message}`;
   }
   return null;
 }

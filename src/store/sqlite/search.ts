@@ -1,5 +1,6 @@
 import type { Database, SQLQueryBindings } from "bun:sqlite";
 import { statSync } from "node:fs";
+import { orNull } from "../../core/attempt.ts";
 import { leftOutTypes } from "../../core/event.ts";
 import { statusesOf } from "../../core/failure.ts";
 import { splitCanonical } from "../../core/name.ts";
@@ -72,7 +73,7 @@ export function createSearch(
   };
 }
 
-/** Null where it cannot be used. */
+/** Null where it cannot be used: the index is disposable, and whatever is wrong with it only costs time. */
 function indexAt(path: string, damaged: Damaged): Index | null {
   const db = orNull(() => openCurrent(path));
   if (!db) return null;
@@ -212,13 +213,4 @@ function mergeByTime(chains: readonly (readonly FoundRow[])[]): FoundRow[] {
 function timeIn({ rec }: AuditRow): string {
   const start = rec.lastIndexOf('"t":"') + 5;
   return rec.slice(start, rec.indexOf('"', start));
-}
-
-/** The index is disposable: whatever is wrong with it only costs time. */
-function orNull<T>(work: () => T): T | null {
-  try {
-    return work();
-  } catch {
-    return null;
-  }
 }

@@ -1,3 +1,4 @@
+import { thrownBy } from "../../core/attempt.ts";
 import type { Item, Tool } from "../../core/call.ts";
 import { messageOf } from "../../core/error-text.ts";
 import { Failure } from "../../core/failure.ts";
@@ -197,10 +198,6 @@ function readDefinition(text: string, key: string) {
 }
 
 function unscannable(text: string, limits: ScanLimits): string | null {
-  try {
-    scan(text, { ...limits, depth: Math.min(limits.depth, deepestRead) });
-    return null;
-  } catch (error) {
-    return messageOf(error);
-  }
+  const fault = thrownBy(() => scan(text, { ...limits, depth: Math.min(limits.depth, deepestRead) }));
+  return fault === null ? null : messageOf(fault);
 }

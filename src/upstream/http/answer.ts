@@ -1,4 +1,5 @@
 import { closeSync, openSync } from "node:fs";
+import { thrownBy } from "../../core/attempt.ts";
 import { codeOf, messageOf } from "../../core/error-text.ts";
 import { Failure } from "../../core/failure.ts";
 import { within } from "../../core/wait.ts";
@@ -73,14 +74,7 @@ const neverSent = /^(.*CERT.*|ERR_TLS.*|UNABLE_TO.*|SELF_SIGNED.*)$/;
 const unknownIssuer = /SELF_SIGNED|UNABLE_TO/;
 
 /** Why this process cannot open any file now; null where it can. */
-function whyNoFile(): unknown {
-  try {
-    closeSync(openSync("/dev/null", "r"));
-    return null;
-  } catch (error) {
-    return error;
-  }
-}
+const whyNoFile = (): unknown => thrownBy(() => closeSync(openSync("/dev/null", "r")));
 
 /** The failure where no request left this host; null where the error says something else. */
 export function unsentFault(server: string, error: unknown, proxy: string | undefined): Failure | null {

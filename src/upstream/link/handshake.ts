@@ -1,3 +1,4 @@
+import { thrownBy } from "../../core/attempt.ts";
 import { isObject, objectIn } from "../../core/json.ts";
 import { rpcCodes } from "../../core/rpc-code.ts";
 import { cut } from "../../core/text.ts";
@@ -146,14 +147,7 @@ function bounded(capabilities: Record<string, unknown>): Record<string, unknown>
 }
 
 /** Whether it nests deeper than official clients read, which refuse the whole handshake. */
-function isDeep(text: string): boolean {
-  try {
-    scan(text, { depth: deepestRead, nodes: Infinity });
-    return false;
-  } catch {
-    return true;
-  }
-}
+const isDeep = (text: string): boolean => thrownBy(() => scan(text, { depth: deepestRead, nodes: Infinity })) !== null;
 
 /**
  * Checks that the server still answers, an error included, before the next check comes in `interval` ms, and what it

@@ -1,3 +1,4 @@
+import { orNull } from "../../core/attempt.ts";
 import { Withdrawn } from "../../core/cancel.ts";
 import { causeOf, type Failure } from "../../core/failure.ts";
 import { isObject } from "../../core/json.ts";
@@ -64,13 +65,8 @@ export function deliver(message: UpstreamMessage, text: string, host: LinkHost, 
 }
 
 /** The members of a batch; null where it is none that can be read. */
-function membersOf(text: string, limits: UpstreamLimits): string[] | null {
-  try {
-    return splitBatch(text, limits, limits.batch);
-  } catch {
-    return null;
-  }
-}
+const membersOf = (text: string, limits: UpstreamLimits): string[] | null =>
+  orNull(() => splitBatch(text, limits, limits.batch));
 
 function deliverOne(message: UpstreamMessage, text: string, host: LinkHost, inbox: Inbox): void {
   if (message.kind === "result" || message.kind === "error") return inbox.answer(message.idText, message);
