@@ -72,13 +72,9 @@ export class ManagedUpstreams implements Upstreams {
   constructor({ servers, local, previous, tuning, ...host }: UpstreamsOptions) {
     this.#servers = servers;
     this.#previous = previous;
-    const fresh = {
-      draining: new Set<Supervisor>(),
-      starts: new StartQueue(),
-      reaper: null,
-      retired: false,
-    };
-    this.#shared = previous ? previous.#shared : fresh;
+    this.#shared = previous
+      ? previous.#shared
+      : { draining: new Set(), starts: new StartQueue(), reaper: null, retired: false };
     this.#local = new Map(local.map((server) => [server.id, server]));
     const { nodes, result } = host.limits;
     const answerLimits = { ...host.limits, nodes: Math.max(nodes, Math.floor(result / bytesPerValue)) };
@@ -149,17 +145,10 @@ export class ManagedUpstreams implements Upstreams {
     const fail = (): never => {
       throw removed(id);
     };
-    const [learn, forEver] = [() => null, () => Infinity];
+    const forEver = (): number => Infinity;
     const { clock } = this.#host;
-    const parked = new Subscriptions({
-      server: id,
-      clock,
-      timeout: forEver,
-      learn,
-      need: fail,
-      open: fail,
-      wait: forEver,
-    });
+    const lacking = { learn: () => null, need: fail, open: fail, timeout: forEver, wait: forEver };
+    const parked = new Subscriptions({ server: id, clock, ...lacking });
     parked.inherit(subscriptions);
     this.#parked.set(id, parked);
   }

@@ -1,4 +1,5 @@
 import { Failure } from "../../core/failure.ts";
+import { isObject, objectIn } from "../../core/json.ts";
 import { rpcCodes } from "../../core/rpc-code.ts";
 import { editObject } from "../../mcp/edit.ts";
 import type { Answer } from "../link/link.ts";
@@ -119,12 +120,8 @@ const tellsOf = (text: string, session: string | null): boolean =>
 /** The message of an error whose id is that of no request, which is how the official Python SDK refuses. */
 function foreignMessage(text: string): string {
   if (text.length > longestWords) return "";
-  try {
-    const { id, error }: { id?: unknown; error?: { message?: unknown } } = JSON.parse(text);
-    return typeof id === "string" && typeof error?.message === "string" ? error.message : "";
-  } catch {
-    return "";
-  }
+  const { id, error } = objectIn(text);
+  return typeof id === "string" && isObject(error) && typeof error.message === "string" ? error.message : "";
 }
 
 const speaksOfSession = (text: string): boolean => text.length <= longestWords && ofSession.test(text);

@@ -1,5 +1,6 @@
 import type { Party } from "../../core/call.ts";
 import { canBeAsked, type ClientCapabilities, type Era } from "../../core/inbound.ts";
+import { memoize } from "../../core/memoize.ts";
 import { declaredCapabilities } from "../capabilities.ts";
 import { digest } from "../identity.ts";
 import type { ServerOptions } from "../options.ts";
@@ -34,16 +35,10 @@ export function specOf(party: Party, options: ServerOptions, era: Era): Spec {
   const session = alone ? (party.session?.id ?? null) : null;
   // A modern server learns with each request what the client can do.
   const declares = era === "modern" || ours ? "{}" : declaredCapabilities(party);
-  const distinct = declares === "{}" ? null : digestOf(party.capabilities, declares);
+  const distinct = declares === "{}" ? null : digestOf(party.capabilities);
   const owner = party.who.id;
   return { key: JSON.stringify([owner, session, era, distinct]), era, declares, asks, owner, session };
 }
 
 // A session's calls all need the digest of the same capabilities.
-const digests = new WeakMap<ClientCapabilities, string>();
-
-function digestOf(capabilities: ClientCapabilities, declares: string): string {
-  let known = digests.get(capabilities);
-  if (known === undefined) digests.set(capabilities, (known = digest(declares)));
-  return known;
-}
+const digestOf = memoize((capabilities: ClientCapabilities) => digest(declaredCapabilities({ capabilities })));
