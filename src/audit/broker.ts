@@ -82,7 +82,7 @@ export class AuditBroker implements Audit {
   readonly #flood: FloodControl;
   readonly #backlog: Backlog;
   readonly #clockStep: () => number | null;
-  readonly #timer: ReturnType<typeof setInterval>;
+  readonly #timer: Timer;
   readonly #listeners: ((seq: number) => void)[] = [];
   /** Begin records whose end is not committed yet, by sequence. */
   readonly #open = new List<number>();
@@ -120,8 +120,7 @@ export class AuditBroker implements Audit {
       settled: () => this.#open.first ?? this.#writer.committed + 1,
       record: (event) => void this.#note(event),
     });
-    this.#timer = setInterval(() => this.#tick(), options.tick ?? defaultTick);
-    this.#timer.unref();
+    this.#timer = setInterval(() => this.#tick(), options.tick ?? defaultTick).unref();
     this.#backlog.record();
   }
 

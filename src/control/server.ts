@@ -151,8 +151,7 @@ export async function listen(options: ControlOptions): Promise<ControlServer> {
   };
   const timer = setInterval(() => {
     look().catch((error: unknown) => log.warn("no control socket", { cause: messageOf(error) }, path));
-  }, lookMs);
-  timer.unref();
+  }, lookMs).unref();
   return {
     close() {
       clearInterval(timer);

@@ -50,11 +50,10 @@ export function after(ms: number, work: () => void): () => void {
 export function lookEvery(ms: number, look: () => void): Timer {
   const isHeldUp = heldUpBy(heldUpMs);
   let due = performance.now() + ms;
-  const timer = setInterval(() => {
+  return setInterval(() => {
     const now = performance.now();
     const isLate = isHeldUp(now - due);
     due = now + ms;
     if (!isLate) look();
-  }, ms);
-  return timer.unref();
+  }, ms).unref();
 }

@@ -64,8 +64,7 @@ export class HousekeeperClient {
     this.#timer ??= setTimeout(() => {
       this.#timer = null;
       this.#post({ kind: "wake", durable: this.#durable });
-    }, wakeEveryMs);
-    this.#timer.unref();
+    }, wakeEveryMs).unref();
   };
 
   /** Rejects with the Worker's error, or when the Worker dies. */

@@ -31,7 +31,7 @@ export class EventStream implements Reader, Outlet {
   readonly #sending: Sending;
   readonly #onClose: () => void;
   readonly #body: UnreadBody;
-  readonly #timer: ReturnType<typeof setInterval>;
+  readonly #timer: Timer;
   #closed = false;
 
   /** `onClose` is called once, whichever side closes. */

@@ -91,8 +91,7 @@ export function serveHttp(options: HttpOptions): HttpServer {
 
   const server = listenBy(options, handlersOf(options, sockets, answer));
   const shedding = shedIdleConnections(max, options.otherDescriptors, () => server.closeIdleConnections());
-  const keeper = setInterval(() => keepSilent(server, pending, patience), patience.every);
-  keeper.unref();
+  const keeper = setInterval(() => keepSilent(server, pending, patience), patience.every).unref();
   let stopped: Promise<void> | null = null;
   return {
     url: urlOf(server, options),

@@ -24,7 +24,6 @@ export function shedIdleConnections(max: number, others: () => number, shed: () 
     if (open > max + ownDescriptors + others()) shed();
     looking = false;
   };
-  const timer = setInterval(() => void look(), every);
-  timer.unref();
+  const timer = setInterval(() => void look(), every).unref();
   return { close: () => clearInterval(timer) };
 }

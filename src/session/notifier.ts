@@ -37,7 +37,7 @@ export class Notifier implements Port {
   /** What readers without a session were given since the announcement that is due was first due, by `readerKey`. */
   #served = new Map<string, string>();
   /** Set from the first change on until all that is due is announced. */
-  #timer: ReturnType<typeof setTimeout> | null = null;
+  #timer: Timer | null = null;
   /** Something has changed since the last announcement began. */
   #due = false;
   /** How long the last announcement took, ms. */
@@ -102,8 +102,7 @@ export class Notifier implements Port {
       void inTurns(this.#announce(turn), turn);
     };
     // A server whose lists change all the time must not keep the gateway busy.
-    this.#timer ??= setTimeout(announce, Math.max(debounceMs, this.#took));
-    this.#timer.unref();
+    this.#timer ??= setTimeout(announce, Math.max(debounceMs, this.#took)).unref();
   }
 
   /** Passes on what a server said outside of any call, to the sessions that its instance belongs to. */

@@ -16,9 +16,8 @@ function watch(deadline: Deadline): ListNode<Deadline> {
 function setTimer(due: number): void {
   if (timer) clearTimeout(timer);
   timerDue = due;
-  timer = setTimeout(checkAll, Math.min(longestTimer, Math.max(1, due - performance.now())));
   // The request itself keeps the process alive; a timer that is left over must not.
-  timer.unref();
+  timer = setTimeout(checkAll, Math.min(longestTimer, Math.max(1, due - performance.now()))).unref();
 }
 
 function checkAll(): void {

@@ -61,8 +61,7 @@ export function startReaper(
     told = sessions;
   };
   // Where nothing can be seen now, the next look finds it.
-  const rounds = setInterval(() => void look().catch(() => {}), roundMs);
-  rounds.unref();
+  const rounds = setInterval(() => void look().catch(() => {}), roundMs).unref();
   return {
     add: (leader) => tell(`+${leader}\n`),
     remove: (leader) => tell(`-${leader}\n`),
