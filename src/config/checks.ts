@@ -4,7 +4,7 @@ import { formatDuration } from "../core/duration.ts";
 import type { Carrier, Findings, Path } from "../core/finding.ts";
 import { compileGlob } from "../core/glob.ts";
 import { hashKey, keyHash } from "../core/key-hash.ts";
-import { besideServer, nameFault, ownServer, reservedServers, splitCanonical } from "../core/name.ts";
+import { besideServer, nameFault, ownServer, reservedServers, splitSelector } from "../core/name.ts";
 import { commandLines } from "./command-lines.ts";
 import type { Written } from "./document.ts";
 import type { Report } from "./problem.ts";
@@ -214,11 +214,10 @@ function toolLimits({ limits, servers }: Config, report: Report): void {
   const known = [ownServer, ...servers.map(({ id }) => id)];
   for (const [index, { tool, server: beside }] of limits.perTool.entries()) {
     const at = ["limits", "perTool", index];
-    const split = beside === undefined ? splitCanonical(tool) : null;
-    const server = beside ?? split?.server;
+    const { server, name } = splitSelector(tool, beside);
     const meant = known.filter(compileGlob(server ?? "*"));
     // A server that is a gateway itself has such names.
-    const fault = nameFault(split?.tool ?? tool, meant, beside !== undefined, besideServer("tool"));
+    const fault = nameFault(name, meant, beside !== undefined, besideServer("tool"));
     if (fault !== null) report.warn([...at, "tool"], fault);
     if (meant.length === 0) report.warn(at, `there is no server "${server}": this limit never counts`);
   }

@@ -23,6 +23,15 @@ export function splitCanonical(text: string): { readonly server: string; readonl
   return at < 1 ? null : { server: text.slice(0, at), tool: text.slice(at + 1) };
 }
 
+/**
+ * The globs of a tool or prompt and of its server (null: any) in a rule or a limit: without a `server` beside it,
+ * `crm:q_*` is short for server crm and name q_*.
+ */
+export function splitSelector(selector: string, server: string | undefined) {
+  const split = server === undefined ? splitCanonical(selector) : null;
+  return { server: server ?? split?.server ?? null, name: split?.tool ?? selector };
+}
+
 /** Signs of other languages of patterns, and of several names in one. */
 const otherPattern = /[[\]{}|,]|^[!^\s]|[$\s]$/;
 

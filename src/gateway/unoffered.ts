@@ -4,7 +4,7 @@ import { formatPath, type Mention, type Path } from "../core/finding.ts";
 import { isObject } from "../core/json.ts";
 import { listNames } from "../core/lists.ts";
 import { memoize } from "../core/memoize.ts";
-import { ownServer, splitCanonical } from "../core/name.ts";
+import { ownServer, splitCanonical, splitSelector } from "../core/name.ts";
 import { nearest } from "../core/nearest.ts";
 import { type Catalog, gatewayCapabilities } from "../core/ports.ts";
 import type { Gateway } from "./gateway.ts";
@@ -129,10 +129,9 @@ function strange({ path, subjects }: Mention, taken: Arguments, of: string): Fin
 
 function limits({ limits: { perTool } }: Named, offers: Offers): Finding[] {
   return perTool.flatMap(({ tool, server: beside }, index) => {
-    const split = beside === undefined ? splitCanonical(tool) : null;
-    const [server = "", name] = [beside ?? split?.server, split?.tool ?? tool];
-    const { tool: listed, unknown } = offers.get(server) ?? {};
-    if (!listed || unknown?.has("tool") || !isPlain(name) || listed.has(name)) return [];
+    const { server, name } = splitSelector(tool, beside);
+    const { tool: listed, unknown } = offers.get(server ?? "") ?? {};
+    if (server === null || !listed || unknown?.has("tool") || !isPlain(name) || listed.has(name)) return [];
     return [missing({ path: ["limits", "perTool", index, "tool"], kind: "tool", server, name }, listed)];
   });
 }

@@ -5,7 +5,7 @@ import { Counts } from "../core/counts.ts";
 import { Failure } from "../core/failure.ts";
 import { compileGlob } from "../core/glob.ts";
 import { memoize } from "../core/memoize.ts";
-import { splitCanonical } from "../core/name.ts";
+import { splitSelector } from "../core/name.ts";
 import { perValue } from "../core/inbound.ts";
 import type { Limits } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
@@ -96,10 +96,9 @@ export function createLimits(options: LimitsOptions, clock: Clock, state: Limits
 function compileToolLimits(perTool: LimitsOptions["perTool"]): ToolLimit[] {
   const named = new Counts();
   return perTool.map(({ tool, server, perMinute, burst }) => {
-    // `crm:q_*` is short for server crm and tool q_*, as in a rule.
-    const split = server === undefined ? splitCanonical(tool) : null;
-    const isServer = compileGlob(server ?? split?.server ?? "*");
-    const isTool = compileGlob(split?.tool ?? tool);
+    const selected = splitSelector(tool, server);
+    const isServer = compileGlob(selected.server ?? "*");
+    const isTool = compileGlob(selected.name);
     const name = `perTool ${server === undefined ? tool : `${server}:${tool}`}`;
     named.add(name);
     return {

@@ -2,7 +2,7 @@ import type { Route } from "../core/call.ts";
 import { type Finding, formatPath, type Path } from "../core/finding.ts";
 import { compileGlob } from "../core/glob.ts";
 import type { InputMethod } from "../core/inbound.ts";
-import { ownServer, splitCanonical } from "../core/name.ts";
+import { ownServer, splitSelector } from "../core/name.ts";
 import { beginningsOf, compileUriGlob, type Readings } from "../core/uri-readings.ts";
 import { type Condition, compileConditions } from "./condition.ts";
 import { RuleError, type Truth } from "./operators.ts";
@@ -58,12 +58,13 @@ export function kindOf(options: Options): Selectable | null {
   return given[0] ?? null;
 }
 
-/** The server and name globs of a rule, null if it has none; `tool: "crm:q_*"` is short for server crm, tool q_*. */
+/** The server and name globs of a rule, null if it has none. */
 export function selectorOf(options: RuleOptions): { readonly server: string | null; readonly name: string | null } {
   const { tool, prompt, resource, server } = options;
+  const selector = tool ?? prompt;
   // The name of a resource is a URI, so a colon is part of it.
-  const named = server === undefined ? splitCanonical(tool ?? prompt ?? "") : null;
-  return { server: server ?? named?.server ?? null, name: named?.tool ?? tool ?? prompt ?? resource ?? null };
+  if (selector === undefined) return { server: server ?? null, name: resource ?? null };
+  return splitSelector(selector, server);
 }
 
 function compileSelector(options: Options): Rule["selects"] {
