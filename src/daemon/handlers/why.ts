@@ -4,7 +4,7 @@ import type { Answer, Parsed } from "../../control/api.ts";
 import { Refusal } from "../../control/refusal.ts";
 import type { Config } from "../../config/schema.ts";
 import type { Route } from "../../core/call.ts";
-import { listNames, lists } from "../../core/lists.ts";
+import { type ListName, listNames, lists } from "../../core/lists.ts";
 import { ownServer, plainRoute, splitCanonical } from "../../core/name.ts";
 import type { Capability, Catalog } from "../../core/ports.ts";
 import type { ServerState, ServerStatus } from "../../core/upstream.ts";
@@ -78,6 +78,9 @@ function rightNamed({ target, kind = "tool" }: Parsed<"why">): Capability | unde
   return kind === "tool" && split?.server === ownServer && isIt(split.tool) ? split.tool : undefined;
 }
 
+const listsOf = (kind: Route["kind"] | undefined): readonly ListName[] =>
+  listNames.filter((list) => kind === undefined || kind === lists[list].kind);
+
 /** What a target may mean: a canonical name, a name on the wire, or a URI. */
 function locate(
   catalog: Catalog,
@@ -85,7 +88,7 @@ function locate(
   kind: Kind | undefined,
   callers: readonly Caller[],
 ): readonly Route[] {
-  for (const list of listNames.filter((each) => kind === undefined || kind === lists[each].kind)) {
+  for (const list of listsOf(kind)) {
     const route = catalog.find(target, list) ?? catalog.routes(list, null).find(({ wire }) => wire === target);
     if (route) return [route];
   }
@@ -118,8 +121,8 @@ function inToolset(catalog: Catalog, route: Route, id: string): Why["toolsets"][
   const { canonical, kind } = route;
   const gone = (missing: string) => ({ id, wire: null, missing });
   if (!catalog.admits(route, id)) return gone("it is not included");
-  const listed = listNames.filter((list) => lists[list].kind === kind);
-  const there = listed.flatMap((list) => catalog.routes(list, id)).find((each) => each.canonical === canonical);
+  const listed = listsOf(kind).flatMap((list) => catalog.routes(list, id));
+  const there = listed.find((each) => each.canonical === canonical);
   if (there) return { id, wire: there.wire, missing: null };
   const entry = catalog.missing(id).find((each) => each.canonical === canonical && each.kind === kind);
   return entry ? gone(entry.reason) : { id, wire: route.wire, missing: null };
@@ -154,8 +157,7 @@ function whyAbsent(gw: WhyOptions["gw"], input: Parsed<"why">, found: readonly R
 
 /** The names of the things that a target without a server may mean, as advice; empty if there are none. */
 function namesakes(catalog: Catalog, target: string, kind: Kind | undefined): string {
-  const found = listNames
-    .filter((list) => kind === undefined || kind === lists[list].kind)
+  const found = listsOf(kind)
     .flatMap((list) => catalog.routes(list, null))
     .flatMap(({ canonical }) => (splitCanonical(canonical)?.tool === target ? [canonical] : []));
   return found.length === 0 ? "" : `; did you mean ${found.slice(0, 5).join(" or ")}?`;
