@@ -48,7 +48,7 @@ export const template = /\$\{principal\.([A-Za-z]+)\}/g;
 export const operators: Table<Test> = {
   eq: (operand) => equals([operand]),
   neq: (operand) => not(equals([operand])),
-  in: (operands) => equals(operands),
+  in: equals,
   notIn: (operands) => not(equals(operands)),
   regex: compileRegex,
   glob: compileGlobTest,

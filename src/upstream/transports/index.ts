@@ -63,8 +63,8 @@ const transports = {
         ? openSse(options, host)
         : openHttp({ ...options, getStream: options.getStream === "on" && kind !== "probe" }, host),
   },
-  sse: { ...usual, legacyOnly: true, open: (options, host) => openSse(options, host) },
-  websocket: { ...usual, open: (options, host) => openWebSocket(options, host) },
+  sse: { ...usual, legacyOnly: true, open: openSse },
+  websocket: { ...usual, open: openWebSocket },
 } satisfies { [Name in TransportName]: Transport<OptionsOf[Name]> };
 
 /** Which transport these options are for. */

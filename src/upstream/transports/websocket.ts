@@ -56,17 +56,13 @@ class SocketPipe implements Pipe {
     socket.addEventListener("open", () => {
       for (const [, text] of this.#outbox.drain()) socket.send(text);
     });
-    const intake = new Intake<unknown>({
-      take: (data) => take(data),
-      pause: () => socket.pause(),
-      resume: () => socket.resume(),
-    });
     const take = (data: unknown): void => {
       if (typeof data !== "string") return ended("it sent a frame that is no text");
       const longest = events.longest();
       if (isLonger(data, longest)) return ended(`it sent a message of more than ${longest} bytes`);
       received(data);
     };
+    const intake = new Intake({ take, pause: () => socket.pause(), resume: () => socket.resume() });
     socket.addEventListener("message", ({ data }: MessageEvent<unknown>) => intake.push(data));
     let why: Failure | string | null = null;
     socket.addEventListener("error", (event) => {
