@@ -61,7 +61,7 @@ function slowDown(error: unknown, { source }: Presented, throttle: Throttle): un
   const internal = error instanceof Failure ? error.detail.internal : undefined;
   return new Failure("throttled", "Too many failed credentials from this address; wait before the next try.", {
     retryAfterMs,
-    ...(internal === undefined ? {} : { internal }),
+    internal,
   });
 }
 

@@ -118,11 +118,11 @@ export const unknownThings: ReadonlySet<string | undefined> = new Set([
 /** What a failure may carry besides its sentence; each field is optional and safe to show to the caller. */
 export type FailureDetail = {
   /** The rule that denied, as the configuration names it. */
-  rule?: string;
+  rule?: string | undefined;
   /** Milliseconds until a retry makes sense. */
-  retryAfterMs?: number;
+  retryAfterMs?: number | undefined;
   /** The limit that was reached, e.g. `perMinute`. */
-  limit?: string;
+  limit?: string | undefined;
   /** `error.data` of the JSON-RPC error. */
   data?: Record<string, unknown>;
   /** The error with which a legacy server refused, raw JSON: a legacy caller is told it in place of the sentence. */
@@ -134,7 +134,7 @@ export type FailureDetail = {
   /** What the caller may do, told last. */
   advice?: string;
   /** For the audit log and operators only, never for the caller. */
-  internal?: string;
+  internal?: string | undefined;
 };
 
 const runs = {

@@ -131,7 +131,7 @@ const charactersOf = (most: number): string =>
 
 const overloaded = (who: string, most: string, limit?: string): Failure =>
   new Failure("overloaded", `${who} at the limit of ${most} in flight; try again when some are answered.`, {
-    ...(limit !== undefined && { limit }),
+    limit,
     retryAfterMs: 1000,
   });
 

@@ -141,7 +141,7 @@ function denied(plan: Plan, decision: Decision, facts: Pick<Facts, "who" | "args
     ? sentence(`Denied by rule ${rule.id}${rule.reason ? `: ${rule.reason}` : ""}`)
     : "Denied: no rule allows it.";
   const advice = remedy(plan, decision, facts) ?? "Ask the operator of the gateway for access.";
-  return new Failure("denied", cut(`${what} ${advice}`, 1000), rule ? { rule: rule.id } : {});
+  return new Failure("denied", cut(`${what} ${advice}`, 1000), { rule: rule?.id });
 }
 
 /**

@@ -38,7 +38,7 @@ export const faults = {
   down: (server: string, reason: string, retryAfterMs?: number): Failure =>
     new Failure("upstream-down", `The server "${server}" is not available: ${reason}.`, {
       ran: "no",
-      ...(retryAfterMs !== undefined && { retryAfterMs }),
+      retryAfterMs,
       internal: reason,
     }),
   /** The gateway has no room for one more call to this server. */
@@ -48,7 +48,7 @@ export const faults = {
   overloaded: (server: string, reason: string, retryAfterMs?: number): Failure =>
     new Failure("upstream-overloaded", `The server "${server}" is overloaded: ${reason}.`, {
       ran: "no",
-      ...(retryAfterMs !== undefined && { retryAfterMs }),
+      retryAfterMs,
       advice: `Try again ${retryAfterMs === undefined ? "later" : `in ${Math.ceil(retryAfterMs / 1000)} s`}.`,
     }),
   /** Of the headers that a server is sent, a caller can make long only those that mirror the call. */
