@@ -17,7 +17,7 @@ export function definitionText({ kind, name, wire, template, tool, text }: Entry
     ...(meta && metaEdit(text.slice(...meta), rewrite)),
     ...(kind === "tool" && toolEdits(text, all, era, tool?.modernOutput === true)),
   };
-  return Object.keys(edits).length === 0 ? text : editMembers(text, all, edits);
+  return editMembers(text, all, edits);
 }
 
 /** Removes the members that clients of the era must not see. */

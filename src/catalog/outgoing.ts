@@ -60,7 +60,7 @@ function withApp(text: string, wireOf: Rewrite): string {
     ...(meta && metaEdit(text.slice(...meta), wireOf)),
     ...(inner && text.charCodeAt(inner[0]) === openObject && { result: withApp(text.slice(...inner), wireOf) }),
   };
-  return Object.keys(edits).length > 0 ? editMembers(text, all, edits) : text;
+  return editMembers(text, all, edits);
 }
 
 /**

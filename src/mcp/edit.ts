@@ -9,7 +9,7 @@ export type Edits = Readonly<Record<string, string | null>>;
  * their spelling. `text` must be a valid JSON object.
  */
 export function editObject(text: string, edits: Edits): string {
-  return editMembers(text, members(text), edits);
+  return Object.keys(edits).length === 0 ? text : editMembers(text, members(text), edits);
 }
 
 /**
@@ -25,9 +25,10 @@ export function overrideMembers(text: string, edits: Edits): string {
 
 /** `editObject` for a text whose members are already known. */
 export function editMembers(text: string, found: readonly Member[], edits: Edits): string {
+  const added = new Set(Object.keys(edits));
+  if (added.size === 0) return text;
   const open = skipSpace(text, 0);
   const pieces: string[] = [];
-  const added = new Set(Object.keys(edits));
   let from = open + 1;
   for (const { key, value } of found) {
     const [start, end] = value;

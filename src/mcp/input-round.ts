@@ -142,7 +142,7 @@ export function forLegacyClient(request: InputRequest, revision: Revision | null
     ...(mode === "form" && (revision ?? "") < "2025-11-25" && { mode: null }),
     ...(mode === "url" && (elicitationId ?? null) === null && { elicitationId: JSON.stringify(id) }),
   };
-  return { ...request, params: Object.keys(edits).length > 0 ? editObject(clean, edits) : clean };
+  return { ...request, params: editObject(clean, edits) };
 }
 
 /**

@@ -73,5 +73,5 @@ export function withoutOwnKeys(result: string): string {
     ...(meta && forged.length > 0 && { _meta: editObject(result.slice(...meta), gone) }),
     ...(inner && result.charCodeAt(inner[0]) === openObject && { result: withoutOwnKeys(result.slice(...inner)) }),
   };
-  return Object.keys(edits).length > 0 ? editObject(result, edits) : result;
+  return editObject(result, edits);
 }

@@ -31,7 +31,7 @@ const object =
       tell(path === "its" ? `it has no ${needed}` : `${path} has no ${needed}`);
       return null;
     }
-    return Object.keys(edits).length === 0 ? text : editMembers(text, found, edits);
+    return editMembers(text, found, edits);
   };
 
 /** A list without the elements that cannot be read. Faults of one of them are told, since there may be many. */
