@@ -50,7 +50,7 @@ export class HousekeeperClient {
   #worker: Worker | null;
   #next = 1;
   #durable = 0;
-  #timer: Timer | null = null;
+  #timer: Timer | undefined;
   #closed: (() => void) | null = null;
 
   constructor(options: HousekeeperOptions) {
@@ -62,7 +62,7 @@ export class HousekeeperClient {
   readonly wake = (durable: number): void => {
     this.#durable = durable;
     this.#timer ??= setTimeout(() => {
-      this.#timer = null;
+      this.#timer = undefined;
       this.#post({ kind: "wake", durable: this.#durable });
     }, wakeEveryMs).unref();
   };
@@ -82,7 +82,7 @@ export class HousekeeperClient {
 
   /** Finishes the rollups and starts the log over, within five seconds; then the Worker is gone. */
   async close(): Promise<void> {
-    clearTimeout(this.#timer ?? undefined);
+    clearTimeout(this.#timer);
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#closed = resolve;
     this.#post({ kind: "wake", durable: this.#durable });

@@ -32,7 +32,7 @@ class Housekeeper {
   /** Why a chain could not be rolled up the last time. */
   readonly #failed = new Map<string, string>();
   #rolling: Promise<void> | null = null;
-  #timer: Timer | null = null;
+  #timer: Timer | undefined;
   readonly #copying = setInterval(() => this.#copyLogs(), copyEvery);
 
   constructor(start: Start) {
@@ -70,7 +70,7 @@ class Housekeeper {
   #wake(): void {
     this.#copyLogs();
     this.#timer ??= setTimeout(() => {
-      this.#timer = null;
+      this.#timer = undefined;
       void this.#rollUp().catch(complain);
     }, rollupEvery);
   }
@@ -78,7 +78,7 @@ class Housekeeper {
   /** Leaves short logs behind, so that the next start is quick. */
   async #close(): Promise<void> {
     clearInterval(this.#copying);
-    clearTimeout(this.#timer ?? undefined);
+    clearTimeout(this.#timer);
     await this.#rollUp().catch(complain);
     for (const log of this.#logs) attempt(() => log.finish());
     this.#opened.dispose();

@@ -33,7 +33,7 @@ export function createLogger(options: LogOptions): OwnLog {
   let { format } = options;
   let least = levels.indexOf(options.level);
   const repeated = createCoalescer<Line>(1, clock, (a, b) => ({ ...common(a, b), level: a.level, msg: a.msg }));
-  let timer: Timer | null = null;
+  let timer: Timer | undefined;
   let lost = 0;
 
   function put(line: Line): void {

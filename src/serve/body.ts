@@ -31,7 +31,7 @@ export class BodyReader {
   readonly #arriving = new Room(bounds);
   /** The bodies of strangers that are being read. */
   #strange = 0;
-  #timer: Timer | null = null;
+  #timer: Timer | undefined;
 
   /** `max` in bytes, asked anew for each request. */
   constructor(max: () => number) {
@@ -102,9 +102,9 @@ export class BodyReader {
         if (until > now) break;
         settle(new Failure("body-timeout", `The request body did not arrive within ${deadline / 1000} s.`));
       }
-      if (this.#waiting.size > 0 || !this.#timer) return;
+      if (this.#waiting.size > 0) return;
       clearInterval(this.#timer);
-      this.#timer = null;
+      this.#timer = undefined;
     });
   }
 }

@@ -37,7 +37,7 @@ export class Notifier implements Port {
   /** What readers without a session were given since the announcement that is due was first due, by `readerKey`. */
   #served = new Map<string, string>();
   /** Set from the first change on until all that is due is announced. */
-  #timer: Timer | null = null;
+  #timer: Timer | undefined;
   /** Something has changed since the last announcement began. */
   #due = false;
   /** How long the last announcement took, ms. */
@@ -133,7 +133,7 @@ export class Notifier implements Port {
       if (this.#members.has(member)) this.#compare(member, given);
     }
     this.#took = turn.total;
-    this.#timer = null;
+    this.#timer = undefined;
     if (this.#due) this.changed();
   }
 

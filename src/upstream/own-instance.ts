@@ -38,7 +38,7 @@ export class OwnInstance {
   /** The attempt to start an instance that is made now. */
   #attempt: Promise<void> | null = null;
   /** Begins the next attempt. */
-  #retry: Timer | null = null;
+  #retry: Timer | undefined;
   /** What is done on the instance now. */
   #work: Promise<void> | null = null;
   /** The next reading of all lists, until it begins. */
@@ -76,7 +76,7 @@ export class OwnInstance {
 
   /** Finds out which eras the server speaks, as far as callers of this era need it; null when that is known. */
   learn(era: Era): Promise<void> | null {
-    const unmet = !this.#starter.known && this.#running === null && this.#retry === null;
+    const unmet = !this.#starter.known && this.#running === null && this.#retry === undefined;
     if (unmet) return this.connect().then(() => this.#learnLegacy(era) ?? undefined);
     return this.#learnLegacy(era);
   }
@@ -131,8 +131,8 @@ export class OwnInstance {
 
   /** Gives up the instance and all timers; the links are ended by the `Starter`. */
   async stop(): Promise<void> {
-    if (this.#retry) clearTimeout(this.#retry);
-    this.#retry = null;
+    clearTimeout(this.#retry);
+    this.#retry = undefined;
     this.#relisting.stop();
     this.#leave();
     await this.#attempt;
@@ -163,8 +163,8 @@ export class OwnInstance {
   }
 
   async #tryConnect(): Promise<void> {
-    if (this.#retry) clearTimeout(this.#retry);
-    this.#retry = null;
+    clearTimeout(this.#retry);
+    this.#retry = undefined;
     this.set("starting", null);
     let running: Running | null = null;
     try {

@@ -112,7 +112,7 @@ export class SubscriptionGroup {
   #busy = false;
   /** Something has changed since the last attempt began. */
   #stale = false;
-  #retry: Timer | null = null;
+  #retry: Timer | undefined;
   /** Attempts in a row after which something wanted was not granted. */
   #tries = 0;
 
@@ -208,8 +208,8 @@ export class SubscriptionGroup {
   #empty(): void {
     // A server may have agreed to listen, but to none of what was wanted.
     this.lose();
-    if (this.#retry) clearTimeout(this.#retry);
-    this.#retry = null;
+    clearTimeout(this.#retry);
+    this.#retry = undefined;
     this.#host.emptied(this);
   }
 
@@ -226,7 +226,7 @@ export class SubscriptionGroup {
     const pause = this.#tries === 0 ? 0 : pauseBefore(null, this.#tries);
     this.#tries++;
     const again = (): void => {
-      this.#retry = null;
+      this.#retry = undefined;
       this.reconcile();
     };
     this.#retry = setTimeout(again, Math.max(pause, wait)).unref();

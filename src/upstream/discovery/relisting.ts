@@ -14,8 +14,8 @@ export class Relisting {
   readonly #busy: () => boolean;
   readonly #read: (which: readonly ListName[]) => void;
   #changed = new Set<ListName>();
-  #soon: Timer | null = null;
-  #regular: Timer | null = null;
+  #soon: Timer | undefined;
+  #regular: Timer | undefined;
   /** When lists may be read again (`performance.now`). */
   #next = 0;
 
@@ -44,7 +44,7 @@ export class Relisting {
     const wait = this.#next - performance.now();
     this.#soon ??= setTimeout(
       () => {
-        this.#soon = null;
+        this.#soon = undefined;
         if (this.#busy() || performance.now() < this.#next) return this.#readSoon();
         const which = [...this.#changed];
         this.#changed.clear();
@@ -64,13 +64,13 @@ export class Relisting {
   /** Reads no more regularly, until it begins again. */
   pause(): void {
     if (this.#regular) clearInterval(this.#regular);
-    this.#regular = null;
+    this.#regular = undefined;
   }
 
   /** Forgets what changed. */
   stop(): void {
-    if (this.#soon) clearTimeout(this.#soon);
-    this.#soon = null;
+    clearTimeout(this.#soon);
+    this.#soon = undefined;
     this.#changed.clear();
   }
 }

@@ -3,7 +3,7 @@ import { List, type ListNode } from "../../core/linked-list.ts";
 
 /** The running deadlines. One timer serves them all; it is set for the first that may be due. */
 const running = new List<Deadline>();
-let timer: Timer | null = null;
+let timer: Timer | undefined;
 let timerDue = Infinity;
 
 const isHeldUp = heldUpBy(heldUpMs);
@@ -14,7 +14,7 @@ function watch(deadline: Deadline): ListNode<Deadline> {
 }
 
 function setTimer(due: number): void {
-  if (timer) clearTimeout(timer);
+  clearTimeout(timer);
   timerDue = due;
   // The request itself keeps the process alive; a timer that is left over must not.
   timer = setTimeout(checkAll, Math.min(longestTimer, Math.max(1, due - performance.now()))).unref();
@@ -24,7 +24,6 @@ function checkAll(): void {
   // Timers count whole milliseconds, so that they may fire a little early.
   const now = performance.now() + 1;
   if (isHeldUp(now - timerDue)) return setTimer(now + readingMs);
-  timer = null;
   timerDue = Infinity;
   let next = Infinity;
   for (const deadline of running.items) {
