@@ -29,6 +29,7 @@ export async function runDaemon(flags: Flags, self: Self): Promise<number> {
     log.error("cannot listen", { cause: messageOf(error) });
     return endProcess(1);
   }
+  const service = createService(log);
   const booted = await boot({ installation, self, log, chains: ["main"] });
   const { engine } = booted;
   const daemon = await Daemon.start({ ...booted, flags, self, log }).catch(async (error: unknown) => {
@@ -36,7 +37,6 @@ export async function runDaemon(flags: Flags, self: Self): Promise<number> {
     await booted.close();
     return endProcess(1);
   });
-  const service = createService(log);
   const stopped = signals.heed(async () => {
     service.stopping();
     log.info("stopping", { running: engine.running.size });
