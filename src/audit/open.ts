@@ -190,6 +190,10 @@ function refuseOther(chain: string, last: AuditRow | null, against: readonly str
 
 const pageRows = 5000;
 
+const whatHelps =
+  "`mcpgw audit verify` tells more. Restore the newest copy of the log; or, to begin it anew, move its file away, -wal " +
+  "and -shm with it, and keep them as evidence: the next start names what else has to be moved.";
+
 /** The Merkle frontier with all further records of the chain, which it checks. */
 async function extended(frontier: Frontier, store: AuditStore): Promise<Frontier> {
   let prev: Hash | null = null;
@@ -199,7 +203,7 @@ async function extended(frontier: Frontier, store: AuditStore): Promise<Frontier
     for (const [index, row] of rows.entries()) {
       const linked = prev === null || prevOf(row.rec) === hashText(prev);
       if (row.seq !== from + index || !linked || !sameHash(leafOf(row.rec), row.leaf)) {
-        throw new StoreFailed(`audit record ${from + index} was changed; run: mcpgw audit verify`);
+        throw new StoreFailed(`audit record ${from + index} was changed; ${whatHelps}`);
       }
       frontier.append(row.leaf);
       prev = row.leaf;

@@ -39,10 +39,16 @@ export class ConfigError extends Error {
   }
 }
 
+/** A file in short for who works in `directory`: relative to that if it lies below. Below the root all files do. */
+export function nearName(file: string, directory: string): string {
+  const near = relative(directory, file);
+  return directory === "/" || near.startsWith("..") ? file : near;
+}
+
 /** `file:line:column: path: message`; the file is relative to `from` if it lies below. */
 export function formatProblem(problem: Problem, from = ""): string {
   const { file, line, column, path, message } = problem;
-  const near = from && isAbsolute(file) ? relative(from, file) : file;
+  const near = from && isAbsolute(file) ? nearName(file, from) : file;
   const position = line === null ? "" : `:${line}:${column}`;
-  return `${near.startsWith("..") ? file : near}${position}: ${path && `${path}: `}${message}`;
+  return `${near}${position}: ${path && `${path}: `}${message}`;
 }

@@ -29,6 +29,8 @@ export async function runDaemon(flags: Flags, self: Self): Promise<number> {
     log.error("cannot listen", { cause: messageOf(error) });
     return endProcess(1);
   }
+  const service = createService(log);
+  void signals.asked.then(service.stopping);
   const booted = await boot({ installation, self, log, chains: ["main"] });
   const { engine } = booted;
   const daemon = await Daemon.start({ ...booted, flags, self, log }).catch(async (error: unknown) => {
@@ -36,9 +38,7 @@ export async function runDaemon(flags: Flags, self: Self): Promise<number> {
     await booted.close();
     return endProcess(1);
   });
-  const service = createService(log);
   const stopped = signals.heed(async () => {
-    service.stopping();
     log.info("stopping", { running: engine.running.size });
     try {
       await daemon.stop(drain);
@@ -103,6 +103,8 @@ const whyUnusable: ReadonlyMap<string | null, string> = new Map([
 ]);
 
 type Signals = {
+  /** Resolves once the process is asked to stop. */
+  readonly asked: Promise<void>;
   /** Resolves to the exit code once everything has ended that `stop` ends. */
   heed(stop: () => Promise<void>): Promise<number>;
   /** From now on SIGHUP means this; so does one that came before. */
@@ -124,6 +126,7 @@ function takeSignals(): Signals {
   };
   for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, onSignal);
   return {
+    asked: asked.promise,
     reload: reloading.resolve,
     async heed(stop) {
       await asked.promise;

@@ -14,7 +14,8 @@ const usualInterval = 60_000_000;
 /**
  * Sends keep-alives at half the interval that the watchdog asks for, as long as the event loop turns. They go on when
  * calls cannot be recorded: a restart would not repair the disk. `/ready` and `status` report that. Until it is ready
- * they also ask for more time, since servers may be slower to start than the unit expects.
+ * they also ask for more time, since a long log may have to be read, and servers may be slower to start than the unit
+ * expects.
  */
 export function createService(log: Logger): Service {
   let warned = false;
@@ -33,10 +34,10 @@ export function createService(log: Logger): Service {
     tell(state);
   };
   tell(alive);
-  const timer = setInterval(() => tell(alive), usec / 2000);
+  const timer = setInterval(() => tell(alive), usec / 2000).unref();
   return {
     ready: (status) => enter(`READY=1\nSTATUS=${status}`),
-    stopping: () => enter("STOPPING=1"),
+    stopping: () => enter("STOPPING=1\nSTATUS=stopping"),
     close: () => clearInterval(timer),
   };
 }

@@ -6,7 +6,6 @@ import { syncDirectorySync } from "../core/files.ts";
 import { lockHolder, tryLock } from "../core/libc.ts";
 import { type AuditStore, StoreFailed } from "../core/store.ts";
 import { openChain } from "./sqlite/chain.ts";
-import { withPath } from "./sqlite/database.ts";
 import { type ChainHome, chainPath, indexPath, statePath } from "./sqlite/paths.ts";
 import { openStateStore, type StateStore } from "./sqlite/state.ts";
 
@@ -92,7 +91,7 @@ export function openFreeChain(home: ChainHome, chains: readonly string[]): Opene
     refuseLink(path);
     using opened = lockAll(locksOf(home, chain));
     if (!opened) continue;
-    const store = opened.use(withPath(path, () => openChain(path)));
+    const store = opened.use(openChain(path));
     const held = opened.move();
     return { chain, store, [Symbol.dispose]: () => held.dispose() };
   }

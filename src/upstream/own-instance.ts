@@ -34,6 +34,8 @@ export class OwnInstance {
   readonly #relisting: Relisting;
   #state: ServerState = "idle";
   #reason: string | null = null;
+  /** Why the server is not available, as the log was told last; null while it is. */
+  #outage: { readonly reason: string; readonly open: boolean } | null = null;
   #running: Running | null = null;
   /** The attempt to start an instance that is made now. */
   #attempt: Promise<void> | null = null;
@@ -202,6 +204,8 @@ export class OwnInstance {
     if (this.#state !== "starting") return void running.link.close();
     this.#running = running;
     this.set("ready", null);
+    if (this.#outage) this.#terms.host.log.info("a server is available again", { server: this.#terms.options.id });
+    this.#outage = null;
     this.#relisting.begin();
     void running.link.ended.then(({ expected, reason }) => {
       if (this.#running !== running || expected) return;
@@ -215,10 +219,14 @@ export class OwnInstance {
   #failed(reason: string): void {
     if (this.#state !== "starting" && this.#state !== "ready") return;
     const { options, host } = this.#terms;
-    const server = options.id;
+    const facts = { server: options.id, reason };
     const { wait, open } = this.#breaker.failed();
-    host.log.warn("a server is not available", { server, reason, retryMs: Math.round(wait) });
-    if (open) host.record({ type: "server.circuit-open", actor: "system", facts: { server, reason } });
+    // What is as it was after the attempt before would fill the log, for as long as the server is not there.
+    if (open !== this.#outage?.open || reason !== this.#outage.reason) {
+      host.log.warn("a server is not available", { ...facts, retryMs: Math.round(wait) });
+      if (open) host.record({ type: "server.circuit-open", actor: "system", facts });
+    }
+    this.#outage = { reason, open };
     this.set(open ? "open-circuit" : "backoff", reason);
     this.#retry = setTimeout(() => {
       this.restarts++;

@@ -124,6 +124,32 @@ test.each([
   },
 );
 
+test.each([
+  ["from its first byte", 0, "SQLITE_NOTADB"],
+  ["behind the list of its tables", 4096, "SQLITE_CORRUPT"],
+])(
+  "T08 where the log is damaged %s, a start says what helps; with all that is named away it starts",
+  async (_where, from, code) => {
+    using place = new Place({ servers: [], policies: [] });
+    await place.newKey("agent");
+    const path = join(place.state, "audit/main.db");
+    writeFileSync(path, readFileSync(path).fill(0xa5, from));
+    const refused = async (): Promise<string> => {
+      const ran = await place.cli(daemonCommand);
+      expect(ran.code).toBe(1);
+      return ran.stderr;
+    };
+    const said = await refused();
+    expect(said).toMatch(
+      new RegExp(`${RegExp.escape(path)}: [^;]+ \\(${code}\\w*\\); unless [^;]+ stop the gateway, then`),
+    );
+    expect(moveAway(place, said)).toEqual(["main.db"]);
+    expect(moveAway(place, await refused())).toEqual(["main.checkpoints", "main.head"]);
+    await using _daemon = await place.start();
+    expect(await place.json("keys", "list")).toMatchObject({ keys: [{ consumerId: "agent" }] });
+  },
+);
+
 test("R9 A03 A14 where the signing key is missing none is made: what was begun with it is named, and with that away it starts", async () => {
   using place = new Place("");
   const log = join(place.dir, "log.db");

@@ -3,7 +3,6 @@ import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "n
 import { join } from "node:path";
 import { alive, caught, commandOf, pidsWith } from "../support/processes.ts";
 import { Daemon, daemonCommand, everything, fake, Place, start } from "../support/daemon.ts";
-import { linesOf } from "../support/seen.ts";
 import { until } from "../support/until.ts";
 import { modern, pick, request, textOf, v2025 } from "../support/wire.ts";
 
@@ -120,6 +119,16 @@ test("a server on demand that was never listed is offered at once, without holdi
   expect([await state(), starts()]).toEqual(["idle", before]);
 });
 
+test("R20: the log says that a server is not available, and that it is again", async () => {
+  const { command, args, ...rest } = fake("fake");
+  const gated = ["-c", '[ -e gate ] && exec "$@"', "sh", command, ...args];
+  await using daemon = await start({ ...config, servers: [{ ...rest, command: "sh", args: gated }] });
+  await daemon.logged(({ msg }) => msg === "a server is not available");
+  writeFileSync(join(daemon.place.dir, "gate"), "");
+  const again = await daemon.logged(({ msg }) => msg === "a server is available again");
+  expect(again).toMatchObject({ level: "info", server: "fake" });
+});
+
 test("R114: with nothing to wait for it ends at once, its children before it", async () => {
   await using daemon = await start(config);
   const run = daemon.place.run();
@@ -127,59 +136,6 @@ test("R114: with nothing to wait for it ends at once, its children before it", a
   expect(await daemon.stop()).toBe(0);
   expect(pidsWith(run)).toEqual([]);
 });
-
-test.skipIf(process.platform !== "linux")(
-  "R114: a service manager that does not listen is warned of once; the daemon serves and stops in order (needs Linux)",
-  async () => {
-    const env = { NOTIFY_SOCKET: `@mcpgw-nobody-${process.pid}`, WATCHDOG_USEC: "10000" };
-    await using daemon = await start(config, { env });
-    await daemon.logged(({ msg }) => msg === "the service manager cannot be told");
-    expect(await daemon.stop()).toBe(0);
-    expect(daemon.log.at(-1)).toMatchObject({ msg: "stopped" });
-    expect(daemon.log.filter(({ msg }) => msg === "the service manager cannot be told")).toHaveLength(1);
-    expect(daemon.log.filter(({ level }) => level === undefined)).toEqual([]);
-  },
-);
-
-// Neither Bun nor Node has datagram Unix sockets, hence Python as the service manager.
-const manager = `
-import socket, sys
-s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-s.bind("\\0" + sys.argv[1])
-print("up", flush=True)
-while True: print(" ".join(s.recv(200).decode().split("\\n")), flush=True)`;
-
-test.skipIf(process.platform !== "linux" || !Bun.which("python3"))(
-  "R114: while its servers start the daemon asks the service manager for more time, and no longer once it is ready (needs Linux and python3)",
-  async () => {
-    const { command, args, ...rest } = fake("fake", [], { isolation: "shared" });
-    const late = ["-c", 'while [ ! -e gate ]; do sleep 0.02; done; exec "$@"', "sh", command, ...args];
-    using place = new Place({ ...config, servers: [{ ...rest, command: "sh", args: late }] });
-    const address = `mcpgw-manager-${process.pid}`;
-    await using listening = Bun.spawn(["python3", "-c", manager, address], { stdout: "pipe" });
-    const heard = linesOf(listening.stdout);
-    const next = async () => {
-      const { value } = await heard.next();
-      if (value === undefined) throw new Error("the service manager has ended");
-      return value;
-    };
-    const hears = async (wanted: string) => {
-      while (!(await next()).includes(wanted));
-    };
-    expect(await next()).toBe("up");
-    const env = { NOTIFY_SOCKET: `@${address}`, WATCHDOG_USEC: "100000" };
-    const child = place.spawn(daemonCommand, env);
-    await using daemon = new Daemon(place, child);
-    const longer = "WATCHDOG=1 EXTEND_TIMEOUT_USEC=100000";
-    expect([await next(), await next(), await next()]).toEqual([longer, longer, longer]);
-    writeFileSync(join(place.dir, "gate"), "");
-    await hears("READY=1");
-    await daemon.ready;
-    expect([await next(), await next()]).toEqual(["WATCHDOG=1", "WATCHDOG=1"]);
-    expect(await daemon.stop()).toBe(0);
-    await hears("STOPPING=1");
-  },
-);
 
 test.skipIf(process.platform !== "linux")(
   "a SIGHUP that comes while it starts reloads once it stands (needs Linux)",

@@ -163,9 +163,10 @@ export class Place extends TempDir {
   heard(id: string): { pid: number; id?: unknown; method: string; params?: Record<string, unknown> }[] {
     const file = this.path(`${id}.log`);
     const text = existsSync(file) ? readFileSync(file, "utf8") : "";
+    // Behind the last line end is what is being written.
     return text
       .split("\n")
-      .filter(Boolean)
+      .slice(0, -1)
       .map((line) => JSON.parse(line) as ReturnType<Place["heard"]>[number]);
   }
 

@@ -17,6 +17,14 @@ test("an operator's restart replaces the process", async () => {
   expect(() => set.restart("nobody")).toThrow('no server "nobody"');
 });
 
+test("T11: of a server that stays away the log tells what changes, that it is away and that the circuit is open, not each attempt", async () => {
+  await using set = await listed([fake("a", ["--mode", "crash-at-start"])]);
+  const count = (type: string) => set.events.filter((event) => event.type === type).length;
+  await until(() => count("server.started") > 7, "attempts of the open circuit");
+  const told = set.warnings.filter((line) => line.startsWith("a server is not available"));
+  expect([told.length, count("server.circuit-open")]).toEqual([2, 1]);
+});
+
 test("a restart waits for the end of a process that was given up before, and starts none beside it", async () => {
   const tuning = { breaker: { ...quick.breaker, first: 60_000, most: 60_000 }, patience: { close: 0, term: 1_000 } };
   await using set = await listed([fake("a", ["--mode", "stubborn"], { healthCheck: 500 })], { tuning });

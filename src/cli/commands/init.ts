@@ -1,5 +1,6 @@
 import path from "node:path";
 import { namedConfig } from "../../config/paths.ts";
+import { nearName } from "../../config/problem.ts";
 import { command } from "../command.ts";
 
 export const init = command({
@@ -17,9 +18,8 @@ export const init = command({
     if (out.json) return out.document(written);
     await out.print(`wrote ${written.file}`);
     if (demo && !npx) out.say("npx is not installed: the demo has the calculator only");
-    const near = path.relative(process.cwd(), written.file);
     const state = globals.state === undefined ? "" : ` --state ${globals.state}`;
-    out.say(`next: mcpgw daemon --config ${near.startsWith("..") ? written.file : near}${state}`);
+    out.say(`next: mcpgw daemon --config ${nearName(written.file, process.cwd())}${state}`);
     if (process.getuid?.() === 0)
       out.say("run it as a user other than root, who may read that file: programs that are servers run as that user");
   },

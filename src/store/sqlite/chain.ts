@@ -1,7 +1,8 @@
 import type { Database } from "bun:sqlite";
 import { type Anchor, type AuditRow, type AuditStore, StoreFailed } from "../../core/store.ts";
-import { opened, transaction, withPath, withStoreErrors } from "./database.ts";
+import { opened, transaction } from "./database.ts";
 import { openMigrated } from "./migrate.ts";
+import { openOnFile } from "./named.ts";
 import { auditSchema } from "./schema.ts";
 import { openWal, type Wal } from "./wal.ts";
 
@@ -13,11 +14,17 @@ const checkEvery = 1000;
  */
 const patience = 5_000;
 
+const remedy =
+  "restore the newest copy of the file, its -wal and -shm away; or, to begin the log anew, move the file away with both, " +
+  "and keep it as evidence: the next start names what else has to be moved";
+
 /**
  * Opens the one writer of a chain; the caller holds the chain's lock. Afterwards nothing waits: a database that another
  * process has locked is `StoreBusy` at once.
  */
-export function openChain(path: string): AuditStore {
+export const openChain = (path: string): AuditStore => openOnFile(path, remedy, () => open(path));
+
+function open(path: string): AuditStore {
   return opened(openMigrated(path, auditSchema, { wait: patience, synchronous: "normal" }), (db) => {
     // A write, so that the log exists before it is opened.
     transaction(db, () => db.run(`PRAGMA user_version = ${auditSchema.length}`));
@@ -47,24 +54,19 @@ function chainStore(db: Database, wal: Wal): AuditStore {
         }
         for (const { id, salt, value } of subjects) statements.subject.run(id, salt, value);
       };
-      // Of the disks that a gateway uses, only the path tells which one is full.
-      withPath(db.filename, () => transaction(db, write));
+      transaction(db, write);
     },
     sync: () => wal.sync(),
-    last: () => withStoreErrors(() => statements.last.get()),
-    page: (from, limit) => withStoreErrors(() => statements.page.all(from, limit)),
-    anchor: () => withStoreErrors(() => statements.anchor.get()),
+    last: () => statements.last.get(),
+    page: (from, limit) => statements.page.all(from, limit),
+    anchor: () => statements.anchor.get(),
     saveAnchor({ size, note, frontier, settled }) {
       transaction(db, () => {
         statements.saveAnchor.run(size, note, frontier, settled);
         statements.forgetAnchors.run(size);
       });
     },
-    unfinished: () =>
-      withStoreErrors(() => {
-        const settled = statements.anchor.get()?.settled ?? 0;
-        return unended(statements.calls.iterate(settled));
-      }),
+    unfinished: () => unended(statements.calls.iterate(statements.anchor.get()?.settled ?? 0)),
     fault: () => wal.fault(),
     [Symbol.dispose]() {
       wal.close();
