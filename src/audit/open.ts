@@ -1,5 +1,6 @@
 import { setImmediate } from "node:timers/promises";
-import { mkdir } from "node:fs/promises";
+import { constants } from "node:fs";
+import { access, mkdir } from "node:fs/promises";
 import { replaceFile } from "../core/files.ts";
 import { type Anchor, type AuditRow, type AuditStore, StoreFailed } from "../core/store.ts";
 import { codeOf } from "../core/error-text.ts";
@@ -35,9 +36,9 @@ export type OpenAuditOptions = Omit<BrokerOptions, "dir" | "start" | "frontier" 
 export async function openAudit(options: OpenAuditOptions): Promise<AuditBroker> {
   const { store, clock, keyPair, log, headsDir } = options;
   const { chain } = options.stamp;
-  await makeHeadsHome(headsDir);
   const install = installOf(keyPair.publicKey);
   const dir = installDir(headsDir, keyPair.publicKey);
+  await makeInstallDir(headsDir, dir);
   const origin = originOf(install, chain);
   // What the last process committed may not be on the disk yet.
   await store.sync();
@@ -76,20 +77,30 @@ export async function openAudit(options: OpenAuditOptions): Promise<AuditBroker>
   return broker;
 }
 
-/** Makes the directory in which each installation has its own; throws `StoreFailed` with what helps. */
-async function makeHeadsHome(path: string): Promise<void> {
+/** What helps where the directories cannot be made. */
+const remedies: ReadonlyMap<string | null, string> = new Map([
+  ["EACCES", "make it for that user"],
+  ["EROFS", "make it for that user"],
+  ["EEXIST", "move away what is in its place, or make what that links to"],
+  ["ENOTDIR", "move away what is in its place"],
+]);
+
+/** Makes the directory of this installation in the one of all; throws `StoreFailed` with what helps. */
+async function makeInstallDir(home: string, dir: string): Promise<void> {
   try {
-    await mkdir(path, { recursive: true, mode: 0o700 });
+    await mkdir(dir, { recursive: true, mode: 0o700 });
+    await access(dir, constants.W_OK | constants.X_OK);
   } catch (error) {
     const [code, uid] = [codeOf(error), process.getuid?.()];
-    if (code !== "EACCES" && code !== "EROFS") throw error;
+    const remedy = remedies.get(code);
+    if (!remedy) throw error;
     // Neither of root nor under systemd anything goes by XDG_STATE_HOME.
     const own = uid === 0 ? "" : ", or set XDG_STATE_HOME to a directory of its own";
     const other = process.env["STATE_DIRECTORY"] ? ", or add mcpgw-heads to StateDirectory= of the unit" : own;
-    throw new StoreFailed(
-      `uid ${uid} may not make ${path}, for what is kept outside the state directory (${code}); make it for that user${other}`,
-      { cause: error },
-    );
+    const place = `${home}, for what is kept outside the state directory`;
+    throw new StoreFailed(`uid ${uid} may not make or write to ${place} (${code}); ${remedy}${other}`, {
+      cause: error,
+    });
   }
 }
 

@@ -19,10 +19,16 @@ async function replace(file: string, text: string): Promise<void> {
   try {
     await replaceFile(file, text, mode & 0o777, { uid, gid });
   } catch (error) {
-    if (codeOf(error) === "EACCES") {
+    const code = codeOf(error);
+    if (code === "EACCES") {
       throw new Refusal("denied", `uid ${process.getuid?.()} may not write in ${dirname(file)}; run this with sudo`);
     }
-    if (codeOf(error) !== "EPERM") throw error;
+    // As in a container, to which the file or its directory is handed in.
+    if (code === "EROFS" || code === "EBUSY") {
+      const help = "edit it where it is mounted from, then run `mcpgw config reload`";
+      throw new Refusal("denied", `${file} cannot be replaced where it is mounted (${code}); ${help}`);
+    }
+    if (code !== "EPERM") throw error;
     const own = uid === process.getuid?.();
     // Where only the owner may do anything, the group means nothing.
     if (own && (mode & 0o077) === 0) return replaceFile(file, text, mode & 0o777);

@@ -148,6 +148,7 @@ async function written(
     await naming(draft, fill());
     await use(draft);
   } finally {
-    await rm(draft, { force: true });
+    // Where nothing can be written nothing can be removed either, and what came first is to be told.
+    await rm(draft, { force: true }).catch(() => {});
   }
 }

@@ -13,7 +13,7 @@ import { specOf } from "../mcp/methods.ts";
 import { sharedExtensions } from "./extensions.ts";
 import type { Gateway } from "./gateway.ts";
 import { asksOf } from "./input/client-answers.ts";
-import { admitAll } from "./input/asking.ts";
+import { admitAll, asking } from "./input/asking.ts";
 import { roundReply, sealState } from "./input/retry.ts";
 import { handOutTask, underHandle } from "./tasks.ts";
 
@@ -55,7 +55,7 @@ async function admitRound(gw: Gateway, call: RoutedCall, reply: Result): Promise
     throw brokeProtocol(server, `it asks for input in answer to ${call.inbound.method}`);
   const round = readRound(reply.text);
   if (typeof round === "string") throw brokeProtocol(server, round);
-  await admitAll(gw, call, round.asked);
+  await asking(admitAll(gw, call, round.asked));
   const { state } = round;
   // Sealed even if the server gave no state, because the seal lists the questions, and only those may be answered.
   const kept = { kind: "state", state, of: call.id, asks: asksOf(round.asked) } as const;

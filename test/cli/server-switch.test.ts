@@ -19,6 +19,7 @@ import { TempDir } from "../support/temp-dir.ts";
 import { mcpgw } from "../support/mcpgw.ts";
 import { asNobody, isRoot, mayBecomeNobody } from "../support/processes.ts";
 import { bareEnv } from "../support/sample.ts";
+import { mayMount } from "../support/tmpfs.ts";
 
 // Each command is a process; on a busy machine that takes its time.
 setDefaultTimeout(30_000);
@@ -227,5 +228,27 @@ test.skipIf(!mayBecomeNobody)(
     expect(await disableAsNobody(0o755)).toEqual({ err: `mcpgw: ${unreadable}\n`, code: 1 });
     expect(readFileSync(file, "utf8")).toBe(text);
     expect(readdirSync(at.dir)).toEqual(["gateway.yaml"]);
+  },
+);
+
+test.skipIf(!mayMount())(
+  "a file that is mounted, alone or with its directory, is to be edited where it comes from (needs mount as root)",
+  async () => {
+    const run = (...argv: string[]): void => expect(Bun.spawnSync(argv).exitCode).toBe(0);
+    const refused = (): Promise<string> => setEnabled(cliWith(null), "one", false).then(() => "done", String);
+    const advice = "edit it where it is mounted from, then run `mcpgw config reload`";
+    for (const [path, code] of [
+      [file, "EBUSY"],
+      [at.dir, "EROFS"],
+    ] as const) {
+      run("mount", "--bind", path, path);
+      try {
+        run("mount", "-o", "remount,bind,ro", path);
+        expect(await refused()).toContain(`${file} cannot be replaced where it is mounted (${code}); ${advice}`);
+      } finally {
+        run("umount", path);
+      }
+    }
+    expect([readFileSync(file, "utf8"), readdirSync(at.dir)]).toEqual([text, ["gateway.yaml"]]);
   },
 );

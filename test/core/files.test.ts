@@ -80,6 +80,16 @@ test("files: a failure leaves nothing beside the file", async () => {
   expect(readdirSync(at.dir)).toEqual(["taken"]);
 });
 
+test.skipIf(!mayMount())(
+  "files: where nothing can be written it is that which is told (needs mount as root)",
+  async () => {
+    using disk = mountTmpfs("1m");
+    if (!disk) throw new Error("nothing is mounted");
+    Bun.spawnSync(["mount", "-o", "remount,ro", disk.dir]);
+    expect(String(await reasonOf(replaceFile(`${disk.dir}/file`, "text")))).toContain(", open '");
+  },
+);
+
 test("files: nothing waits for what is no regular file, such as a pipe that nobody writes to", async () => {
   using at = new TempDir();
   writeFileSync(at.path("file"), "text");

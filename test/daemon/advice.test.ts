@@ -10,7 +10,7 @@ import {
   rmSync,
   writeFileSync,
 } from "node:fs";
-import { basename, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { outsideOf } from "../support/audit.ts";
 import { daemonCommand, Place } from "../support/daemon.ts";
 import { asNobody, mayBecomeNobody } from "../support/processes.ts";
@@ -325,12 +325,25 @@ test.skipIf(!mayBecomeNobody)(
     using place = new Place({ servers: [], policies: [] });
     place.becomeNobody();
     const home = place.path("home");
-    mkdirSync(home, { mode: 0o755 });
-    const env = { STATE_DIRECTORY: "", HOME: home };
-    const { code, stderr } = await place.cli(["keys", "create", "A", "agent", "user"], { env });
-    const wanted = `uid 65534 may not make ${home}/.local/state/mcpgw-heads, for what is kept outside the state directory`;
-    expect([code, stderr]).toEqual([1, expect.stringContaining(wanted)]);
-    expect(stderr).toContain("or set XDG_STATE_HOME to");
+    const heads = join(home, ".local/state/mcpgw-heads");
+    const begin = async (prepare: () => void): Promise<string> => {
+      rmSync(home, { recursive: true, force: true });
+      prepare();
+      const env = { STATE_DIRECTORY: "", HOME: home };
+      const { code, stderr } = await place.cli(["keys", "create", "A", "agent", "user"], { env });
+      expect(code).toBe(1);
+      expect(stderr).toContain(`uid 65534 may not make or write to ${heads}, for what is kept outside the state`);
+      expect(stderr).toContain("or set XDG_STATE_HOME to");
+      return stderr;
+    };
+    await begin(() => mkdirSync(home, { mode: 0o755 }));
+    await begin(() => mkdirSync(heads, { recursive: true, mode: 0o755 }));
+    await begin(() => mkdirSync(heads, { recursive: true, mode: 0o700 }));
+    const inTheWay = await begin(() => {
+      mkdirSync(dirname(heads), { recursive: true });
+      writeFileSync(heads, "");
+    });
+    expect(inTheWay).toContain("move away what is in its place");
   },
 );
 

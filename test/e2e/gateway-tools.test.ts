@@ -218,7 +218,7 @@ test("R27: what call answers is in the words of the client's era, and it says tr
   for (const result of [asked.old, asked.recent]) {
     expect([pick(result, "isError"), pick(result, "content.0.text")]).toEqual([
       true,
-      'The server "new" asks for elicitation/create, but the client did not declare elicitation.',
+      'The server "new" asks for elicitation/create, but the client did not declare elicitation. The call may have run: check before you repeat it.',
     ]);
   }
 });

@@ -101,6 +101,16 @@ export async function admitAll(gw: Gateway, call: RoutedCall, all: readonly Pick
   for (const { request } of all) await client.record(askedStep(request));
 }
 
+/**
+ * What puts the questions of a modern server's result: where that fails, the call ends, and its server had it up to
+ * these questions.
+ */
+export const asking = <T>(questions: Promise<T>): Promise<T> =>
+  questions.catch((error: unknown) => {
+    if (!(error instanceof Failure) || error.detail.ran) throw error;
+    throw new Failure(error.code, error.said, { ...error.detail, ran: "maybe" });
+  });
+
 /** The step that is recorded before a question is sent. */
 const askedStep = (request: InputRequest): InputStep => ({
   request,

@@ -3,7 +3,7 @@ import { brokeProtocol, Failure } from "../../core/failure.ts";
 import type { UpstreamRequest } from "../../core/upstream.ts";
 import { readRound, responsesText } from "../../mcp/input-round.ts";
 import type { Gateway } from "../gateway.ts";
-import { askCaller, refusedByClient } from "./asking.ts";
+import { askCaller, asking, refusedByClient } from "./asking.ts";
 
 /** How often a server may ask for input before it answers a call. */
 const mostRounds = 8;
@@ -23,7 +23,7 @@ export async function bridge(gw: Gateway, call: BegunCall, request: UpstreamRequ
   let reply = first;
   for (let round = 1; needsBridge(call, reply); round++) {
     if (round > mostRounds) throw tooOften(call.route.server);
-    const edits = { ...request.edits, ...(await fulfil(gw, call, reply)) };
+    const edits = { ...request.edits, ...(await asking(fulfil(gw, call, reply))) };
     reply = await gw.upstreams.send(call, { ...request, edits }).catch((error: unknown) => {
       throw lostBetween(error);
     });
@@ -55,7 +55,6 @@ function lostBetween(error: unknown): unknown {
 }
 
 const tooOften = (server: string): Failure =>
-  new Failure(
-    "input-unavailable",
-    `The server "${server}" asked for input ${mostRounds} times and still wants more. The call may have run.`,
-  );
+  new Failure("input-unavailable", `The server "${server}" asked for input ${mostRounds} times and still wants more.`, {
+    ran: "maybe",
+  });

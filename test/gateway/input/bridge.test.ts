@@ -9,6 +9,8 @@ import { alice, type Asking, harness, ok, type Options, received, send, session,
 
 // The four cells of PROTOCOL 5.5: each kind of question between each pair of eras.
 
+const mayHaveRun = "The call may have run: check before you repeat it.";
+
 describe("R6: a guardrail that a reload adds while a legacy caller is asked binds its answer, and what is asked after", () => {
   const secret = '{"action":"accept","content":{"pin":"secret"}}';
   const servers: [string, NonNullable<Options["script"]>][] = [
@@ -140,6 +142,7 @@ describe.each(Object.entries(kinds))("%s", (name, { request: question, declares,
       const { result } = await send(h.gw, "tools/call", call, asking);
       expect(result.isError).toBe(true);
       expect(textIn(result)).toContain(word);
+      expect(textIn(result)).toEndWith(mayHaveRun);
       expect(result.requestState).toBeUndefined();
       expect(asked).toEqual([]);
       expect(steps(h.records)).toEqual([`refused ${question.method}`]);
@@ -162,7 +165,7 @@ describe("a legacy caller on a modern server", () => {
     const { gw, sent } = harness({ script });
     const { result } = await send(gw, "tools/call", call, legacy(accept));
     expect(result.isError).toBe(true);
-    expect(textIn(result)).toContain("8 times");
+    expect(textIn(result)).toEndWith(`8 times and still wants more. ${mayHaveRun}`);
     expect(sent).toHaveLength(9);
   });
 
@@ -178,8 +181,9 @@ describe("a legacy caller on a modern server", () => {
       const { gw } = harness({ servers, script: asksByResult(form) });
       const names = { "tools/call": { name: "crm__get" }, "prompts/get": { name: "crm__p" } } as Record<string, object>;
       const { result, error } = await send(gw, method, names[method] ?? { uri: "f:a" }, legacy(null));
-      if (method === "tools/call") expect(textIn(result)).toContain("that takes a session");
-      else expect(error).toMatchObject({ code: -32603, message: expect.stringContaining("that takes a session") });
+      const why = `that takes a session, and an Accept header with text/event-stream. ${mayHaveRun}`;
+      if (method === "tools/call") expect(textIn(result)).toEndWith(why);
+      else expect(error).toMatchObject({ code: -32603, message: expect.stringContaining(why) });
     }
   });
 
@@ -212,7 +216,7 @@ describe("a legacy caller on a modern server", () => {
       legacy(() => Promise.resolve({ kind: "error", text: '{"code":-1,"message":"User rejected"}' })),
     );
     expect(result.isError).toBe(true);
-    expect(textIn(result)).toContain("User rejected");
+    expect(textIn(result)).toBe(`The client did not answer elicitation/create: User rejected. ${mayHaveRun}`);
     expect(steps(records)).toEqual(["asked elicitation/create", "error elicitation/create"]);
   });
 
@@ -251,7 +255,7 @@ describe("a legacy caller on a modern server", () => {
       };
       const { gw, records } = harness({ script });
       const { result } = await send(gw, "tools/call", call, legacy(accept));
-      expect(textIn(result)).toBe("It takes no more. The call may have run: check before you repeat it.");
+      expect(textIn(result)).toBe(`It takes no more. ${mayHaveRun}`);
       expect(records.at(-1)?.call.status).toBe(status);
     },
   );
