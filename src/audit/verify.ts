@@ -154,7 +154,8 @@ export class Verifier {
     if (seq !== expected) return { seq: expected, kind: "missing", detail };
     if (!sameHash(leafOf(rec), leaf)) return { seq, kind: "changed", detail: unhashed };
     if (this.#prev !== null && prevOf(rec) !== this.#prev) {
-      return { seq, kind: "unlinked", detail: "it does not continue the record before it" };
+      const begins = "it does not begin the chain of this name and public key";
+      return { seq, kind: "unlinked", detail: seq === 1 ? begins : "it does not continue the record before it" };
     }
     if (!rec.includes(`"seq":${seq},`)) return { seq, kind: "misplaced", detail: "its text names another sequence" };
     if (!rec.includes(`"chain":"${chain}"`)) return { seq, kind: "foreign", detail: "its text names another chain" };

@@ -47,7 +47,10 @@ test("A01: a record is at the place and in the chain that its own text names", (
       publicKey.map((byte) => byte + 1),
     ),
   );
-  for (const prev of [elsewhere, after]) expect(report(row(1, prev)).bad).toMatchObject({ kind: "unlinked", seq: 1 });
+  for (const prev of [elsewhere, after]) {
+    const detail = expect.stringContaining("does not begin the chain of this name and public key");
+    expect(report(row(1, prev)).bad).toMatchObject({ kind: "unlinked", seq: 1, detail });
+  }
   for (const seq of [0, -3]) expect(report(row(seq, first), one).bad).toMatchObject({ kind: "misplaced", seq: null });
 });
 

@@ -34,7 +34,7 @@ test("R23 only a first key begins a state directory; what changes keys where not
     expect(ran.stderr).not.toContain("--config");
   }
   const unnamed = await place.bare(["keys", "list", "--state", place.state]);
-  expect(unnamed.stderr).toMatch(/give --config, .* does not look for gateway\.yaml/);
+  expect(unnamed.stderr).toMatch(/give --config, .* has not read the gateway\.yaml/);
   expect(existsSync(place.state)).toBe(false);
   const begun = await place.cli(["keys", "create", "A", "agent", "user"]);
   expect(begun).toMatchObject({ code: 0, stderr: expect.stringContaining(`so this begins ${place.state}`) });
@@ -137,7 +137,7 @@ test.skipIf(isRoot && !mayBecomeNobody)(
     }
     const frozen = await place.bare(["keys", "freeze"]);
     expect(frozen).toMatchObject({ code: 2, stdout: "" });
-    expect(frozen.stderr).toContain("this command does not look for gateway.yaml by itself");
+    expect(frozen.stderr).toContain("this command has not read the gateway.yaml in this directory");
     expect(await place.json("keys", "list")).toMatchObject({ frozen: false });
     expect(daemon.exited).toBe(false);
   },
