@@ -96,7 +96,7 @@ const warn: Logger["warn"] = (message, facts = {}) => {
 const commandLog: Logger = { ...silent, warn, error: warn };
 
 async function openWith(state: OfflineState, begin: boolean, self: Self): Promise<Stores> {
-  const { paths, audit, keys } = state;
+  const { paths, audit, takeKeys } = state;
   // Each file of checkpoints that does not answer takes a thread away from all other files. Commands that only read do
   // without: what they were given on standard input or as a descriptor would not outlive the restart. Whatever is said
   // before the restart would be said twice.
@@ -117,7 +117,7 @@ async function openWith(state: OfflineState, begin: boolean, self: Self): Promis
     secrets: () => [],
     fatal,
   });
-  stores.keyring.apply(stores.keyring.prepare(keys));
+  takeKeys(stores.keyring);
   return stores;
 }
 
@@ -131,12 +131,12 @@ function whyOnlyStored(error: unknown): string | null {
 }
 
 /** The keys as they are stored, where the store cannot be brought up to what the log says. */
-function storedKeys({ paths, keys }: OfflineState, why: string): Answer<"keys.list"> {
+function storedKeys({ paths, takeKeys }: OfflineState, why: string): Answer<"keys.list"> {
   const doubt = "a revocation or freeze that a kill kept from being stored is not among them";
   warn(`${paths.state}: ${why}, so these are the keys as stored; ${doubt}`);
   using store = openState(paths.state);
   using keyring = new Keyring({ store, clock: systemClock });
-  keyring.apply(keyring.prepare(keys));
+  takeKeys(keyring);
   return listKeys(keyring);
 }
 
