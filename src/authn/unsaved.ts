@@ -32,6 +32,12 @@ export class Unsaved implements Disposable {
     this.#writes.delete(about);
   }
 
+  /** Drops all: nothing of it is tried again. */
+  clear(): void {
+    this.#writes.clear();
+    this[Symbol.dispose]();
+  }
+
   /** Stores it now, or later if the store cannot take it; throws errors that are not the store's. */
   save(about: string, write: () => void): void {
     if (this.#try(about, write) !== null) this.#retryIn(retryMs);

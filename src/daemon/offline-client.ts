@@ -46,9 +46,10 @@ export async function openOffline(flags: Flags, self: Self): Promise<Client> {
   const keys = async (begin = false) => {
     const { keyring, audit: log } = await opened(begin);
     const recordDone = async (act: AuditEvent): Promise<boolean> => {
-      // A change that cannot be stored would end with this process.
-      if (!keyring.saved) throw new Refusal("unavailable", "the keys cannot be stored now, so nothing was changed");
-      return log.recordDone(act);
+      if (keyring.saved) return log.recordDone(act);
+      // A change that is not stored would end with this process; one that is stored as it ends would be on no record.
+      keyring.giveUp();
+      throw new Refusal("unavailable", "the keys cannot be stored now, so nothing was changed");
     };
     const recording = { recordEvent: (act: AuditEvent) => log.recordEvent(act), recordDone };
     return keyHandlers({ keyring, audit: recording, namedRoles: () => state.roles });
