@@ -3,9 +3,7 @@ import { hashKey } from "../core/key-hash.ts";
 import type { Keyring, KeyState } from "./keyring.ts";
 import type { Method } from "./method.ts";
 import { isMistyped } from "./new-key.ts";
-
-// Longer than any key by far, and shorter by far than a text that takes time to hash.
-const maxLength = 512;
+import { longestKey } from "./strength.ts";
 
 // A caller that has the key may know its state.
 const refusals: Record<Exclude<KeyState, "active" | "inert">, string> = {
@@ -25,7 +23,7 @@ export function createApiKey(keyring: Keyring): Method {
     if (raw === undefined) return null;
     if (raw === "")
       throw refuse("No API key was read: send Authorization: Bearer … or X-API-Key: …", "no key in the header");
-    if (raw.length > maxLength) throw refuse("The API key is not valid.", "longer than any key");
+    if (raw.length > longestKey) throw refuse("The API key is not valid.", "longer than any key");
     const hash = hashKey(raw);
     const entry = keyring.find(hash);
     if (!entry || !sameHash(entry.hash, hash)) throw unknownKey(raw);

@@ -208,6 +208,11 @@ export class Keyring implements Disposable {
     return { freeze, revocations: this.#unsaved.size - Number(freeze) };
   }
 
+  /** Gives up what could not be stored: whoever asked for it is told that it was not done. */
+  giveUp(): void {
+    this.#unsaved.clear();
+  }
+
   unfreeze(): void {
     this.#store.setFrozen(false);
     this.#unsaved.forget(freezeMark);

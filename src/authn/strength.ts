@@ -1,3 +1,6 @@
+/** Longer than any key by far, and shorter by far than a text that takes time to hash. */
+export const longestKey = 512;
+
 const leastBits = 128;
 const leastDistinct = 8;
 const placeholder =
@@ -17,14 +20,15 @@ const segmentBits = (segment: string): number =>
   word.test(segment) ? wordBits : segment.length * Math.log2(poolSize(segment));
 
 // Headers that were sent twice arrive joined by a comma, and those that were sent once without the blanks around.
-const unsendable = /^\s|,|\s$/;
+const unsendable = /^\s|[,\r\n]|\s$/;
 
 /**
- * Why a configured key can be sent by nobody, or is too easy to guess (under an estimated 128 bits, or a placeholder);
- * null if it is neither.
+ * Why nobody gets in with a configured key, which no header carries or which is too long, or why it is too easy to guess
+ * (under an estimated 128 bits, or a placeholder); null if it is accepted.
  */
 export function weakness(key: string): string | null {
-  if (unsendable.test(key)) return "has a comma, or a blank at an end, which no header can carry";
+  if (unsendable.test(key)) return "has a comma, a line break, or a blank at an end, which no header can carry";
+  if (key.length > longestKey) return `has more than the ${longestKey} characters that are read of a key`;
   if (placeholder.test(key)) return "is a placeholder";
   if (new Set(key).size < leastDistinct) return "repeats a few characters";
   const segments = key.split(/[^0-9A-Za-z]+/).filter((segment) => segment !== "");

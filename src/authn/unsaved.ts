@@ -1,6 +1,8 @@
 import { StoreBusy, StoreFailed } from "../core/store.ts";
 
 const retryMs = 200;
+/** How many times as long as an attempt takes the next one waits: the store makes the thread of the calls wait for it. */
+const rest = 9;
 
 /**
  * Changes that are in force but could not be stored yet: each is tried until the store takes it. Disposing it stops
@@ -30,26 +32,50 @@ export class Unsaved implements Disposable {
     this.#writes.delete(about);
   }
 
+  /** Drops all: nothing of it is tried again. */
+  clear(): void {
+    this.#writes.clear();
+    this[Symbol.dispose]();
+  }
+
   /** Stores it now, or later if the store cannot take it; throws errors that are not the store's. */
   save(about: string, write: () => void): void {
-    try {
-      write();
-      this.#writes.delete(about);
-    } catch (error) {
-      if (error instanceof StoreFailed && this.#makeRoom()) return this.save(about, write);
-      if (!(error instanceof StoreFailed || error instanceof StoreBusy)) throw error;
-      this.#writes.set(about, write);
-      this.#retry ??= setInterval(() => this.again(), retryMs).unref();
-    }
+    if (this.#try(about, write) !== null) this.#retryIn(retryMs);
   }
 
   again(): void {
-    for (const [about, write] of this.#writes) this.save(about, write);
-    if (this.size === 0) this[Symbol.dispose]();
+    this[Symbol.dispose]();
+    const from = performance.now();
+    try {
+      for (const [about, write] of this.#writes) {
+        // It would be so for the others too.
+        if (this.#try(about, write) instanceof StoreBusy) break;
+      }
+    } finally {
+      if (this.size > 0) this.#retryIn(Math.max(retryMs, rest * (performance.now() - from)));
+    }
+  }
+
+  /** What keeps the store from taking it; null if it has. */
+  #try(about: string, write: () => void): StoreBusy | StoreFailed | null {
+    try {
+      write();
+      this.#writes.delete(about);
+      return null;
+    } catch (error) {
+      if (error instanceof StoreFailed && this.#makeRoom()) return this.#try(about, write);
+      if (!(error instanceof StoreFailed || error instanceof StoreBusy)) throw error;
+      this.#writes.set(about, write);
+      return error;
+    }
+  }
+
+  #retryIn(ms: number): void {
+    this.#retry ??= setTimeout(() => this.again(), ms).unref();
   }
 
   [Symbol.dispose](): void {
-    clearInterval(this.#retry);
+    clearTimeout(this.#retry);
     this.#retry = undefined;
   }
 }

@@ -81,8 +81,8 @@ const ownParts = [
   "usage",
 ] as const satisfies readonly (keyof Config)[];
 
-/** The parts of a configuration that concern the gateway's own files and keys. */
-export type OwnParts = Pick<Config, (typeof ownParts)[number]>;
+/** The parts of a configuration that concern the gateway's own files and keys, and how a finding in them is placed. */
+export type OwnParts = Pick<Config, (typeof ownParts)[number]> & Pick<Loaded, "locate">;
 
 /** Reads only these parts, so that secrets that only servers need are not required. Throws ConfigError. */
 export function loadOwnParts(file: string, substitute: Resolve): OwnParts {
@@ -90,7 +90,8 @@ export function loadOwnParts(file: string, substitute: Resolve): OwnParts {
   const own: ReadonlySet<string> = new Set([...ownParts, "metering"]);
   const take = (value: unknown): unknown =>
     isObject(value) ? Object.fromEntries(Object.entries(value).filter(([top]) => own.has(top))) : value;
-  return withAbsolutePaths(loadPart(file, substitute, take), dirname(resolve(file)));
+  const { config, locate } = loadPart(file, substitute, take);
+  return { ...withAbsolutePaths(config, dirname(resolve(file))), locate };
 }
 
 /** Reads only ids and tags of the servers; secrets are not required. Throws ConfigError. */
@@ -103,11 +104,15 @@ export function loadTags(file: string, substitute: Resolve): readonly Pick<Confi
     const { servers } = value;
     return { servers: Array.isArray(servers) ? servers.map(labels) : servers };
   };
-  return loadPart(file, substitute, take).servers;
+  return loadPart(file, substitute, take).config.servers;
 }
 
 /** Checks what `take` leaves of a file's data, where it was. Only references in that have to be resolved. */
-function loadPart(file: string, substitute: Resolve, take: (value: unknown) => unknown): Config {
+function loadPart(
+  file: string,
+  substitute: Resolve,
+  take: (value: unknown) => unknown,
+): Pick<Loaded, "config" | "locate"> {
   const path = resolve(file);
   const source = sourceFrom(readConfigFile(path), path, substitute);
   const locate = locator(source, path, []);
@@ -120,7 +125,7 @@ function loadPart(file: string, substitute: Resolve, take: (value: unknown) => u
   if (unresolved.length > 0) throw new ConfigError(unresolved.map(locate));
   const { config, problems } = checkShape(source, take);
   if (!config) throw new ConfigError(inOrder(problems.map(locate)));
-  return config;
+  return { config, locate };
 }
 
 /**

@@ -1,6 +1,4 @@
-import { KeyError } from "../authn/entry.ts";
 import type { Loaded } from "../config/load.ts";
-import { ConfigError } from "../config/problem.ts";
 import type { AuditEvent } from "../core/event.ts";
 import type { Logger } from "../core/log.ts";
 import type { LocalServer } from "../core/ports.ts";
@@ -15,6 +13,7 @@ import { createLimitsState } from "../limits/limits.ts";
 import { Running } from "../serve/running.ts";
 import { Notifier } from "../session/notifier.ts";
 import { Traffic } from "../session/traffic.ts";
+import { placed } from "./loading.ts";
 import { tooFewFiles } from "./open-files.ts";
 import type { Stores } from "./stores.ts";
 
@@ -146,17 +145,6 @@ function drainPrevious({ upstreams }: Built, log: Logger): void {
   upstreams.drainPrevious(reloadDrain).catch((error: unknown) => {
     log.warn("a removed server did not stop in order", { cause: String(error) });
   });
-}
-
-/** Says where in the configuration a key stands that clashes with the stored ones. */
-function placed(locate: Loaded["locate"], make: () => Built): Built {
-  try {
-    return make();
-  } catch (error) {
-    if (!(error instanceof KeyError)) throw error;
-    const { message, path } = error;
-    throw new ConfigError([locate({ path: path ?? ["auth", "keys"], message })]);
-  }
 }
 
 function warningsOf({ warnings, config }: Loaded, built: Built): string[] {

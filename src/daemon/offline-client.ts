@@ -46,9 +46,10 @@ export async function openOffline(flags: Flags, self: Self): Promise<Client> {
   const keys = async (begin = false) => {
     const { keyring, audit: log } = await opened(begin);
     const recordDone = async (act: AuditEvent): Promise<boolean> => {
-      // A change that cannot be stored would end with this process.
-      if (!keyring.saved) throw new Refusal("unavailable", "the keys cannot be stored now, so nothing was changed");
-      return log.recordDone(act);
+      if (keyring.saved) return log.recordDone(act);
+      // A change that is not stored would end with this process; one that is stored as it ends would be on no record.
+      keyring.giveUp();
+      throw new Refusal("unavailable", "the keys cannot be stored now, so nothing was changed");
     };
     const recording = { recordEvent: (act: AuditEvent) => log.recordEvent(act), recordDone };
     return keyHandlers({ keyring, audit: recording, namedRoles: () => state.roles });
@@ -96,7 +97,7 @@ const warn: Logger["warn"] = (message, facts = {}) => {
 const commandLog: Logger = { ...silent, warn, error: warn };
 
 async function openWith(state: OfflineState, begin: boolean, self: Self): Promise<Stores> {
-  const { paths, audit, keys } = state;
+  const { paths, audit, takeKeys } = state;
   // Each file of checkpoints that does not answer takes a thread away from all other files. Commands that only read do
   // without: what they were given on standard input or as a descriptor would not outlive the restart. Whatever is said
   // before the restart would be said twice.
@@ -117,7 +118,7 @@ async function openWith(state: OfflineState, begin: boolean, self: Self): Promis
     secrets: () => [],
     fatal,
   });
-  stores.keyring.apply(stores.keyring.prepare(keys));
+  takeKeys(stores.keyring);
   return stores;
 }
 
@@ -131,12 +132,12 @@ function whyOnlyStored(error: unknown): string | null {
 }
 
 /** The keys as they are stored, where the store cannot be brought up to what the log says. */
-function storedKeys({ paths, keys }: OfflineState, why: string): Answer<"keys.list"> {
+function storedKeys({ paths, takeKeys }: OfflineState, why: string): Answer<"keys.list"> {
   const doubt = "a revocation or freeze that a kill kept from being stored is not among them";
   warn(`${paths.state}: ${why}, so these are the keys as stored; ${doubt}`);
   using store = openState(paths.state);
   using keyring = new Keyring({ store, clock: systemClock });
-  keyring.apply(keyring.prepare(keys));
+  takeKeys(keyring);
   return listKeys(keyring);
 }
 

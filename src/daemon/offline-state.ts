@@ -3,7 +3,7 @@ import { dirname, join } from "node:path";
 import { auditOptions, type AuditOptions } from "../audit/options.ts";
 import { installDir, notedChainPath } from "../audit/outside.ts";
 import { signingKeyFile, signingKeyIn } from "../audit/signing-key.ts";
-import type { KeyOptions } from "../authn/options.ts";
+import type { Keyring } from "../authn/keyring.ts";
 import { loadOwnParts, loadTags, type OwnParts } from "../config/load.ts";
 import {
   chosenPaths,
@@ -19,7 +19,7 @@ import { ConfigError } from "../config/problem.ts";
 import { Refusal } from "../control/refusal.ts";
 import { plain } from "../core/text.ts";
 import { type ChainHome, chainPath, statePath } from "../store/sqlite/paths.ts";
-import { loadingFrom } from "./loading.ts";
+import { loadingFrom, placed } from "./loading.ts";
 import { type Metering, tagsOf } from "./handlers/usage.ts";
 
 /**
@@ -30,7 +30,8 @@ export type OfflineState = {
   /** Where no daemon answered. */
   readonly socket: string;
   readonly audit: AuditOptions & { readonly path: string | null };
-  readonly keys: readonly KeyOptions[];
+  /** Gives a keyring the keys of the configuration. Throws `ConfigError` where one clashes with the stored ones. */
+  readonly takeKeys: (keyring: Keyring) => void;
   readonly metering: Metering;
   /** The roles that policies name; null without a configuration that can be used. */
   readonly roles: readonly string[] | null;
@@ -60,11 +61,18 @@ export function findState(flags: Flags): OfflineState {
   const found = { paths, socket: clientSocket(host, chosen), fault };
   if (file === null || own === null) {
     const audit = { ...auditOptions.parse({}), path: notedMainPath(paths) };
-    return { ...found, audit, keys: [], metering: { metered: true, tags: () => unknownTags(fault) }, roles: null };
+    return {
+      ...found,
+      audit,
+      takeKeys: () => {},
+      metering: { metered: true, tags: () => unknownTags(fault) },
+      roles: null,
+    };
   }
-  const { audit, auth, policies, usage } = own;
+  const { audit, auth, policies, usage, locate } = own;
+  const takeKeys = (keyring: Keyring) => keyring.apply(placed(locate, () => keyring.prepare(auth.keys)));
   const metering = { metered: usage.enabled, tags: () => tagsOf(loadTags(file, resolving(file))) };
-  return { ...found, audit, keys: auth.keys, metering, roles: policies.flatMap(({ roles }) => roles) };
+  return { ...found, audit, takeKeys, metering, roles: policies.flatMap(({ roles }) => roles) };
 }
 
 const indented = (text: string): string => text.replace(/^.*$/gm, (line) => `  ${plain(line)}`);

@@ -187,8 +187,19 @@ export function wellFormed(text: string): string {
 /** JSON text with the largest number in place of larger ones, for which some parsers refuse the whole text. */
 export function finite(text: string): string {
   if (!/[eE]\+?\d\d|\d{300}/.test(text)) return text;
-  // Every string is matched whole, so that no digits in one are taken for a number.
-  return text.replace(/"[^"\\]*(?:\\.[^"\\]*)*"|(-?)\d[\d.eE+-]*/gs, (token, sign?: string) =>
-    sign === undefined || Number.isFinite(Number(token)) ? token : `${sign}${Number.MAX_VALUE}`,
-  );
+  const token = /"|(-?)\d[\d.eE+-]*/g;
+  let bounded = "";
+  let from = 0;
+  for (let found = token.exec(text); found; found = token.exec(text)) {
+    const [all, sign = ""] = found;
+    // Digits in a string are no number. A pattern that matched strings whole would give up on very long ones.
+    if (all === '"') {
+      const end = stringEnd(text, found.index);
+      token.lastIndex = end < 0 ? text.length : end;
+    } else if (!Number.isFinite(Number(all))) {
+      bounded += `${text.slice(from, found.index)}${sign}${Number.MAX_VALUE}`;
+      from = token.lastIndex;
+    }
+  }
+  return bounded + text.slice(from);
 }

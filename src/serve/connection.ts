@@ -48,6 +48,8 @@ export class McpConnection {
   #era: Era | null;
   #revision: Revision | null = null;
   #session: Session | null = null;
+  /** Aborts when the session's client hears no more of what is said outside of calls. */
+  #hears: AbortSignalLike | null = null;
   /** Settles when the latest opening of a session is done; the next opening waits for it. */
   #opening: Promise<unknown> = Promise.resolve();
   /** The messages that are being dealt with. */
@@ -143,6 +145,7 @@ export class McpConnection {
     // `initialize` replaces the session, so it must not be registered in the old one: ending that would cancel it.
     const session = method === "initialize" ? null : this.#session;
     const answer = await runCall(gw, call, session, this.#options);
+    this.#hearAgain(call);
     if (kind !== "request") return null;
     if (method !== "subscriptions/listen" || !call.reply || answer === null) return answer;
     // The connection does not end with the subscription, so that is said besides (2026-07-28, cancellation). Clients
@@ -196,19 +199,39 @@ export class McpConnection {
     });
     this.#session = session;
     this.#revision = revision;
-    const { capabilities } = session;
-    const ask = this.#asks(session);
-    const send = (method: string, params: string | null) =>
-      this.#send(notificationText(method, params), mustBeHeard(method));
     try {
       // The client may have gone while the session was being recorded.
       if (this.#closed) throw new Failure("cancelled", "The client has gone.");
-      session.leave = gw.notifier.join({ who, source, scope, capabilities, lists: allLists, send, session, ask });
+      this.#hear(gw, session, { who, source });
     } catch (error) {
       this.#end();
       throw error;
     }
     return session;
+  }
+
+  /** Lets the client of a session hear what is said outside of calls. */
+  #hear(gw: Gateway, session: Session, { who, source }: Pick<IdentifiedCall, "who" | "source">): void {
+    const { capabilities, scope } = session;
+    const ask = this.#asks(session);
+    const send = (method: string, params: string | null) =>
+      this.#send(notificationText(method, params), mustBeHeard(method));
+    const leave = gw.notifier.join({ who, source, scope, capabilities, lists: allLists, send, session, ask });
+    // What a freeze ends at the servers must not pass for subscribed to after it.
+    const unwatch = onAbort(who.revoked, () => session.endSubscriptions());
+    session.leave = () => {
+      leave();
+      unwatch();
+    };
+    this.#hears = who.revoked;
+  }
+
+  /** A connection that was kept over a freeze is served again after it: then its client has to hear again too. */
+  #hearAgain({ who, source }: Call): void {
+    const session = this.#session;
+    if (!session || !who || who.revoked.aborted || !this.#hears?.aborted) return;
+    session.leave?.();
+    this.#hear(this.#options.current(), session, { who, source });
   }
 
   /** The way to ask a session's client something, during a call or outside of any. */

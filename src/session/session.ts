@@ -81,6 +81,11 @@ export class Session implements ClientSession {
     this.#stop(uri);
   }
 
+  endSubscriptions(): void {
+    for (const { end } of this.#subscriptions?.values() ?? []) end();
+    this.#subscriptions?.clear();
+  }
+
   askSubscription(uri: string, ended: () => void): () => void {
     const asked = { uri, ended };
     (this.#asked ??= new Set()).add(asked);
@@ -133,8 +138,7 @@ export class Session implements ClientSession {
     this.unwatch?.();
     this.#questions?.close();
     this.#calls?.cancelAll(why);
-    for (const { end } of this.#subscriptions?.values() ?? []) end();
-    this.#subscriptions?.clear();
+    this.endSubscriptions();
     this.#streams?.forget();
   }
 }

@@ -6,6 +6,7 @@ import { systemClock } from "../../src/core/clock.ts";
 import { lossOf } from "../../src/core/principal.ts";
 import { type KeyStore, StoreBusy, StoreFailed } from "../../src/core/store.ts";
 import { keyRequest, memoryKeyStore } from "../support/key-store.ts";
+import { until } from "../support/until.ts";
 
 const on = (store: KeyStore): Keyring => new Keyring({ store, clock: systemClock });
 const request = keyRequest();
@@ -80,6 +81,30 @@ test("R23: a change that the store is too busy for, or cannot take once more lat
   } finally {
     jest.useRealTimers();
   }
+});
+
+test("R23: while another process holds the store, what waits to be stored leaves the calls most of the time", async () => {
+  const store = memoryKeyStore();
+  const tries: number[] = [];
+  let isHeld = true;
+  const held = {
+    ...store,
+    revokeKey(id: string, at: number) {
+      if (!isHeld) return store.revokeKey(id, at);
+      Bun.sleepSync(50);
+      tries.push(performance.now());
+      throw new StoreBusy("locked");
+    },
+  };
+  using ring = on(held);
+  const ids = Array.from({ length: 3 }, () => ring.create(request).id);
+  for (const id of ids) ring.revoke(id);
+  await until(() => tries.length === 5, "two more attempts");
+  const [first = 0, second = 0] = tries.slice(3);
+  expect(second - first).toBeGreaterThan(400);
+  isHeld = false;
+  await until(() => ring.saved, "all is stored");
+  expect(store.keys().filter(({ revokedAt }) => revokedAt === null)).toEqual([]);
 });
 
 test("what anonymous callers may do, if it changes while all is frozen, is nothing before the freeze ends", () => {

@@ -27,9 +27,17 @@ test.each([
   expect(weakness(runs.map((run) => spelled(`${run}z`)).join("-"))).toBeNull();
 });
 
-test.each([`${random},`, `${random.slice(1)},0`, ` ${random}`, `${random}\n`, `${random}\t`])(
+test.each([`${random},`, `${random.slice(1)},0`, ` ${random}`, `${random}\n`, `${random}\t`, `${random}\nv2`])(
   "a key that no header carries as it is, %j, is never accepted, however random",
   (text) => {
-    expect(weakness(text)).toBe("has a comma, or a blank at an end, which no header can carry");
+    expect(weakness(text)).toBe("has a comma, a line break, or a blank at an end, which no header can carry");
   },
 );
+
+test("a key of which no caller's copy would be read, since it is too long, is never accepted", () => {
+  const long = random.repeat(16);
+  expect([weakness(long), weakness(`${long}0`)]).toEqual([
+    null,
+    "has more than the 512 characters that are read of a key",
+  ]);
+});

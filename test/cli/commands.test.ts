@@ -146,7 +146,7 @@ describe("a wrong line does nothing, exits 2 and names the nearest", () => {
     ["keys create a b c --rate fast", '--rate: "fast" is no rate'],
     ["keys create a b/c d", "CONSUMER: an id is letters"],
     ["keys create a b ,", 'ROLES: "," names none'],
-    ["keys create a b c --cidr 10.0.0.0/8,10.0.0.0/99", "--cidr: no network"],
+    ["keys create a b c --cidr 10.0.0.0/8,10.0.0.0/99", "--cidr 10.0.0.0/99: no network"],
     ["keys create a b c --cidr ,", '--cidr: "," names none'],
     ["usage --by week", '"week" is none of consumer, server, tool, tag, day, hour'],
     ["audit log --limit many", '--limit: "many" is no whole number from 1 to 10000'],

@@ -177,6 +177,29 @@ test("R23 T04 without a daemon a revocation that cannot be stored is refused and
   expect(await place.json("keys", "list")).toMatchObject({ keys: [{ id, state: "active" }] });
 });
 
+test("R23 without a daemon a revocation that was refused is not stored in the end either", async () => {
+  using place = new Place({ servers: [] });
+  const { id } = await place.newKey("agent");
+  const { config, state } = place;
+  // The store is free again when the command has been refused, and is about to end.
+  const program = `
+    import { Database } from "bun:sqlite";
+    import { openOffline } from ${JSON.stringify(new URL("../../src/daemon/offline-client.ts", import.meta.url).pathname)};
+    const client = await openOffline(${JSON.stringify({ config, state })}, { version: "0" });
+    await client.call("keys.list", {});
+    using other = new Database(${JSON.stringify(join(state, "mcpgw.db"))});
+    other.run("BEGIN IMMEDIATE");
+    const said = await client.call("keys.revoke", ${JSON.stringify({ id })}).catch(({ message }) => message);
+    other.run("ROLLBACK");
+    client.close();
+    console.log(said);
+  `;
+  const child = Bun.spawn([process.execPath, "-e", program], { env: place.env(), stdout: "pipe" });
+  expect(await child.stdout.text()).toBe("the keys cannot be stored now, so nothing was changed\n");
+  expect(await child.exited).toBe(0);
+  expect(await place.json("keys", "list")).toMatchObject({ keys: [{ id, state: "active" }] });
+});
+
 test("R23 without a daemon a command that changes keys waits for another that does", async () => {
   using place = new Place({ servers: [] });
   await place.newKey("agent");

@@ -299,3 +299,18 @@ test("R3: behind a proxy status warns of stored keys whose networks would have t
   await place.cli(["keys", "revoke", id]);
   expect(await about()).toEqual([]);
 });
+
+test("R23: without a daemon too a key of the file that clashes with a stored one is placed, for it is the file that is wrong", async () => {
+  using place = new Place(config);
+  const { id, key } = await place.newKey("agent");
+  const keyed = { id: "twin", key, consumerId: "agent", roles: ["user"] };
+  place.configure({ ...config, auth: { keys: [keyed] } });
+  for (const words of [["list"], ["freeze"], ["revoke", id]]) {
+    const { code, stderr } = await place.cli(["keys", ...words]);
+    expect([code, stderr]).toEqual([
+      2,
+      expect.stringMatching(/gateway\.yaml:\d+:\d+: auth\.keys\[0\]\.id: key twin is the same secret/),
+    ]);
+    expect(stderr).not.toContain(key);
+  }
+});

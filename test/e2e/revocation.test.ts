@@ -1,5 +1,5 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { everything, fake, start } from "../support/daemon.ts";
+import { everything, fake, Place, servesParent, start } from "../support/daemon.ts";
 import { StdioClient } from "../support/stdio-client.ts";
 import { until } from "../support/until.ts";
 import { pick, request, toolCall } from "../support/wire.ts";
@@ -9,6 +9,7 @@ import { pick, request, toolCall } from "../support/wire.ts";
 setDefaultTimeout(30_000);
 
 const config = { servers: [{ ...fake("fake"), isolation: "shared" }], policies: [everything()] };
+const keyAlone = { type: "api-key" };
 
 test("T42: a call that runs on a shared server ends with its caller's key, others on it go on", async () => {
   await using daemon = await start(config);
@@ -127,4 +128,27 @@ test("S23: of a stranger's large body no more is read than its answer needs", as
   expect(answer.json).toMatchObject({ id: null, error: { code: -31401 } });
   const small = await daemon.post(request("ping", {}, "small"), { key: "not-a-key-of-this-gateway" });
   expect(small.json).toMatchObject({ id: "small" });
+});
+
+test.each<[string, unknown]>([
+  ["the parent", servesParent],
+  ["a key", keyAlone],
+  ["anybody", { type: "none", roles: ["user"] }],
+])("T42: after a freeze an embedded gateway tells %s again what is said outside of calls", async (_name, auth) => {
+  using place = new Place({ ...config, auth, servers: [fake("fake", ["--rich"])] });
+  const env = auth === keyAlone ? { MCPGW_API_KEY: await place.key("agent") } : {};
+  await using client = new StdioClient(place, env);
+  await client.open();
+  const subscribed = async () =>
+    pick(await client.ask("resources/subscribe", { uri: "test://a" }), "result") !== undefined;
+  const isTold = (method: string) => client.got((message) => pick(message, "method") === method);
+  expect(await subscribed()).toBe(true);
+  await place.json("keys", "freeze");
+  await until(async () => !(await subscribed()), "calls are refused");
+  await place.json("keys", "unfreeze");
+  await until(subscribed, "calls are let through");
+  await client.call("fake__announce", { method: "notifications/resources/updated", params: { uri: "test://a" } });
+  await isTold("notifications/resources/updated");
+  await client.call("fake__switch", { tools: [{ name: "new", inputSchema: { type: "object" } }] });
+  await isTold("notifications/tools/list_changed");
 });

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import type { ListName } from "../../src/core/lists.ts";
 import { readable } from "../../src/mcp/readable.ts";
-import { wellFormed } from "../../src/mcp/json-text.ts";
+import { finite, wellFormed } from "../../src/mcp/json-text.ts";
 
 type Row = readonly [list: ListName, odd: string, kept: string, fault: string];
 
@@ -157,4 +157,9 @@ test.each([
 ])("halves of surrogate pairs: %s", (text, expected) => {
   expect(wellFormed(text)).toBe(expected);
   expect(JSON.parse(wellFormed(text)).isWellFormed()).toBe(true);
+});
+
+test("a number is bounded behind the longest text too", () => {
+  const text = `{"a":"${String.raw`\n`.repeat(3_000_000)}","b":`;
+  expect(finite(`${text}1e400}`) === `${text}1.7976931348623157e+308}`).toBe(true);
 });

@@ -73,7 +73,8 @@ function list(argument: string, text: string): string[] {
 
 const rateOf = (text: string): number => valueOf("--rate", perMinute, /^\d+$/.test(text) ? Number(text) : text);
 
-const networksOf = (text: string): string[] => list("--cidr", text).map((part) => valueOf("--cidr", network, part));
+const networksOf = (text: string): string[] =>
+  list("--cidr", text).map((part) => valueOf(`--cidr ${part}`, network, part));
 
 const create = command({
   summary: "Make an API key and print it once",
