@@ -35,6 +35,8 @@ export class OwnInstance {
   #state: ServerState = "idle";
   #reason: string | null = null;
   #running: Running | null = null;
+  /** The end of the process before, beside which none is started. */
+  #predecessor: Promise<void> | null = null;
   /** The attempt to start an instance that is made now. */
   #attempt: Promise<void> | null = null;
   /** Begins the next attempt. */
@@ -129,28 +131,31 @@ export class OwnInstance {
     this.restarts++;
   }
 
-  /** Gives up the instance and all timers; the links are ended by the `Starter`. */
+  /** Ends the instance and gives up all timers; links in their handshake are ended by the `Starter`. */
   async stop(): Promise<void> {
     if (this.#retry) clearTimeout(this.#retry);
     this.#retry = null;
     this.#relisting.stop();
-    this.#leave();
-    await this.#attempt;
+    await Promise.all([this.#leave(), this.#attempt]);
   }
 
   /** Ends an on-demand server's instance, until its next call: not before its tools are known, or none would come. */
   async rest(): Promise<void> {
     if (!this.listed) return;
-    const link = this.#running?.link;
-    this.#leave();
+    const left = this.#leave();
     this.set("idle", null);
-    await link?.close();
+    await left;
   }
 
-  #leave(): void {
+  async #leave(): Promise<void> {
     this.#relisting.pause();
     this.#running?.listen?.abort();
+    const link = this.#running?.link;
     this.#running = null;
+    if (!link) return;
+    const ended = link.close();
+    if (link.pid !== null) this.#predecessor = ended;
+    await ended;
   }
 
   // ── connecting ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -166,6 +171,8 @@ export class OwnInstance {
     if (this.#retry) clearTimeout(this.#retry);
     this.#retry = null;
     this.set("starting", null);
+    await this.#predecessor;
+    if (this.#state !== "starting") return;
     let running: Running | null = null;
     try {
       const events = {
@@ -206,7 +213,7 @@ export class OwnInstance {
     void running.link.ended.then(({ expected, reason }) => {
       if (this.#running !== running || expected) return;
       const { options, host } = this.#terms;
-      this.#leave();
+      void this.#leave();
       host.record({ type: "server.crashed", actor: "system", facts: { server: options.id, reason } });
       this.#failed(reason);
     });
