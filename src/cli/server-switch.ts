@@ -3,7 +3,7 @@ import { dirname } from "node:path";
 import { findConfig, thisHost } from "../config/paths.ts";
 import type { Client } from "../control/contract.ts";
 import { Refusal, Unreachable } from "../control/refusal.ts";
-import { whyUnreadable } from "../core/access.ts";
+import { whyUnreadable, whyUnwritable } from "../core/access.ts";
 import { codeOf } from "../core/error-text.ts";
 import { readRegularSync, replaceFile } from "../core/files.ts";
 import { tryLockDirectory } from "../core/libc.ts";
@@ -22,7 +22,7 @@ async function replace(file: string, text: string): Promise<void> {
     if (codeOf(error) === "EACCES") {
       throw new Refusal("denied", `uid ${process.getuid?.()} may not write in ${dirname(file)}; run this with sudo`);
     }
-    if (codeOf(error) !== "EPERM") throw error;
+    if (codeOf(error) !== "EPERM") throw new Refusal("unavailable", whyUnwritable(error, file));
     const own = uid === process.getuid?.();
     // Where only the owner may do anything, the group means nothing.
     if (own && (mode & 0o077) === 0) return replaceFile(file, text, mode & 0o777);

@@ -135,7 +135,7 @@ test.each([true, false])(
     for (const last of ["{not json", '"text"', '{"jsonrpc":"2.0","method":"notifications/x","params":[]}']) {
       await using client = new StdioClient(place, { MCPGW_API_KEY: key });
       await client.open();
-        client.send(last);
+      client.send(last);
       expect(await client.end()).toBe(0);
       await client.read;
       expect(client.lines.map((line): unknown => JSON.parse(line))).toContainEqual(
