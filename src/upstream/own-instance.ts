@@ -118,6 +118,11 @@ export class OwnInstance {
     if (this.#running) this.#relisting.begin();
   }
 
+  /** Looks for no changes any more: nobody is shown what the server offers. */
+  retire(): void {
+    this.#relisting.end();
+  }
+
   set(state: ServerState, reason: string | null): void {
     if (state === this.#state && reason === this.#reason) return;
     this.#state = state;
