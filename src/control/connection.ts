@@ -87,8 +87,10 @@ export class ControlConnection {
   }
 
   #tunnel(line: string): void {
-    if (line === farewell) this.#onFarewell?.();
-    else this.#onLine?.(line);
+    if (line !== farewell) return this.#onLine?.(line);
+    this.#onFarewell?.();
+    // A peer may say it as often as it likes.
+    this.#onFarewell = null;
   }
 
   #fail(error: Refusal): void {

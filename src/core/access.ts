@@ -13,7 +13,7 @@ export const whyNoDirectory = (error: unknown, path: string, by: string): string
 
 /** Why a file cannot be written. */
 export const whyUnwritable = (error: unknown, path: string): string =>
-  cannot("write", path, error, "let that user write in its directory");
+  cannot("write", path, error, "let that user write there");
 
 function cannot(act: string, path: string, error: unknown, usual: string): string {
   const code = codeOf(error);
