@@ -27,7 +27,6 @@ const remedies: ReadonlyMap<string, string> = new Map([
   ["EDQUOT", "the quota of that user is used up: make room"],
   ["EROFS", "its disk is read-only for this process"],
   ["ENOTDIR", "a part of that path is no directory"],
-  ["ENOENT", "its directory does not exist: make it"],
 ]);
 
 /** Whose a file is, in words. */

@@ -1,6 +1,8 @@
 import { lstatSync } from "node:fs";
 import { open as openFile, type FileHandle, link, rename, rm } from "node:fs/promises";
+import { dirname } from "node:path";
 import { whyUnwritable } from "../../core/access.ts";
+import { codeOf } from "../../core/error-text.ts";
 import { draftOf } from "../../core/files.ts";
 import { command } from "../command.ts";
 import { exit, Failed, UsageError } from "../errors.ts";
@@ -26,7 +28,7 @@ async function create(draft: string, path: string): Promise<FileHandle> {
   try {
     return await openFile(draft, "wx", 0o600);
   } catch (error) {
-    throw unwritable(error, path);
+    throw codeOf(error) === "ENOENT" ? unfit(`there is no directory ${dirname(path)}`) : unwritable(error, path);
   }
 }
 
