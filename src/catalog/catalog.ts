@@ -8,7 +8,7 @@ import type { Catalog, Missing, Policy, Sealer } from "../core/ports.ts";
 import type { Principal, Source } from "../core/principal.ts";
 import { mayUse } from "../core/rights.ts";
 import { cut, plain } from "../core/text.ts";
-import type { Listing } from "../core/upstream.ts";
+import { emptyListing, type Listing } from "../core/upstream.ts";
 import { omittedKey } from "../mcp/meta.ts";
 import { type CallerEntries, type CallerEntriesOptions, createCallerEntries, noEntries } from "./caller-entries.ts";
 import { byWire, type Entry, gather } from "./entries.ts";
@@ -36,14 +36,42 @@ export type CatalogOptions = Pick<CallerEntriesOptions, "callerTools"> & {
   readonly policy: Policy;
   readonly sealer: Sealer;
   readonly clock: Clock;
+  /** Is told of a server whose lists bring out a fault of the gateway. */
+  readonly failed: (server: string, error: unknown) => void;
   /** Outlives the catalogs that are built on it. */
   readonly handedOut: HandedOut;
   /** The catalog before this one. Unchanged routes are reused, and with them everything that others keep by route. */
   readonly previous: Catalog | null;
 };
 
-/** Builds the catalog of what all servers offer now. A catalog never changes; if a server does, a new one is built. */
-export const createCatalog = (options: CatalogOptions): Catalog => new CompiledCatalog(options);
+/**
+ * Builds the catalog of what all servers offer now. A catalog never changes; if a server does, a new one is built. Of a
+ * server whose lists bring out a fault of the gateway nothing is offered.
+ */
+export function createCatalog(options: CatalogOptions): Catalog {
+  const of = (listings: readonly Listing[]): Catalog => new CompiledCatalog({ ...options, listings });
+  try {
+    return of(options.listings);
+  } catch {
+    return of(
+      options.listings.map((listing) => {
+        try {
+          of([listing]);
+          return listing;
+        } catch (error) {
+          options.failed(listing.server, error);
+          return unusable(listing);
+        }
+      }),
+    );
+  }
+}
+
+const unusable = ({ server }: Listing): Listing => ({
+  ...emptyListing,
+  server,
+  missing: listNames.map((list) => ({ list, name: null, reason: "the gateway failed on its lists; its log says why" })),
+});
 
 class CompiledCatalog implements Catalog {
   readonly #options: Omit<CatalogOptions, "previous">;

@@ -3,7 +3,7 @@ import { dirname } from "node:path";
 import { findConfig, thisHost } from "../config/paths.ts";
 import type { Client } from "../control/contract.ts";
 import { Refusal, Unreachable } from "../control/refusal.ts";
-import { whyUnreadable } from "../core/access.ts";
+import { whyUnreadable, whyUnwritable } from "../core/access.ts";
 import { codeOf } from "../core/error-text.ts";
 import { readRegularSync, replaceFile } from "../core/files.ts";
 import { tryLockDirectory } from "../core/libc.ts";
@@ -28,7 +28,7 @@ async function replace(file: string, text: string): Promise<void> {
       const help = "edit it where it is mounted from, then run `mcpgw config reload`";
       throw new Refusal("denied", `${file} cannot be replaced where it is mounted (${code}); ${help}`);
     }
-    if (code !== "EPERM") throw error;
+    if (code !== "EPERM") throw new Refusal("unavailable", whyUnwritable(error, file));
     const own = uid === process.getuid?.();
     // Where only the owner may do anything, the group means nothing.
     if (own && (mode & 0o077) === 0) return replaceFile(file, text, mode & 0o777);

@@ -1,5 +1,7 @@
-import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { lstatSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { whyUnwritable } from "../core/access.ts";
+import { codeOf } from "../core/error-text.ts";
 import { jsonSchema } from "./json-schema.ts";
 
 const schemaFile = "gateway.schema.json";
@@ -120,16 +122,43 @@ export function initText(options: InitOptions["demo"]): string {
 export function initConfig({ file, force, demo: demonstration }: InitOptions): { file: string; schema: string } {
   const schema = join(dirname(file), schemaFile);
   const schemaText = `${JSON.stringify(jsonSchema(), null, 2)}\n`;
-  const odd = [file, schema].find((path) => !(statSync(path, { throwIfNoEntry: false })?.isFile() ?? true));
-  if (odd) throw new Error(`${odd} is there already and is no regular file; name another place with --config`);
+  const there = new Set([file, schema].filter(isThere));
   // Several configurations of one directory share it.
-  const hasSchema = existsSync(schema) && readFileSync(schema, "utf8") === schemaText;
-  const taken = [file, ...(hasSchema ? [] : [schema])].find((path) => existsSync(path));
-  if (taken && !force) throw new Error(`${taken} is there already; --force replaces it`);
-  mkdirSync(dirname(file), { recursive: true });
-  const flag = force ? "w" : "wx";
+  const hasSchema = there.has(schema) && readFileSync(schema, "utf8") === schemaText;
+  if (hasSchema) there.delete(schema);
+  const [taken] = there;
+  if (taken !== undefined && !force) throw new Error(`${taken} is there already; --force replaces it`);
   // The group may read it, because the daemon's user is often not the owner.
-  writeFileSync(file, initText(demonstration), { flag, mode: 0o640 });
-  if (!hasSchema) writeFileSync(schema, schemaText, { flag, mode: 0o644 });
+  put(file, initText(demonstration), { force, mode: 0o640 });
+  if (!hasSchema) put(schema, schemaText, { force, mode: 0o644 });
   return { file, schema };
+}
+
+/** Whether a file is at a path; throws where something else is, or none can be. */
+function isThere(path: string): boolean {
+  const unless = { throwIfNoEntry: false };
+  const found = orUnwritable(path, () => statSync(path, unless) ?? lstatSync(path, unless));
+  if (found?.isFile() ?? true) return found !== undefined;
+  throw new Error(`${path} is there already and is no regular file; name another place with --config`);
+}
+
+function put(path: string, text: string, { force, mode }: { force: boolean; mode: number }): void {
+  orUnwritable(path, () => {
+    mkdirSync(dirname(path), { recursive: true });
+    try {
+      writeFileSync(path, text, { flag: force ? "w" : "wx", mode });
+    } catch (error) {
+      // A part of it would be in the way of the next attempt.
+      if (codeOf(error) === "ENOSPC" && !force) rmSync(path, { force: true });
+      throw error;
+    }
+  });
+}
+
+function orUnwritable<T>(path: string, work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    throw new Error(`${whyUnwritable(error, path)}, or name another with --config`, { cause: error });
+  }
 }

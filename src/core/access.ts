@@ -8,11 +8,17 @@ export function whyUnreadable(error: unknown, path: string): string | null {
 }
 
 /** Why a directory cannot be made or entered, and that another can be named `by` a flag. */
-export function whyNoDirectory(error: unknown, path: string, by: string): string {
+export const whyNoDirectory = (error: unknown, path: string, by: string): string =>
+  `${cannot("make or enter", path, error, "make it for that user")}, or name another with ${by}`;
+
+/** Why a file cannot be written. */
+export const whyUnwritable = (error: unknown, path: string): string =>
+  cannot("write", path, error, "let that user write there");
+
+function cannot(act: string, path: string, error: unknown, usual: string): string {
   const code = codeOf(error);
-  const remedy = remedies.get(code ?? "") ?? "make it for that user";
-  const cause = `(${code ?? messageOf(error)})`;
-  return `uid ${process.getuid?.()} cannot make or enter ${path} ${cause}; ${remedy}, or name another with ${by}`;
+  const remedy = remedies.get(code ?? "") ?? usual;
+  return `uid ${process.getuid?.()} cannot ${act} ${path} (${code ?? messageOf(error)}); ${remedy}`;
 }
 
 /** Where it is not the user who is in the way. */
@@ -20,6 +26,7 @@ const remedies: ReadonlyMap<string, string> = new Map([
   ["ENOSPC", "its disk is full: make room"],
   ["EDQUOT", "the quota of that user is used up: make room"],
   ["EROFS", "its disk is read-only for this process"],
+  ["ENOTDIR", "a part of that path is no directory"],
 ]);
 
 /** Whose a file is, in words. */

@@ -16,8 +16,8 @@ export class Busy {
     this.#idle = null;
   }
 
-  /** Resolves once nothing is being done, at the latest after `ms`. */
-  async idle(ms: number): Promise<void> {
+  /** Resolves once nothing is being done, at the latest after `ms` (null: no limit). */
+  async idle(ms: number | null): Promise<void> {
     if (this.#count === 0) return;
     this.#idle ??= Promise.withResolvers();
     await within(this.#idle.promise, ms, null, () => {});

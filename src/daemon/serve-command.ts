@@ -139,7 +139,7 @@ async function relay(tunnel: ClientTunnel, { output, asked }: Streams): Promise<
       void output.drained().then(() => tunnel.resume());
     }
     owed.answer(line);
-    if (ended && owed.isDone()) tunnel.close();
+    if (ended && owed.isDone()) tunnel.finish();
   });
   const forward = (line: string) => {
     owed.ask(line);
@@ -164,8 +164,9 @@ async function relay(tunnel: ClientTunnel, { output, asked }: Streams): Promise<
   const input = readLines(maxLine, { onLine: forward, onOverflow: () => {}, taken }, asked).then((endless) => {
     if (endless !== null) return end(endless);
     ended = true;
-    if (owed.isDone()) tunnel.close();
-    else giveUpLater();
+    // What is refused without an id is owed too, and only the daemon knows of it.
+    if (owed.isDone()) tunnel.finish();
+    giveUpLater();
   });
   const why = (await closed.promise) ?? (asked.aborted ? "The gateway is stopping." : null);
   // A client that closed its own end has given up what it still waits for.

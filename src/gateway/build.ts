@@ -149,7 +149,9 @@ type CatalogParts = Pick<Parts, "policy"> & Pick<Built, "upstreams" | "handedOut
 /** Builds the catalog of what the servers offer now, and reuses the unchanged parts of the previous one. */
 function compiler({ config, foundations }: BuildOptions, { upstreams, ...parts }: CatalogParts) {
   const { servers, toolsets, names, limits } = config;
-  const { sealer, clock } = foundations;
+  const { sealer, clock, log } = foundations;
+  const failed = (server: string, error: unknown): void =>
+    log.error("the gateway failed on what a server lists, which offers nothing now", { server, cause: String(error) });
   return (previous: Catalog | null): Catalog =>
     createCatalog({
       servers,
@@ -159,6 +161,7 @@ function compiler({ config, foundations }: BuildOptions, { upstreams, ...parts }
       ...parts,
       sealer,
       clock,
+      failed,
       listings: upstreams.listings(),
       callerTools: upstreams.callerTools,
       previous,

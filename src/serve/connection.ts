@@ -54,6 +54,8 @@ export class McpConnection {
   #opening: Promise<unknown> = Promise.resolve();
   /** The messages that are being dealt with. */
   readonly #busy = new Busy();
+  /** Those among them that will be answered; a subscription lasts for as long as its client wants. */
+  readonly #owing = new Busy();
   #closed = false;
 
   constructor(options: ConnectionOptions) {
@@ -69,6 +71,7 @@ export class McpConnection {
     if (this.#closed) return;
     const gw = this.#options.current();
     this.#busy.enter();
+    this.#owing.enter();
     try {
       const answer = await this.#answer(gw, text, presented);
       if (answer !== null) this.#send(answer, true);
@@ -76,7 +79,13 @@ export class McpConnection {
       failureFrom(error, gw.log);
     } finally {
       this.#busy.leave();
+      this.#owing.leave();
     }
+  }
+
+  /** Resolves once all that came is answered but subscriptions. */
+  answered(): Promise<void> {
+    return this.#owing.idle(null);
   }
 
   /** Calls `close` when the caller loses its rights and its calls have been told so. Returns the way to stop. */
@@ -144,7 +153,8 @@ export class McpConnection {
     const call = this.#callOf(gw, received, presented);
     // `initialize` replaces the session, so it must not be registered in the old one: ending that would cancel it.
     const session = method === "initialize" ? null : this.#session;
-    const answer = await runCall(gw, call, session, this.#options);
+    const running = runCall(gw, call, session, this.#options);
+    const answer = await (isStanding(received.inbound) ? this.#standing(running) : running);
     this.#hearAgain(call);
     if (kind !== "request") return null;
     if (method !== "subscriptions/listen" || !call.reply || answer === null) return answer;
@@ -153,6 +163,15 @@ export class McpConnection {
     this.#send(answer, true);
     this.#send(notificationText("notifications/cancelled", cancelledParams(idText ?? "null", null, ended)), true);
     return null;
+  }
+
+  async #standing<T>(running: Promise<T>): Promise<T> {
+    this.#owing.leave();
+    try {
+      return await running;
+    } finally {
+      this.#owing.enter();
+    }
   }
 
   #callOf(gw: Gateway, received: Received, presented: Presented): Call {

@@ -27,16 +27,20 @@ export function prepareStateDir(dir: string): void {
   }
   if ((stat.mode & 0o077) !== 0) throw new StoreFailed(`${dir} is open to others; run: chmod 0700 ${dir}`);
   // Not before: as root it would shut the owner of the state directory out.
-  mkdirSync(join(dir, "audit"), { recursive: true, mode: 0o700 });
+  makeDirectory(join(dir, "audit"));
   if (fresh) syncDirectorySync(dir);
 }
 
-function makePrivate(dir: string): void {
+function makeDirectory(dir: string): void {
   try {
     mkdirSync(dir, { recursive: true, mode: 0o700 });
   } catch (error) {
     throw new StoreFailed(whyNoDirectory(error, dir, "--state"), { cause: error });
   }
+}
+
+function makePrivate(dir: string): void {
+  makeDirectory(dir);
   // The umask may have taken rights from the owner too.
   chmodSync(dir, 0o700);
 }

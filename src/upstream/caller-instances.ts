@@ -44,6 +44,7 @@ export class CallerInstances {
       server: options.id,
       clock: host.clock,
       breaker: host.tuning.breaker,
+      places: () => terms.options,
       start: async (slot) => {
         const instance = await this.#start(slot);
         const heard = (method: string, params: string): void => void this.#heard(slot, method, params);
@@ -148,7 +149,7 @@ export class CallerInstances {
   /** What the server asks first it asks at once: if nobody heard it, a call that can be asked starts another. */
   #stopUnheard({ key }: Spec): void {
     const slot = this.pool.find(key);
-    if (slot?.first?.unheard && slot.uses === 0) void this.pool.stop(slot);
+    if (slot?.first?.unheard && slot.uses === 0) this.pool.desert(slot);
   }
 
   async subscribe(call: IdentifiedCall, uri: string, updated: Updated): Promise<() => void> {
@@ -201,7 +202,7 @@ export class CallerInstances {
     const { state } = this.#own;
     if (state === "idle") void this.#own.connect();
     else if (state !== "ready" && state !== "starting") throw this.#unavailable();
-    return this.pool.open(need, this.#terms.options);
+    return this.pool.open(need);
   }
 
   #unavailable(): Failure {

@@ -37,6 +37,8 @@ export class OwnInstance {
   /** Why the server is not available, as the log was told last; null while it is. */
   #outage: { readonly reason: string; readonly open: boolean } | null = null;
   #running: Running | null = null;
+  /** The end of the process before, beside which none is started. */
+  #predecessor: Promise<void> | null = null;
   /** The attempt to start an instance that is made now. */
   #attempt: Promise<void> | null = null;
   /** Begins the next attempt. */
@@ -118,6 +120,11 @@ export class OwnInstance {
     if (this.#running) this.#relisting.begin();
   }
 
+  /** Looks for no changes any more: nobody is shown what the server offers. */
+  retire(): void {
+    this.#relisting.end();
+  }
+
   set(state: ServerState, reason: string | null): void {
     if (state === this.#state && reason === this.#reason) return;
     this.#state = state;
@@ -131,28 +138,31 @@ export class OwnInstance {
     this.restarts++;
   }
 
-  /** Gives up the instance and all timers; the links are ended by the `Starter`. */
+  /** Ends the instance and gives up all timers; links in their handshake are ended by the `Starter`. */
   async stop(): Promise<void> {
     clearTimeout(this.#retry);
     this.#retry = undefined;
     this.#relisting.stop();
-    this.#leave();
-    await this.#attempt;
+    await Promise.all([this.#leave(), this.#attempt]);
   }
 
   /** Ends an on-demand server's instance, until its next call: not before its tools are known, or none would come. */
   async rest(): Promise<void> {
     if (!this.listed) return;
-    const link = this.#running?.link;
-    this.#leave();
+    const left = this.#leave();
     this.set("idle", null);
-    await link?.close();
+    await left;
   }
 
-  #leave(): void {
+  async #leave(): Promise<void> {
     this.#relisting.pause();
     this.#running?.listen?.abort();
+    const link = this.#running?.link;
     this.#running = null;
+    if (!link) return;
+    const ended = link.close();
+    if (link.pid !== null) this.#predecessor = ended;
+    await ended;
   }
 
   // ── connecting ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -168,6 +178,8 @@ export class OwnInstance {
     clearTimeout(this.#retry);
     this.#retry = undefined;
     this.set("starting", null);
+    await this.#predecessor;
+    if (this.#state !== "starting") return;
     let running: Running | null = null;
     try {
       const events = {
@@ -210,7 +222,7 @@ export class OwnInstance {
     void running.link.ended.then(({ expected, reason }) => {
       if (this.#running !== running || expected) return;
       const { options, host } = this.#terms;
-      this.#leave();
+      void this.#leave();
       host.record({ type: "server.crashed", actor: "system", facts: { server: options.id, reason } });
       this.#failed(reason);
     });

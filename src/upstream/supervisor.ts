@@ -102,6 +102,8 @@ export class Supervisor {
 
   /** Waits for running calls, at most `ms`, then stops for good. */
   async drain(ms: number): Promise<void> {
+    this.#stopPulse();
+    this.#own.retire();
     this.instances.subscriptions.close();
     await this.instances.pool.drained(ms);
     await this.#stop("stopping");

@@ -310,3 +310,20 @@ describe("list", () => {
     expect(catalog.routes("tools", null)).toEqual([]);
   });
 });
+
+test("a server whose lists bring out a fault of the gateway offers nothing, all others go on", () => {
+  const broken: Tool = {
+    ...makeTool("broken"),
+    get text(): string {
+      throw new RangeError("no such thing");
+    },
+  };
+  const failures: string[] = [];
+  const failed = (server: string, error: unknown): void => void failures.push(`${server} ${String(error)}`);
+  const offered: Offered = { a: ["one"], b: ["two", broken], c: ["three"] };
+  const catalog = build(offered, { failed });
+  expect(failures).toEqual(["b RangeError: no such thing"]);
+  expect(catalog.routes("tools", null).map(({ wire }) => wire)).toEqual(["a__one", "c__three"]);
+  const reason = "the gateway failed on its lists; its log says why";
+  expect(catalog.missing(null).filter(({ kind }) => kind === "tool")).toMatchObject([{ reason, cut: true }]);
+});

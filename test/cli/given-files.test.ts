@@ -51,7 +51,10 @@ test.skipIf(!mayMount())(
       run(`audit export --out ${file}`, async function* () {
         for (let n = 0; n < count; n++) yield record;
       });
-    expect(await ask(3)).toMatchObject({ code: 1, err: expect.stringContaining(`${file}: ENOSPC`) });
+    expect(await ask(3)).toMatchObject({
+      code: 1,
+      err: expect.stringContaining(`cannot write ${file} (ENOSPC); its disk is full: make room`),
+    });
     expect(readdirSync(disk.dir)).toEqual([]);
     expect(await ask(2)).toMatchObject({ code: 0, err: `2 records in ${file}\n` });
   },
@@ -90,5 +93,9 @@ test("R9 audit export says before it is on record that no file can be made in it
   const ran = await run(`audit export --out ${at.path("file/audit.jsonl")}`, async function* () {
     yield "{}";
   });
-  expect(ran).toMatchObject({ code: 2, err: expect.stringContaining("--out: ENOTDIR"), opened: [] });
+  expect(ran).toMatchObject({
+    code: 2,
+    err: expect.stringContaining(`cannot write ${at.path("file/audit.jsonl")} (ENOTDIR)`),
+    opened: [],
+  });
 });

@@ -3,6 +3,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSy
 import { initConfig, initText } from "../../src/config/init.ts";
 import { loadText } from "../support/config.ts";
 import { TempDir } from "../support/temp-dir.ts";
+import { fill, mayMount, mountTmpfs } from "../support/tmpfs.ts";
 
 test.each([
   ["start", null],
@@ -48,3 +49,26 @@ test.each([false, true])("what is no file is never said to be replaced (force: %
     expect(readdirSync(place)).toEqual([name]);
   }
 });
+
+test("where nothing can be written it is told who cannot write what, and why", () => {
+  using at = new TempDir();
+  writeFileSync(at.path("file"), "");
+  const file = at.path("file", "gateway.yaml");
+  const why = `uid ${process.getuid?.()} cannot write ${file} (ENOTDIR); a part of that path is no directory`;
+  expect(() => initConfig({ file, force: false, demo: null })).toThrow(`${why}, or name another with --config`);
+});
+
+test.skipIf(!mayMount())(
+  "a disk that is full or read-only is told with that, and no part stays (needs to mount)",
+  () => {
+    using disk = mountTmpfs("256k");
+    if (!disk) throw new Error("nothing can be mounted any more");
+    const file = `${disk.dir}/gateway.yaml`;
+    const init = () => initConfig({ file, force: false, demo: null });
+    fill(`${disk.dir}/full`);
+    expect(init).toThrow(`cannot write ${file} (ENOSPC); its disk is full: make room, or name another with --config`);
+    expect(readdirSync(disk.dir)).toEqual(["full"]);
+    expect(Bun.spawnSync(["mount", "-o", "remount,ro", disk.dir]).exitCode).toBe(0);
+    expect(init).toThrow(`cannot write ${file} (EROFS); its disk is read-only for this process`);
+  },
+);

@@ -12,7 +12,7 @@ import {
 } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { outsideOf } from "../support/audit.ts";
-import { daemonCommand, Place } from "../support/daemon.ts";
+import { daemonCommand, fake, Place } from "../support/daemon.ts";
 import { asNobody, mayBecomeNobody } from "../support/processes.ts";
 import { mayMount, mountTmpfs } from "../support/tmpfs.ts";
 
@@ -226,7 +226,9 @@ test("R17 T62 a start whose directories cannot be made names who tried, which, a
   };
   const who = `uid ${process.getuid?.()} cannot make or enter`;
   const state = await start("--state", within("state"));
-  expect(state).toContain(`${who} ${within("state")} (ENOTDIR); make it for that user, or name another with --state`);
+  expect(state).toContain(
+    `${who} ${within("state")} (ENOTDIR); a part of that path is no directory, or name another with --state`,
+  );
   const socket = await start("--state", place.state, "--socket", within("run/control.sock"));
   expect(socket).toContain(`control socket ${within("run/control.sock")}: ${who} ${within("run")} (ENOTDIR); `);
   expect(socket).toContain("or name another with --socket");
@@ -242,6 +244,27 @@ test.skipIf(!mayMount())("a start whose directory has no room on its disk says s
   const said = `${state} (ENOSPC); its disk is full: make room, or name another with --state`;
   expect([code, stderr]).toEqual([1, expect.stringContaining(said)]);
 });
+
+test.skipIf(!mayMount())(
+  "what cannot be written on a read-only disk is told with that (needs mount as root)",
+  async () => {
+    using place = new Place({ servers: [fake("a")], policies: [] });
+    using disk = mountTmpfs("1m");
+    const [file, state] = [join(disk?.dir ?? "", "gateway.yaml"), join(disk?.dir ?? "", "state")];
+    writeFileSync(file, readFileSync(place.config));
+    mkdirSync(state, { mode: 0o700 });
+    expect(Bun.spawnSync(["mount", "-o", "remount,ro", disk?.dir ?? ""]).exitCode).toBe(0);
+    place.flags = () => ["--config", file, "--state", state];
+    const why = "(EROFS); its disk is read-only for this process";
+    for (const [args, said] of [
+      [daemonCommand, `make or enter ${join(state, "audit")} ${why}, or name another with --state`],
+      [["servers", "disable", "a"], `write ${file} ${why}`],
+    ] as const) {
+      const { code, stderr } = await place.cli(args);
+      expect([code, stderr]).toEqual([1, expect.stringContaining(`uid ${process.getuid?.()} cannot ${said}`)]);
+    }
+  },
+);
 
 test.skipIf(!mayBecomeNobody)(
   "R17 T62 a start that may not read or write a file names who tried and whose it is (needs setpriv as root)",

@@ -120,3 +120,27 @@ test("beside a daemon: who asks to listen and closes its own end at once is told
     expect(client.lines.map((line): unknown => JSON.parse(line))).toMatchObject([told]);
   }
 });
+
+test.each([true, false])(
+  "T49: what its client sent last is refused though it has no id (daemon: %p)",
+  async (beside) => {
+    const vouched = {
+      ...config,
+      servers: [],
+      auth: { ...config.auth, stdio: { consumerId: "local", roles: ["user"] } },
+    };
+    using place = new Place(vouched);
+    await using _daemon = beside ? await place.start() : null;
+    const key = await place.key("agent");
+    for (const last of ["{not json", '"text"', '{"jsonrpc":"2.0","method":"notifications/x","params":[]}']) {
+      await using client = new StdioClient(place, { MCPGW_API_KEY: key });
+      await client.open();
+      client.send(last);
+      expect(await client.end()).toBe(0);
+      await client.read;
+      expect(client.lines.map((line): unknown => JSON.parse(line))).toContainEqual(
+        expect.objectContaining({ id: null, error: expect.anything() }),
+      );
+    }
+  },
+);

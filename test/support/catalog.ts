@@ -52,6 +52,12 @@ export type BuildOptions = {
   readonly callerTools?: CatalogOptions["callerTools"];
   /** Servers of which something is listed although they are not configured. */
   readonly unconfigured?: readonly string[];
+  /** Hears of servers whose lists bring out a fault; absent: that fails the test. */
+  readonly failed?: (server: string, error: unknown) => void;
+};
+
+const raise = (_server: string, error: unknown): never => {
+  throw error;
 };
 
 /** A legacy client of this principal that has no session and declares nothing. */
@@ -148,6 +154,7 @@ export function buildCatalog(served: Readonly<Record<string, Served>>, options: 
     clock,
     callerTools: options.callerTools ?? (() => new Map()),
     handedOut: handedOut ?? createHandedOut(clock),
+    failed: options.failed ?? raise,
     previous,
   });
 }

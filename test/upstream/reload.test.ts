@@ -3,7 +3,18 @@ import { clientInfoKey, subscriptionIdKey } from "../../src/mcp/meta.ts";
 import type { ManagedUpstreams } from "../../src/upstream/upstreams.ts";
 import { reasonOf } from "../support/failure.ts";
 import { principal } from "../support/principal.ts";
-import { discovers, listening, opens, openStream, type Seen, serve, type Stream, told } from "../support/mcp-server.ts";
+import {
+  discovers,
+  isCall,
+  listening,
+  type Message,
+  opens,
+  openStream,
+  type Seen,
+  serve,
+  type Stream,
+  told,
+} from "../support/mcp-server.ts";
 import type { ServerOptions } from "../../src/upstream/options.ts";
 import { callTo, fake, http, listed, memoryLists, quick, serveFake, textOf, upstreams } from "../support/upstream.ts";
 import { until } from "../support/until.ts";
@@ -149,6 +160,33 @@ test("a server that drains holds up no stop beyond its time", async () => {
   expect(await running).toMatchObject({ code: "lost", detail: { ran: "maybe" } });
   expect(old.status()[0]?.pids).toEqual([]);
   await drained;
+});
+
+test("a server that drains is neither checked nor listed any more", async () => {
+  const hung = Promise.withResolvers<null>();
+  const answer = (message: Message) => (isCall(message) ? hung.promise : null);
+  using a = serve(answer);
+  using b = serve(answer);
+  const often = { healthCheck: 20, refresh: 20 };
+  const servers = [a, b].map(({ url }, at) => ({
+    ...http(at === 0 ? "a" : "b", url, { protocol: "legacy" }),
+    ...often,
+  }));
+  const old = await listed(servers);
+  // A check may take as long as the pause between two.
+  for (const options of servers) options.healthCheck = 10_000;
+  const running = old.ask("a", "x");
+  await until(() => a.of("tools/call").length === 1 && a.of("ping").length > 0, "the call and a check");
+  await using next = upstreams(servers.slice(1), { previous: old });
+  const drained = next.drainPrevious(60_000);
+  const before = a.seen.length;
+  const others = () => Math.min(b.of("ping").length, b.of("tools/list").length);
+  const then = others() + 10;
+  await until(() => others() >= then, "checks and listings of the other");
+  // One of each may have been on its way.
+  expect(a.seen.length - before).toBeLessThanOrEqual(2);
+  hung.resolve(null);
+  await Promise.all([running, drained]);
 });
 
 test("a subscription that is made while a reload changes its server goes on there, and is refused where it is removed", async () => {

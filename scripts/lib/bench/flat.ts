@@ -86,6 +86,7 @@ function subject({ keys: keyCount, rules }: Size): { measure(): Promise<number>;
     policy,
     sealer,
     clock,
+    failed: () => {},
     handedOut: createHandedOut(clock),
     callerTools: () => new Map(),
     previous: null,

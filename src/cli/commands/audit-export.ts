@@ -1,8 +1,9 @@
 import { lstatSync } from "node:fs";
 import { open as openFile, type FileHandle, link, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
-import { codeOf, messageOf } from "../../core/error-text.ts";
-import { draftOf, naming } from "../../core/files.ts";
+import { whyUnwritable } from "../../core/access.ts";
+import { codeOf } from "../../core/error-text.ts";
+import { draftOf } from "../../core/files.ts";
 import { command } from "../command.ts";
 import { exit, Failed, UsageError } from "../errors.ts";
 import { ReaderLeft } from "../output.ts";
@@ -11,23 +12,30 @@ import { period, timeRange } from "../when.ts";
 
 const unfit = (why: string): UsageError => new UsageError(`--out: ${why}`);
 
+const unwritable = (error: unknown, path: string): UsageError => unfit(whyUnwritable(error, path));
+
 function refuseTaken(path: string): void {
   let found;
   try {
     found = lstatSync(path, { throwIfNoEntry: false });
   } catch (error) {
-    throw unfit(messageOf(error));
+    throw unwritable(error, path);
   }
   if (found) throw unfit(`${path} is there already; name another file`);
 }
 
-async function create(path: string): Promise<FileHandle> {
+async function create(draft: string, path: string): Promise<FileHandle> {
   try {
-    return await openFile(path, "wx", 0o600);
+    return await openFile(draft, "wx", 0o600);
   } catch (error) {
-    throw unfit(codeOf(error) === "ENOENT" ? `there is no directory ${dirname(path)}` : messageOf(error));
+    throw codeOf(error) === "ENOENT" ? unfit(`there is no directory ${dirname(path)}`) : unwritable(error, path);
   }
 }
+
+const written = (path: string, work: Promise<void>): Promise<void> =>
+  work.catch((error: unknown) => {
+    throw new Failed(exit.failed, whyUnwritable(error, path));
+  });
 
 /** Gives the draft its name; what came there meanwhile stays. */
 async function giveName(draft: string, path: string): Promise<void> {
@@ -59,18 +67,20 @@ export const exportRecords = command({
     let next = await records.next();
     // Half an export must not pass for a whole one, nor be in the way of the next, also where the operator cuts it off.
     const draft = path === undefined ? null : draftOf(path);
-    const file = draft === null ? null : await create(draft);
+    const file = draft === null || path === undefined ? null : await create(draft, path);
     let lines = 0;
     try {
       for (; !next.done; next = await records.next()) {
         if (typeof next.value !== "string") continue;
         // `write` would take a part of the last line for all of it, where the disk has room for no more.
-        if (path !== undefined && file) await naming(path, file.appendFile(`${next.value}\n`));
+        if (path !== undefined && file) await written(path, file.appendFile(`${next.value}\n`));
         else await (out.terminal ? out.printJson(next.value) : out.print(next.value));
         lines++;
       }
-      await file?.sync();
-      if (path !== undefined && draft !== null) await giveName(draft, path);
+      if (path !== undefined && file && draft !== null) {
+        await written(path, file.sync());
+        await giveName(draft, path);
+      }
     } catch (error) {
       throw error instanceof ReaderLeft ? new Failed(exit.failed, `not all was exported: ${error.message}`) : error;
     } finally {

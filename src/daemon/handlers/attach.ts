@@ -24,6 +24,7 @@ export function attachTo(engine: Engine): Handlers["attach"] {
     const send = (message: string, must: boolean): void => sendWithin(outlet, message, must, engine);
     const connection = new McpConnection({ current, running, traffic, ...caller, scope: null, send });
     tunnel.onLine((line) => void connection.receive(line));
+    tunnel.onFarewell(() => void connection.answered().then(() => tunnel.close()));
     const unwatch = connection.closeOnLoss(revoked, () => tunnel.cutOff(lossText(revoked)));
     const drop = (): void => {
       connection.close(leftUnread);

@@ -18,6 +18,7 @@ export class Relisting {
   #regular: Timer | undefined;
   /** When lists may be read again (`performance.now`). */
   #next = 0;
+  #ended = false;
 
   /** `busy`: something else is done with the instance, so that reading has to wait. */
   constructor(terms: Terms, busy: () => boolean, read: (which: readonly ListName[]) => void) {
@@ -28,6 +29,7 @@ export class Relisting {
 
   /** Notes lists that may have changed; several within a short time are read together. */
   changed(which: Iterable<ListName>): void {
+    if (this.#ended) return;
     for (const list of which) this.#changed.add(list);
     if (this.#changed.size > 0) this.#readSoon();
   }
@@ -65,6 +67,13 @@ export class Relisting {
   pause(): void {
     if (this.#regular) clearInterval(this.#regular);
     this.#regular = undefined;
+  }
+
+  /** Reads nothing any more, whatever begins or changes. */
+  end(): void {
+    this.#ended = true;
+    this.pause();
+    this.stop();
   }
 
   /** Forgets what changed. */

@@ -48,10 +48,14 @@ export type Slot = Need & {
   usedAt: number;
 };
 
+/** How many instances there may be, and how long an unused one is kept, ms. */
+type Places = { readonly maxInstances: number; readonly idleStop: number };
+
 type PoolHost = {
   readonly server: string;
   readonly clock: Clock;
   readonly breaker: BreakerOptions;
+  places(): Places;
   start(slot: Slot): Promise<Instance>;
   /** Whether resources of the instance are subscribed to: they keep it as a call does. */
   isSubscribed(slot: Slot): boolean;
@@ -68,9 +72,6 @@ const mostInFlight = 1024;
 
 /** How long an idle instance that owes nothing is kept for calls without a session, which may be over or not; ms. */
 const sessionlessMs = 60_000;
-
-/** How many instances there may be, and how long an unused one is kept, ms. */
-type Places = { readonly maxInstances: number; readonly idleStop: number };
 
 /** How long an idle instance is kept for its owner while others need its place, ms. */
 function keptFor({ users, owes }: Slot, idleStop: number): number {
@@ -89,9 +90,7 @@ export class Pool {
    * Slots that were removed while something of their instance may still run; each promise resolves when nothing does.
    */
   readonly #leaving = new Map<Slot, Promise<void>>();
-  /**
-   * Slots whose instance is not started before one that leaves has ended; there are never more of them than of those.
-   */
+  /** Slots whose instance is started once one that leaves has ended. */
   readonly #waiting = new Map<Slot, PromiseWithResolvers<void>>();
   readonly #failures: Failures;
   /** Calls that were counted in and not out yet. */
@@ -128,23 +127,24 @@ export class Pool {
   }
 
   /**
-   * Starts the instance of a key; throws `overloaded` beyond `maxInstances`, `upstream-down` soon after a crash. While
-   * as many run as there may be, because some take their time to end, the start waits for one of these.
+   * Starts the instance of a key; throws `overloaded` beyond `maxInstances`, `upstream-down` soon after a crash. The
+   * start waits for those that take their time to end: while as many run as there may be, and for the process that
+   * served this key before.
    */
-  open({ spec, until }: Need, places: Places): Slot {
+  open({ spec, until }: Need): Slot {
     const { server, clock } = this.#host;
     const { key } = spec;
     if (until?.aborted) throw faults.cancelled();
     const wait = this.wait(key);
     if (wait > 0) throw faults.down(server, "it ended unexpectedly and is about to be restarted", wait);
-    const { maxInstances } = places;
+    const { maxInstances } = this.#host.places();
     const crowds = holdsMost(this.#slots.values(), spec.owner, maxInstances);
-    if (crowds || this.#slots.size >= maxInstances) this.#makeRoom(spec, places, crowds);
-    const turn = this.size < maxInstances ? null : Promise.withResolvers<void>();
+    if (crowds || this.#slots.size >= maxInstances) this.#makeRoom(spec, crowds);
+    const turn = Promise.withResolvers<void>();
     const slot: Slot = {
       spec,
       until,
-      starting: Promise.resolve(turn?.promise).then(() => this.#host.start(slot)),
+      starting: turn.promise.then(() => this.#host.start(slot)),
       deserted: new Cancel(),
       instance: null,
       uses: 0,
@@ -159,7 +159,8 @@ export class Pool {
       usedAt: clock.mono(),
     };
     this.#slots.set(key, slot);
-    if (turn) this.#waiting.set(slot, turn);
+    this.#waiting.set(slot, turn);
+    this.#startWaiting();
     // When the owner's key is revoked, the instance that was started for it is stopped.
     const unwatch = until && onAbort(until, () => this.desert(slot));
     void this.#follow(slot).finally(() => unwatch?.());
@@ -170,7 +171,8 @@ export class Pool {
    * Ends an idle instance, so that neither callers who have left nor the idle sessions of one keep another out.
    * `crowds`: the owner holds as many as one may.
    */
-  #makeRoom({ owner }: Spec, { maxInstances, idleStop }: Places, crowds: boolean): void {
+  #makeRoom({ owner }: Spec, crowds: boolean): void {
+    const { maxInstances, idleStop } = this.#host.places();
     const now = this.#host.clock.mono();
     const isLeft = (slot: Slot): boolean => this.#isIdle(slot) && slot.usedAt + keptFor(slot, idleStop) * 1000 <= now;
     const givers = endable(this.#slots.values(), owner, maxInstances, isLeft);
@@ -216,15 +218,26 @@ export class Pool {
     return true;
   }
 
-  /** Ends an instance, then gives its place to the slot that has waited longest. */
   async #leave(slot: Slot): Promise<void> {
     const instance = await slot.starting.catch(() => null);
     await instance?.link.close();
     this.#leaving.delete(slot);
-    const [next] = this.#waiting;
-    if (!next) return;
-    this.#waiting.delete(next[0]);
-    next[1].resolve();
+    this.#startWaiting();
+  }
+
+  /** Starts the instances that wait for nothing that leaves, first those that have waited longest. */
+  #startWaiting(): void {
+    for (const [slot, turn] of this.#waiting) {
+      if (this.#leaving.size > 0 && this.size >= this.#host.places().maxInstances) return;
+      if (this.#hasPredecessor(slot)) continue;
+      this.#waiting.delete(slot);
+      turn.resolve();
+    }
+  }
+
+  /** Whether the process that served a slot's key before has yet to end; of a start that is cut off, any may come. */
+  #hasPredecessor({ spec }: Slot): boolean {
+    return this.#leaving.keys().some((old) => old.spec.key === spec.key && old.instance?.link.pid !== null);
   }
 
   #failed({ key, owner }: Spec, reason: string): void {

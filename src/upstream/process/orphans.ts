@@ -1,6 +1,14 @@
 import { readdir, readFile } from "node:fs/promises";
 import { isSubreaper, reap } from "../../core/libc.ts";
-import { hasMarker, listProcesses, type Process, readEnvironment, readProcess, startOf } from "./process-table.ts";
+import {
+  hasMarker,
+  listProcesses,
+  type Process,
+  readEnvironment,
+  readProcess,
+  sharedLook,
+  startOf,
+} from "./process-table.ts";
 
 /** A child that leads a process session of its own: its mark, and when it started (clock ticks since boot). */
 type Leader = { readonly marker: string | null; readonly started: number };
@@ -48,7 +56,7 @@ async function childPids(): Promise<string[] | null> {
  * Processes that this one inherited as a subreaper and that cannot be assigned to any of its children: neither their
  * session nor their environment shows whose they are. Collects those that have ended.
  */
-export async function findOrphans(): Promise<Process[]> {
+export const findOrphans = sharedLook(async (): Promise<Process[]> => {
   if (!isSubreaper()) return [];
   const own = await readProcess(String(process.pid));
   const orphans: Process[] = [];
@@ -59,7 +67,7 @@ export async function findOrphans(): Promise<Process[]> {
   }
   // Checked at the end, since a child may have been enrolled while the processes were read.
   return orphans.filter(({ pid, session }) => !leaders.has(pid) && !leaders.has(session));
-}
+});
 
 /** Whether a process shows an environment without the mark of any child, or hides its own. */
 async function isUnmarked(one: Process): Promise<boolean> {

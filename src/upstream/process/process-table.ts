@@ -20,7 +20,7 @@ export type Process = {
  */
 export type Family = {
   readonly leaders: ReadonlySet<number>;
-  /** `NAME=value` as in an environment; null where there is no marker. */
+  /** `MCPGW_NAME=value` as in an environment; null where there is no marker. */
   readonly marker: string | null;
 };
 
@@ -88,6 +88,25 @@ async function inBatches<T, R>(items: readonly T[], work: (item: T) => Promise<R
   return results;
 }
 
+/**
+ * A look at all processes that those share who ask for it meanwhile: each on its own, the stops of many servers would
+ * hold up everything else. One that has begun may have passed what came since, so who asks then waits for the next.
+ */
+export function sharedLook<T>(look: () => Promise<T>): () => Promise<T> {
+  let last: Promise<unknown> = Promise.resolve();
+  let next: Promise<T> | null = null;
+  const begin = (): Promise<T> => {
+    next = null;
+    const looking = look();
+    last = looking.then(
+      () => {},
+      () => {},
+    );
+    return looking;
+  };
+  return () => (next ??= last.then(begin));
+}
+
 /** Every process that /proc shows; empty where there is no /proc. */
 export async function listProcesses(): Promise<Process[]> {
   const names = await readdir("/proc").catch((error: unknown) => (refuseBlind(error), []));
@@ -98,22 +117,30 @@ export async function listProcesses(): Promise<Process[]> {
   return found.filter((process) => process !== null);
 }
 
+/** All processes that may belong to a family, each with what may be a marker in its environment. */
+const others = sharedLook(async () => {
+  const found = (await listProcesses()).filter(({ pid, session }) => pid !== process.pid && session !== 0);
+  return inBatches(found, async (one) => ({ one, marks: one.zombie ? "" : marksIn(await readEnvironment(one.pid)) }));
+});
+
+/** The entries of an environment that may be markers, as an environment: the whole of it may be large. */
+const marksIn = (environment: string | null): string =>
+  (environment ?? "").replace(/[^\0]*\0?/g, (entry) => (/^MCPGW_.*\0$/s.test(entry) ? entry : ""));
+
 /**
  * The family's processes: those in its sessions, the marked ones, and then all their descendants with their sessions.
  * So a process leaves the family neither by a new session alone nor by a cleared environment alone. This process is
  * never included.
  */
 export async function findFamily({ leaders, marker }: Family): Promise<Process[]> {
-  const others = (await listProcesses()).filter(({ pid, session }) => pid !== process.pid && session !== 0);
-  const isMarked = async ({ pid, zombie }: Process) =>
-    marker !== null && !zombie && hasMarker(await readEnvironment(pid), marker);
-  const marked = await inBatches(others, isMarked);
-  const members = new Set(others.filter((_, index) => marked[index]));
+  const all = await others();
+  const marked = all.filter(({ marks }) => marker !== null && hasMarker(marks, marker));
+  const members = new Set(marked.map(({ one }) => one));
   const sessions = new Set(leaders);
   const pids = new Set([...members].map(({ pid }) => pid));
   for (let before = -1; before !== members.size;) {
     before = members.size;
-    for (const one of others) {
+    for (const { one } of all) {
       if (!members.has(one) && !pids.has(one.parent) && !sessions.has(one.session)) continue;
       members.add(one);
       pids.add(one.pid);

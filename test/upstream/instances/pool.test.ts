@@ -6,7 +6,6 @@ import { failureOf } from "../../support/failure.ts";
 import { stillClock } from "../../support/principal.ts";
 
 const spec: Spec = { key: "k", era: "legacy", declares: "{}", asks: false, owner: "key:a", session: null };
-const room = { maxInstances: 4, idleStop: 60_000 };
 
 function poolOf(start: () => Promise<never>) {
   const ended = Promise.withResolvers<void>();
@@ -14,6 +13,7 @@ function poolOf(start: () => Promise<never>) {
     server: "crm",
     clock: stillClock(),
     breaker: usualBreaker,
+    places: () => ({ maxInstances: 4, idleStop: 60_000 }),
     start,
     ended: () => ended.resolve(),
     isSubscribed: () => false,
@@ -24,7 +24,7 @@ function poolOf(start: () => Promise<never>) {
 
 test("T42: nothing is started for a caller that has lost its key", () => {
   const { pool } = poolOf(() => new Promise(() => {}));
-  const opening = (): unknown => pool.open({ spec, until: AbortSignal.abort() }, room);
+  const opening = (): unknown => pool.open({ spec, until: AbortSignal.abort() });
   expect(failureOf(opening).code).toBe("cancelled");
   expect(pool.size).toBe(0);
 });
@@ -34,9 +34,9 @@ test("an instance that was asked to end has not failed, and the next of its key 
   const { pool, ended } = poolOf(() =>
     ++starts === 1 ? Promise.reject(new Error("too late")) : new Promise(() => {}),
   );
-  const first = pool.open({ spec, until: null }, room);
+  const first = pool.open({ spec, until: null });
   void pool.stop(first);
-  const second = pool.open({ spec, until: null }, room);
+  const second = pool.open({ spec, until: null });
   await ended;
   expect([pool.crashes, pool.wait(spec.key), pool.find(spec.key) === second]).toEqual([0, 0, true]);
 });

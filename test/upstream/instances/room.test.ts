@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { rejectionOf } from "../../support/failure.ts";
 import { principal, stillClock } from "../../support/principal.ts";
 import { until } from "../../support/until.ts";
-import { callTo, fake, jsonOf, listed, upstreams } from "../../support/upstream.ts";
+import { callTo, fake, type Harness, jsonOf, listed, quick, upstreams } from "../../support/upstream.ts";
 
 const state = (set: ReturnType<typeof upstreams>) => set.status().find(({ id }) => id === "a");
 
@@ -122,6 +122,17 @@ test("a quarter of maxInstances is left to others, however many sessions of one 
   expect(state(set)?.instances).toBe(4);
 });
 
+/** The most processes that ran at the same time. */
+function mostAtOnce({ events }: Harness): number {
+  let most = 0;
+  let running = 0;
+  for (const { type } of events) {
+    running += Number(type === "server.started") - Number(type === "server.stopped");
+    most = Math.max(most, running);
+  }
+  return most;
+}
+
 test("an instance that takes its time to end counts towards maxInstances: the next one starts after it", async () => {
   await using set = await listed([fake("a", ["--mode", "stubborn"], { maxInstances: 1 })]);
   const own = (session: string) => ({ session, declares: { roots: {} } });
@@ -135,14 +146,30 @@ test("an instance that takes its time to end counts towards maxInstances: the ne
   expect((await given).message).toContain("it was stopped");
   await set.ask("a", "echo", {}, own("s5"));
   // One of them is the gateway's own.
-  let most = 0;
-  let running = 0;
-  for (const { type } of set.events) {
-    running += Number(type === "server.started") - Number(type === "server.stopped");
-    most = Math.max(most, running);
-  }
-  expect(most).toBe(2);
+  expect(mostAtOnce(set)).toBe(2);
   expect(set.events.filter(({ type }) => type === "server.started")).toHaveLength(5);
+});
+
+const ends: [how: string, end: (set: Harness, pid: number) => unknown][] = [
+  ["restart", (set) => void set.restart("a")],
+  ["failure", (_, pid) => process.kill(pid, "SIGKILL")],
+];
+
+test.each(ends)("after a %s no process starts beside the one before it, and others need not wait", async (how, end) => {
+  const tuning = { breaker: { ...quick.breaker, first: 0 }, patience: { close: 500, term: 1_000 } };
+  await using set = await listed([fake("a", ["--mode", "stubborn"], { maxInstances: 2 })], { tuning });
+  const count = async (who: string) => jsonOf(await set.ask("a", "count", {}, { who: principal(who) })).calls;
+  expect(await count("alice")).toBe(1);
+  const [, old = 0] = state(set)?.pids ?? [];
+  end(set, old);
+  if (how === "failure") await until(() => state(set)?.down.length, "the crash");
+  expect(await Promise.all([count("alice"), count("bob")])).toEqual([1, 1]);
+  const next = state(set)?.pids.at(-2);
+  // The gateway's own, Alice's and Bob's.
+  expect(mostAtOnce(set)).toBe(3);
+  const lives = set.events.flatMap(({ type, facts }) => ("pid" in facts ? `${facts.pid} ${type}` : []));
+  const [began = 0, ended = 0] = [`${next} server.started`, `${old} server.stopped`].map((one) => lives.indexOf(one));
+  expect([began > ended, lives[2]?.endsWith("started")]).toEqual([true, true]);
 });
 
 const tasks = { extensions: { "io.modelcontextprotocol/tasks": {} } };

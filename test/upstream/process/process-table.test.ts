@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { readFileSync, symlinkSync } from "node:fs";
-import { findFamily, readProcess } from "../../../src/upstream/process/process-table.ts";
+import { findFamily, readProcess, sharedLook } from "../../../src/upstream/process/process-table.ts";
 import { TempDir } from "../../support/temp-dir.ts";
 import { until } from "../../support/until.ts";
 
@@ -60,3 +60,39 @@ test.skipIf(process.platform !== "linux")("of two processes the later one starte
   expect(second.started).toBeGreaterThan(first.started);
   for (const { child } of [first, second]) child.kill("SIGKILL");
 });
+
+test("a look is shared by those who ask before it begins, and by nobody whom it may have passed by", async () => {
+  const looks: PromiseWithResolvers<number>[] = [];
+  const look = sharedLook(() => {
+    const one = Promise.withResolvers<number>();
+    looks.push(one);
+    return one.promise;
+  });
+  const first = [look(), look()];
+  await until(() => looks.length === 1, "the first look");
+  const second = [look(), look()];
+  looks[0]?.reject(new Error("blind"));
+  expect((await Promise.allSettled(first)).map(({ status }) => status)).toEqual(["rejected", "rejected"]);
+  await until(() => looks.length === 2, "the second look");
+  looks[1]?.resolve(2);
+  expect(await Promise.all(second)).toEqual([2, 2]);
+  expect(looks).toHaveLength(2);
+});
+
+test.skipIf(process.platform !== "linux")(
+  "the families of many servers that stop at once are looked for together (needs Linux)",
+  async () => {
+    const cost = async (count: number): Promise<number> => {
+      const before = process.cpuUsage();
+      const families = Array.from({ length: count }, (_, n) => ({
+        leaders: new Set<number>(),
+        marker: `MCPGW_NONE=${n}`,
+      }));
+      await Promise.all(families.map(findFamily));
+      const { user, system } = process.cpuUsage(before);
+      return user + system;
+    };
+    const one = Math.max(await cost(1), await cost(1));
+    expect(await cost(100)).toBeLessThan(20 * one);
+  },
+);
