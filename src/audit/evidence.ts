@@ -2,8 +2,8 @@ import { existsSync } from "node:fs";
 import { basename, dirname, isAbsolute, resolve } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import { sameHash } from "./chain.ts";
-import { checkpointsIn, originOf, originsIn } from "./checkpoint.ts";
-import { onThisHost, textsIn } from "./evidence-files.ts";
+import { checkpointsIn, originOf, originsIn, piecesOf } from "./checkpoint.ts";
+import { lookInFiles, onThisHost } from "./evidence-files.ts";
 import { fileText, notedChains, publicKeyFile, readHead } from "./outside.ts";
 import { installOf, parsePublicKey } from "./signing-key.ts";
 import type { Appraisal, OutsideCheckpoint, VerifyOptions } from "./verify.ts";
@@ -78,14 +78,18 @@ async function lookAround(options: EvidenceOptions, publicKey: Uint8Array) {
   const { dir, sources, texts = [] } = options;
   const seen: Seen[] = [];
   const unread: Unread[] = [];
-  for await (const { source, text } of textsIn([...(dir !== null && existsSync(dir) ? [dir] : []), ...sources])) {
+  const look = async (source: string, text: Text): Promise<Seen> => {
     const only = onlyChainOf(source, options);
-    if (text === null) unread.push({ source, only });
-    else seen.push(await lookInto(text, { source, only, sameHost: await onThisHost(source), given: false }, publicKey));
+    return lookInto(text, { source, only, sameHost: await onThisHost(source), given: false }, publicKey);
+  };
+  const files = [...(dir !== null && existsSync(dir) ? [dir] : []), ...sources];
+  for await (const { source, found } of lookInFiles(files, look)) {
+    if (found) seen.push(found);
+    else unread.push({ source, only: onlyChainOf(source, options) });
   }
   for (const { source, text } of texts) {
     const sameHost = isAbsolute(source) && (await onThisHost(source));
-    seen.push(await lookInto(text, { source, only: null, sameHost, given: true }, publicKey));
+    seen.push(await lookInto([text], { source, only: null, sameHost, given: true }, publicKey));
   }
   return { seen, unread };
 }
@@ -134,22 +138,26 @@ type Seen = Provenance & {
   readonly foreign: string | null;
 };
 
-async function lookInto(text: string, from: Provenance, publicKey: Uint8Array): Promise<Seen> {
+type Text = AsyncIterable<string> | Iterable<string>;
+
+async function lookInto(text: Text, from: Provenance, publicKey: Uint8Array): Promise<Seen> {
   const { only, ...provenance } = from;
   const install = installOf(publicKey);
   const wanted = (found: string): boolean =>
     only === null ? found.startsWith(originOf(install, "")) : found === originOf(install, only);
   const origins = new Set<string>();
-  let read = 0;
-  // There may be many texts with few checkpoints each.
-  await setImmediate();
-  for (const origin of originsIn(text)) {
-    origins.add(origin);
-    read += 1;
-    if (read % stretch === 0) await setImmediate();
-  }
   const checkpoints: OutsideCheckpoint[] = [];
-  for await (const found of checkpointsIn(text, publicKey, wanted)) checkpoints.push({ ...found, ...provenance });
+  let read = 0;
+  for await (const piece of piecesOf(text)) {
+    // There may be many texts with few checkpoints each.
+    await setImmediate();
+    for (const origin of originsIn(piece)) {
+      origins.add(origin);
+      read += 1;
+      if (read % stretch === 0) await setImmediate();
+    }
+    for await (const found of checkpointsIn(piece, publicKey, wanted)) checkpoints.push({ ...found, ...provenance });
+  }
   const isForeign = (found: string): boolean => chainOf(found, install) === null;
   const foreign = origins.values().find(isForeign) ?? null;
   return { ...from, origins: [...origins], checkpoints, own: !origins.values().every(isForeign), foreign };

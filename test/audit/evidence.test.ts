@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
-import { readFileSync, rmSync, writeFileSync } from "node:fs";
+import { appendFileSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type EvidenceOptions, gatherEvidence } from "../../src/audit/evidence.ts";
 import { installDir } from "../../src/audit/outside.ts";
@@ -149,4 +149,13 @@ test("R9 T46 a configured file that does not answer leaves a doubt: 3, and all o
   const forged = await verify({ sources: [silent, file("beyond.cp", beyond)] });
   expect(forged).toMatchObject({ exit: 1, bad: { kind: "forged-checkpoint" } });
   free(silent);
+});
+
+test("R9 a file of checkpoints is never in memory whole, however long it is", async () => {
+  const long = file("long.cp", "");
+  truncateSync(long, 256 << 20);
+  appendFileSync(long, `\n${one.notes}`);
+  const before = process.resourceUsage().maxRSS;
+  expect(await verify({ sources: [long] })).toMatchObject({ exit: 0, checkpoint: { source: long } });
+  expect(process.resourceUsage().maxRSS - before).toBeLessThan(128 << 10);
 });
