@@ -26,6 +26,8 @@ export type EvidenceOptions = {
 
 /** What the chains of an installation are verified against. */
 export type Gathered = {
+  /** The file in `dir` that names the key by which was checked who signed; null: that key was not read there. */
+  readonly keyFile: string | null;
   /** Those that a head note or a checkpoint outside is of. */
   readonly chains: readonly string[];
   /** To be asked for before the chain is read, which may grow meanwhile: its head note must not be ahead. */
@@ -42,7 +44,7 @@ const stretch = 1000;
 export async function gatherEvidence(options: EvidenceOptions): Promise<Gathered> {
   const { dir, texts = [], ownKey } = options;
   refuseEmpty(texts);
-  const { publicKey, contradiction } = await signerOf(options);
+  const { publicKey, keyFile, contradiction } = await signerOf(options);
   if (!publicKey && texts.length > 0)
     throw new Error("no key is known that must have signed the checkpoints; name one");
   const install = publicKey ? installOf(publicKey) : "";
@@ -50,6 +52,7 @@ export async function gatherEvidence(options: EvidenceOptions): Promise<Gathered
   const own = ownKey ? installOf(ownKey) : install;
   const named = seen.flatMap(({ origins }) => origins.flatMap((origin) => chainOf(origin, own) ?? []));
   return {
+    keyFile,
     chains: [...new Set([...(dir === null ? [] : await notedChains(dir)), ...named])],
     async optionsFor(chain) {
       const head = dir === null ? null : await readHead(dir, chain);
@@ -102,7 +105,12 @@ function onlyChainOf(file: string, { dir, sources }: EvidenceOptions): string | 
   return isKept && !sources.some((source) => resolve(source) === file) ? basename(file, ".checkpoints") : null;
 }
 
-type Signer = { readonly publicKey: Uint8Array | null; readonly contradiction: string | null };
+type Signer = {
+  readonly publicKey: Uint8Array | null;
+  /** The file that names it; null where it is known otherwise. */
+  readonly keyFile: string | null;
+  readonly contradiction: string | null;
+};
 
 /**
  * The key that must have signed the checkpoints; null: none is known. Whoever rewrites log and checkpoints can put the
@@ -111,14 +119,15 @@ type Signer = { readonly publicKey: Uint8Array | null; readonly contradiction: s
 async function signerOf({ publicKey: given, dir, ownKey }: EvidenceOptions): Promise<Signer> {
   const file = given === undefined && dir !== null ? publicKeyFile(dir) : null;
   const text = file === null ? (given ?? null) : await fileText(file);
-  if (text === null) return { publicKey: ownKey ?? null, contradiction: null };
+  if (text === null) return { publicKey: ownKey ?? null, keyFile: null, contradiction: null };
   const key = parsePublicKey(text);
   if (!key) {
     const where = file === null ? "the public key is" : `${file} holds`;
     throw new Error(`${where} neither 32 bytes in base64 nor a verifier key with its own id`);
   }
-  if (file === null || !ownKey || sameHash(key, ownKey)) return { publicKey: key, contradiction: null };
-  return { publicKey: ownKey, contradiction: `${file} names another signing key than this state directory has` };
+  if (file === null || !ownKey || sameHash(key, ownKey)) return { publicKey: key, keyFile: file, contradiction: null };
+  const contradiction = `${file} names another signing key than this state directory has, whose own decided who signed`;
+  return { publicKey: ownKey, keyFile: null, contradiction };
 }
 
 type Provenance = Pick<OutsideCheckpoint, "source" | "sameHost" | "given"> & {

@@ -1,7 +1,6 @@
-import { existsSync } from "node:fs";
 import { messageOf } from "../../core/error-text.ts";
 import { gatherEvidence } from "../../audit/evidence.ts";
-import { installDir, publicKeyFile } from "../../audit/outside.ts";
+import { installDir } from "../../audit/outside.ts";
 import { type ChainReport, Verifier, type VerifyOptions } from "../../audit/verify.ts";
 import type { Answer, Parsed } from "../../control/api.ts";
 import { Refusal } from "../../control/refusal.ts";
@@ -48,9 +47,7 @@ export async function verifyChains(evidence: Evidence, input: Parsed<"audit.veri
     chains.push(there.has(chain) ? await archive.verify(options) : gone(options));
   }
   if (chains.length === 0) throw new Refusal("not-found", "there is no audit chain to verify");
-  const file = publicKeyFile(dir);
-  const pubkey = input.pubkey === undefined && existsSync(file) ? file : null;
-  return { exit: worst(chains.map(({ exit }) => exit)), chains, pubkey };
+  return { exit: worst(chains.map(({ exit }) => exit)), chains, pubkey: outside.keyFile };
 }
 
 function refuse(error: unknown): never {
