@@ -5,8 +5,9 @@ import { verifyLines } from "../../src/audit/export.ts";
 import { auditHandlers, auditLog } from "../../src/daemon/handlers/audit.ts";
 import { pages, records } from "../../src/daemon/handlers/records.ts";
 import { statsOf } from "../../src/daemon/handlers/stats.ts";
+import { tail } from "../../src/daemon/handlers/tail.ts";
 import { openChain } from "../../src/store/sqlite/chain.ts";
-import { handClock, note, openBroker, recordCall, tempState } from "../support/audit.ts";
+import { handClock, note, openBroker, recordCall, runCall, tempState } from "../support/audit.ts";
 import { rowsOf } from "../suites/store.ts";
 import { archiveAt } from "../support/archive.ts";
 import { contextOf } from "../support/context.ts";
@@ -127,6 +128,36 @@ test("R25 answers of thousands of records are read one after the other, and in t
   expect(order).toEqual(["begins", "ends with 10000", "begins", "ends with 3"]);
   // Without others it takes three; how many more, the machine decides.
   expect(turns).toBeGreaterThan(3);
+});
+
+test("R25 many exports, tails and single records at once ask one question after the other, and a slow reader holds up none", async () => {
+  using at = tempState();
+  await using opened = await openBroker(at);
+  await Promise.all(Array.from({ length: 300 }, () => runCall(opened.broker)));
+  await opened.broker.flush();
+  using archive = archiveAt(at);
+  let [asking, most] = [0, 0];
+  const page: typeof archive.page = async (...args) => {
+    most = Math.max(most, ++asking);
+    await setImmediate();
+    asking--;
+    return archive.page(...args);
+  };
+  const handlers = auditHandlers(() => ({ ...archive, page }));
+  const stop = new AbortController();
+  const ctx = contextOf("read", stop.signal);
+  const past = () => tail(opened.broker, { ...archive, page }, { since: 0 }, ctx);
+  const exported = async () => (await handlers["audit.export"]({ payloads: false }, ctx)).run()[Symbol.asyncIterator]();
+  const show = async (seq: number) =>
+    (await handlers["audit.show"]({ seq, chain: "main", payloads: false }, ctx)).run();
+  const [whole, ...slow] = await Promise.all([exported(), exported(), exported()]);
+  const first = [...slow, past(), past()].map(async (reader) => expect((await reader.next()).done).toBe(false));
+  await Promise.all([...first, show(1), show(2)]);
+  let lines = 0;
+  while (!(await whole.next()).done) lines++;
+  expect(lines).toBe(600);
+  expect(most).toBe(1);
+  stop.abort();
 });
 
 test("R25 whoever counts the log leaves others their turn", async () => {
