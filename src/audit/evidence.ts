@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { basename, dirname, isAbsolute, resolve } from "node:path";
 import { setImmediate } from "node:timers/promises";
+import { type AbortSignalLike, throwIfGivenUp } from "../core/cancel.ts";
 import { sameHash } from "./chain.ts";
 import { checkpointsIn, originOf, originsIn, piecesOf } from "./checkpoint.ts";
 import { lookInFiles, onThisHost } from "./evidence-files.ts";
@@ -20,6 +21,8 @@ export type EvidenceOptions = {
   readonly texts?: readonly GivenText[];
   /** The signer's key as text; default: the one kept in `dir`. */
   readonly publicKey?: string | undefined;
+  /** Once it fires, no more is read. */
+  readonly signal?: AbortSignalLike;
   /** The installation's own key, for when none is kept in `dir` any more. */
   readonly ownKey?: Uint8Array | undefined;
 };
@@ -78,12 +81,13 @@ export async function gatherEvidence(options: EvidenceOptions): Promise<Gathered
 
 /** Looks into all files and texts, each once. */
 async function lookAround(options: EvidenceOptions, publicKey: Uint8Array) {
-  const { dir, sources, texts = [] } = options;
+  const { dir, sources, texts = [], signal } = options;
   const seen: Seen[] = [];
   const unread: Unread[] = [];
   const look = async (source: string, text: Text): Promise<Seen> => {
     const only = onlyChainOf(source, options);
-    return lookInto(text, { source, only, sameHost: await onThisHost(source), given: false }, publicKey);
+    const from = { source, only, sameHost: await onThisHost(source), given: false };
+    return lookInto(wantedOf(text, signal), from, publicKey);
   };
   const files = [...(dir !== null && existsSync(dir) ? [dir] : []), ...sources];
   for await (const { source, found } of lookInFiles(files, look)) {
@@ -95,6 +99,14 @@ async function lookAround(options: EvidenceOptions, publicKey: Uint8Array) {
     seen.push(await lookInto([text], { source, only: null, sameHost, given: true }, publicKey));
   }
   return { seen, unread };
+}
+
+/** A text that is read for as long as somebody waits for what is in it. */
+async function* wantedOf(text: Text, signal: AbortSignalLike | undefined): AsyncGenerator<string> {
+  for await (const part of text) {
+    if (signal) throwIfGivenUp(signal);
+    yield part;
+  }
 }
 
 /**

@@ -5,6 +5,7 @@ import { type EvidenceOptions, gatherEvidence } from "../../src/audit/evidence.t
 import { installDir } from "../../src/audit/outside.ts";
 import { installOf, loadSigningKey } from "../../src/audit/signing-key.ts";
 import { type ChainReport, verifyChain } from "../../src/audit/verify.ts";
+import { Cancel } from "../../src/core/cancel.ts";
 import { silent } from "../../src/core/log.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
 import { reasonOf } from "../support/failure.ts";
@@ -109,7 +110,7 @@ test("R25 of equal checkpoints the configured one is named before the default; a
   const remote = (source: string) => evidence.checkpoints.filter((found) => found.source === source);
   const checkpoints = [...remote(configured).map((found) => ({ ...found, sameHost: false })), ...evidence.checkpoints];
   using reader = openReader({ state: one.state, main: null });
-  const report = await verifyChain(reader, { ...evidence, checkpoints });
+  const report = await verifyChain(reader, { ...evidence, checkpoints }, new Cancel());
   expect(report.checkpoint).toMatchObject({ source: configured, sameHost: false });
 });
 

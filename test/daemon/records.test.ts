@@ -2,6 +2,7 @@ import { expect, test } from "bun:test";
 import { setImmediate } from "node:timers/promises";
 import { gatherEvidence } from "../../src/audit/evidence.ts";
 import { verifyLines } from "../../src/audit/export.ts";
+import { Cancel } from "../../src/core/cancel.ts";
 import { auditHandlers, auditLog } from "../../src/daemon/handlers/audit.ts";
 import { pages, records } from "../../src/daemon/handlers/records.ts";
 import { statsOf } from "../../src/daemon/handlers/stats.ts";
@@ -11,6 +12,7 @@ import { handClock, note, openBroker, recordCall, runCall, tempState } from "../
 import { rowsOf } from "../suites/store.ts";
 import { archiveAt } from "../support/archive.ts";
 import { contextOf } from "../support/context.ts";
+import { reasonOf } from "../support/failure.ts";
 import { use } from "../support/turns.ts";
 
 test("R8 a log longer than a page is read whole, each record once, with what is added meanwhile", async () => {
@@ -177,6 +179,21 @@ test("R25 whoever counts the log leaves others their turn", async () => {
   expect(turns).toBeGreaterThan(6);
 });
 
+test("R25 a count that nobody waits for any more ends", async () => {
+  using at = tempState();
+  for (const chain of ["main", "serve-1"]) await recordCall(at, {}, { chain });
+  using archive = archiveAt(at);
+  const left = new Cancel();
+  let asked = 0;
+  const page: typeof archive.page = (...args) => {
+    asked++;
+    left.abort();
+    return archive.page(...args);
+  };
+  expect(await reasonOf(statsOf({ ...archive, page }, {}, null, left))).toMatchObject({ code: "cancelled" });
+  expect(asked).toBe(1);
+});
+
 test("R8 statistics by status and by consumer count the same calls: a task's outcome that was told is none", async () => {
   using at = tempState();
   using store = openChain(at.db());
@@ -188,6 +205,6 @@ test("R8 statistics by status and by consumer count the same calls: a task's out
     ]),
   );
   using archive = archiveAt(at);
-  const { byStatus, consumers } = await statsOf(archive, {}, null);
+  const { byStatus, consumers } = await statsOf(archive, {}, null, new Cancel());
   expect([byStatus, consumers]).toMatchObject([{ ok: 1 }, [{ name: "a", calls: 1 }]]);
 });

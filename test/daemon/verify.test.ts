@@ -3,6 +3,7 @@ import { copyFileSync, readdirSync, readFileSync, rmSync, writeFileSync } from "
 import { join } from "node:path";
 import { exportLine } from "../../src/audit/export.ts";
 import { loadSigningKey } from "../../src/audit/signing-key.ts";
+import { Cancel } from "../../src/core/cancel.ts";
 import { messageOf } from "../../src/core/error-text.ts";
 import { verifyChains, verifyInTurn } from "../../src/daemon/handlers/verify.ts";
 import { verifyFile } from "../../src/daemon/verify-file.ts";
@@ -60,7 +61,7 @@ async function twoChains() {
       using archive = archiveAt(at);
       const against = { checkpoints: texts, pubkey: key };
       const evidence = { archive, publicKey, heads: at.heads, checkpoints };
-      const { exit, chains, pubkey } = await verifyChains(evidence, against);
+      const { exit, chains, pubkey } = await verifyChains(evidence, against, new Cancel());
       const bad = chains.map(({ chain, bad: found }) => [chain, found?.kind ?? null]);
       const details = chains.map(({ bad: found }) => found?.detail ?? null);
       return { exit, bad, details, notes: chains.map(({ notes }) => notes), pubkey };
@@ -226,7 +227,7 @@ test("R9 beside calls one verification begins after the other, and none whose as
     const evidence = { archive, publicKey, heads: at.heads, checkpoints: [] };
     const done = verifyInTurn("key:alice", signal, () => {
       order.push(`${name} begins`);
-      return verifyChains(evidence, { checkpoints: [], pubkey: key });
+      return verifyChains(evidence, { checkpoints: [], pubkey: key }, signal);
     });
     return done.then(
       ({ exit }) => order.push(`${name} ends with ${exit}`),

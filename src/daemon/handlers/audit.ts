@@ -21,7 +21,8 @@ type Names = `audit.${"log" | "show" | "stats" | "export"}`;
 export function auditHandlers(open: () => Archive): Pick<Handlers, Names> {
   return {
     "audit.log": (input, ctx) => lookInTurn(actorOf(ctx), ctx.signal, () => auditLog(open(), input)),
-    "audit.stats": (input, ctx) => countInTurn(actorOf(ctx), ctx.signal, () => statsOf(open(), input, null)),
+    "audit.stats": (input, ctx) =>
+      countInTurn(actorOf(ctx), ctx.signal, () => statsOf(open(), input, null, ctx.signal)),
     async "audit.show"({ seq, chain, payloads }, ctx) {
       const archive = askedInTurn(open(), ctx);
       const row = await rowOf(archive, chain, seq);

@@ -63,7 +63,7 @@ export function createHandlers({ engine, archive, self, serving, reload }: Handl
       }
     },
     "audit.verify": (input, ctx) =>
-      verifyInTurn(actorOf(ctx), ctx.signal, () => verifyChains(evidenceOf(engine, archive), input)),
+      verifyInTurn(actorOf(ctx), ctx.signal, () => verifyChains(evidenceOf(engine, archive), input, ctx.signal)),
     usage: (input, ctx) =>
       sumInTurn(actorOf(ctx), ctx.signal, () => usageBy(archive, input, meteringOf(engine.loaded().config))),
     why: (input) => {
