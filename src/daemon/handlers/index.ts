@@ -40,7 +40,7 @@ export function createHandlers({ engine, archive, self, serving, reload }: Handl
       audit,
       namedRoles: () => engine.loaded().config.policies.flatMap(({ roles }) => roles),
     }),
-    ...serverHandlers(engine),
+    ...serverHandlers(engine, serving),
     ...auditHandlers(() => archive),
     recordAct: (ctx, type, facts) => audit.recordEvent(actOf(ctx, type, facts)),
     attach: attachTo(engine),
