@@ -77,7 +77,13 @@ export function keyHandlers({ keyring, audit, namedRoles }: KeyHandlerOptions): 
       const before = freezes;
       await audit.recordEvent(actOf(ctx, "key.unfrozen", {}));
       if (freezes !== before) throw new Refusal("conflict", "everything was frozen anew meanwhile");
-      attempt(() => keyring.unfreeze());
+      try {
+        attempt(() => keyring.unfreeze());
+      } catch (error) {
+        // Whoever reads the log, a next start too, must find that it goes on.
+        await audit.recordDone(actOf(ctx, "key.frozen", {}));
+        throw error;
+      }
       return { frozen: false, recorded: true };
     },
   };
