@@ -249,6 +249,23 @@ test("R9 beside calls one verification begins after the other, and none whose as
   ]);
 });
 
+test("R9 a verification that was given up, as at a stop, says nothing of the log", async () => {
+  using at = tempState();
+  const { publicKey } = await loadSigningKey(join(at.state, "signing.key"));
+  await recordCall(at, {}, { chain: "main" });
+  using archive = archiveAt(at);
+  const left = new Cancel();
+  const verify: typeof archive.verify = async (options, signal) => {
+    left.abort();
+    return archive.verify(options, signal);
+  };
+  const evidence = { archive: { ...archive, verify }, publicKey, heads: at.heads, checkpoints: [] };
+  for (const step of ["while a chain is read", "while the checkpoints are"]) {
+    const verified = verifyChains(evidence, { checkpoints: [], pubkey: undefined }, left);
+    expect([step, await reasonOf(verified)]).toEqual([step, expect.objectContaining({ code: "cancelled" })]);
+  }
+});
+
 test("R9 A03 A14 a log that was rewritten under another key, with all that is kept outside, is not proven by that key", async () => {
   using own = await twoChains();
   using other = await twoChains();
