@@ -43,14 +43,18 @@ export function endUnanswered(): void {
 
 const chunk = 1 << 20;
 
-/** The text of a file, however long; each part of it has its time. */
-export async function readAnswered(file: string): Promise<string> {
+/** The text of a file, however long, in parts; each has its time. */
+export async function* readAnswered(file: string): AsyncGenerator<string> {
   const parts = partsOf(file);
-  let text = "";
-  for (;;) {
-    const part: IteratorResult<string, undefined> = await answered(file, () => parts.next());
-    if (part.done) return text;
-    text += part.value;
+  try {
+    for (;;) {
+      const part: IteratorResult<string, undefined> = await answered(file, () => parts.next());
+      if (part.done) return;
+      yield part.value;
+    }
+  } finally {
+    // Closes it where it is not read to its end, once it answers.
+    void parts.return(undefined).catch(() => {});
   }
 }
 

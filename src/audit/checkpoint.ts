@@ -31,15 +31,33 @@ export function signCheckpoint({ origin, size, root, at }: Checkpoint & { at: nu
 
 /**
  * A note whose last line was cut short by a failed write does not match: no signature is that short. Extensions and
- * signatures are few, or a text that repeats the beginning of a note would take minutes to look through. Of a text
- * whose beginning is cut off, the rest of an origin is none.
+ * signatures are few, or a text that repeats the beginning of a note would take minutes to look through; none begins as
+ * a note does. Of a text whose beginning is cut off, the rest of an origin is none.
  */
 const note =
-  /^(mcpgw\/[^\n]+)\n(\d{1,16})\n([A-Za-z0-9+/]{43}=)\n((?:[^\n]+\n){0,16})\n((?:— \S+ [A-Za-z0-9+/]{91,}=*(?:\n|$)){1,16})/gmu;
+  /^(mcpgw\/[^\n]+)\n(\d{1,16})\n([A-Za-z0-9+/]{43}=)\n((?:(?!mcpgw\/)[^\n]+\n){0,16})\n((?:— \S+ [A-Za-z0-9+/]{91,}=*(?:\n|$)){1,16})/gmu;
+const beginning = "\nmcpgw/";
+/** More characters than any note has. */
+const tooLong = 1 << 20;
+
+/** A text that comes in parts, in pieces that cut no note. Of a long stretch without any, only the end is kept. */
+export async function* piecesOf(parts: AsyncIterable<string> | Iterable<string>): AsyncGenerator<string> {
+  let rest = "";
+  for await (const part of parts) {
+    rest += part;
+    const end = rest.lastIndexOf(beginning) + 1;
+    if (end > 0) yield rest.slice(0, end);
+    rest = rest.slice(end === 0 && rest.length > tooLong ? 1 - beginning.length : end);
+  }
+  yield rest;
+}
+
+/** A copy: a part of a text holds the whole of it in memory. */
+const apart = (text: string): string => Buffer.from(text).toString();
 
 /** What each checkpoint in a text says it is of, signed or not. */
 export function originsIn(text: string): Iterable<string> {
-  return text.matchAll(note).map(([, origin = ""]) => origin);
+  return text.matchAll(note).map(([, origin = ""]) => apart(origin));
 }
 
 type Wanted = (origin: string) => boolean;
@@ -92,7 +110,7 @@ function* notesIn(text: string, publicKey: Uint8Array, wanted: Wanted): Generato
     const id = keyId(origin, publicKey);
     yield {
       checkpoint: {
-        origin,
+        origin: apart(origin),
         size: Number(size),
         root: Uint8Array.fromBase64(root),
         at: Number.isNaN(at) ? null : at,

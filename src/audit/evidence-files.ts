@@ -5,10 +5,14 @@ import { answered, FileUnanswered, readAnswered } from "./answered.ts";
 import { fileText } from "./outside.ts";
 
 /**
- * Each file of the sources once; `text` is null where it, or the directory that is the source, does not answer: that
- * keeps nothing else from being checked. Throws in the end if any cannot be read, naming all of these.
+ * Each file of the sources once, and what `look` finds in its text; null where it, or the directory that is the source,
+ * does not answer: that keeps nothing else from being checked. Throws in the end if any cannot be read, naming all of
+ * these.
  */
-export async function* textsIn(sources: readonly string[]): AsyncGenerator<{ source: string; text: string | null }> {
+export async function* lookInFiles<T>(
+  sources: readonly string[],
+  look: (source: string, text: AsyncIterable<string>) => Promise<T>,
+): AsyncGenerator<{ source: string; found: T | null }> {
   const seen = new Set<string>();
   const faults: string[] = [];
   const tried = <T>(read: () => Promise<T>): Promise<T | null> =>
@@ -21,7 +25,7 @@ export async function* textsIn(sources: readonly string[]): AsyncGenerator<{ sou
     for (const file of files ?? [resolve(source)]) {
       if (seen.has(file)) continue;
       seen.add(file);
-      yield { source: file, text: files && (await tried(() => readAnswered(file))) };
+      yield { source: file, found: files && (await tried(() => look(file, readAnswered(file)))) };
     }
   }
   if (faults.length > 0) throw new Error(faults.join("; "));

@@ -1,9 +1,10 @@
 import { existsSync } from "node:fs";
 import { basename, dirname, isAbsolute, resolve } from "node:path";
 import { setImmediate } from "node:timers/promises";
+import { type AbortSignalLike, throwIfGivenUp } from "../core/cancel.ts";
 import { sameHash } from "./chain.ts";
-import { checkpointsIn, originOf, originsIn } from "./checkpoint.ts";
-import { onThisHost, textsIn } from "./evidence-files.ts";
+import { checkpointsIn, originOf, originsIn, piecesOf } from "./checkpoint.ts";
+import { lookInFiles, onThisHost } from "./evidence-files.ts";
 import { fileText, notedChains, publicKeyFile, readHead } from "./outside.ts";
 import { installOf, parsePublicKey } from "./signing-key.ts";
 import type { Appraisal, OutsideCheckpoint, VerifyOptions } from "./verify.ts";
@@ -20,12 +21,16 @@ export type EvidenceOptions = {
   readonly texts?: readonly GivenText[];
   /** The signer's key as text; default: the one kept in `dir`. */
   readonly publicKey?: string | undefined;
+  /** Once it fires, no more is read. */
+  readonly signal?: AbortSignalLike;
   /** The installation's own key, for when none is kept in `dir` any more. */
   readonly ownKey?: Uint8Array | undefined;
 };
 
 /** What the chains of an installation are verified against. */
 export type Gathered = {
+  /** The file in `dir` that names the key by which was checked who signed; null: that key was not read there. */
+  readonly keyFile: string | null;
   /** Those that a head note or a checkpoint outside is of. */
   readonly chains: readonly string[];
   /** To be asked for before the chain is read, which may grow meanwhile: its head note must not be ahead. */
@@ -42,7 +47,7 @@ const stretch = 1000;
 export async function gatherEvidence(options: EvidenceOptions): Promise<Gathered> {
   const { dir, texts = [], ownKey } = options;
   refuseEmpty(texts);
-  const { publicKey, contradiction } = await signerOf(options);
+  const { publicKey, keyFile, contradiction } = await signerOf(options);
   if (!publicKey && texts.length > 0)
     throw new Error("no key is known that must have signed the checkpoints; name one");
   const install = publicKey ? installOf(publicKey) : "";
@@ -50,6 +55,7 @@ export async function gatherEvidence(options: EvidenceOptions): Promise<Gathered
   const own = ownKey ? installOf(ownKey) : install;
   const named = seen.flatMap(({ origins }) => origins.flatMap((origin) => chainOf(origin, own) ?? []));
   return {
+    keyFile,
     chains: [...new Set([...(dir === null ? [] : await notedChains(dir)), ...named])],
     async optionsFor(chain) {
       const head = dir === null ? null : await readHead(dir, chain);
@@ -75,19 +81,32 @@ export async function gatherEvidence(options: EvidenceOptions): Promise<Gathered
 
 /** Looks into all files and texts, each once. */
 async function lookAround(options: EvidenceOptions, publicKey: Uint8Array) {
-  const { dir, sources, texts = [] } = options;
+  const { dir, sources, texts = [], signal } = options;
   const seen: Seen[] = [];
   const unread: Unread[] = [];
-  for await (const { source, text } of textsIn([...(dir !== null && existsSync(dir) ? [dir] : []), ...sources])) {
+  const look = async (source: string, text: Text): Promise<Seen> => {
     const only = onlyChainOf(source, options);
-    if (text === null) unread.push({ source, only });
-    else seen.push(await lookInto(text, { source, only, sameHost: await onThisHost(source), given: false }, publicKey));
+    const from = { source, only, sameHost: await onThisHost(source), given: false };
+    return lookInto(wantedOf(text, signal), from, publicKey);
+  };
+  const files = [...(dir !== null && existsSync(dir) ? [dir] : []), ...sources];
+  for await (const { source, found } of lookInFiles(files, look)) {
+    if (found) seen.push(found);
+    else unread.push({ source, only: onlyChainOf(source, options) });
   }
   for (const { source, text } of texts) {
     const sameHost = isAbsolute(source) && (await onThisHost(source));
-    seen.push(await lookInto(text, { source, only: null, sameHost, given: true }, publicKey));
+    seen.push(await lookInto([text], { source, only: null, sameHost, given: true }, publicKey));
   }
   return { seen, unread };
+}
+
+/** A text that is read for as long as somebody waits for what is in it. */
+async function* wantedOf(text: Text, signal: AbortSignalLike | undefined): AsyncGenerator<string> {
+  for await (const part of text) {
+    if (signal) throwIfGivenUp(signal);
+    yield part;
+  }
 }
 
 /**
@@ -98,7 +117,12 @@ function onlyChainOf(file: string, { dir, sources }: EvidenceOptions): string | 
   return isKept && !sources.some((source) => resolve(source) === file) ? basename(file, ".checkpoints") : null;
 }
 
-type Signer = { readonly publicKey: Uint8Array | null; readonly contradiction: string | null };
+type Signer = {
+  readonly publicKey: Uint8Array | null;
+  /** The file that names it; null where it is known otherwise. */
+  readonly keyFile: string | null;
+  readonly contradiction: string | null;
+};
 
 /**
  * The key that must have signed the checkpoints; null: none is known. Whoever rewrites log and checkpoints can put the
@@ -107,14 +131,15 @@ type Signer = { readonly publicKey: Uint8Array | null; readonly contradiction: s
 async function signerOf({ publicKey: given, dir, ownKey }: EvidenceOptions): Promise<Signer> {
   const file = given === undefined && dir !== null ? publicKeyFile(dir) : null;
   const text = file === null ? (given ?? null) : await fileText(file);
-  if (text === null) return { publicKey: ownKey ?? null, contradiction: null };
+  if (text === null) return { publicKey: ownKey ?? null, keyFile: null, contradiction: null };
   const key = parsePublicKey(text);
   if (!key) {
     const where = file === null ? "the public key is" : `${file} holds`;
     throw new Error(`${where} neither 32 bytes in base64 nor a verifier key with its own id`);
   }
-  if (file === null || !ownKey || sameHash(key, ownKey)) return { publicKey: key, contradiction: null };
-  return { publicKey: ownKey, contradiction: `${file} names another signing key than this state directory has` };
+  if (file === null || !ownKey || sameHash(key, ownKey)) return { publicKey: key, keyFile: file, contradiction: null };
+  const contradiction = `${file} names another signing key than this state directory has, whose own decided who signed`;
+  return { publicKey: ownKey, keyFile: null, contradiction };
 }
 
 type Provenance = Pick<OutsideCheckpoint, "source" | "sameHost" | "given"> & {
@@ -134,22 +159,26 @@ type Seen = Provenance & {
   readonly foreign: string | null;
 };
 
-async function lookInto(text: string, from: Provenance, publicKey: Uint8Array): Promise<Seen> {
+type Text = AsyncIterable<string> | Iterable<string>;
+
+async function lookInto(text: Text, from: Provenance, publicKey: Uint8Array): Promise<Seen> {
   const { only, ...provenance } = from;
   const install = installOf(publicKey);
   const wanted = (found: string): boolean =>
     only === null ? found.startsWith(originOf(install, "")) : found === originOf(install, only);
   const origins = new Set<string>();
-  let read = 0;
-  // There may be many texts with few checkpoints each.
-  await setImmediate();
-  for (const origin of originsIn(text)) {
-    origins.add(origin);
-    read += 1;
-    if (read % stretch === 0) await setImmediate();
-  }
   const checkpoints: OutsideCheckpoint[] = [];
-  for await (const found of checkpointsIn(text, publicKey, wanted)) checkpoints.push({ ...found, ...provenance });
+  let read = 0;
+  for await (const piece of piecesOf(text)) {
+    // There may be many texts with few checkpoints each.
+    await setImmediate();
+    for (const origin of originsIn(piece)) {
+      origins.add(origin);
+      read += 1;
+      if (read % stretch === 0) await setImmediate();
+    }
+    for await (const found of checkpointsIn(piece, publicKey, wanted)) checkpoints.push({ ...found, ...provenance });
+  }
   const isForeign = (found: string): boolean => chainOf(found, install) === null;
   const foreign = origins.values().find(isForeign) ?? null;
   return { ...from, origins: [...origins], checkpoints, own: !origins.values().every(isForeign), foreign };

@@ -1,4 +1,5 @@
 import { setImmediate } from "node:timers/promises";
+import { type AbortSignalLike, throwIfGivenUp } from "../core/cancel.ts";
 import { messageOf } from "../core/error-text.ts";
 import { type AuditReader, type AuditRow, type PayloadRow, StoreBusy } from "../core/store.ts";
 import { verifyExit, type VerifyExit } from "../core/verify-exit.ts";
@@ -209,9 +210,13 @@ const pageRows = 2000;
 
 /**
  * Verifies a chain in its store: hashes, links, sequence, payloads, checkpoints and what SQLite says of the file. Other
- * work of the thread runs between pages.
+ * work of the thread runs between pages. A chain that it was given up on counts as unreadable.
  */
-export async function verifyChain(reader: AuditReader, options: VerifyOptions): Promise<ChainReport> {
+export async function verifyChain(
+  reader: AuditReader,
+  options: VerifyOptions,
+  signal: AbortSignalLike,
+): Promise<ChainReport> {
   const { chain } = options;
   const verifier = new Verifier(options);
   try {
@@ -222,6 +227,7 @@ export async function verifyChain(reader: AuditReader, options: VerifyOptions): 
       if (intact) checkPayloads(reader, chain, rows, verifier);
       if (!intact || rows.length < pageRows) break;
       await setImmediate();
+      throwIfGivenUp(signal);
     }
     const damage = reader.integrity(chain);
     if (damage) verifier.fail({ seq: null, kind: "damaged", detail: damage });

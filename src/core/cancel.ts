@@ -1,3 +1,4 @@
+import { Failure } from "./failure.ts";
 import { List } from "./linked-list.ts";
 import { memoize } from "./memoize.ts";
 import { cut } from "./text.ts";
@@ -69,6 +70,11 @@ export class Cancel implements AbortControllerLike, AbortSignalLike {
     const at = this.#listeners?.indexOf(listener) ?? -1;
     if (at >= 0) this.#listeners?.splice(at, 1);
   }
+}
+
+/** For work between whose steps somebody may have ceased to wait for it. */
+export function throwIfGivenUp({ aborted }: AbortSignalLike): void {
+  if (aborted) throw new Failure("cancelled", "It was given up.");
 }
 
 /**

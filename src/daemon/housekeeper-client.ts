@@ -1,10 +1,14 @@
+import type { ChainReport, VerifyOptions } from "../audit/verify.ts";
+import { type AbortSignalLike, onAbort } from "../core/cancel.ts";
 import type { Logger } from "../core/log.ts";
 import { within } from "../core/wait.ts";
 import type { ChainHome } from "../store/sqlite/paths.ts";
 import type { Archive } from "./archive.ts";
 
 /** The questions that the Worker answers. */
-export type Answers = Omit<Archive, "chains">;
+export type Answers = Omit<Archive, "chains" | "verify"> & {
+  verify(options: VerifyOptions): Promise<ChainReport>;
+};
 
 /** The first message to the Worker: what it is to keep. */
 export type Start = { readonly home: ChainHome; readonly chain: string; readonly usage: boolean };
@@ -19,6 +23,8 @@ export type Request =
       readonly name: keyof Answers;
       readonly args: readonly unknown[];
     }
+  /** Nobody waits any more for the one verification that runs. */
+  | { readonly kind: "giveUp" }
   | { readonly kind: "close" };
 
 export type FromWorker =
@@ -78,6 +84,12 @@ export class HousekeeperClient {
     this.#waiting.set(id, { resolve: (value) => resolve(value as Value), reject });
     this.#post({ kind: "ask", id, durable: this.#durable, name, args });
     return promise;
+  }
+
+  /** Asks for a verification, of which one runs at a time, and ends it once the signal fires. */
+  async verify(options: VerifyOptions, signal: AbortSignalLike): Promise<ChainReport> {
+    const stop = onAbort(signal, () => this.#post({ kind: "giveUp" }));
+    return this.ask("verify", options).finally(stop);
   }
 
   /** Finishes the rollups and starts the log over, within five seconds; then the Worker is gone. */

@@ -1,4 +1,5 @@
 import { setImmediate } from "node:timers/promises";
+import { Cancel } from "../core/cancel.ts";
 import { messageOf } from "../core/error-text.ts";
 import { lowerThreadPriority } from "../core/libc.ts";
 import { type AuditReader, StoreBusy, StoreUnsynced } from "../core/store.ts";
@@ -32,6 +33,7 @@ class Housekeeper {
   /** Why a chain could not be rolled up the last time. */
   readonly #failed = new Map<string, string>();
   #rolling: Promise<void> | null = null;
+  #verification = new Cancel();
   #timer: Timer | undefined;
   readonly #copying = setInterval(() => this.#copyLogs(), copyEvery);
 
@@ -52,6 +54,7 @@ class Housekeeper {
       await this.#close().catch(complain);
       return send({ kind: "closed" });
     }
+    if (request.kind === "giveUp") return this.#verification.abort();
     this.#durable = request.durable;
     if (request.kind === "wake") this.#wake();
     else await this.#answer(request);
@@ -90,6 +93,7 @@ class Housekeeper {
     const archive = archiveOf(reader, (query) => withUncounted(reader, this.#usage.counted(query), query, uncounted));
     return {
       ...archive,
+      verify: (options) => archive.verify(options, (this.#verification = new Cancel())),
       find: async (query) => {
         // Beyond what is indexed it looks at each record.
         await this.#rollUp().catch(complain);

@@ -11,7 +11,7 @@ import type { HousekeeperClient } from "./housekeeper-client.ts";
  * gateway's own log are gone or replaced, nothing is answered: what it still records is not in them.
  */
 export function liveArchive(
-  keeper: Pick<HousekeeperClient, "ask">,
+  keeper: Pick<HousekeeperClient, "ask" | "verify">,
   audit: Pick<AuditBroker, "chain" | "fault">,
   home: ChainHome,
 ): Archive {
@@ -29,9 +29,9 @@ export function liveArchive(
     payloads: (...args) => ask("payloads", ...args),
     subject: (...args) => ask("subject", ...args),
     usage: (...args) => ask("usage", ...args),
-    async verify(options) {
+    async verify(options, signal) {
       const fault = options.chain === audit.chain ? audit.fault() : null;
-      if (fault === null) return keeper.ask("verify", options);
+      if (fault === null) return keeper.verify(options, signal);
       // A log that is gone while it is in use is as much cut off as one that was gone before.
       const isGone = !existsSync(chainPath(home, audit.chain));
       const verifier = new Verifier(options);

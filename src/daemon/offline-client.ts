@@ -72,11 +72,11 @@ export async function openOffline(flags: Flags, self: Self): Promise<Client> {
     "keys.unfreeze": async (input, ctx) => (await keys())["keys.unfreeze"](input, ctx),
     ...auditHandlers(archive),
     usage: (input) => usageBy(archive(), input, state.metering),
-    async "audit.verify"(input) {
+    async "audit.verify"(input, { signal }) {
       checkChainKnown(state);
       const publicKey = publicKeyIn(paths.state);
       const checkpoints = audit.checkpoints.map(({ file }) => file);
-      return verifyChains({ archive: archiveIn(state), publicKey, heads: paths.heads, checkpoints }, input);
+      return verifyChains({ archive: archiveIn(state), publicKey, heads: paths.heads, checkpoints }, input, signal);
     },
   };
   const close = () =>

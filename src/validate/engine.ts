@@ -25,9 +25,10 @@ const matcher = (source: string): { test(text: string): boolean; toString(): str
   if (!pattern) throw new Error("has a pattern that should have been dropped");
   const test = (text: string): boolean => {
     if (!pattern.fits(text)) return true;
-    const start = performance.now();
+    const start = process.threadCpuUsage();
     const matches = pattern.test(text);
-    spendTime(performance.now() - start);
+    const { user, system } = process.threadCpuUsage(start);
+    spendTime((user + system) / 1000);
     return matches;
   };
   return { test, toString: () => source };

@@ -13,7 +13,10 @@ export function allowSteps(steps: number): void {
   left = steps;
 }
 
-/** Counts the time that something took, ms: where the most that it may take says little of what it takes. */
+/**
+ * Counts the time that something took, ms: where the most that it may take says little of what it takes. Of the
+ * processor, so that nothing is refused because the process was held up.
+ */
 export function spendTime(ms: number): void {
   spend(Math.ceil(ms * stepsPerMs));
 }

@@ -3,7 +3,14 @@ import { generateKeyPairSync } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { sha256 } from "../../src/audit/chain.ts";
-import { checkpointsIn, originOf, originsIn, parseCheckpoints, signCheckpoint } from "../../src/audit/checkpoint.ts";
+import {
+  checkpointsIn,
+  originOf,
+  originsIn,
+  parseCheckpoints,
+  piecesOf,
+  signCheckpoint,
+} from "../../src/audit/checkpoint.ts";
 import { gatherEvidence } from "../../src/audit/evidence.ts";
 import {
   generateSigningKey,
@@ -86,6 +93,31 @@ test("checkpoint: a note that was cut short is none, wherever; those before and 
       [43, true],
     ]);
   }
+});
+
+test("R9 checkpoint: of a text that comes in parts each piece holds whole notes, wherever it is cut, and of what is none little", async () => {
+  const notes = [42, 43, 44].map((size) => signCheckpoint({ origin, size, root: sha256("x"), at: 0 }, key));
+  const text = `spring\n${notes.join("\n")}`;
+  for (let length = 1; length < text.length; length++) {
+    const parts = Array.from({ length: Math.ceil(text.length / length) }, (_, n) =>
+      text.slice(n * length).slice(0, length),
+    );
+    const pieces = await Array.fromAsync(piecesOf(parts));
+    expect(pieces.join("")).toBe(text);
+    expect(pieces.flatMap((piece) => [...parseCheckpoints(piece, key.publicKey)].map(({ size }) => size))).toEqual([
+      42, 43, 44,
+    ]);
+  }
+  const garbage = [...Array.from({ length: 40 }, () => "x".repeat(100_000)), "\nmcp", note.slice(3)];
+  const pieces = await Array.fromAsync(piecesOf(garbage));
+  expect(pieces.map((piece) => [piece.length < 2_000_000, ...originsIn(piece)])).toEqual([[true], [true, origin]]);
+});
+
+test("checkpoint: a note that was cut short right before another does not take its place", () => {
+  const short = note.slice(0, note.indexOf("\n\n") + 1);
+  expect([...parseCheckpoints(short + note, key.publicKey)].map(({ size, signed }) => [size, signed])).toEqual([
+    [42, true],
+  ]);
 });
 
 test("checkpoint: of a text whose beginning is cut off, wherever, no checkpoint seems to be of another installation", () => {

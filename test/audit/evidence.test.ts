@@ -1,10 +1,11 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
-import { readFileSync, rmSync, writeFileSync } from "node:fs";
+import { appendFileSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type EvidenceOptions, gatherEvidence } from "../../src/audit/evidence.ts";
 import { installDir } from "../../src/audit/outside.ts";
 import { installOf, loadSigningKey } from "../../src/audit/signing-key.ts";
 import { type ChainReport, verifyChain } from "../../src/audit/verify.ts";
+import { Cancel } from "../../src/core/cancel.ts";
 import { silent } from "../../src/core/log.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
 import { reasonOf } from "../support/failure.ts";
@@ -109,7 +110,7 @@ test("R25 of equal checkpoints the configured one is named before the default; a
   const remote = (source: string) => evidence.checkpoints.filter((found) => found.source === source);
   const checkpoints = [...remote(configured).map((found) => ({ ...found, sameHost: false })), ...evidence.checkpoints];
   using reader = openReader({ state: one.state, main: null });
-  const report = await verifyChain(reader, { ...evidence, checkpoints });
+  const report = await verifyChain(reader, { ...evidence, checkpoints }, new Cancel());
   expect(report.checkpoint).toMatchObject({ source: configured, sameHost: false });
 });
 
@@ -149,4 +150,13 @@ test("R9 T46 a configured file that does not answer leaves a doubt: 3, and all o
   const forged = await verify({ sources: [silent, file("beyond.cp", beyond)] });
   expect(forged).toMatchObject({ exit: 1, bad: { kind: "forged-checkpoint" } });
   free(silent);
+});
+
+test("R9 a file of checkpoints is never in memory whole, however long it is", async () => {
+  const long = file("long.cp", "");
+  truncateSync(long, 256 << 20);
+  appendFileSync(long, `\n${one.notes}`);
+  const before = process.resourceUsage().maxRSS;
+  expect(await verify({ sources: [long] })).toMatchObject({ exit: 0, checkpoint: { source: long } });
+  expect(process.resourceUsage().maxRSS - before).toBeLessThan(128 << 10);
 });

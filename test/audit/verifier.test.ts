@@ -9,6 +9,7 @@ import { createFrontier } from "../../src/audit/merkle.ts";
 import { readHead } from "../../src/audit/outside.ts";
 import { createEncoder } from "../../src/audit/record.ts";
 import { payloadFault, Verifier, verifyChain } from "../../src/audit/verify.ts";
+import { Cancel } from "../../src/core/cancel.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
 import { reasonOf } from "../support/failure.ts";
 import { outsideOf, tempState, verifyAt, note, openLog } from "../support/audit.ts";
@@ -171,7 +172,7 @@ test("A01: all of a long chain is read, also what was put before its beginning, 
   const evidence = await (await gatherEvidence({ dir, sources: [] })).optionsFor("main");
   let turned = false;
   setImmediate(() => (turned = true));
-  expect((await verifyChain(reader, evidence)).bad).toMatchObject({ kind: "damaged" });
+  expect((await verifyChain(reader, evidence, new Cancel())).bad).toMatchObject({ kind: "damaged" });
   // Other questions to the same thread are answered in between.
   expect(turned).toBe(true);
   reader[Symbol.dispose]();

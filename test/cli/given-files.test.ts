@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { appendFileSync, existsSync, readdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
 import { maxLine, request } from "../../src/control/messages.ts";
 import { run } from "../support/command-line.ts";
 import { TempDir } from "../support/temp-dir.ts";
@@ -38,6 +38,20 @@ test("R25 audit verify sends the daemon no more of the checkpoints than it takes
     expect(asked.checkpoints.map(({ text }) => text.endsWith(note(49_999)))).toEqual(Array(files).fill(true));
     if (files > 1) expect(asked.checkpoints[0]?.text).toBe(few);
   }
+});
+
+test("R25 audit verify reads no more than the end of a file of checkpoints that has grown beyond all memory", async () => {
+  using at = new TempDir();
+  const file = at.path("long");
+  writeFileSync(file, "");
+  truncateSync(file, 2 ** 33);
+  appendFileSync(file, "\nthe newest\n");
+  let asked = { checkpoints: [{ text: "" }] };
+  await run(`audit verify --checkpoint ${file}`, (_name, input) => {
+    asked = input as typeof asked;
+    return { exit: 3, chains: [], pubkey: null };
+  });
+  expect(asked.checkpoints.map(({ text }) => text.endsWith("\nthe newest\n"))).toEqual([true]);
 });
 
 test.skipIf(!mayMount())(

@@ -1,5 +1,6 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { getEventListeners } from "node:events";
+import { writeFileSync } from "node:fs";
 import { attach, connect } from "../../src/control/client.ts";
 import { Cancel, onAbort } from "../../src/core/cancel.ts";
 import { Failure } from "../../src/core/failure.ts";
@@ -99,6 +100,25 @@ test("R18: a server that ends while a stop waits for calls is not started again"
   expect(status("ends")).toMatchObject({ state: "backoff", pids: [] });
   end("busy");
   await Promise.all([hung, stopped]);
+});
+
+test("R18 R122: a server is not restarted during a stop: its calls would be cut off, and nothing started", async () => {
+  using place = new Place({ servers: [fake("fake")], auth, policies: [everything()] });
+  await using at = await startIn(place);
+  const { daemon } = at;
+  const client = await connect(at.engine.stores.paths.socket, { version: "0" });
+  const file = place.path("go-on");
+  const running = send(daemon.url, toolCall("fake__slow", { ms: 0, file }), {}).then(answerOf);
+  await until(() => place.calls("fake").length === 1, "the call runs");
+  const stopped = daemon.stop(10_000);
+  expect(await reasonOf(client.call("servers.restart", { id: "fake" }))).toMatchObject({
+    code: "unavailable",
+    message: "the daemon is stopping",
+  });
+  writeFileSync(file, "");
+  expect(textOf((await running).json)).toBe(JSON.stringify({ ms: 0, file }));
+  client.close();
+  await stopped;
 });
 
 test("R122: a stop takes no longer than it may, also where a reload is under way that does not end", async () => {

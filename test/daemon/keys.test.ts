@@ -70,7 +70,11 @@ test("R23 T04 what gives rights and cannot be stored is refused with the reason,
     throw new StoreFailed("mcpgw.db: disk full");
   };
   Object.assign(store, { addKey: full, setFrozen: full });
-  const handlers = handlersOf(keyring);
+  const log: string[] = [];
+  const handlers = handlersOf(keyring, {
+    recordEvent: async ({ type }) => void log.push(type),
+    recordDone: async ({ type }) => log.push(type) > 0,
+  });
   const create = { ...keyRequest(), roles: ["user"], cidrs: [] };
   for (const act of [() => handlers["keys.create"](create, admin), () => handlers["keys.unfreeze"]({}, admin)]) {
     const refusal = await reasonOf((async () => act())());
@@ -78,6 +82,7 @@ test("R23 T04 what gives rights and cannot be stored is refused with the reason,
     expect(refusal).toMatchObject({ code: "unavailable", message: "mcpgw.db: disk full" });
   }
   expect([keyring.frozen, keyring.list()]).toEqual([true, []]);
+  expect(log).toEqual(["key.unfrozen", "key.frozen"]);
 });
 
 test.each([

@@ -2,14 +2,17 @@ import { expect, test } from "bun:test";
 import { setImmediate } from "node:timers/promises";
 import { gatherEvidence } from "../../src/audit/evidence.ts";
 import { verifyLines } from "../../src/audit/export.ts";
+import { Cancel } from "../../src/core/cancel.ts";
 import { auditHandlers, auditLog } from "../../src/daemon/handlers/audit.ts";
 import { pages, records } from "../../src/daemon/handlers/records.ts";
 import { statsOf } from "../../src/daemon/handlers/stats.ts";
+import { tail } from "../../src/daemon/handlers/tail.ts";
 import { openChain } from "../../src/store/sqlite/chain.ts";
-import { handClock, note, openBroker, recordCall, tempState } from "../support/audit.ts";
+import { handClock, note, openBroker, recordCall, runCall, tempState } from "../support/audit.ts";
 import { rowsOf } from "../suites/store.ts";
 import { archiveAt } from "../support/archive.ts";
 import { contextOf } from "../support/context.ts";
+import { reasonOf } from "../support/failure.ts";
 import { use } from "../support/turns.ts";
 
 test("R8 a log longer than a page is read whole, each record once, with what is added meanwhile", async () => {
@@ -129,6 +132,36 @@ test("R25 answers of thousands of records are read one after the other, and in t
   expect(turns).toBeGreaterThan(3);
 });
 
+test("R25 many exports, tails and single records at once ask one question after the other, and a slow reader holds up none", async () => {
+  using at = tempState();
+  await using opened = await openBroker(at);
+  await Promise.all(Array.from({ length: 300 }, () => runCall(opened.broker)));
+  await opened.broker.flush();
+  using archive = archiveAt(at);
+  let [asking, most] = [0, 0];
+  const page: typeof archive.page = async (...args) => {
+    most = Math.max(most, ++asking);
+    await setImmediate();
+    asking--;
+    return archive.page(...args);
+  };
+  const handlers = auditHandlers(() => ({ ...archive, page }));
+  const stop = new AbortController();
+  const ctx = contextOf("read", stop.signal);
+  const past = () => tail(opened.broker, { ...archive, page }, { since: 0 }, ctx);
+  const exported = async () => (await handlers["audit.export"]({ payloads: false }, ctx)).run()[Symbol.asyncIterator]();
+  const show = async (seq: number) =>
+    (await handlers["audit.show"]({ seq, chain: "main", payloads: false }, ctx)).run();
+  const [whole, ...slow] = await Promise.all([exported(), exported(), exported()]);
+  const first = [...slow, past(), past()].map(async (reader) => expect((await reader.next()).done).toBe(false));
+  await Promise.all([...first, show(1), show(2)]);
+  let lines = 0;
+  while (!(await whole.next()).done) lines++;
+  expect(lines).toBe(600);
+  expect(most).toBe(1);
+  stop.abort();
+});
+
 test("R25 whoever counts the log leaves others their turn", async () => {
   using at = tempState();
   using store = openChain(at.db());
@@ -146,6 +179,21 @@ test("R25 whoever counts the log leaves others their turn", async () => {
   expect(turns).toBeGreaterThan(6);
 });
 
+test("R25 a count that nobody waits for any more ends", async () => {
+  using at = tempState();
+  for (const chain of ["main", "serve-1"]) await recordCall(at, {}, { chain });
+  using archive = archiveAt(at);
+  const left = new Cancel();
+  let asked = 0;
+  const page: typeof archive.page = (...args) => {
+    asked++;
+    left.abort();
+    return archive.page(...args);
+  };
+  expect(await reasonOf(statsOf({ ...archive, page }, {}, null, left))).toMatchObject({ code: "cancelled" });
+  expect(asked).toBe(1);
+});
+
 test("R8 statistics by status and by consumer count the same calls: a task's outcome that was told is none", async () => {
   using at = tempState();
   using store = openChain(at.db());
@@ -157,6 +205,6 @@ test("R8 statistics by status and by consumer count the same calls: a task's out
     ]),
   );
   using archive = archiveAt(at);
-  const { byStatus, consumers } = await statsOf(archive, {}, null);
+  const { byStatus, consumers } = await statsOf(archive, {}, null, new Cancel());
   expect([byStatus, consumers]).toMatchObject([{ ok: 1 }, [{ name: "a", calls: 1 }]]);
 });

@@ -97,7 +97,7 @@ test("R8 servers show names the tools that toolsets leave out, since their new n
   await using booted = await bootIn(place);
   const { engine } = booted;
   await engine.upstreams().booted();
-  const { tools } = await serverHandlers(engine)["servers.show"]({ id: "fake" }, admin);
+  const { tools } = await serverHandlers(engine, { state: () => "ready" })["servers.show"]({ id: "fake" }, admin);
   const hidden = tools.flatMap(({ name, hidden: why }) => (why === null ? [] : [`${name} ${why}`]));
   expect(hidden.toSorted()).toEqual([
     expect.stringMatching(/^fake:big toolset desk: its name cannot be told/),

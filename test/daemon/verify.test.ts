@@ -3,6 +3,7 @@ import { copyFileSync, readdirSync, readFileSync, rmSync, writeFileSync } from "
 import { join } from "node:path";
 import { exportLine } from "../../src/audit/export.ts";
 import { loadSigningKey } from "../../src/audit/signing-key.ts";
+import { Cancel } from "../../src/core/cancel.ts";
 import { messageOf } from "../../src/core/error-text.ts";
 import { verifyChains, verifyInTurn } from "../../src/daemon/handlers/verify.ts";
 import { verifyFile } from "../../src/daemon/verify-file.ts";
@@ -60,7 +61,7 @@ async function twoChains() {
       using archive = archiveAt(at);
       const against = { checkpoints: texts, pubkey: key };
       const evidence = { archive, publicKey, heads: at.heads, checkpoints };
-      const { exit, chains, pubkey } = await verifyChains(evidence, against);
+      const { exit, chains, pubkey } = await verifyChains(evidence, against, new Cancel());
       const bad = chains.map(({ chain, bad: found }) => [chain, found?.kind ?? null]);
       const details = chains.map(({ bad: found }) => found?.detail ?? null);
       return { exit, bad, details, notes: chains.map(({ notes }) => notes), pubkey };
@@ -226,7 +227,7 @@ test("R9 beside calls one verification begins after the other, and none whose as
     const evidence = { archive, publicKey, heads: at.heads, checkpoints: [] };
     const done = verifyInTurn("key:alice", signal, () => {
       order.push(`${name} begins`);
-      return verifyChains(evidence, { checkpoints: [], pubkey: key });
+      return verifyChains(evidence, { checkpoints: [], pubkey: key }, signal);
     });
     return done.then(
       ({ exit }) => order.push(`${name} ends with ${exit}`),
@@ -246,6 +247,23 @@ test("R9 beside calls one verification begins after the other, and none whose as
     "four begins",
     "four ends with 0",
   ]);
+});
+
+test("R9 a verification that was given up, as at a stop, says nothing of the log", async () => {
+  using at = tempState();
+  const { publicKey } = await loadSigningKey(join(at.state, "signing.key"));
+  await recordCall(at, {}, { chain: "main" });
+  using archive = archiveAt(at);
+  const left = new Cancel();
+  const verify: typeof archive.verify = async (options, signal) => {
+    left.abort();
+    return archive.verify(options, signal);
+  };
+  const evidence = { archive: { ...archive, verify }, publicKey, heads: at.heads, checkpoints: [] };
+  for (const step of ["while a chain is read", "while the checkpoints are"]) {
+    const verified = verifyChains(evidence, { checkpoints: [], pubkey: undefined }, left);
+    expect([step, await reasonOf(verified)]).toEqual([step, expect.objectContaining({ code: "cancelled" })]);
+  }
 });
 
 test("R9 A03 A14 a log that was rewritten under another key, with all that is kept outside, is not proven by that key", async () => {
@@ -273,5 +291,5 @@ test("R9 A14 a public key of another installation where this one keeps its own c
   const key = join(own.outside, "signing.pub");
   copyFileSync(join(other.outside, "signing.pub"), key);
   const says: unknown = expect.stringContaining(`${key} names another signing key`);
-  expect(await own.verify([])).toMatchObject({ exit: 1, details: [says, says] });
+  expect(await own.verify([])).toMatchObject({ exit: 1, details: [says, says], pubkey: null });
 });

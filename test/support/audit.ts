@@ -7,6 +7,7 @@ import { type AuditOptions, auditOptions } from "../../src/audit/options.ts";
 import { readRecord, type Recorded } from "../../src/audit/record.ts";
 import { loadSigningKey } from "../../src/audit/signing-key.ts";
 import { type ChainReport, verifyChain } from "../../src/audit/verify.ts";
+import { Cancel } from "../../src/core/cancel.ts";
 import { type Call, type IdentifiedCall, setCaller } from "../../src/core/call.ts";
 import { systemClock } from "../../src/core/clock.ts";
 import type { AuditEvent } from "../../src/core/event.ts";
@@ -204,5 +205,5 @@ export async function verifyAt(
 ): Promise<ChainReport> {
   const { optionsFor } = await gatherEvidence({ dir: at.dir, sources: [], ...given });
   using reader = openReader({ state: at.state, main: null });
-  return await verifyChain(reader, await optionsFor("main"));
+  return await verifyChain(reader, await optionsFor("main"), new Cancel());
 }

@@ -1,5 +1,6 @@
-/** Stops the whole process for so long, timers and all, as a container that is paused. */
-export async function standStill(ms: number): Promise<void> {
+/** Stops the whole process for so long, timers and all, as a container that is paused; not before `after` ms. */
+export async function standStill(ms: number, after = 0): Promise<void> {
   const { pid } = process;
-  await Bun.spawn(["sh", "-c", `kill -STOP ${pid}; sleep ${ms / 1000}; kill -CONT ${pid}`]).exited;
+  const script = `sleep ${after / 1000}; kill -STOP ${pid}; sleep ${ms / 1000}; kill -CONT ${pid}`;
+  await Bun.spawn(["sh", "-c", script]).exited;
 }

@@ -1,5 +1,6 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { fastest } from "../support/fastest.ts";
+import { standStill } from "../support/stand-still.ts";
 import { object, prop, setUp } from "../support/validator.ts";
 
 setDefaultTimeout(30_000);
@@ -110,6 +111,23 @@ describe("what would take for ever is refused", () => {
   test("texts that fit their pattern are counted by the time that matching them takes", () => {
     const base64 = "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$";
     setUp().check(prop({ items: { pattern: base64 } }), { a: times(2, () => "QUJD".repeat(175_000)) });
+  });
+  test("time in which the whole process stands still is none that matching a text takes", async () => {
+    const schema = prop({ pattern: "^(?:[A-Za-z0-9+/]{4})*$" });
+    const args = { a: "QUJD".repeat(175_000) };
+    const { check } = setUp();
+    check(schema, args);
+    const paused = standStill(1000, 200);
+    const start = performance.now();
+    let longest = 0;
+    // Whenever it comes, it comes in the midst of a match.
+    while (longest < 900 && performance.now() - start < 20_000) {
+      const begun = performance.now();
+      check(schema, args);
+      longest = Math.max(longest, performance.now() - begun);
+    }
+    expect(longest).toBeGreaterThan(900);
+    await paused;
   });
   test("of what does not fit a very large schema one fault is told, since it is compiled once", () => {
     const properties = Object.fromEntries(times(300, (i) => [`p${i}`, { type: "string" }]));

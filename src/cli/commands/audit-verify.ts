@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { closeSync, existsSync, fstatSync, openSync, readdirSync, readFileSync, readSync, statSync } from "node:fs";
 import path from "node:path";
 import { whyUnreadable } from "../../core/access.ts";
 import { messageOf } from "../../core/error-text.ts";
@@ -50,8 +50,11 @@ const filesIn = (directory: string): string[] =>
     .map((name) => path.join(directory, name))
     .filter((file) => statSync(file).isFile());
 
-/** Reads a file, the files of a directory, or a URL, with the rights of the user; returns at least one text. */
-async function readCheckpoints(from: string): Promise<Note[]> {
+/**
+ * Reads a file, the files of a directory, or a URL, with the rights of the user, of each file no more than the last
+ * `most` bytes; returns at least one text.
+ */
+async function readCheckpoints(from: string, most: number): Promise<Note[]> {
   if (/^https?:\/\//.test(from)) {
     const response = await fetch(from, { signal: AbortSignal.timeout(10_000) }).catch((error: unknown) => {
       throw new Error(`--checkpoint: ${from} cannot be reached (${messageOf(error)})`);
@@ -69,7 +72,7 @@ async function readCheckpoints(from: string): Promise<Note[]> {
       `--checkpoint: ${from} holds ${files.length} files, ${maxFiles} at most are read at once; name one of them`,
     );
   }
-  return files.map((file) => ({ source: file, text: readGiven("checkpoint", file) }));
+  return files.map((file) => ({ source: file, text: readGiven("checkpoint", file, most) }));
 }
 
 /** What a public key looks like: 32 bytes in base64, or a verifier key that ends in such. */
@@ -82,16 +85,29 @@ function keyIn(pubkey: string | undefined): string | undefined {
     if (keyForm.test(pubkey)) return pubkey;
     throw new Error(`--pubkey: there is no file ${pubkey}, nor is that a public key; give one of them`);
   }
-  return readGiven("pubkey", pubkey).trim();
+  return readGiven("pubkey", pubkey, maxNotes).trim();
 }
 
-function readGiven(flag: string, file: string): string {
+function readGiven(flag: string, file: string, most: number): string {
   try {
-    return readFileSync(file, "utf8");
+    return readEnd(file, most);
   } catch (error) {
     const denied = whyUnreadable(error, file);
     const why = denied === null ? ` cannot be read (${messageOf(error)})` : `: ${denied}`;
     throw new Error(`--${flag}: ${file}${why}`, { cause: error });
+  }
+}
+
+/** The end of a file, at most so many bytes; a pipe gives all that it has. */
+function readEnd(file: string, most: number): string {
+  const fd = openSync(file, "r");
+  try {
+    const { size } = fstatSync(fd);
+    if (size <= most) return readFileSync(fd, "utf8");
+    const bytes = Buffer.alloc(most);
+    return bytes.toString("utf8", 0, readSync(fd, bytes, 0, most, size - most));
+  } finally {
+    closeSync(fd);
   }
 }
 
@@ -166,7 +182,8 @@ export const verify = command({
 type Asked = Readonly<Record<"checkpoint" | "pubkey" | "jsonl", string | undefined>>;
 
 async function judge({ checkpoint, pubkey, jsonl }: Asked, { deps, open }: Cli): Promise<VerifyReport> {
-  const checkpoints = checkpoint === undefined ? [] : await readCheckpoints(checkpoint);
+  const most = jsonl === undefined ? maxNotes : Infinity;
+  const checkpoints = checkpoint === undefined ? [] : await readCheckpoints(checkpoint, most);
   const key = keyIn(pubkey);
   if (jsonl !== undefined) return deps.verifyFile(jsonl, { checkpoints, pubkey: key });
   const client = await open({ offline: true });

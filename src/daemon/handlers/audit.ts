@@ -12,8 +12,7 @@ import { inTurns } from "../../core/turns.ts";
 import type { Archive } from "../archive.ts";
 import { actorOf } from "./act.ts";
 import { entryOf } from "./entry.ts";
-import { oneAtATime } from "./one-at-a-time.ts";
-import { endOf, partly, stretch } from "./records.ts";
+import { askedInTurn, endOf, lookInTurn, partly, stretch } from "./records.ts";
 import { countInTurn, statsOf } from "./stats.ts";
 
 type Names = `audit.${"log" | "show" | "stats" | "export"}`;
@@ -22,9 +21,10 @@ type Names = `audit.${"log" | "show" | "stats" | "export"}`;
 export function auditHandlers(open: () => Archive): Pick<Handlers, Names> {
   return {
     "audit.log": (input, ctx) => lookInTurn(actorOf(ctx), ctx.signal, () => auditLog(open(), input)),
-    "audit.stats": (input, ctx) => countInTurn(actorOf(ctx), ctx.signal, () => statsOf(open(), input, null)),
-    async "audit.show"({ seq, chain, payloads }) {
-      const archive = open();
+    "audit.stats": (input, ctx) =>
+      countInTurn(actorOf(ctx), ctx.signal, () => statsOf(open(), input, null, ctx.signal)),
+    async "audit.show"({ seq, chain, payloads }, ctx) {
+      const archive = askedInTurn(open(), ctx);
       const row = await rowOf(archive, chain, seq);
       const record = readRecord(row.rec);
       const begin = await beginOf(archive, chain, record);
@@ -42,8 +42,9 @@ export function auditHandlers(open: () => Archive): Pick<Handlers, Names> {
       });
       return { facts: { chain, seq, ...(begin && { begin: begin.seq }) }, run };
     },
-    "audit.export"({ chain, payloads, ...period }, { signal }) {
-      const archive = open();
+    "audit.export"({ chain, payloads, ...period }, ctx) {
+      const { signal } = ctx;
+      const archive = askedInTurn(open(), ctx);
       const chains = chain === undefined ? archive.chains() : [known(archive, chain)];
       const lines = async function* (name: string) {
         for await (const row of stretch(archive, name, period, await endOf(archive, name))) {
@@ -57,6 +58,7 @@ export function auditHandlers(open: () => Archive): Pick<Handlers, Names> {
           try {
             yield* lines(name);
           } catch (error) {
+            if (signal.aborted) return;
             throw unreadable(error, name, chains.length > 1 ? "; --chain exports another" : "");
           }
         }
@@ -86,9 +88,6 @@ async function sourceOf(
   if (src === undefined || id === null) return null;
   return { src, address: valueOf(await archive.subject(chain, id)) };
 }
-
-/** Each answer may hold thousands of records, which the thread that serves calls reads and writes. */
-export const lookInTurn = oneAtATime();
 
 /** Most records that are looked at for one answer of a few: what lies beyond is not told. */
 const mostFound = 5_000;

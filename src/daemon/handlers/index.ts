@@ -40,7 +40,7 @@ export function createHandlers({ engine, archive, self, serving, reload }: Handl
       audit,
       namedRoles: () => engine.loaded().config.policies.flatMap(({ roles }) => roles),
     }),
-    ...serverHandlers(engine),
+    ...serverHandlers(engine, serving),
     ...auditHandlers(() => archive),
     recordAct: (ctx, type, facts) => audit.recordEvent(actOf(ctx, type, facts)),
     attach: attachTo(engine),
@@ -63,7 +63,7 @@ export function createHandlers({ engine, archive, self, serving, reload }: Handl
       }
     },
     "audit.verify": (input, ctx) =>
-      verifyInTurn(actorOf(ctx), ctx.signal, () => verifyChains(evidenceOf(engine, archive), input)),
+      verifyInTurn(actorOf(ctx), ctx.signal, () => verifyChains(evidenceOf(engine, archive), input, ctx.signal)),
     usage: (input, ctx) =>
       sumInTurn(actorOf(ctx), ctx.signal, () => usageBy(archive, input, meteringOf(engine.loaded().config))),
     why: (input) => {

@@ -77,10 +77,20 @@ export function keyHandlers({ keyring, audit, namedRoles }: KeyHandlerOptions): 
       const before = freezes;
       await audit.recordEvent(actOf(ctx, "key.unfrozen", {}));
       if (freezes !== before) throw new Refusal("conflict", "everything was frozen anew meanwhile");
-      attempt(() => keyring.unfreeze());
+      await endFreeze(keyring, () => audit.recordDone(actOf(ctx, "key.frozen", {})));
       return { frozen: false, recorded: true };
     },
   };
+}
+
+/** Ends a freeze, whose end is on record; where it goes on, whoever reads the log, a next start too, must find that. */
+async function endFreeze(keyring: Keyring, recordThatItGoesOn: () => Promise<unknown>): Promise<void> {
+  try {
+    attempt(() => keyring.unfreeze());
+  } catch (error) {
+    await recordThatItGoesOn();
+    throw error;
+  }
 }
 
 /** What `keys list` answers. */

@@ -2,9 +2,34 @@ import { readRecord, type Recorded } from "../../audit/record.ts";
 import type { AuditRow } from "../../core/store.ts";
 import { timeOf } from "../../core/time-text.ts";
 import { Turn } from "../../core/turns.ts";
+import type { Context } from "../../control/contract.ts";
 import type { Archive } from "../archive.ts";
+import { actorOf } from "./act.ts";
+import { oneAtATime } from "./one-at-a-time.ts";
 
-const pageSize = 2000;
+/** Few: each stream whose reader is slow keeps a page in memory. */
+const pageSize = 200;
+
+/** Each answer may hold thousands of records, which the thread that serves calls reads and writes. */
+export const lookInTurn = oneAtATime();
+
+/**
+ * An archive of which each question waits for its turn. What is made of an answer holds up nobody: that may be a stream
+ * whose reader is slow.
+ */
+export function askedInTurn(archive: Archive, ctx: Context): Archive {
+  const waiting =
+    <A extends readonly unknown[], T>(ask: (...args: A) => Promise<T> | T) =>
+    (...args: A): Promise<T> =>
+      lookInTurn(actorOf(ctx), ctx.signal, async () => ask(...args));
+  return {
+    ...archive,
+    page: waiting(archive.page),
+    last: waiting(archive.last),
+    payloads: waiting(archive.payloads),
+    subject: waiting(archive.subject),
+  };
+}
 
 export type Period = { readonly since?: number | undefined; readonly until?: number | undefined };
 

@@ -9,12 +9,16 @@ import { cut } from "../../core/text.ts";
 import { emptyListing, type ServerStatus } from "../../core/upstream.ts";
 import type { Gateway } from "../../gateway/gateway.ts";
 import type { Engine } from "../engine.ts";
+import type { Serving } from "./status.ts";
 import { serverTool } from "./tools.ts";
 
 type Names = `servers.${"list" | "show" | "restart" | "logs" | "follow"}`;
 
 /** What operators may see of the servers, and do to them. */
-export function serverHandlers({ current, upstreams }: Engine): Pick<Handlers, Names> {
+export function serverHandlers(
+  { current, upstreams }: Engine,
+  { state }: Pick<Serving, "state">,
+): Pick<Handlers, Names> {
   const find = (id: string): ServerStatus => findServer(current(), id);
   return {
     "servers.list": () => ({ servers: current().upstreams.status() }),
@@ -25,6 +29,8 @@ export function serverHandlers({ current, upstreams }: Engine): Pick<Handlers, N
       leftOut: leftOutOf(current(), id),
     }),
     "servers.restart"({ id }) {
+      // It would cut off the calls that the stop waits for, and start nothing.
+      if (state() === "draining") throw new Refusal("unavailable", "the daemon is stopping");
       if (find(id).state === "disabled") {
         throw new Refusal("conflict", `server ${id} is disabled; \`mcpgw servers enable ${id}\` comes first`);
       }

@@ -1,5 +1,6 @@
 import type { Recorded } from "../../audit/record.ts";
 import type { Answer } from "../../control/api.ts";
+import { type AbortSignalLike, throwIfGivenUp } from "../../core/cancel.ts";
 import { unknownThings } from "../../core/failure.ts";
 import { callsOf, createCounters } from "../../usage/counters.ts";
 import { groupUsage } from "../../usage/query.ts";
@@ -14,9 +15,15 @@ export const countInTurn = oneAtATime();
 
 /**
  * Counts the records of all chains by what they say; `consumer` narrows it to one consumer's, for its own eyes. Of a
- * chain that cannot be read to its end those count that come before. Throws where that is so of all chains.
+ * chain that cannot be read to its end those count that come before. Throws where that is so of all chains, and once
+ * nobody waits for it any more.
  */
-export async function statsOf(archive: Archive, period: Period, consumer: string | null): Promise<Stats> {
+export async function statsOf(
+  archive: Archive,
+  period: Period,
+  consumer: string | null,
+  signal: AbortSignalLike,
+): Promise<Stats> {
   const chains = new Map(archive.chains().map((chain) => [chain, 0]));
   const byType: Record<string, number> = {};
   const byStatus: Record<string, number> = {};
@@ -35,8 +42,12 @@ export async function statsOf(archive: Archive, period: Period, consumer: string
   for (const chain of chains.keys()) {
     try {
       const upto = await endOf(archive, chain);
-      for await (const { record } of records(archive, chain, period, upto)) add(chain, record);
+      for await (const { record } of records(archive, chain, period, upto)) {
+        throwIfGivenUp(signal);
+        add(chain, record);
+      }
     } catch (error) {
+      throwIfGivenUp(signal);
       unread.push(chain);
       if (unread.length === chains.size) throw error;
     }

@@ -9,7 +9,7 @@ import { within } from "../../core/wait.ts";
 import type { Archive } from "../archive.ts";
 import { actorOf } from "./act.ts";
 import { entryOf } from "./entry.ts";
-import { pages, records } from "./records.ts";
+import { askedInTurn, pages, records } from "./records.ts";
 
 type Selection = Parsed<"tail">;
 
@@ -32,7 +32,8 @@ export async function* tail(
   // Records that are committed but not durable yet are not published to a new follower: they belong to the past.
   // A reader can leave even while the disk hangs.
   await within(audit.flush(), null, signal, () => {});
-  for await (const row of past(audit.chain, archive, since, seen)) {
+  if (signal.aborted) return;
+  for await (const row of past(audit.chain, askedInTurn(archive, ctx), since, seen)) {
     if (signal.aborted || row.seq > audit.durable()) break;
     seen = row.seq;
     yield* selected(selection, entryOf(audit.chain, row.seq, row.rec));

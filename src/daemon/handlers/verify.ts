@@ -1,10 +1,10 @@
-import { existsSync } from "node:fs";
 import { messageOf } from "../../core/error-text.ts";
 import { gatherEvidence } from "../../audit/evidence.ts";
-import { installDir, publicKeyFile } from "../../audit/outside.ts";
+import { installDir } from "../../audit/outside.ts";
 import { type ChainReport, Verifier, type VerifyOptions } from "../../audit/verify.ts";
 import type { Answer, Parsed } from "../../control/api.ts";
 import { Refusal } from "../../control/refusal.ts";
+import { type AbortSignalLike, throwIfGivenUp } from "../../core/cancel.ts";
 import { verifyExit, type VerifyExit } from "../../core/verify-exit.ts";
 import type { Archive } from "../archive.ts";
 import type { Engine } from "../engine.ts";
@@ -32,25 +32,32 @@ export const verifyInTurn = oneAtATime();
 
 /**
  * Checks every chain against its hashes, its head note and all checkpoints that are known or given; a chain of which
- * only one of those is left counts as cut off. Throws a `Refusal` where nothing can be checked.
+ * only one of those is left counts as cut off. Throws a `Refusal` where nothing can be checked. Once the signal
+ * fires, it ends early: whoever still listens must not be told that the log cannot be read.
  */
-export async function verifyChains(evidence: Evidence, input: Parsed<"audit.verify">): Promise<Answer<"audit.verify">> {
+export async function verifyChains(
+  evidence: Evidence,
+  input: Parsed<"audit.verify">,
+  signal: AbortSignalLike,
+): Promise<Answer<"audit.verify">> {
   const { archive, publicKey: ownKey, heads, checkpoints: sources } = evidence;
   const dir = installDir(heads, ownKey);
   const begun = archive.chains();
-  const from = { dir, sources, texts: input.checkpoints, publicKey: input.pubkey, ownKey };
-  const outside = await gatherEvidence(from).catch(refuse);
+  const from = { dir, sources, texts: input.checkpoints, publicKey: input.pubkey, ownKey, signal };
+  const outside = await gatherEvidence(from).catch((error: unknown) => {
+    throwIfGivenUp(signal);
+    return refuse(error);
+  });
   // A chain that began meanwhile had its file before anything outside.
   const there = new Set([...begun, ...archive.chains()]);
   const chains: ChainReport[] = [];
   for (const chain of [...new Set([...begun, ...outside.chains])].sort()) {
     const options = await outside.optionsFor(chain).catch(refuse);
-    chains.push(there.has(chain) ? await archive.verify(options) : gone(options));
+    chains.push(there.has(chain) ? await archive.verify(options, signal) : gone(options));
+    throwIfGivenUp(signal);
   }
   if (chains.length === 0) throw new Refusal("not-found", "there is no audit chain to verify");
-  const file = publicKeyFile(dir);
-  const pubkey = input.pubkey === undefined && existsSync(file) ? file : null;
-  return { exit: worst(chains.map(({ exit }) => exit)), chains, pubkey };
+  return { exit: worst(chains.map(({ exit }) => exit)), chains, pubkey: outside.keyFile };
 }
 
 function refuse(error: unknown): never {

@@ -19,7 +19,8 @@ import { unnamed } from "../../usage/counters.ts";
 import type { Archive } from "../archive.ts";
 import type { Engine } from "../engine.ts";
 import { askerOf } from "./act.ts";
-import { auditLog, lookInTurn } from "./audit.ts";
+import { auditLog } from "./audit.ts";
+import { lookInTurn } from "./records.ts";
 import { counts, findServer, noServer } from "./servers.ts";
 import { countInTurn, statsOf } from "./stats.ts";
 import { countTools, listTools, nestedCall, serverTool, toolsFor } from "./tools.ts";
@@ -83,9 +84,11 @@ export function viewerHandlers(engine: () => Engine, archive: Archive): ViewerHa
           : auditLog(archive, own(input, consumer), (entry) => told(entry, input)),
       ),
     "audit.stats": (input, { who, consumer, controller }) =>
-      countInTurn(who.id, controller.signal, () => statsOf(archive, input, consumer)),
+      countInTurn(who.id, controller.signal, () => statsOf(archive, input, consumer, controller.signal)),
     "audit.verify": (input, { who, controller }) =>
-      verifyInTurn(who.id, controller.signal, () => verifyChains(evidenceOf(engine(), archive), input)),
+      verifyInTurn(who.id, controller.signal, () =>
+        verifyChains(evidenceOf(engine(), archive), input, controller.signal),
+      ),
     usage: (input, viewer) => {
       const { who, consumer, controller } = viewer;
       const asked = own(input, consumer);

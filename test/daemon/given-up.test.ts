@@ -1,0 +1,39 @@
+import { expect, test } from "bun:test";
+import { gatherEvidence } from "../../src/audit/evidence.ts";
+import { Cancel } from "../../src/core/cancel.ts";
+import { silent } from "../../src/core/log.ts";
+import { HousekeeperClient } from "../../src/daemon/housekeeper-client.ts";
+import { openBroker, runCall, tempState, type TempState } from "../support/audit.ts";
+
+const url = new URL("../../src/daemon/housekeeper.ts", import.meta.url);
+
+function keeperOf({ state }: TempState) {
+  const fatal = (reason: string): never => {
+    throw new Error(`fatal: ${reason}`);
+  };
+  const keeper = new HousekeeperClient({
+    url,
+    home: { state, main: null },
+    chain: "main",
+    usage: false,
+    log: silent,
+    fatal,
+  });
+  return Object.assign(keeper, { [Symbol.asyncDispose]: () => keeper.close() });
+}
+
+test("R9 housekeeper: a verification that nobody waits for any more ends, and says nothing of the chain; the next one is whole", async () => {
+  using at = tempState();
+  await using opened = await openBroker(at);
+  // Several pages of a verification.
+  for (let i = 0; i < 10; i += 1) await Promise.all(Array.from({ length: 400 }, () => runCall(opened.broker)));
+  await using keeper = keeperOf(at);
+  const { optionsFor } = await gatherEvidence({ dir: null, sources: [] });
+  const options = await optionsFor("main");
+  const verify = (signal: Cancel) => keeper.verify(options, signal);
+  const left = new Cancel();
+  const begun = verify(left);
+  left.abort();
+  expect(await begun).toMatchObject({ exit: 2, bad: { kind: "unreadable", detail: "It was given up." } });
+  expect(await verify(new Cancel())).toMatchObject({ exit: 3, bad: null });
+});
