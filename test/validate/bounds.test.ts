@@ -138,6 +138,14 @@ describe("what would take for ever is refused", () => {
   });
 });
 
+test("a schema of dynamic anchors within each other is compiled once", () => {
+  const nested = (level: number): Record<string, unknown> => ({
+    $dynamicAnchor: `a${level}`,
+    ...(level < 28 && { properties: { a: nested(level + 1) } }),
+  });
+  setUp().check(object(nested(0)), {});
+});
+
 test("a schema of many references to a large part is compiled in about the time that as many small parts take", () => {
   const { check } = setUp();
   const size = 200;
@@ -151,4 +159,22 @@ test("a schema of many references to a large part is compiled in about the time 
     });
   const alone = compile({ minProperties: 0 });
   expect(compile({ $ref: "#/$defs/a" })).toBeLessThan(10 * alone);
+  const list = Object.keys(properties).slice(100);
+  for (const keyword of ["required", "enum"])
+    expect(compile({ properties: { b: { [keyword]: list } } })).toBeLessThan(10 * alone);
+});
+
+test("a large part is compiled once, though it stands in many targets of references", () => {
+  const { check } = setUp();
+  const depth = 27;
+  const large = { properties: Object.fromEntries(Array.from({ length: 600 }, (_, i) => [`p${i}`, { minLength: i }])) };
+  const chain = (level: number): unknown => (level === 0 ? large : { not: chain(level - 1) });
+  let title = 0;
+  const compile = (pointer: (level: number) => string): number =>
+    fastest(() => {
+      const allOf = Array.from({ length: depth }, (_, i) => ({ properties: { b: { $ref: pointer(i) } } }));
+      check(object({ title: String(title++), properties: { a: chain(depth) }, allOf }), {});
+    });
+  const alone = compile(() => "#/properties/a");
+  expect(compile((level) => `#/properties/a${"/not".repeat(level)}`)).toBeLessThan(4 * alone);
 });
