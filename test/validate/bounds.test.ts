@@ -62,6 +62,21 @@ describe("what would take for ever is refused", () => {
       prop({ items: { allOf: times(700, () => ({ type: "integer" })) } }),
       times(10_000, (i) => i),
     ],
+    [
+      "very many optional fields for each row",
+      prop({ items: object({ properties: Object.fromEntries(times(900, (i) => [`p${i}`, { type: "string" }])) }) }),
+      times(100_000, () => ({})),
+    ],
+    [
+      "very many fields of a choice for each row",
+      prop({
+        items: {
+          anyOf: [{ properties: Object.fromEntries(times(900, (i) => [`p${i}`, true])) }, { minProperties: 0 }],
+          unevaluatedProperties: false,
+        },
+      }),
+      times(100_000, () => ({ p1: 1 })),
+    ],
     ["many least lengths for a long text", prop(anyOf(900, () => ({ minLength: 2_000_000 }))), text],
     ["many refusals of further names", prop(anyOf(900, () => ({ additionalProperties: false }))), members],
     [
