@@ -1,4 +1,4 @@
-import { _, Ajv, type Code, type ErrorObject, type KeywordCxt, type Name, type Options, str } from "ajv";
+import { _, Ajv, type Code, type ErrorObject, type KeywordCxt, Name, type Options, str } from "ajv";
 import { Ajv2019 } from "ajv/dist/2019.js";
 import { Ajv2020 } from "ajv/dist/2020.js";
 import { sortKeys } from "../core/json.ts";
@@ -75,6 +75,8 @@ class Engine {
     addCounter(ajv, "string", "maxLength", (text) => _`${text}.length`);
     addCounter(ajv, "array", "maxItems", (items) => _`${items}.length`);
     addCounter(ajv, "object", "maxProperties", (members) => _`Object.keys(${members}).length`);
+    addBefore(ajv, "patternProperties", listProperties, "unevaluatedProperties");
+    addBefore(ajv, "unevaluatedItems", countItems);
     // Of older drafts, and an annotation since; Ajv throws at it.
     ajv.removeKeyword("id");
     // Ajv compares every pair of elements, which for 100,000 objects takes minutes.
@@ -111,6 +113,30 @@ class Engine {
       }
     };
   }
+}
+
+/**
+ * Has a keyword take what is evaluated as it is. Under a choice or a reference that is known only when they are tried,
+ * and undefined if nothing is, true if all is; Ajv takes it for a list or a number.
+ */
+function addBefore(ajv: Ajv, keyword: string, prepare: (cxt: KeywordCxt) => void, before?: string): void {
+  const known = ajv.getKeyword(keyword);
+  if (typeof known !== "object" || !("code" in known)) return;
+  const code = (cxt: KeywordCxt): void => {
+    prepare(cxt);
+    known.code(cxt);
+  };
+  ajv.removeKeyword(keyword);
+  ajv.addKeyword({ ...known, code, ...(before !== undefined && { before }) });
+}
+
+function listProperties({ gen, it: { props } }: KeywordCxt): void {
+  if (props instanceof Name) gen.if(_`${props} === undefined`, () => gen.assign(props, _`{}`));
+}
+
+function countItems({ gen, data, it }: KeywordCxt): void {
+  const { items } = it;
+  if (items instanceof Name) it.items = gen.const("evaluated", _`${items} === true ? ${data}.length : ${items} || 0`);
 }
 
 /** Has a validator count the steps for the parts of a value before the first keyword that goes through them. */

@@ -97,6 +97,23 @@ const rows: Row[] = [
     { n1: "" },
     "arguments/n1",
   ],
+  ...[{}, { unevaluatedProperties: false }].map((rest): Row => [
+    `patternProperties beside a choice of references ${JSON.stringify(rest)}`,
+    {
+      ...object({ anyOf: [{ $ref: "#/$defs/d" }], patternProperties: { "^n": { type: "number" } }, ...rest }),
+      $defs: { d: { anyOf: [{ required: ["n1"] }, { properties: { a: true }, required: ["a"] }] } },
+    },
+    { n1: 1 },
+    { n1: "" },
+    "arguments/n1 must be number",
+  ]),
+  ...[false, { type: "boolean" }].map((unevaluatedItems): Row => [
+    `unevaluatedItems beside a choice, ${JSON.stringify(unevaluatedItems)}`,
+    prop({ unevaluatedItems, anyOf: [{ items: { type: "string" } }, true] }),
+    { a: ["x", "y"] },
+    { a: ["x", 1] },
+    "arguments/a",
+  ]),
   [
     "two patterns stay two",
     object({ properties: { a: { pattern: "^x" }, b: { pattern: "^y" } } }),
