@@ -3,7 +3,8 @@ import { RE2JS } from "re2js";
 // A step takes about 25 ns, so this bounds one match to half a second.
 const maxProgram = 1000;
 const maxSteps = 20_000_000;
-const maxSource = 1000;
+/** Characters of the longest source. */
+export const maxSource = 1000;
 
 /** A regular expression that matches in time linear in the text. */
 export type Pattern = {
@@ -15,12 +16,39 @@ export type Pattern = {
 
 /** Compiles a regular expression; null if it is malformed, too big, or cannot be matched in linear time. */
 export function compilePattern(source: string): Pattern | null {
-  if (source.length > maxSource) return null;
+  // Compiling takes as long as what repetitions make of a pattern is large; a program has seldom half as many parts.
+  if (source.length > maxSource || expandedSize(source) > 2 * maxProgram) return null;
   const compiled = compile(source);
   if (!compiled) return null;
   const size = Math.max(compiled.programSize(), 1);
   const fits = (text: string): boolean => size * (text.length + 1) <= maxSteps;
   return { fits, test: (text) => fits(text) && compiled.test(text) };
+}
+
+const token = /\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\((?:\?(?:P?<\w+>|[\w-]*:))?|\{(\d+)(?:,(\d*))?\}|./gs;
+
+/** The parts of a pattern, each as often as it is repeated. */
+function expandedSize(source: string): number {
+  const outer: number[] = [];
+  let size = 0;
+  let last = 0;
+  for (const [text, least, most] of source.matchAll(token)) {
+    if (least !== undefined) {
+      const times = Number(most || least);
+      size += last * (times - 1);
+      last *= times;
+    } else if (text.startsWith("(")) {
+      outer.push(size);
+      size = 0;
+    } else if (text === ")") {
+      last = size;
+      size += outer.pop() ?? 0;
+    } else if (!"|*+?^$".includes(text)) {
+      last = 1;
+      size++;
+    }
+  }
+  return size;
 }
 
 function compile(source: string): RE2JS | null {

@@ -175,7 +175,7 @@ export type Validator = {
   refuses(tool: Tool): string | null;
   /** Why legacy clients, which compile every schema as it is, could not use this outputSchema; null if they could. */
   refusesOutput(schema: Record<string, unknown>): string | null;
-  /** The patterns of a tool's schema that arguments are not held to, as they could not be matched in linear time. */
+  /** The patterns of a tool's schema that arguments are not held to, as they could not be matched in bounded time. */
   unchecked(tool: Tool): readonly string[];
 };
 

@@ -10,21 +10,25 @@ const inner = new Set(
 const named = new Set(["properties", "patternProperties", "dependentSchemas", "dependencies", "$defs", "definitions"]);
 
 /** A schema directly in another, and its keyword there; `property` is its name under `properties`, else null. */
-type Subschema = {
-  readonly schema: Record<string, unknown>;
+type Subschema<T = Record<string, unknown>> = {
+  readonly schema: T;
   readonly keyword: string;
   readonly property: string | null;
 };
 
 /** The subschemas of a JSON Schema that are objects, not theirs in turn. */
 export function* subschemas(schema: Record<string, unknown>): Generator<Subschema> {
+  for (const each of parts(schema)) if (isObject(each.schema)) yield { ...each, schema: each.schema };
+}
+
+/** What stands in a JSON Schema where subschemas do: they, booleans, lists of names in `dependencies`, and mistakes. */
+export function* parts(schema: Record<string, unknown>): Generator<Subschema<unknown>> {
   for (const [keyword, value] of Object.entries(schema)) {
     if (inner.has(keyword)) {
-      for (const each of Array.isArray(value) ? value : [value])
-        if (isObject(each)) yield { schema: each, keyword, property: null };
+      for (const each of Array.isArray(value) ? value : [value]) yield { schema: each, keyword, property: null };
     } else if (named.has(keyword) && isObject(value)) {
       for (const [name, each] of Object.entries(value)) {
-        if (isObject(each)) yield { schema: each, keyword, property: keyword === "properties" ? name : null };
+        yield { schema: each, keyword, property: keyword === "properties" ? name : null };
       }
     }
   }

@@ -23,6 +23,8 @@ const repeated = new Set(
 );
 /** Keywords with values to compare with. */
 const compared = ["enum", "const", "required", "dependentRequired", "dependencies"];
+/** Keywords with names that are looked up in each object. */
+const lookedUp = ["properties", "dependentSchemas", "dependencies"];
 /** Keywords that read a whole text, and all names of an object. */
 const readers = {
   string: ["maxLength", "minLength"],
@@ -60,6 +62,7 @@ export function addCosts(all: ReadonlySet<Schema>, targets: ReadonlySet<unknown>
     const trials = lengthOf(schema["anyOf"]) + lengthOf(schema["oneOf"]);
     let steps = slow * (1 + ofTrial * trials + (targets.has(schema) ? ofCall : 0));
     for (const keyword of compared) if (keyword in schema) steps += sizeOf(schema[keyword]);
+    for (const keyword of lookedUp) steps += Object.keys(Object(schema[keyword])).length;
     let perItem = "contains" in schema ? ofSearch : 0;
     for (const { schema: part, keyword } of subschemas(schema)) {
       const ofPart = Number(part["$comment"]);

@@ -1,4 +1,4 @@
-import { _, Ajv, type Code, type ErrorObject, type KeywordCxt, type Name, type Options, str } from "ajv";
+import { _, Ajv, type Code, type ErrorObject, type KeywordCxt, Name, type Options, str } from "ajv";
 import { Ajv2019 } from "ajv/dist/2019.js";
 import { Ajv2020 } from "ajv/dist/2020.js";
 import { sortKeys } from "../core/json.ts";
@@ -18,9 +18,11 @@ export type Check = {
   readonly all: Find;
 };
 
+type Matcher = { test(text: string): boolean; toString(): string };
+
 // Ajv keeps one matcher per pattern, under its string form. A check that cannot be made is not made: a text too long to
 // be matched within the bound passes.
-const matcher = (source: string): { test(text: string): boolean; toString(): string } => {
+const createMatcher = (source: string): Matcher => {
   const pattern = compileSchemaPattern(source);
   if (!pattern) throw new Error("has a pattern that should have been dropped");
   const test = (text: string): boolean => {
@@ -33,6 +35,15 @@ const matcher = (source: string): { test(text: string): boolean; toString(): str
   };
   return { test, toString: () => source };
 };
+
+/** The matchers of the schema that is being compiled: Ajv asks anew wherever a pattern occurs. */
+const matchers = new Map<string, Matcher>();
+
+function matcherOf(source: string): Matcher {
+  const matcher = matchers.get(source) ?? createMatcher(source);
+  matchers.set(source, matcher);
+  return matcher;
+}
 
 const options: Options = {
   strict: false,
@@ -50,7 +61,10 @@ const options: Options = {
   // The costs that prepareSchema wrote there.
   $comment: (cost: unknown) => spend(Number(cost)),
   // Left as it is written, the code compiles in half the time and runs as fast.
-  code: { optimize: false, regExp: Object.assign(matcher, { code: "linear" }) },
+  code: { optimize: false, regExp: Object.assign(matcherOf, { code: "linear" }) },
+  // Code for each value of many lists takes long to compile.
+  loopEnum: 20,
+  loopRequired: 20,
 };
 
 class Engine {
@@ -62,6 +76,8 @@ class Engine {
     addCounter(ajv, "string", "maxLength", (text) => _`${text}.length`);
     addCounter(ajv, "array", "maxItems", (items) => _`${items}.length`);
     addCounter(ajv, "object", "maxProperties", (members) => _`Object.keys(${members}).length`);
+    addBefore(ajv, "patternProperties", listProperties, "unevaluatedProperties");
+    addBefore(ajv, "unevaluatedItems", countItems);
     // Of older drafts, and an annotation since; Ajv throws at it.
     ajv.removeKeyword("id");
     // Ajv compares every pair of elements, which for 100,000 objects takes minutes.
@@ -86,6 +102,7 @@ class Engine {
 
   compile(schema: Schema): Find {
     this.compiled++;
+    matchers.clear();
     const validate = this.#ajv.compile(schema);
     return (value) => {
       try {
@@ -97,6 +114,30 @@ class Engine {
       }
     };
   }
+}
+
+/**
+ * Has a keyword take what is evaluated as it is. Under a choice or a reference that is known only when they are tried,
+ * and undefined if nothing is, true if all is; Ajv takes it for a list or a number.
+ */
+function addBefore(ajv: Ajv, keyword: string, prepare: (cxt: KeywordCxt) => void, before?: string): void {
+  const known = ajv.getKeyword(keyword);
+  if (typeof known !== "object" || !("code" in known)) return;
+  const code = (cxt: KeywordCxt): void => {
+    prepare(cxt);
+    known.code(cxt);
+  };
+  ajv.removeKeyword(keyword);
+  ajv.addKeyword({ ...known, code, ...(before !== undefined && { before }) });
+}
+
+function listProperties({ gen, it: { props } }: KeywordCxt): void {
+  if (props instanceof Name) gen.if(_`${props} === undefined`, () => gen.assign(props, _`{}`));
+}
+
+function countItems({ gen, data, it }: KeywordCxt): void {
+  const { items } = it;
+  if (items instanceof Name) it.items = gen.const("evaluated", _`${items} === true ? ${data}.length : ${items} || 0`);
 }
 
 /** Has a validator count the steps for the parts of a value before the first keyword that goes through them. */

@@ -1,4 +1,4 @@
-import { compilePattern, type Pattern } from "../core/pattern.ts";
+import { compilePattern, maxSource, type Pattern } from "../core/pattern.ts";
 
 // White space as JSON Schema means it, for a character class: that of ECMAScript. RE2 knows only that of ASCII. It ends
 // in a class, since a `-` after a single character would begin a range.
@@ -19,5 +19,32 @@ function withSpaces(source: string): string {
  * does.
  */
 export function compileSchemaPattern(source: string): Pattern | null {
-  return compilePattern(withSpaces(source)) ?? compilePattern(source);
+  const spaced = withSpaces(source);
+  return compilePattern(spaced) ?? (spaced === source ? null : compilePattern(source));
+}
+
+// About half a second for the worst, and a hundred of usual length.
+const maxCompiling = 8000;
+
+/** Like the length of a source, but for one that takes no account of case, where classes of characters take long. */
+function costOf(source: string): number {
+  if (source.length > maxSource) return 0;
+  return 50 + source.length * (/\(\?\w*i/.test(source) ? 10 : 1);
+}
+
+/**
+ * Tells of the patterns of one schema which can be compiled. Each is tried once, and none after they took too long
+ * together: nothing else works meanwhile.
+ */
+export function createUsable(): (source: string) => boolean {
+  const known = new Map<string, boolean>();
+  let left = maxCompiling;
+  return (source) => {
+    const before = known.get(source);
+    if (before !== undefined) return before;
+    left -= costOf(source);
+    const usable = left >= 0 && compileSchemaPattern(source) !== null;
+    known.set(source, usable);
+    return usable;
+  };
 }

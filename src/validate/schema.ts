@@ -1,9 +1,9 @@
 import { thrownBy } from "../core/attempt.ts";
 import { isObject } from "../core/json.ts";
-import { subschemas } from "../mcp/subschemas.ts";
+import { parts } from "../mcp/subschemas.ts";
 import { addCosts, type Schema } from "./costs.ts";
 import { type Dialect, schemaFault } from "./metaschema.ts";
-import { compileSchemaPattern } from "./pattern.ts";
+import { createUsable } from "./pattern.ts";
 
 // Tool schemas come from upstreams: each bound keeps a single schema from costing too much.
 const maxDepth = 64;
@@ -36,12 +36,19 @@ function refuseDeep(value: unknown, left: number): void {
   for (const each of Object.values(value)) refuseDeep(each, left - 1);
 }
 
-function withSubschemas(root: Schema): Schema[] {
+function withSubschemas(root: Schema, most = maxSubschemas): Schema[] {
   const found = [root];
+  // Validators write code for booleans and for the names of dependencies too, of which there can be very many; not so of
+  // the booleans of `additionalProperties` and its like.
+  let count = 1;
+  const add = (part: unknown): void => {
+    count += Array.isArray(part) ? part.length : 1;
+    if (count > most) throw new SchemaError(`has more than ${maxSubschemas} subschemas`);
+    if (isObject(part)) found.push(part);
+  };
   for (const schema of found) {
-    for (const { schema: child } of subschemas(schema)) {
-      if (found.push(child) > maxSubschemas) throw new SchemaError(`has more than ${maxSubschemas} subschemas`);
-    }
+    for (const { schema: part, keyword } of parts(schema)) if (isObject(part) || part !== schema[keyword]) add(part);
+    Object.values(Object(schema["dependentRequired"])).filter(Array.isArray).forEach(add);
   }
   return found;
 }
@@ -82,9 +89,17 @@ function decode(part: string): string {
   }
 }
 
+/** A keyword of a schema that refers to another part of it. */
+type Reference = { readonly schema: Schema; readonly keyword: string; readonly target: Schema | boolean };
+
 // Only references to subschemas of the schema itself: nothing is ever loaded, data stays data, and no nested `$id`
 // changes the meaning of `#`.
-function* targetsOf(root: Schema, all: ReadonlySet<unknown>, schema: Schema, anchors: ReadonlyMap<unknown, Schema>) {
+function* referencesOf(
+  root: Schema,
+  all: ReadonlySet<Schema>,
+  schema: Schema,
+  anchors: ReadonlyMap<unknown, Schema>,
+): Generator<Reference> {
   for (const keyword of ["$ref", "$dynamicRef", "$recursiveRef"]) {
     const ref = schema[keyword];
     if (ref === undefined) continue;
@@ -92,10 +107,10 @@ function* targetsOf(root: Schema, all: ReadonlySet<unknown>, schema: Schema, anc
       throw new SchemaError(`refers to ${JSON.stringify(ref)}; only references within the schema are followed`);
     }
     const target = ref === "#" || ref.startsWith("#/") ? follow(root, ref) : anchors.get(ref.slice(1));
-    if (!all.has(target) && typeof target !== "boolean") {
+    if (typeof target !== "boolean" && !(isObject(target) && all.has(target))) {
       throw new SchemaError(`refers to ${JSON.stringify(ref)}, which is no schema in it`);
     }
-    yield target;
+    yield { schema, keyword, target };
   }
 }
 
@@ -107,12 +122,31 @@ function checkKeywords(schema: Schema): void {
   if (schema["type"] === undefined || schema["nullable"] !== true) delete schema["nullable"];
 }
 
-// It leads to the root, since no part has an `$id`; validators take it for the part in which it stands unless the root
-// is marked.
-function markRoot(root: Schema, all: ReadonlySet<Schema>): void {
-  if (![...all].some((each) => "$recursiveRef" in each)) return;
-  for (const each of all) delete each["$recursiveAnchor"];
-  root["$recursiveAnchor"] = true;
+/**
+ * Moves what is referred to into definitions of the root, with a `$ref` in its place, and has all references lead there.
+ * Validators take many dynamic ones for others, though they lead where plain ones do, since no part has an `$id`; they
+ * find no anchor of the root; and they compile what is in several targets with each of them. Returns the targets.
+ */
+function redirect(root: Schema, all: ReadonlySet<Schema>, references: readonly Reference[]): Set<Schema> {
+  for (const each of all) for (const key of ["$anchor", "$dynamicAnchor", "$recursiveAnchor"]) delete each[key];
+  const targets = new Set(references.map(({ target }) => target).filter((target) => isObject(target)));
+  const anchors = new Map([...targets].map((target, i) => [target, target === root ? "" : `t${i}`]));
+  for (const { schema, keyword, target } of references) {
+    const to = isObject(target) ? { $ref: `#${anchors.get(target)}` } : target;
+    delete schema[keyword];
+    if (keyword === "$ref" && isObject(to)) Object.assign(schema, to);
+    else schema["allOf"] = [...(Array.isArray(schema["allOf"]) ? schema["allOf"] : []), to];
+  }
+  const moved = [...anchors]
+    .filter(([target]) => target !== root)
+    .map(([target, $anchor]): [string, Schema] => {
+      const copy = { ...target, $anchor };
+      for (const key of Object.keys(target)) delete target[key];
+      target["$ref"] = `#${$anchor}`;
+      return [`mcpgw-${$anchor}`, copy];
+    });
+  if (moved.length > 0) root["$defs"] = { ...Object(root["$defs"]), ...Object.fromEntries(moved) };
+  return new Set([...moved.map(([, copy]) => copy), ...(targets.has(root) ? [root] : [])]);
 }
 
 // 2020-12 allows a choice of nothing, at which validators throw.
@@ -122,14 +156,14 @@ function replaceEmptyEnum(schema: Schema): void {
   schema["not"] = {};
 }
 
-function dropPatterns(schema: Schema, ignored: Set<string>): void {
+function dropPatterns(schema: Schema, usable: (source: string) => boolean, ignored: Set<string>): void {
   const { pattern, patternProperties } = schema;
-  if (typeof pattern === "string" && !compileSchemaPattern(pattern)) {
+  if (typeof pattern === "string" && !usable(pattern)) {
     ignored.add(pattern);
     delete schema["pattern"];
   }
   if (!isObject(patternProperties)) return;
-  for (const key of Object.keys(patternProperties).filter((each) => !compileSchemaPattern(each))) {
+  for (const key of Object.keys(patternProperties).filter((each) => !usable(each))) {
     ignored.add(key);
     delete patternProperties[key];
     // Nobody knows which members the ignored pattern admitted, so none may be called superfluous.
@@ -189,17 +223,20 @@ export function prepareSchema(input: Schema): PreparedSchema {
   const anchors = new Map(anchored);
   if (anchors.size < anchored.length) throw new SchemaError("has an $anchor twice");
   const ignored = new Set<string>();
-  const targets = new Set<unknown>();
+  const usable = createUsable();
+  const references: Reference[] = [];
   for (const each of all) {
     checkKeywords(each);
-    for (const target of targetsOf(schema, all, each, anchors)) targets.add(target);
-    dropPatterns(each, ignored);
+    references.push(...referencesOf(schema, all, each, anchors));
+    dropPatterns(each, usable, ignored);
   }
   const dialect = named ?? likelyDialect(schema, all);
   const fault = schemaFault(schema, dialect);
   if (fault !== null) throw new SchemaError(`is no valid schema:${fault.startsWith("/") ? " " : " it"}${fault}`);
   all.forEach(replaceEmptyEnum);
-  markRoot(schema, all);
-  addCosts(all, targets);
+  // Draft-07 has but the plain one.
+  const known = dialect === "draft-07" ? references.filter(({ keyword }) => keyword === "$ref") : references;
+  const targets = redirect(schema, all, known);
+  addCosts(new Set(withSubschemas(schema, Infinity)), targets);
   return { schema, dialect, ignoredPatterns: [...ignored], size: all.size };
 }

@@ -63,6 +63,21 @@ describe("what would take for ever is refused", () => {
       prop({ items: { allOf: times(700, () => ({ type: "integer" })) } }),
       times(10_000, (i) => i),
     ],
+    [
+      "very many optional fields for each row",
+      prop({ items: object({ properties: Object.fromEntries(times(900, (i) => [`p${i}`, { type: "string" }])) }) }),
+      times(100_000, () => ({})),
+    ],
+    [
+      "very many fields of a choice for each row",
+      prop({
+        items: {
+          anyOf: [{ properties: Object.fromEntries(times(900, (i) => [`p${i}`, true])) }, { minProperties: 0 }],
+          unevaluatedProperties: false,
+        },
+      }),
+      times(100_000, () => ({ p1: 1 })),
+    ],
     ["many least lengths for a long text", prop(anyOf(900, () => ({ minLength: 2_000_000 }))), text],
     ["many refusals of further names", prop(anyOf(900, () => ({ additionalProperties: false }))), members],
     [
@@ -156,6 +171,14 @@ describe("what would take for ever is refused", () => {
   });
 });
 
+test("a schema of dynamic anchors within each other is compiled once", () => {
+  const nested = (level: number): Record<string, unknown> => ({
+    $dynamicAnchor: `a${level}`,
+    ...(level < 28 && { properties: { a: nested(level + 1) } }),
+  });
+  setUp().check(object(nested(0)), {});
+});
+
 test("a schema of many references to a large part is compiled in about the time that as many small parts take", () => {
   const { check } = setUp();
   const size = 200;
@@ -169,4 +192,22 @@ test("a schema of many references to a large part is compiled in about the time 
     });
   const alone = compile({ minProperties: 0 });
   expect(compile({ $ref: "#/$defs/a" })).toBeLessThan(10 * alone);
+  const list = Object.keys(properties).slice(100);
+  for (const keyword of ["required", "enum"])
+    expect(compile({ properties: { b: { [keyword]: list } } })).toBeLessThan(10 * alone);
+});
+
+test("a large part is compiled once, though it stands in many targets of references", () => {
+  const { check } = setUp();
+  const depth = 27;
+  const large = { properties: Object.fromEntries(Array.from({ length: 600 }, (_, i) => [`p${i}`, { minLength: i }])) };
+  const chain = (level: number): unknown => (level === 0 ? large : { not: chain(level - 1) });
+  let title = 0;
+  const compile = (pointer: (level: number) => string): number =>
+    fastest(() => {
+      const allOf = Array.from({ length: depth }, (_, i) => ({ properties: { b: { $ref: pointer(i) } } }));
+      check(object({ title: String(title++), properties: { a: chain(depth) }, allOf }), {});
+    });
+  const alone = compile(() => "#/properties/a");
+  expect(compile((level) => `#/properties/a${"/not".repeat(level)}`)).toBeLessThan(4 * alone);
 });

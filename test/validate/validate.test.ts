@@ -97,6 +97,23 @@ const rows: Row[] = [
     { n1: "" },
     "arguments/n1",
   ],
+  ...[{}, { unevaluatedProperties: false }].map((rest): Row => [
+    `patternProperties beside a choice of references ${JSON.stringify(rest)}`,
+    {
+      ...object({ anyOf: [{ $ref: "#/$defs/d" }], patternProperties: { "^n": { type: "number" } }, ...rest }),
+      $defs: { d: { anyOf: [{ required: ["n1"] }, { properties: { a: true }, required: ["a"] }] } },
+    },
+    { n1: 1 },
+    { n1: "" },
+    "arguments/n1 must be number",
+  ]),
+  ...[false, { type: "boolean" }].map((unevaluatedItems): Row => [
+    `unevaluatedItems beside a choice, ${JSON.stringify(unevaluatedItems)}`,
+    prop({ unevaluatedItems, anyOf: [{ items: { type: "string" } }, true] }),
+    { a: ["x", "y"] },
+    { a: ["x", 1] },
+    "arguments/a",
+  ]),
   [
     "two patterns stay two",
     object({ properties: { a: { pattern: "^x" }, b: { pattern: "^y" } } }),
@@ -117,6 +134,27 @@ const rows: Row[] = [
     { a: 1 },
     { a: "" },
     "arguments/a",
+  ],
+  ...[{ $dynamicAnchor: "n" }, { $anchor: "n" }].map((anchor): Row => [
+    `$dynamicRef to ${JSON.stringify(anchor)}`,
+    object({ properties: { a: { $dynamicRef: "#n", minimum: 1 } }, $defs: { n: { ...anchor, type: "integer" } } }),
+    { a: 1 },
+    { a: "" },
+    "arguments/a must be integer",
+  ]),
+  [
+    "$dynamicRef to nothing that may be",
+    object({ properties: { a: { $dynamicRef: "#/$defs/n", $ref: "#/$defs/m" } }, $defs: { n: false, m: true } }),
+    {},
+    { a: 1 },
+    "arguments/a boolean schema is false",
+  ],
+  [
+    "$anchor of the whole",
+    object({ $anchor: "whole", properties: { a: { $ref: "#whole" }, n: { type: "number" } } }),
+    { a: { n: 1 } },
+    { a: { n: "" } },
+    "arguments/a/n",
   ],
   [
     "recursion",
@@ -202,6 +240,16 @@ const unusable: [what: string, schema: Tool["inputSchema"], reason: string][] = 
   ],
   ["S05 deeper than 64", deep(40), "deeper than 64"],
   ["S05 more than 1000 subschemas", object({ properties: names(1001) }), "more than 1000"],
+  [
+    "S05 more than 1000 booleans",
+    object({ properties: Object.fromEntries(Object.keys(names(1001)).map((name) => [name, true])) }),
+    "more than 1000",
+  ],
+  [
+    "S05 dependencies on more than 1000 names",
+    object({ dependentRequired: { a: Object.keys(names(500)), b: Object.keys(names(501)) } }),
+    "more than 1000",
+  ],
   ["S05 more than 256 KiB", object({ description: "x".repeat(262_144) }), "longer than 256 KiB"],
   ["a nested $id", prop({ $id: "https://x.example/", $ref: "#" }), "nested $id"],
   [
@@ -243,6 +291,27 @@ describe("patterns", () => {
     expect(wrong(prop({ pattern: "^(a+)+$" }), { a: `${"a".repeat(50_000)}!` }).message).toContain(
       "must match pattern",
     );
+  });
+  // Each takes up to a second to compile.
+  test.each([
+    "(a{0,999})".repeat(90),
+    "((a?){0,31}){0,31}".repeat(50),
+    `(?i)${"[ -\uffff]".repeat(160)}`,
+    "[^\\p{L}]".repeat(110),
+  ])("S05 very many of %p are judged in bounded time", (source) => {
+    const { validator } = setUp();
+    const properties = Object.fromEntries(Object.keys(names(250)).map((name) => [name, { pattern: source + name }]));
+    expect(validator.unchecked(makeTool("get", object({ properties }))).length).toBeGreaterThan(200);
+  });
+  test("many of usual size, some often, are all held against arguments", () => {
+    const { wrong, validator } = setUp();
+    const uuid = "^[0-9a-f]{8}-[0-9a-f]{4}-[1-5][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$";
+    const properties = Object.fromEntries(
+      Object.keys(names(800)).map((name, i) => [name, { pattern: i < 60 ? `^${name}-[\\w.]{1,128}$` : uuid }]),
+    );
+    expect(validator.unchecked(makeTool("get", object({ properties })))).toEqual([]);
+    for (const name of ["p0", "p59", "p799"])
+      expect(wrong(object({ properties }), { [name]: "x" }).message).toContain(`arguments/${name} must match pattern`);
   });
   test("one is not held against a text too long to be matched within the bound", () => {
     const { check, wrong } = setUp();

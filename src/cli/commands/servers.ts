@@ -46,7 +46,7 @@ const list = command({
 const reasonRows = (things: Reasons): Cell[][] =>
   things.map(({ kind, name, reason }) => [kind, name, whole(reason, "yellow")]);
 
-/** Patterns of schemas that cannot be matched in linear time. */
+/** Patterns of schemas that cannot be matched in bounded time. */
 const uncheckedRows = (tools: readonly ServerTool[]): Cell[][] =>
   tools.flatMap(({ name, unchecked }) => unchecked.map((text): Cell[] => [name, whole(text, "yellow")]));
 

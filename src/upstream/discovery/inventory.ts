@@ -223,7 +223,7 @@ async function toolsIn(texts: readonly string[], { options, host, turn }: Stockt
     const before = known.get(tool.name);
     if (patterns === "" || (before && patterns === patternsOf(before))) continue;
     const facts = { server: options.id, name: tool.name, patterns };
-    host.log.warn("a tool's arguments are not held to patterns that cannot be matched in linear time", facts);
+    host.log.warn("a tool's arguments are not held to patterns that cannot be matched in bounded time", facts);
   }
   return read;
 }
