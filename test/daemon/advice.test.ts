@@ -1,17 +1,6 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
-import {
-  chmodSync,
-  chownSync,
-  cpSync,
-  existsSync,
-  mkdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
-import { basename, dirname, join } from "node:path";
-import { outsideOf } from "../support/audit.ts";
+import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { daemonCommand, fake, Place } from "../support/daemon.ts";
 import { asNobody, mayBecomeNobody } from "../support/processes.ts";
 import { mayMount, mountTmpfs } from "../support/tmpfs.ts";
@@ -20,201 +9,6 @@ import { mayMount, mountTmpfs } from "../support/tmpfs.ts";
 
 // Each command is a process; on a busy machine that takes its time.
 setDefaultTimeout(30_000);
-
-/** Moves away every file of the place that a text names, each with its log; returns their names. */
-function moveAway(place: Place, text: string): string[] {
-  const kept = join(place.dir, "evidence");
-  mkdirSync(kept, { recursive: true });
-  const named = new Set(text.match(/\/[^\s,;]+\.(?:head|checkpoints|db)\b/g));
-  for (const file of [...named].flatMap((path) => [path, `${path}-wal`]).filter((path) => existsSync(path))) {
-    renameSync(file, join(kept, basename(file)));
-  }
-  return [...named].map((path) => basename(path)).sort();
-}
-
-test("T08 a start from an old copy names every file that knows more; with those away it starts", async () => {
-  using place = new Place("");
-  const elsewhere = join(place.dir, "elsewhere.checkpoints");
-  place.configure({ servers: [], policies: [], audit: { checkpoints: [{ file: elsewhere }] } });
-  await place.newKey("first");
-  const copy = join(place.dir, "copy");
-  cpSync(place.state, copy, { recursive: true });
-  await place.newKey("second");
-  rmSync(place.state, { recursive: true });
-  renameSync(copy, place.state);
-
-  const { code, stderr } = await place.cli(daemonCommand);
-  expect([code, stderr]).toEqual([1, expect.stringContaining("audit chain main was moved back")]);
-  expect(moveAway(place, stderr)).toEqual(["elsewhere.checkpoints", "main.checkpoints", "main.head"]);
-  await using _daemon = await place.start();
-});
-
-test("T08 a start from a copy that went on elsewhere names the checkpoints of the other log too; with those away it is proven", async () => {
-  using place = new Place("");
-  const elsewhere = join(place.dir, "elsewhere.checkpoints");
-  place.configure({ servers: [], policies: [], audit: { checkpoints: [{ file: elsewhere }] } });
-  await place.newKey("first");
-  const kept = join(place.dir, "kept");
-  const parts = [place.state, place.heads, elsewhere];
-  const copyTo = (dir: string): void => {
-    for (const part of parts) cpSync(part, join(dir, basename(part)), { recursive: true });
-  };
-  copyTo(kept);
-  await place.newKey("second");
-  const other = join(place.dir, "other");
-  copyTo(other);
-  // The copy goes on for longer, where it knows nothing of the log here.
-  for (const part of parts) {
-    rmSync(part, { recursive: true });
-    cpSync(join(kept, basename(part)), part, { recursive: true });
-  }
-  for (const name of ["third", "fourth", "fifth"]) await place.newKey(name);
-  for (const part of [place.heads, elsewhere]) {
-    rmSync(part, { recursive: true });
-    cpSync(join(other, basename(part)), part, { recursive: true });
-  }
-  const { code, stderr } = await place.cli(daemonCommand);
-  expect([code, stderr]).toEqual([1, expect.stringContaining("notes another record")]);
-  expect(moveAway(place, stderr)).toEqual(["elsewhere.checkpoints", "main.checkpoints", "main.head"]);
-  await (await place.start())[Symbol.asyncDispose]();
-  expect(await place.cli(["audit", "verify"])).toMatchObject({ code: 0 });
-});
-
-test("T08 where the head note is damaged, start, audit verify and keys list say what helps; with it away they go on", async () => {
-  using place = new Place({ servers: [], policies: [] });
-  await place.newKey("agent");
-  writeFileSync(join(outsideOf(place), "main.head"), "");
-  let said = "";
-  for (const args of [["audit", "verify"], ["keys", "list"], daemonCommand]) {
-    const { code, stderr } = await place.cli(args);
-    expect([code === 0, stderr]).toEqual([false, expect.stringContaining("or move it away and keep it as evidence")]);
-    said = stderr;
-  }
-  expect(moveAway(place, said)).toEqual(["main.head"]);
-  // The checkpoints beside it are compared all the same.
-  expect(await place.cli(["audit", "verify"])).toMatchObject({ code: 0 });
-  await using _daemon = await place.start();
-});
-
-test.each([
-  ["from its first byte", 0, "SQLITE_NOTADB"],
-  ["behind the list of its tables", 4096, "SQLITE_CORRUPT"],
-])(
-  "T08 where mcpgw.db is damaged %s, all that reads it says what helps; with it away a freeze holds",
-  async (_where, from, code) => {
-    using place = new Place({ servers: [], policies: [] });
-    await place.newKey("agent");
-    await place.json("keys", "freeze");
-    const path = join(place.state, "mcpgw.db");
-    writeFileSync(path, readFileSync(path).fill(0xa5, from));
-    let said = "";
-    for (const args of [["usage"], ["keys", "list"], ["keys", "freeze"], daemonCommand]) {
-      const ran = await place.cli(args);
-      expect([args, ran.code === 0]).toEqual([args, false]);
-      expect(ran.stderr).toMatch(
-        new RegExp(`${RegExp.escape(path)}: [^;]+ \\(${code}\\w*\\); unless [^;]+ stop the gateway, then`),
-      );
-      said = ran.stderr;
-    }
-    expect(moveAway(place, said)).toEqual(["mcpgw.db"]);
-    await using daemon = await place.start();
-    expect(daemon.log).toContainEqual(expect.objectContaining({ msg: expect.stringContaining("mcpgw.db is new") }));
-    expect(await place.json("status")).toMatchObject({ frozen: true });
-    expect(await place.cli(["usage"])).toMatchObject({ code: 0 });
-  },
-);
-
-test.each([
-  ["from its first byte", 0, "SQLITE_NOTADB"],
-  ["behind the list of its tables", 4096, "SQLITE_CORRUPT"],
-])(
-  "T08 where the log is damaged %s, a start says what helps; with all that is named away it starts",
-  async (_where, from, code) => {
-    using place = new Place({ servers: [], policies: [] });
-    await place.newKey("agent");
-    const path = join(place.state, "audit/main.db");
-    writeFileSync(path, readFileSync(path).fill(0xa5, from));
-    const refused = async (): Promise<string> => {
-      const ran = await place.cli(daemonCommand);
-      expect(ran.code).toBe(1);
-      return ran.stderr;
-    };
-    const said = await refused();
-    expect(said).toMatch(
-      new RegExp(`${RegExp.escape(path)}: [^;]+ \\(${code}\\w*\\); unless [^;]+ stop the gateway, then`),
-    );
-    expect(moveAway(place, said)).toEqual(["main.db"]);
-    expect(moveAway(place, await refused())).toEqual(["main.checkpoints", "main.head"]);
-    await using _daemon = await place.start();
-    expect(await place.json("keys", "list")).toMatchObject({ keys: [{ consumerId: "agent" }] });
-  },
-);
-
-test("R9 A03 A14 where the signing key is missing none is made: what was begun with it is named, and with that away it starts", async () => {
-  using place = new Place("");
-  const log = join(place.dir, "log.db");
-  place.configure({ servers: [], policies: [], audit: { path: log } });
-  await place.newKey("agent");
-  const key = join(place.state, "signing.key");
-  rmSync(key);
-  const refused = async (): Promise<string> => {
-    let said = "";
-    for (const words of ["keys create A agent user", "daemon --listen 127.0.0.1:0"]) {
-      const { code, stderr } = await place.cli(words.split(" "));
-      expect([code, stderr, existsSync(key)]).toEqual([1, expect.stringContaining(`${key} is missing`), false]);
-      said = stderr;
-    }
-    return said;
-  };
-  // Without the state directory the log alone is in the way, without that the store, which knows of it.
-  for (const [away, left] of [
-    [place.state, log],
-    [log, join(place.state, "mcpgw.db")],
-  ] as const) {
-    renameSync(away, `${away}.kept`);
-    expect(await refused()).toContain(`begun with it: ${left}. `);
-    rmSync(away, { recursive: true, force: true });
-    renameSync(`${away}.kept`, away);
-  }
-  expect(moveAway(place, await refused())).toEqual(["log.db", "mcpgw.db"]);
-  await using _daemon = await place.start();
-  expect(existsSync(key)).toBe(true);
-});
-
-test.skipIf(process.getuid?.() !== 0)(
-  "T62 whoever is not the owner of the state directory is told to be, not to take it over (needs root)",
-  async () => {
-    using place = new Place({ servers: [], policies: [] });
-    await place.newKey("agent");
-    chownSync(place.state, 993, 993);
-    const { code, stderr } = await place.cli(["keys", "create", "B", "agent", "user"]);
-    expect([code, stderr]).toEqual([
-      1,
-      expect.stringContaining(`${place.state} belongs to uid 993, and this is uid 0`),
-    ]);
-    // The other user's default would be another state directory.
-    expect(stderr).toContain(`sudo -u '#993' mcpgw --state ${place.state} …`);
-    expect(stderr).not.toContain("chown");
-    // Nor is anything left there that its owner could not use.
-    rmSync(join(place.state, "audit"), { recursive: true });
-    expect(await place.cli(["keys", "create", "B", "agent", "user"])).toMatchObject({ code: 1 });
-    expect(existsSync(join(place.state, "audit"))).toBe(false);
-  },
-);
-
-test("R9 A14 a log whose signing key is lost is checked as audit verify says: an export, by what was kept elsewhere", async () => {
-  using place = new Place({ servers: [], policies: [], audit: { checkpoints: [{ file: "kept.checkpoints" }] } });
-  await place.newKey("agent");
-  const pub = join(outsideOf(place), "signing.pub");
-  rmSync(join(place.state, "signing.key"));
-  const against = ["--pubkey", pub, "--checkpoint", join(place.dir, "kept.checkpoints")];
-  const { code, stderr } = await place.cli(["audit", "verify", ...against]);
-  expect([code, stderr]).toEqual([2, expect.stringContaining("signing.key is missing")]);
-  const advised = [...stderr.matchAll(/`(?:mcpgw )?(audit [^`]+)`/g)].map(([, words = ""]) => words);
-  expect(advised).toEqual(["audit export --out FILE", "audit verify --jsonl FILE --pubkey KEY --checkpoint FILE"]);
-  expect((await place.cli(["audit", "export", "--out", "log.jsonl"])).code).toBe(0);
-  expect((await place.cli(["audit", "verify", "--jsonl", "log.jsonl", ...against])).code).toBe(0);
-});
 
 test("R17 T62 a start whose directories cannot be made names who tried, which, and what to do", async () => {
   using place = new Place({ servers: [], policies: [] });
@@ -245,26 +39,19 @@ test.skipIf(!mayMount())("a start whose directory has no room on its disk says s
   expect([code, stderr]).toEqual([1, expect.stringContaining(said)]);
 });
 
-test.skipIf(!mayMount())(
-  "what cannot be written on a read-only disk is told with that (needs mount as root)",
-  async () => {
-    using place = new Place({ servers: [fake("a")], policies: [] });
-    using disk = mountTmpfs("1m");
-    const [file, state] = [join(disk?.dir ?? "", "gateway.yaml"), join(disk?.dir ?? "", "state")];
-    writeFileSync(file, readFileSync(place.config));
-    mkdirSync(state, { mode: 0o700 });
-    expect(Bun.spawnSync(["mount", "-o", "remount,ro", disk?.dir ?? ""]).exitCode).toBe(0);
-    place.flags = () => ["--config", file, "--state", state];
-    const why = "(EROFS); its disk is read-only for this process";
-    for (const [args, said] of [
-      [daemonCommand, `make or enter ${join(state, "audit")} ${why}, or name another with --state`],
-      [["servers", "disable", "a"], `write ${file} ${why}`],
-    ] as const) {
-      const { code, stderr } = await place.cli(args);
-      expect([code, stderr]).toEqual([1, expect.stringContaining(`uid ${process.getuid?.()} cannot ${said}`)]);
-    }
-  },
-);
+test.skipIf(!mayMount())("a start whose directory is on a read-only disk says so (needs mount as root)", async () => {
+  using place = new Place({ servers: [fake("a")], policies: [] });
+  using disk = mountTmpfs("1m");
+  const [file, state] = [join(disk?.dir ?? "", "gateway.yaml"), join(disk?.dir ?? "", "state")];
+  writeFileSync(file, readFileSync(place.config));
+  mkdirSync(state, { mode: 0o700 });
+  expect(Bun.spawnSync(["mount", "-o", "remount,ro", disk?.dir ?? ""]).exitCode).toBe(0);
+  place.flags = () => ["--config", file, "--state", state];
+  const why = "(EROFS); its disk is read-only for this process, or name another with --state";
+  const { code, stderr } = await place.cli(daemonCommand);
+  const said = `uid ${process.getuid?.()} cannot make or enter ${join(state, "audit")} ${why}`;
+  expect([code, stderr]).toEqual([1, expect.stringContaining(said)]);
+});
 
 test.skipIf(!mayBecomeNobody)(
   "R17 T62 a start that may not read or write a file names who tried and whose it is (needs setpriv as root)",
@@ -395,13 +182,3 @@ test.skipIf(!mayBecomeNobody)(
     expect(stderr).toContain(`${log}: uid 65534 may not use it: it belongs to uid 0, gid 0, mode 0644`);
   },
 );
-
-test("R9 a command without a daemon says what is wrong with the log that it goes on from", async () => {
-  using place = new Place({ servers: [], policies: [] });
-  await place.newKey("agent");
-  rmSync(place.heads, { recursive: true });
-  const create = () => place.cli(["keys", "create", "B", "agent", "user"]);
-  const warning = "mcpgw: warning: nothing outside the state directory knows this log, ";
-  expect((await create()).stderr).toContain(warning);
-  expect((await create()).stderr).not.toContain(warning);
-});

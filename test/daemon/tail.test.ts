@@ -92,6 +92,15 @@ test("R123 tail ends when its reader leaves, though the disk hangs", async () =>
   held.resolve();
 });
 
+test("R123 tail ends when its reader leaves before the next page of the past is asked for", async () => {
+  await using log = await quietLog();
+  await log.run(1);
+  const entries = log.tail({ since: 0 });
+  expect((await entries.next()).value).toMatchObject({ type: "call.end" });
+  log.stop.abort();
+  expect((await entries.next()).done).toBe(true);
+});
+
 test("T50 a reader beyond the most that may follow is refused, though the disk hangs, and those before it go on", async () => {
   await using log = await quietLog();
   const held = Promise.withResolvers<void>();

@@ -32,11 +32,16 @@ export async function* tail(
   // Records that are committed but not durable yet are not published to a new follower: they belong to the past.
   // A reader can leave even while the disk hangs.
   await within(audit.flush(), null, signal, () => {});
-  if (signal.aborted) return;
-  for await (const row of past(audit.chain, askedInTurn(archive, ctx), since, seen)) {
-    if (signal.aborted || row.seq > audit.durable()) break;
-    seen = row.seq;
-    yield* selected(selection, entryOf(audit.chain, row.seq, row.rec));
+  try {
+    for await (const row of past(audit.chain, askedInTurn(archive, ctx), since, seen)) {
+      if (signal.aborted || row.seq > audit.durable()) break;
+      seen = row.seq;
+      yield* selected(selection, entryOf(audit.chain, row.seq, row.rec));
+    }
+  } catch (error) {
+    // Whoever leaves gets no further turn.
+    if (signal.aborted) return;
+    throw error;
   }
   // The newest record that the feed has sent or left out.
   let reached = 0;
