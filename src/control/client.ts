@@ -59,6 +59,7 @@ class Wire {
   /** Why the daemon closes the tunnel, in its words. */
   #why: string | null = null;
   #next = 1;
+  #finished = false;
   #lost: Error | null = null;
 
   async open(path: string): Promise<void> {
@@ -125,7 +126,9 @@ class Wire {
 
   /** Says that this was all: the daemon closes the tunnel once it has answered. */
   finish(): void {
-    this.send(farewell);
+    // A daemon of an older version refuses it, and is not to be told again for that.
+    if (!this.#finished) this.send(farewell);
+    this.#finished = true;
   }
 
   drained(): Promise<void> {
