@@ -164,7 +164,7 @@ export type FindConfig = {
 /** Says that a `gateway.yaml` is in the current directory, for commands that do not look there; empty if none is. */
 export const passedOver = (cwd: string): string =>
   existsSync(join(cwd, "gateway.yaml"))
-    ? "; this command has not read the gateway.yaml in this directory: if that names a `state` or `socket`, give --config"
+    ? "; this command has not read the gateway.yaml in this directory: if it is that daemon's, give --config"
     : "";
 
 /** The file that a flag or the environment names, and which of them; null if none does. */

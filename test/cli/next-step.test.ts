@@ -24,8 +24,7 @@ test("a wrong line names the help of its own command", async () => {
 
 test("a command that does not look for ./gateway.yaml says so where nothing else was named", async () => {
   using place = new Place({ servers: [], policies: [] });
-  const passedOver =
-    "has not read the gateway.yaml in this directory: if that names a `state` or `socket`, give --config";
+  const passedOver = "has not read the gateway.yaml in this directory: if it is that daemon's, give --config";
   expect(await place.bare(["status"])).toMatchObject({ code: 4, stderr: expect.stringContaining(passedOver) });
   const create = ["keys", "create", "A", "agent", "user", "--state", join(place.dir, "other")];
   expect(await place.bare(create)).toMatchObject({ code: 0, stderr: expect.stringContaining(passedOver) });
