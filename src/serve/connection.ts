@@ -1,6 +1,6 @@
 import { Busy } from "../core/busy.ts";
 import type { Call, ClientSession, IdentifiedCall } from "../core/call.ts";
-import { type AbortSignalLike, onAbort } from "../core/cancel.ts";
+import { type AbortSignalLike, endingWith, onAbort } from "../core/cancel.ts";
 import { Failure, failureFrom } from "../core/failure.ts";
 import type { Era, Revision } from "../core/inbound.ts";
 import { mustBeHeard } from "../core/lists.ts";
@@ -35,6 +35,8 @@ export type ConnectionOptions = Presented & {
 
 /** How long a connection is kept for the answers to calls that ended with its key, ms. */
 const lastAnswers = 500;
+/** What a freeze ends at the servers must not pass for subscribed to after it. */
+const unsubscribeOnLoss = endingWith<Session>((_, session) => session.endSubscriptions());
 /** Why a subscription ended that its client has not cancelled. */
 const ended = "The gateway stops, or does not serve any more what was listened to.";
 
@@ -236,8 +238,7 @@ export class McpConnection {
     const send = (method: string, params: string | null) =>
       this.#send(notificationText(method, params), mustBeHeard(method));
     const leave = gw.notifier.join({ who, source, scope, capabilities, lists: allLists, send, session, ask });
-    // What a freeze ends at the servers must not pass for subscribed to after it.
-    const unwatch = onAbort(who.revoked, () => session.endSubscriptions());
+    const unwatch = unsubscribeOnLoss(who.revoked, session);
     session.leave = () => {
       leave();
       unwatch();

@@ -6,7 +6,7 @@ import { shedIdleConnections } from "../../src/serve/idle-connections.ts";
 import { Door, hang, said } from "../support/front-door.ts";
 import { dial, frameOf, upgradeText } from "../support/raw-http.ts";
 import { until } from "../support/until.ts";
-import { modern, openSocket, toolCall } from "../support/wire.ts";
+import { initialize, modern, openSocket, toolCall } from "../support/wire.ts";
 
 // The limit listen.maxConnections, and how far strangers with open connections can keep others out.
 
@@ -156,6 +156,15 @@ test("T26: a connection that has ended, or never became one, gives its caller's 
   const waiting = () => getEventListeners(door.who("alice").revoked, "abort").length;
   await until(() => waiting() < 10, "all to be let go");
 }, 30_000);
+
+test("however many sessions a caller has on connections of their own, few wait for the end of its rights: each more takes longer", async () => {
+  await using door = new Door(() => said(""));
+  const all = Array.from({ length: 10 }, () => door.connection(() => {}));
+  await Promise.all(all.map((connection) => connection.receive(JSON.stringify(initialize("2025-11-25")))));
+  expect(door.traffic.sessions).toBe(10);
+  expect(getEventListeners(door.who("alice").revoked, "abort").length).toBeLessThan(10);
+  for (const connection of all) connection.close();
+});
 
 test("T26: a WebSocket whose client reads nothing is closed once too much waits for it, which its running calls are told", async () => {
   let calls = 0;
