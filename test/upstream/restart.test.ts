@@ -105,6 +105,19 @@ test("an instance whose start is cut off by a restart has not crashed", async ()
   expect(state(set)).toMatchObject({ restarts: 1, down: [] });
 });
 
+test("unlike a process, a session that takes its time to end holds up no call", async () => {
+  const { server, ending, release } = slowToEnd();
+  using _ = server;
+  await using set = await listed([http("a", server.url, { protocol: "legacy" })]);
+  await set.ask("a", "echo");
+  const restarted = set.restart("a");
+  await ending();
+  await set.ask("a", "echo");
+  expect(server.of("tools/call").length).toBe(2);
+  release();
+  await restarted;
+});
+
 test("restarts at the same time leave one regular health check, which ends with the server", async () => {
   const { server, ending, release } = slowToEnd();
   using _ = server;
