@@ -191,7 +191,8 @@ export class OwnInstance {
       // First, or a change while the lists are read would be told to nobody.
       this.#listenTo(running);
       if (this.#state === "starting") await this.#list(running, listNames);
-      this.#ready(running);
+      if (this.#state === "starting") this.#ready(running);
+      else await running.link.close();
     } catch (error) {
       await running?.link.close();
       this.#failed(reasonOf(error));
@@ -213,7 +214,6 @@ export class OwnInstance {
   }
 
   #ready(running: Running): void {
-    if (this.#state !== "starting") return void running.link.close();
     this.#running = running;
     this.set("ready", null);
     if (this.#outage) this.#terms.host.log.info("a server is available again", { server: this.#terms.options.id });

@@ -1,7 +1,9 @@
 import { expect, spyOn, test } from "bun:test";
+import { existsSync } from "node:fs";
 import { rejectionOf } from "../support/failure.ts";
 import { opens, serve } from "../support/mcp-server.ts";
 import { fake, http, listed, quick, upstreams } from "../support/upstream.ts";
+import { TempDir } from "../support/temp-dir.ts";
 import { until } from "../support/until.ts";
 
 const state = (set: ReturnType<typeof upstreams>) => set.status()[0];
@@ -35,6 +37,29 @@ test("a restart waits for the end of a process that was given up before, and sta
   await set.restart("a");
   const lives = set.events.map(({ type }) => type);
   expect(lives).toEqual(["server.started", "server.crashed", "server.stopped", "server.started"]);
+});
+
+/** Lists its tools but no prompts, makes a file once it is asked for both, and ends only when it is killed. */
+const sullen = `trap "" TERM
+answer() { read -r _; echo '{"jsonrpc":"2.0","id":'$1',"result":'$2'}'; }
+answer 1 '{"protocolVersion":"2025-11-25","capabilities":{"tools":{},"prompts":{}}}'
+read -r _; answer 3 '{"tools":[]}'; read -r _; : >"$0"
+cat >/dev/null; while :; do sleep 0.05; done`;
+
+test("a process that a restart cuts off while it is listed ends before a call has the next one started", async () => {
+  using dir = new TempDir();
+  const asked = dir.path("asked");
+  const tuning = { patience: { close: 50, term: 500 } };
+  await using set = upstreams([{ ...fake("a"), command: "sh", args: ["-c", sullen, asked] }], { tuning });
+  await until(() => existsSync(asked), "the listing");
+  void set.restart("a");
+  // In the next turn the listing is over.
+  await Bun.sleep(0);
+  void set.ask("a", "echo").catch(() => {});
+  const lives = (): string[] => set.events.map(({ type }) => type);
+  await until(() => lives().includes("server.stopped"), "its end");
+  // The other one before is the caller's.
+  expect(lives().slice(0, 3)).toEqual(["server.started", "server.started", "server.stopped"]);
 });
 
 /** A server whose sessions end only once `release` is called, and whose handshake of the number `silent` too. */
@@ -78,6 +103,19 @@ test("an instance whose start is cut off by a restart has not crashed", async ()
   await restarted;
   expect(set.events.filter(({ type }) => type === "server.crashed")).toEqual([]);
   expect(state(set)).toMatchObject({ restarts: 1, down: [] });
+});
+
+test("unlike a process, a session that takes its time to end holds up no call", async () => {
+  const { server, ending, release } = slowToEnd();
+  using _ = server;
+  await using set = await listed([http("a", server.url, { protocol: "legacy" })]);
+  await set.ask("a", "echo");
+  const restarted = set.restart("a");
+  await ending();
+  await set.ask("a", "echo");
+  expect(server.of("tools/call").length).toBe(2);
+  release();
+  await restarted;
 });
 
 test("restarts at the same time leave one regular health check, which ends with the server", async () => {
