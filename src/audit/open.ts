@@ -1,15 +1,18 @@
 import { setImmediate } from "node:timers/promises";
 import { constants } from "node:fs";
 import { access, mkdir } from "node:fs/promises";
+import { orNull } from "../core/attempt.ts";
 import { replaceFile } from "../core/files.ts";
 import { type Anchor, type AuditRow, type AuditStore, StoreFailed } from "../core/store.ts";
 import { codeOf } from "../core/error-text.ts";
+import { timeOf } from "../core/time-text.ts";
 import type { Logger } from "../core/log.ts";
 import { answered, FileUnanswered } from "./answered.ts";
 import { AuditBroker, type BrokerOptions } from "./broker.ts";
 import { genesis, type Hash, hashText, leafOf, sameHash } from "./chain.ts";
 import { type FoundCheckpoint, originOf, originsIn, parseCheckpoints } from "./checkpoint.ts";
 import { lostDraft } from "./draft.ts";
+import { clockTolerance } from "./clock-watch.ts";
 import { createFrontier, type Frontier } from "./merkle.ts";
 import {
   checkpointFile,
@@ -21,7 +24,7 @@ import {
   tailOf,
   fileText,
 } from "./outside.ts";
-import { prevOf } from "./record.ts";
+import { prevOf, readRecord } from "./record.ts";
 import { installOf, publicKeyText, type SigningKey } from "./signing-key.ts";
 
 export type OpenAuditOptions = Omit<BrokerOptions, "dir" | "start" | "frontier" | "lost"> & {
@@ -52,6 +55,7 @@ export async function openAudit(options: OpenAuditOptions): Promise<AuditBroker>
   const ahead = checkpointsAgainst(published, head?.replaced ? -1 : (last?.seq ?? 0));
   refuseOther(chain, last, head ? [head.says, ...ahead] : ahead);
   if (last && !note && published.size === 0) log.warn(unwitnessed, { chain, directory: dir });
+  if (last) warnOfClock(last, options);
   warnOfForeign(options, install, tails);
   const anchor = store.anchor();
   const saved = anchor && trusted(anchor, origin, keyPair, last);
@@ -75,6 +79,13 @@ export async function openAudit(options: OpenAuditOptions): Promise<AuditBroker>
   });
   log.info("audit chain open", { chain, records: broker.health().records, install });
   return broker;
+}
+
+/** Says that the chain goes on in the past of its last record: while no gateway runs, nobody sees the clock being set. */
+function warnOfClock({ rec }: AuditRow, { clock, log, stamp: { chain } }: OpenAuditOptions): void {
+  const last = orNull(() => readRecord(rec).t);
+  if (typeof last === "string" && timeOf(last) > clock.now() + clockTolerance)
+    log.warn("the last record is of a later time than now: the clock was set, or was wrong then", { chain, last });
 }
 
 /** What helps where the directories cannot be made. */

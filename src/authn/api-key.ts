@@ -16,6 +16,9 @@ const refusals: Record<Exclude<KeyState, "active" | "inert">, string> = {
 export const refuse = (message: string, internal: string): Failure =>
   new Failure("unauthenticated", message, { challenge: 'Bearer realm="mcpgw", error="invalid_token"', internal });
 
+/** The addresses of a caller that is on this host and came over no network. */
+const thisHost = ["127.0.0.1", "::1"];
+
 /** Accepts keys of the keyring; null without a credential. */
 export function createApiKey(keyring: Keyring): Method {
   return ({ credentials, source }) => {
@@ -30,8 +33,7 @@ export function createApiKey(keyring: Keyring): Method {
     const state = keyring.state(entry);
     if (state === "inert") throw refuse(`This API key ${entry.inert}.`, `key ${entry.id} is ${state}`);
     if (state !== "active") throw refuse(refusals[state], `key ${entry.id} is ${state}`);
-    // If there is no network, the caller is on this host.
-    if (!entry.allows(source.ip ?? "127.0.0.1")) {
+    if (!(source.ip === null ? thisHost : [source.ip]).some((ip) => entry.allows(ip))) {
       throw refuse("This API key is not valid from this address.", `key ${entry.id} used from another network`);
     }
     return keyring.principal(entry);

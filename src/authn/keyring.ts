@@ -91,6 +91,8 @@ export class Keyring implements Disposable {
   /** Takes configured keys over; the streams of those that were dropped or changed end, and so do anonymous ones. */
   apply({ entries, anonymous }: PreparedKeys): void {
     this.#keyless.takeAnonymous(anonymous);
+    // Whoever calls is anonymous from now on: what the holders of keys have open would be another caller's.
+    if (anonymous !== null) for (const entry of this.#byId.values()) cut(entry, "dropped");
     const wanted = new Map(entries.map((entry) => [entry.id, entry]));
     for (const entry of this.#entries("config")) {
       const next = wanted.get(entry.id);

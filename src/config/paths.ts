@@ -1,6 +1,7 @@
-import { existsSync, lstatSync, statSync } from "node:fs";
+import { existsSync, lstatSync, type Stats, statSync } from "node:fs";
 import { homedir } from "node:os";
 import { basename, dirname, isAbsolute, join, resolve } from "node:path";
+import { orNull, thrownBy } from "../core/attempt.ts";
 import { codeOf } from "../core/error-text.ts";
 
 /** The facts about machine and user that the defaults depend on. */
@@ -188,15 +189,19 @@ export function findConfig(host: Host, { flag, local }: FindConfig): FoundConfig
   const named = namedConfig(host, flag);
   if (named) return { ...named, byDefault: false, skipped: null };
   const here = join(host.cwd, "gateway.yaml");
-  const skipped = local && existsSync(here) ? refusal(host, here) : null;
-  if (local && skipped === null && existsSync(here))
-    return { path: here, why: "the current directory", byDefault: false, skipped };
+  const entry = local ? orNull(() => lstatSync(here)) : null;
+  const skipped = entry && refusal(host, here, entry);
+  if (entry && skipped === null) return { path: here, why: "the current directory", byDefault: false, skipped };
   const usual = defaultConfig(host);
-  if (existsSync(usual)) return { path: usual, why: "the default place", byDefault: true, skipped };
+  if (!isAbsent(usual)) return { path: usual, why: "the default place", byDefault: true, skipped };
   const places = ["--config", "MCPGW_CONFIG", ...(local ? ["./gateway.yaml"] : []), usual];
   const nowhere = `no configuration in ${places.join(", ")}; \`mcpgw init\` writes one`;
   return { path: null, why: skipped ?? nowhere, byDefault: false, skipped };
 }
+
+/** A link that leads nowhere, and what may not be looked at, is not absent: who reads it is told why it cannot be read. */
+const isAbsent = (path: string): boolean =>
+  ["ENOENT", "ENOTDIR"].includes(codeOf(thrownBy(() => lstatSync(path))) ?? "");
 
 /** The place of the configuration if nothing names another. */
 export function defaultConfig(host: Host): string {
@@ -206,11 +211,12 @@ export function defaultConfig(host: Host): string {
 }
 
 // The file decides which commands this user runs, so nobody else may have put it there.
-function refusal(host: Host, path: string): string | null {
+function refusal(host: Host, path: string, entry: Stats): string | null {
   if (host.uid === 0) return `${path} is not read as root; name it with --config`;
-  const { uid, mode } = statSync(path);
-  if (uid !== host.uid || lstatSync(path).uid !== host.uid)
+  const target = orNull(() => statSync(path));
+  if (entry.uid !== host.uid || (target && target.uid !== host.uid))
     return `${path} belongs to another user; name it with --config to use it`;
-  if ((mode & 0o022) !== 0) return `${path} may be written by others; chmod go-w it, or name it with --config`;
+  if (target && (target.mode & 0o022) !== 0)
+    return `${path} may be written by others; chmod go-w it, or name it with --config`;
   return null;
 }

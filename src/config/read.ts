@@ -1,4 +1,6 @@
+import { readlinkSync } from "node:fs";
 import { whyUnreadable } from "../core/access.ts";
+import { orNull } from "../core/attempt.ts";
 import { codeOf } from "../core/error-text.ts";
 import { readRegularSync, UnfitFile } from "../core/files.ts";
 import { ConfigError, unplaced } from "./problem.ts";
@@ -29,7 +31,12 @@ function whyNot(error: unknown, path: string): string {
     return error.large ? most : "is no regular file";
   }
   const code = codeOf(error) ?? "error";
-  if (code === "ENOENT") return "there is no such file; `mcpgw init` writes one";
+  if (code === "ENOENT") {
+    const target = orNull(() => readlinkSync(path));
+    return target === null
+      ? "there is no such file; `mcpgw init` writes one"
+      : `is a link to ${target}, which is not there`;
+  }
   const denied = whyUnreadable(error, path);
   return denied ? `${denied}; let its group read it, or run this as a user who may` : `cannot be read (${code})`;
 }

@@ -214,6 +214,7 @@ export const newKey = z.object({
   cidrs: z.array(z.string()).readonly(),
   perMinute: z.number().nullable(),
   idleRoles: z.array(z.string()).readonly().describe("its roles that no policy names"),
+  frozen: z.boolean().describe("whether it is refused, as every caller is, until the freeze ends"),
 });
 
 const counters = {

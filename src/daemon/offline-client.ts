@@ -74,7 +74,7 @@ export async function openOffline(flags: Flags, self: Self): Promise<Client> {
     usage: (input) => usageBy(archive(), input, state.metering),
     async "audit.verify"(input, { signal }) {
       checkChainKnown(state);
-      const publicKey = publicKeyIn(paths.state);
+      const publicKey = publicKeyIn(homeOf(state));
       const checkpoints = audit.checkpoints.map(({ file }) => file);
       return verifyChains({ archive: archiveIn(state), publicKey, heads: paths.heads, checkpoints }, input, signal);
     },

@@ -18,7 +18,7 @@ import {
 import { ConfigError } from "../config/problem.ts";
 import { Refusal } from "../control/refusal.ts";
 import { plain } from "../core/text.ts";
-import { type ChainHome, chainPath, statePath } from "../store/sqlite/paths.ts";
+import { type ChainHome, chainNames, chainPath, statePath } from "../store/sqlite/paths.ts";
 import { loadingFrom, placed } from "./loading.ts";
 import { type Metering, tagsOf } from "./handlers/usage.ts";
 
@@ -80,7 +80,7 @@ const indented = (text: string): string => text.replace(/^.*$/gm, (line) => `  $
 /** Where the last writer of the daemon's chain noted that it lies; null: in the state directory. */
 function notedMainPath({ state, heads }: Paths): string | null {
   if (!existsSync(signingKeyFile(state))) return null;
-  return notedChainPath(installDir(heads, publicKeyIn(state)), "main");
+  return notedChainPath(installDir(heads, publicKeyIn({ state, main: null })), "main");
 }
 
 /** Without them, every server would seem to have none. */
@@ -124,11 +124,11 @@ export function checkChainKnown(state: OfflineState): void {
   if (state.fault && !hasMain(state)) throw state.fault;
 }
 
-/** The key that signs the checkpoints of a state directory. Throws where it, or all else, is missing. */
-export function publicKeyIn(stateDir: string): Uint8Array {
-  const file = signingKeyFile(stateDir);
-  if (!existsSync(stateDir)) throw nothingIn(stateDir);
+/** The key that signs the checkpoints of an installation. Throws where it, or all else, is missing. */
+export function publicKeyIn(home: ChainHome): Uint8Array {
+  const file = signingKeyFile(home.state);
   if (!existsSync(file)) {
+    if (!existsSync(statePath(home.state)) && chainNames(home).length === 0) throw nothingIn(home.state);
     const instead = "`mcpgw audit export --out FILE`, then `audit verify --jsonl FILE --pubkey KEY --checkpoint FILE`";
     const lost = `${file} is missing: nothing says whose log this is`;
     throw new Refusal("not-found", `${lost}; restore it, or check an export by what was kept elsewhere: ${instead}`);

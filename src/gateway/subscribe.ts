@@ -12,7 +12,10 @@ export async function subscribe(gw: Gateway, call: RoutedCall): Promise<Reply> {
     throw new Failure("invalid-request", "Updates need a session to be sent to; send initialize and use its session.");
   }
   const uri = uriOf(call);
-  if (session.subscribedTo(uri) === route.canonical) return result("{}");
+  const subscribed = session.subscribedTo(uri);
+  if (subscribed === route.canonical) return result("{}");
+  // A reload has given the URI to another resource, which takes the place of the one before.
+  if (subscribed !== null) session.endSubscription(uri);
   const release = gw.listeners.take(who.id, 1, uri.length);
   let wanted = true;
   const settled = session.askSubscription(uri, () => (wanted = false));

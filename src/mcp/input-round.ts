@@ -82,9 +82,12 @@ export function responsesText(answers: Iterable<readonly [key: string, answer: s
   return `{${[...answers].map(([key, answer]) => `${JSON.stringify(key)}:${answer}`).join(",")}}`;
 }
 
-/** How a client reacted to a question. */
-export function outcomeOf({ kind, text }: ClientAnswer): "accept" | "decline" | "cancel" | "error" {
-  if (kind === "error") return "error";
+/** How a client reacted to a question; what does not answer that is an error, whatever it was sent as. */
+export function outcomeOf(
+  method: InputMethod,
+  { kind, text }: ClientAnswer,
+): "accept" | "decline" | "cancel" | "error" {
+  if (kind === "error" || !answers(method, text)) return "error";
   const action = objectIn(text).action;
   return action === "decline" || action === "cancel" ? action : "accept";
 }

@@ -4,13 +4,13 @@ import type { Era } from "../core/inbound.ts";
 import { isObject, objectIn } from "../core/json.ts";
 import { changedMethod } from "../core/lists.ts";
 import type { Updated } from "../core/ports.ts";
-import type { Down } from "../core/upstream.ts";
 import { within } from "../core/wait.ts";
 import { forNextHop } from "../mcp/meta.ts";
 import { CallerTools } from "./discovery/caller-tools.ts";
 import { listenForChanges } from "./discovery/inventory.ts";
 import { faults } from "./faults.ts";
 import type { Terms } from "./host.ts";
+import type { Failures } from "./instances/failures.ts";
 import { FirstQuestions } from "./instances/first-questions.ts";
 import { type Need, Pool, type Slot } from "./instances/pool.ts";
 import { type Spec, specOf } from "./instances/spec.ts";
@@ -307,14 +307,14 @@ export class CallerInstances {
     return true;
   }
 
-  #crashed({ owner: principal, reason, until, open }: Down): void {
+  #crashed({ owner: principal, reason, until, opened }: ReturnType<Failures["add"]>): void {
     const { record, log, clock, changed } = this.#terms.host;
     const facts = { server: this.#terms.options.id, principal, reason };
     // Who opens session after session can have each one's instance end.
     const kind = `${facts.server} ${principal}`;
     log.warn("an instance of a server ended", { ...facts, retryMs: Math.round(until - clock.now() / 1000) }, kind);
     record({ type: "server.crashed", actor: "system", facts });
-    if (open) record({ type: "server.circuit-open", actor: "system", facts });
+    if (opened) record({ type: "server.circuit-open", actor: "system", facts });
     changed();
   }
 }

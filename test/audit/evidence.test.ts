@@ -6,6 +6,7 @@ import { installDir } from "../../src/audit/outside.ts";
 import { installOf, loadSigningKey } from "../../src/audit/signing-key.ts";
 import { type ChainReport, verifyChain } from "../../src/audit/verify.ts";
 import { Cancel } from "../../src/core/cancel.ts";
+import { systemClock } from "../../src/core/clock.ts";
 import { silent } from "../../src/core/log.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
 import { reasonOf } from "../support/failure.ts";
@@ -98,6 +99,20 @@ test("R9 A08 a start says of a log that nothing outside the state directory spea
   rmSync(outsideOf(at), { recursive: true });
   await recordCall(at, kept, { log });
   expect(warned).toEqual([expect.stringContaining("a missing end would not show")]);
+});
+
+test("T09 a start says of a log whose last record is of a later time that the clock was set", async () => {
+  using at = tempState();
+  const warned: unknown[] = [];
+  const log = { ...silent, warn: (message: string, facts?: object) => void warned.push([message, facts]) };
+  const setBy = (us: number) => ({ log, clock: { now: () => systemClock.now() + us, mono: systemClock.mono } });
+  await recordCall(at, {}, setBy(3_600_000_000));
+  await recordCall(at, {}, setBy(3_600_000_000));
+  expect(warned).toEqual([]);
+  await recordCall(at, {}, setBy(0));
+  await recordCall(at, {}, setBy(0));
+  const told = [expect.stringContaining("of a later time than now"), { chain: "main", last: expect.any(String) }];
+  expect(warned).toEqual([told]);
 });
 
 test("R25 of equal checkpoints the configured one is named before the default; a configured file without any is told", async () => {

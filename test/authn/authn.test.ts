@@ -9,7 +9,7 @@ import type { Call } from "../../src/core/call.ts";
 import { systemClock } from "../../src/core/clock.ts";
 import type { FailureCode } from "../../src/core/failure.ts";
 import type { Authn, Throttle } from "../../src/core/ports.ts";
-import type { Source } from "../../src/core/principal.ts";
+import { lossOf, type Source } from "../../src/core/principal.ts";
 import { credentialsOf } from "../../src/serve/credentials.ts";
 import { type CallParts, loopback, makeCall, remote } from "../support/call.ts";
 import { failureOf } from "../support/failure.ts";
@@ -138,6 +138,32 @@ test("R37: a fenced key works from its networks only; without a network the call
   expect(failureOf(from({ transport: "stdio", ip: null, loopback: false, forwarded: false })).code).toBe(
     "unauthenticated",
   );
+});
+
+test.each([
+  ["127.0.0.0/8", true],
+  ["::1", true],
+  ["::/127", true],
+  ["2001:db8::/32", false],
+])("R37: a key for %s is accepted from this host without a network: %p", (network, accepted) => {
+  const { key } = newKey();
+  const { authn } = setUp({ keys: [{ id: "k", key, consumerId: "a", roles: ["r"], cidrs: [network] }] });
+  const source: Source = { transport: "stdio", ip: null, loopback: true, forwarded: false };
+  const identify = () => authn.identify(call([key], { source }));
+  if (accepted) expect(identify().keyId).toBe("k");
+  else expect(failureOf(identify).code).toBe("unauthenticated");
+});
+
+test("R118 a reload that lets callers in without a key ends what holders of keys have open, and only that", () => {
+  const { authn, keyring } = setUp();
+  const { key } = keyring.create(keyRequest());
+  const held = authn.identify(call([key]));
+  const signals = [held.revoked, keyring.unlessFrozen()];
+  keyring.apply(keyring.prepare([], ["user"]));
+  expect(signals.map(({ aborted }) => aborted)).toEqual([true, false]);
+  expect(lossOf(held.revoked)).toBe("dropped");
+  keyring.apply(keyring.prepare([]));
+  expect(authn.identify(call([key])).revoked.aborted).toBe(false);
 });
 
 test("a source whose credentials keep failing is throttled, while a good key from there still passes", () => {

@@ -29,6 +29,18 @@ describe("R23 keys", () => {
     expect(await said(false)).toBe("");
   });
 
+  test.each(["keys create A a r", "keys rotate k-1"])(
+    "%s says that all callers are frozen, while they are",
+    async (text) => {
+      const made = { ...unlimited, expiresAt: null, perMinute: null };
+      const warning = "all callers are frozen: it is refused until `mcpgw keys unfreeze`";
+      expect((await run(text, () => ({ ...made, frozen: true }))).err).toContain(warning);
+      expect((await run(text, () => ({ ...made, frozen: false }))).err).not.toContain("frozen");
+      const { out } = await run(`${text} --json`, () => ({ ...made, frozen: true }));
+      expect(JSON.parse(out)).not.toHaveProperty("frozen");
+    },
+  );
+
   const unlimited = { id: "k-2", key: "x", name: "A", consumerId: "a", roles: [], cidrs: [], idleRoles: [] };
 
   test("the time at which a key ends is told to the second, however far away it is", async () => {

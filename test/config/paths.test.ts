@@ -1,8 +1,9 @@
 import { afterAll, expect, test } from "bun:test";
-import { chmodSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { chmodSync, lchownSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { chosenPaths, clientSocket, defaultConfig, findConfig, resolvePaths } from "../../src/config/paths.ts";
 import type { Host } from "../../src/config/paths.ts";
+import { readConfigFile } from "../../src/config/read.ts";
 import { asNobody, mayBecomeNobody } from "../support/processes.ts";
 import { TempDir } from "../support/temp-dir.ts";
 
@@ -159,6 +160,26 @@ test.skipIf(me !== 0)("a link in the current directory that someone else made is
   symlinkSync(target, temp.path("link", "gateway.yaml"));
   const found = findConfig(host({ uid: 4242, cwd: temp.path("link"), home: dir }), { local: true });
   expect(found).toMatchObject({ path: null, skipped: expect.stringContaining("another user") });
+});
+
+test("a link that leads nowhere or in a circle is no missing configuration, but one that cannot be read", () => {
+  const home = temp.path("linked");
+  const at = host({ uid: me === 0 ? 4242 : me, home, cwd: home });
+  for (const link of [join(home, "gateway.yaml"), defaultConfig(at)]) {
+    for (const [target, why] of [
+      ["nowhere.yaml", "is a link to nowhere.yaml, which is not there"],
+      ["gateway.yaml", "cannot be read (ELOOP)"],
+    ] as const) {
+      mkdirSync(dirname(link), { recursive: true });
+      rmSync(link, { force: true });
+      symlinkSync(target, link);
+      lchownSync(link, at.uid, process.getgid?.() ?? -1);
+      const { path } = findConfig(at, { local: link === join(home, "gateway.yaml") });
+      expect(path).toBe(link);
+      expect(() => readConfigFile(link)).toThrow(`${link}: ${why}`);
+    }
+    rmSync(link);
+  }
 });
 
 test("the default place is the last, and what was looked for is named", () => {

@@ -1,5 +1,6 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { join } from "node:path";
+import { chmodSync, existsSync, mkdirSync, rmSync, symlinkSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { Keyring } from "../../src/authn/keyring.ts";
 import { Refusal } from "../../src/control/refusal.ts";
 import { systemClock } from "../../src/core/clock.ts";
@@ -13,6 +14,7 @@ import { Place } from "../support/daemon.ts";
 import { reasonOf } from "../support/failure.ts";
 import { fullDisk } from "../support/full-disk.ts";
 import { keyRequest, memoryKeyStore } from "../support/key-store.ts";
+import { isRoot, mayBecomeNobody } from "../support/processes.ts";
 
 // Each command is a process; on a busy machine that takes its time.
 setDefaultTimeout(30_000);
@@ -42,6 +44,28 @@ test("R23: a rotation that cannot be recorded leaves the old key as it was, and 
   full = false;
   const made = await rotate({ id }, admin);
   expect(states()).toMatchObject({ [id]: "revoked", [made.id]: "active" });
+});
+
+test("R23 a configuration that is there and cannot be read is none to go on without: no key begins a log by the defaults", async () => {
+  using place = new Place("");
+  const file = place.path("etc/gateway.yaml");
+  const given = ["env", `CONFIGURATION_DIRECTORY=${dirname(file)}`];
+  const refused = async (why: string) => {
+    const ran = await place.bare(["keys", "create", "A", "agent", "user"]);
+    expect(ran).toMatchObject({ code: 2, stdout: "", stderr: expect.stringContaining(`${file}: ${why}`) });
+    expect(existsSync(place.path("unused"))).toBe(false);
+  };
+  mkdirSync(dirname(file));
+  symlinkSync("elsewhere.yaml", file);
+  place.prefix = given;
+  await refused("is a link to elsewhere.yaml, which is not there");
+  rmSync(file);
+  chmodSync(dirname(file), 0);
+  place.becomeNobody();
+  place.prefix = isRoot ? [...place.prefix, ...given] : given;
+  // Whom nothing keeps out reads it anyway.
+  if (!isRoot || mayBecomeNobody) await refused("uid");
+  chmodSync(dirname(file), 0o700);
 });
 
 test("keys are made, rotated and listed while the store cannot tell of their uses", async () => {

@@ -1,6 +1,6 @@
 import { Database } from "bun:sqlite";
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { outsideOf } from "../support/audit.ts";
 import { daemonCommand, everything, fake, Place, servesParent } from "../support/daemon.ts";
@@ -155,7 +155,10 @@ test("an export that fails leaves no file behind", async () => {
 
 test("verify without anything to look at is a refusal, never INTACT, and makes no signing key", async () => {
   using place = new Place(config);
-  expect(await place.cli(["audit", "verify"])).toMatchObject({ code: 2, stdout: "" });
+  writeFileSync(place.state, "");
+  const nothing = { code: 2, stdout: "", stderr: expect.stringContaining(`nothing is recorded in ${place.state}`) };
+  expect(await place.cli(["audit", "verify"])).toMatchObject(nothing);
+  rmSync(place.state);
   await place.newKey("agent");
   expect((await place.cli(["audit", "verify"])).code).not.toBe(1);
   const key = join(place.state, "signing.key");
@@ -273,7 +276,8 @@ test("a command that reads writes nothing: no database appears where there is no
       expect(ran).toMatchObject({ code: 2, stdout: "" });
       expect(ran.stderr).toContain(`nothing is recorded in ${place.state}`);
     }
-    expect(await place.cli(["audit", "verify"])).toMatchObject({ code: 2, stdout: "" });
+    const checked = await place.cli(["audit", "verify"]);
+    expect(checked).toMatchObject({ code: 2, stdout: "", stderr: expect.stringContaining("nothing is recorded in") });
     expect(contents()).toEqual(before);
   }
   await place.newKey("agent");

@@ -68,7 +68,7 @@ function setting(
 ) {
   const clock = stillClock();
   const keyring = new Keyring({ store: memoryKeyStore(), clock });
-  const make = (consumerId: string, roles: string[], more: { expiresAt?: number; perMinute?: number } = {}) =>
+  const make = (consumerId: string, roles: string[], more: Partial<Parameters<typeof keyRequest>[0]> = {}) =>
     keyring.create(keyRequest({ name: consumerId, consumerId, roles, ...more })).id;
   const gw = {
     catalog,
@@ -226,6 +226,16 @@ test("why: a key that is refused before anything is decided", () => {
   expect(ask("agent", "crm:get").callers.map(({ refused }) => refused)).toEqual(
     Array.from({ length: 2 }, () => "all callers are frozen; `mcpgw keys unfreeze` ends it"),
   );
+});
+
+test("why: a key that is limited to networks is accepted only from there, where the rules allow something at all", () => {
+  const { make, ask } = setting();
+  make("agent", ["reader"], { cidrs: ["10.0.0.0/8", "::1"] });
+  const told = "; its key is accepted only from 10.0.0.0/8, ::1";
+  expect(ask("agent", "crm:get").callers[0]).toMatchObject({ allowed: true, reason: expect.stringContaining(told) });
+  expect(ask("agent", "crm:drop").callers[0]?.reason).not.toContain("accepted only");
+  make("free", ["reader"]);
+  expect(ask("free", "crm:get").callers[0]?.reason).not.toContain("accepted only");
 });
 
 test("why: a call waits for a server that is starting", () => {

@@ -71,6 +71,20 @@ test("T42: `serve` beside a daemon answers the call that a lost key ends, and sa
   await lose(1, ["freeze"], "All callers were frozen");
 });
 
+test("R118 a reload that lets callers in without a key ends the tunnels of keys, whose sessions would be another caller's", async () => {
+  await using daemon = await start(config);
+  const { place } = daemon;
+  const { key } = await place.newKey("agent");
+  await using client = new StdioClient(place, { MCPGW_API_KEY: key });
+  await client.open();
+  place.configure({ ...config, auth: { type: "none", roles: ["user"] } });
+  await place.json("config", "reload");
+  expect(await client.child.exited).toBe(1);
+  await using again = new StdioClient(place, { MCPGW_API_KEY: key });
+  await again.open();
+  expect(await again.call("fake__echo", { text: "hello" })).toMatchObject({ result: {} });
+});
+
 test("T42: results that the client of `serve` beside a daemon has not read when its key is lost stay with the daemon", async () => {
   await using daemon = await start(config);
   const { place } = daemon;

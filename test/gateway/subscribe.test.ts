@@ -65,6 +65,18 @@ describe("resources/subscribe", () => {
     expect([before!.gw.listeners.uris, after!.gw.listeners.uris]).toEqual([0, 1]);
   });
 
+  test("a URI that is subscribed to already needs no second place, also where a reload gives it to another resource", async () => {
+    const [before, after] = ["crm", "erp"].map(
+      (id) => harness({ servers: { [id]: { resources: [item("file:///a")] } } }).gw,
+    );
+    const { listeners } = before!;
+    listeners.take(alice.id, listenLimits.uris - 1, 0);
+    const asking = { era: "legacy", session: session(alice) } as const;
+    for (const gw of [before!, before!, { ...after!, listeners }])
+      expect((await send(gw, "resources/subscribe", { uri: "file:///a" }, asking)).call.failure).toBeNull();
+    expect(listeners.uris).toBe(listenLimits.uris);
+  });
+
   test("a resource that a reload takes out of the endpoint is not told of", async () => {
     const h = harness({ servers });
     const own = session(alice);

@@ -77,12 +77,13 @@ test("what an answer says and what it answers", () => {
     ['{"roots":[]}', "roots/list", "accept"],
   ];
   for (const [answer, to, outcome] of rows) {
-    expect(outcomeOf({ kind: "result", text: answer })).toBe(outcome as never);
+    expect(outcomeOf(to, { kind: "result", text: answer })).toBe(outcome as never);
     for (const [, method] of rows) expect(answers(method, answer)).toBe(method === to);
   }
-  expect(outcomeOf({ kind: "error", text: "{}" })).toBe("error");
-  for (const odd of ["7", "null", "[]", '"x"', "{}"]) {
+  expect(outcomeOf("roots/list", { kind: "error", text: "{}" })).toBe("error");
+  for (const odd of ["7", "null", "[]", '"x"', "{}", '{"action":"agree"}']) {
     expect(rows.some(([, method]) => answers(method, odd))).toBe(false);
+    expect(rows.map(([, method]) => outcomeOf(method, { kind: "result", text: odd }))).not.toContain("accept");
   }
 });
 

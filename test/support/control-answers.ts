@@ -168,6 +168,7 @@ const made: Answer<"keys.create"> = {
   cidrs: ["10.0.0.0/8"],
   perMinute: 90,
   idleRoles: ["writer"],
+  frozen: false,
 };
 
 const tools: ServerTool[] = [

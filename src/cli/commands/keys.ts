@@ -21,7 +21,8 @@ const stateColor: Readonly<Record<KeyView["state"], Color>> = {
 };
 
 /** Shows a key for the only time; if it could not be printed, it is revoked again. */
-async function handOut(made: Made, client: Client, cli: Cli): Promise<void> {
+async function handOut({ frozen, ...made }: Made, client: Client, cli: Cli): Promise<void> {
+  if (frozen) cli.out.warn("all callers are frozen: it is refused until `mcpgw keys unfreeze`");
   for (const role of made.idleRoles) {
     cli.out.warn(`no policy names the role ${role}: it grants nothing`);
   }
@@ -38,7 +39,7 @@ async function handOut(made: Made, client: Client, cli: Cli): Promise<void> {
   }
 }
 
-async function showMade(made: Made, { out }: Cli): Promise<void> {
+async function showMade(made: Omit<Made, "frozen">, { out }: Cli): Promise<void> {
   if (out.json) return out.document(made);
   await out.print(made.key);
   const until = made.expiresAt === null ? "does not expire" : `expires ${moment(made.expiresAt)}`;

@@ -33,7 +33,7 @@ export function keyHandlers({ keyring, audit, namedRoles }: KeyHandlerOptions): 
       keyring.revoke(id);
       throw error;
     }
-    return { id, key, name, consumerId, roles, expiresAt, cidrs, perMinute, idleRoles };
+    return { id, key, name, consumerId, roles, expiresAt, cidrs, perMinute, idleRoles, frozen: keyring.frozen };
   };
   /** A second rotation of a key while the first is being recorded would leave a second successor. */
   const rotating = new Set<string>();

@@ -23,8 +23,11 @@ export type WhyOptions = {
 
 type Kind = NonNullable<Parsed<"why">["kind"]>;
 type Why = Answer<"why">;
-/** Somebody who might call, and why they would be refused before any policy decides; null: they would not. */
-type Caller = { readonly who: Principal; readonly refused: string | null };
+/**
+ * Somebody who might call, why they would be refused before any policy decides (null: they would not), and the networks
+ * that their key is limited to.
+ */
+type Caller = { readonly who: Principal; readonly refused: string | null; readonly cidrs: readonly string[] };
 
 const undecided = { allowed: false, remedy: null, elsewhere: false };
 const unoffered = { ...undecided, listed: false, rule: null, reason: "nobody is offered it" };
@@ -49,7 +52,7 @@ export function whyOf({ gw, keyring, toolsets, auth }: WhyOptions, input: Parsed
     missing: route ? null : whyAbsent(gw, input, found),
     down: route ? downOf(gw, route.server) : null,
     toolsets: route ? toolsets.map((id) => inToolset(catalog, route, id)) : [],
-    callers: callers.map(({ who, refused: before }) => {
+    callers: callers.map(({ who, refused: before, cidrs }) => {
       const { id, consumerId: consumer, roles } = who;
       const refused = before ?? barred(who);
       const caller = { id, consumer, roles, refused };
@@ -60,7 +63,8 @@ export function whyOf({ gw, keyring, toolsets, auth }: WhyOptions, input: Parsed
       if (!route) return { ...caller, ...unoffered };
       const args = route.kind === "resource" ? { uri: route.name } : input.arguments;
       const explained = gw.policy.explain(who, route, args);
-      return { ...caller, ...explained, ...(refused !== null && undecided) };
+      const only = explained.allowed && cidrs.length > 0 ? `; its key is accepted only from ${cidrs.join(", ")}` : "";
+      return { ...caller, ...explained, ...(refused !== null && undecided), reason: `${explained.reason}${only}` };
     }),
   };
 }
@@ -190,14 +194,14 @@ function callersOf(name: string, keyring: Keyring, auth: Config["auth"]): Caller
   const keys = auth.type === "none" ? [] : keyring.list();
   const byId = keys.filter(({ id }) => id === name || `key:${id}` === name);
   const meant = byId.length > 0 ? byId : keys.filter(({ consumerId }) => consumerId === name);
-  const callers = meant.map((key) => ({ who: principalOf(key), refused: frozen ?? refusalOf(key) }));
+  const callers = meant.map((key) => ({ who: principalOf(key), refused: frozen ?? refusalOf(key), cidrs: key.cidrs }));
   const others: Principal[] = [];
   if (auth.stdio && [auth.stdio.consumerId, `stdio:${auth.stdio.consumerId}`].includes(name))
     others.push(stdioPrincipal(auth.stdio, keyring));
   if (auth.type === "none" && name === "anonymous") others.push(anonymousPrincipal(auth.roles ?? [], keyring));
   const uid = /^local:(\d{1,10})$/.exec(name)?.[1];
   if (uid) others.push(localPrincipal(Number(uid), keyring));
-  const all = [...callers, ...others.map((who) => ({ who, refused: frozen }))];
+  const all = [...callers, ...others.map((who) => ({ who, refused: frozen, cidrs: [] }))];
   if (all.length > 0) return all;
   throw new Refusal("not-found", `there is no key or consumer ${name}; \`mcpgw keys list\` shows all`);
 }

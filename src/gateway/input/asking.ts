@@ -131,7 +131,7 @@ export const refusedStep = (request: InputRequest, { message, detail }: Failure)
 /** The step that is recorded before an answer is passed on. */
 export const answeredStep = (request: InputRequest, answer: ClientAnswer): InputStep => ({
   request,
-  outcome: outcomeOf(answer),
+  outcome: outcomeOf(request.method, answer),
   answer: answer.text,
   rule: null,
 });
@@ -220,9 +220,9 @@ export function refusalAnswer(error: unknown, log: Logger): ClientAnswer {
 // -1 is how clients say that their user declined (2025-11-25, sampling).
 const answerCodes: Partial<Record<FailureCode, number>> = { "input-undeclared": rpcCodes.methodNotFound, denied: -1 };
 
-/** The failure of a call whose client answered a server's question with an error. */
+/** The failure of a call whose client answered a server's question with an error, or with no answer to it. */
 export function refusedByClient({ method }: InputRequest, { text }: ClientAnswer): Failure {
   const { message } = objectIn(text);
   const said = typeof message === "string" ? `: ${cut(message, 300)}` : "";
-  return new Failure("input-unavailable", `The client did not answer ${method}${said}.`);
+  return new Failure("input-unavailable", `The client did not answer ${method}${said}`.replace(/\.?$/, "."));
 }

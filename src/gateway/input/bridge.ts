@@ -1,7 +1,7 @@
 import type { BegunCall, Call, Reply } from "../../core/call.ts";
 import { brokeProtocol, Failure } from "../../core/failure.ts";
 import type { UpstreamRequest } from "../../core/upstream.ts";
-import { readRound, responsesText } from "../../mcp/input-round.ts";
+import { outcomeOf, readRound, responsesText } from "../../mcp/input-round.ts";
 import type { Gateway } from "../gateway.ts";
 import { askCaller, asking, refusedByClient } from "./asking.ts";
 
@@ -38,7 +38,7 @@ async function fulfil(gw: Gateway, call: BegunCall, { text }: Reply): Promise<Up
   const answers: [key: string, answer: string][] = [];
   for (const { key, request } of round.asked) {
     const answer = await askCaller(gw, call, request, call.controller.signal);
-    if (answer.kind === "error") throw refusedByClient(request, answer);
+    if (outcomeOf(request.method, answer) === "error") throw refusedByClient(request, answer);
     answers.push([key, answer.text]);
   }
   return {

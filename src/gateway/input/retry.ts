@@ -117,7 +117,8 @@ export async function recordRetry(gw: Gateway, call: Call, retry: NewRequest): P
  * server would only ask for the same again.
  */
 export function needVisited({ server }: Route, { kind, given }: NewRequest): void {
-  if (kind !== "again" || given.every(({ text }) => outcomeOf({ kind: "result", text }) === "accept")) return;
+  if (kind !== "again" || given.every(({ method, text }) => outcomeOf(method, { kind: "result", text }) === "accept"))
+    return;
   throw new Failure(
     "input-unavailable",
     `The server "${server}" wants a URL visited first, and the client did not agree to that.`,

@@ -62,7 +62,7 @@ type PoolHost = {
   /** An instance has ended, for whatever reason. */
   ended(slot: Slot): void;
   /** An instance ended without being asked to. */
-  crashed(down: Down): void;
+  crashed(failure: ReturnType<Failures["add"]>): void;
 };
 
 /**

@@ -207,17 +207,25 @@ describe("a legacy caller on a modern server", () => {
     expect(ended.failure?.code).toBe("cancelled");
   });
 
-  test("that answers with an error fails the call", async () => {
+  test.each(["User rejected", "User rejected."])("that answers with an error fails the call: %s", async (message) => {
     const { gw, records } = harness({ script: asksByResult(form) });
     const { result } = await send(
       gw,
       "tools/call",
       call,
-      legacy(() => Promise.resolve({ kind: "error", text: '{"code":-1,"message":"User rejected"}' })),
+      legacy(() => Promise.resolve({ kind: "error", text: JSON.stringify({ code: -1, message }) })),
     );
     expect(result.isError).toBe(true);
     expect(textIn(result)).toBe(`The client did not answer elicitation/create: User rejected. ${mayHaveRun}`);
     expect(steps(records)).toEqual(["asked elicitation/create", "error elicitation/create"]);
+  });
+
+  test("that answers with what is no answer fails the call, and is not on record as one that agreed", async () => {
+    const { gw, records, sent } = harness({ script: asksByResult(form) });
+    const ask = legacy(() => Promise.resolve({ kind: "result", text: "{}" }));
+    const { result } = await send(gw, "tools/call", call, ask);
+    expect(textIn(result)).toBe(`The client did not answer elicitation/create. ${mayHaveRun}`);
+    expect([steps(records)[1], sent.length]).toEqual(["error elicitation/create", 1]);
   });
 
   test("is asked in the words of its revision", async () => {

@@ -28,6 +28,15 @@ test("an instance that failed is told of until it runs again, or for as long as 
   expect(downText(failures.down(runs), now)).toBeNull();
 });
 
+test("T10: of an open circuit the failure is told that has opened it, not each one after it", () => {
+  const clock = stillClock();
+  const failures = new Failures({ ...usualBreaker, failures: 2 }, clock);
+  const opened = () => failures.add("a", null, "it crashed").opened;
+  expect([opened(), opened(), opened()]).toEqual([false, true, false]);
+  clock.advance(usualBreaker.rest * 1.2 + 2 * usualBreaker.window);
+  expect([opened(), opened(), opened()]).toEqual([false, true, false]);
+});
+
 test.each([-3, 3])("when an instance may start again is told rightly, however the clock is set: by %i h", (hours) => {
   const clock = stillClock();
   let set = 0;
