@@ -1,6 +1,7 @@
 import { type Flags, thisHost } from "../config/paths.ts";
 import { findSocket } from "../config/client-socket.ts";
 import { attach, type ClientTunnel, givenKey, keylessText } from "../control/client.ts";
+import { farewell } from "../control/messages.ts";
 import { Refusal, Unreachable } from "../control/refusal.ts";
 import { codeOf, messageOf } from "../core/error-text.ts";
 import { rpcCodes } from "../core/rpc-code.ts";
@@ -139,7 +140,7 @@ async function relay(tunnel: ClientTunnel, { output, asked }: Streams): Promise<
       void output.drained().then(() => tunnel.resume());
     }
     owed.answer(line);
-    if (ended && owed.isDone()) tunnel.finish();
+    if (ended && owed.isDone()) tunnel.send(farewell);
   });
   const forward = (line: string) => {
     owed.ask(line);
@@ -165,7 +166,7 @@ async function relay(tunnel: ClientTunnel, { output, asked }: Streams): Promise<
     if (endless !== null) return end(endless);
     ended = true;
     // What is refused without an id is owed too, and only the daemon knows of it.
-    if (owed.isDone()) tunnel.finish();
+    if (owed.isDone()) tunnel.send(farewell);
     giveUpLater();
   });
   const why = (await closed.promise) ?? (asked.aborted ? "The gateway is stopping." : null);

@@ -191,25 +191,3 @@ test("D15: where the server fails on what came, the client is cut off and the lo
   expect(said).toEqual([["a control connection failed", { cause: "nobody knows" }]]);
   await attach(ends.socket, { version: "1", key: "k" }).then((again) => again.close());
 });
-
-test("D15: a client says once that this was all, and then reads until its server closes the tunnel", async () => {
-  using ends = await tunnelled();
-  const { client, served } = ends;
-  const heard: string[] = [];
-  const seen: string[] = [];
-  const closed = Promise.withResolvers<void>();
-  served.onLine((line) => heard.push(line));
-  served.onFarewell(() => heard.push("all"));
-  client.onLine((line) => seen.push(line));
-  client.onClose(() => closed.resolve());
-  client.send("last");
-  client.finish();
-  client.finish();
-  client.send("late");
-  await until(() => heard.includes("late"), "all lines");
-  expect(heard).toEqual(["last", "all", "late"]);
-  served.send("answer");
-  served.close();
-  await closed.promise;
-  expect(seen).toEqual(["answer"]);
-});
