@@ -65,7 +65,7 @@ export class Relisting {
 
   /** Reads no more regularly, until it begins again. */
   pause(): void {
-    if (this.#regular) clearInterval(this.#regular);
+    clearInterval(this.#regular);
     this.#regular = undefined;
   }
 
