@@ -117,8 +117,7 @@ const others = sharedLook(async () => {
 });
 
 /** The entries of an environment that may be markers, as an environment: the whole of it may be large. */
-const marksIn = (environment: string | null): string =>
-  (environment ?? "").replace(/[^\0]*\0?/g, (entry) => (/^MCPGW_.*\0$/s.test(entry) ? entry : ""));
+const marksIn = (environment: string | null): string => environment?.match(/(?<![^\0])MCPGW_[^\0]*\0/g)?.join("") ?? "";
 
 /**
  * The family's processes: those in its sessions, the marked ones, and then all their descendants with their sessions.
