@@ -153,12 +153,7 @@ type Seen = Provenance & {
 
 type Text = AsyncIterable<string> | Iterable<string>;
 
-async function lookInto(
-  text: Text,
-  from: Provenance,
-  publicKey: Uint8Array,
-  signal: AbortSignalLike | undefined,
-): Promise<Seen> {
+async function lookInto(text: Text, from: Provenance, publicKey: Uint8Array, signal: AbortSignalLike | undefined) {
   const { only, ...provenance } = from;
   const install = installOf(publicKey);
   const wanted = (found: string): boolean =>

@@ -103,11 +103,7 @@ export function loadTags(file: string, substitute: Resolve): readonly Pick<Confi
 }
 
 /** Checks what `take` leaves of a file's data, where it was. Only references in that have to be resolved. */
-function loadPart(
-  file: string,
-  substitute: Resolve,
-  take: (value: unknown) => unknown,
-): Pick<Loaded, "config" | "locate"> {
+function loadPart(file: string, substitute: Resolve, take: (value: unknown) => unknown) {
   const path = resolve(file);
   const source = sourceFrom(readConfigFile(path), path, substitute);
   const locate = locator(source, path, []);
