@@ -40,13 +40,13 @@ const beginning = "\nmcpgw/";
 /** More characters than any note has. */
 const tooLong = 1 << 20;
 
-/** A text that comes in parts, in pieces that cut no note. Of a long stretch without any, only the end is kept. */
+/** A text that comes in parts, in as many pieces that cut no note. Of a long stretch without any only the end is kept. */
 export async function* piecesOf(parts: AsyncIterable<string> | Iterable<string>): AsyncGenerator<string> {
   let rest = "";
   for await (const part of parts) {
     rest += part;
     const end = rest.lastIndexOf(beginning) + 1;
-    if (end > 0) yield rest.slice(0, end);
+    yield rest.slice(0, end);
     rest = rest.slice(end === 0 && rest.length > tooLong ? 1 - beginning.length : end);
   }
   yield rest;

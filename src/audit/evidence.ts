@@ -87,7 +87,7 @@ async function lookAround(options: EvidenceOptions, publicKey: Uint8Array) {
   const look = async (source: string, text: Text): Promise<Seen> => {
     const only = onlyChainOf(source, options);
     const from = { source, only, sameHost: await onThisHost(source), given: false };
-    return lookInto(wantedOf(text, signal), from, publicKey);
+    return lookInto(text, from, publicKey, signal);
   };
   const files = [...(dir !== null && existsSync(dir) ? [dir] : []), ...sources];
   for await (const { source, found } of lookInFiles(files, look)) {
@@ -96,17 +96,9 @@ async function lookAround(options: EvidenceOptions, publicKey: Uint8Array) {
   }
   for (const { source, text } of texts) {
     const sameHost = isAbsolute(source) && (await onThisHost(source));
-    seen.push(await lookInto([text], { source, only: null, sameHost, given: true }, publicKey));
+    seen.push(await lookInto([text], { source, only: null, sameHost, given: true }, publicKey, signal));
   }
   return { seen, unread };
-}
-
-/** A text that is read for as long as somebody waits for what is in it. */
-async function* wantedOf(text: Text, signal: AbortSignalLike | undefined): AsyncGenerator<string> {
-  for await (const part of text) {
-    if (signal) throwIfGivenUp(signal);
-    yield part;
-  }
 }
 
 /**
@@ -161,7 +153,7 @@ type Seen = Provenance & {
 
 type Text = AsyncIterable<string> | Iterable<string>;
 
-async function lookInto(text: Text, from: Provenance, publicKey: Uint8Array): Promise<Seen> {
+async function lookInto(text: Text, from: Provenance, publicKey: Uint8Array, signal: AbortSignalLike | undefined) {
   const { only, ...provenance } = from;
   const install = installOf(publicKey);
   const wanted = (found: string): boolean =>
@@ -172,6 +164,7 @@ async function lookInto(text: Text, from: Provenance, publicKey: Uint8Array): Pr
   for await (const piece of piecesOf(text)) {
     // There may be many texts with few checkpoints each.
     await setImmediate();
+    if (signal) throwIfGivenUp(signal);
     for (const origin of originsIn(piece)) {
       origins.add(origin);
       read += 1;

@@ -1,3 +1,4 @@
+import { orNull } from "../core/attempt.ts";
 import type { KeyStore } from "../core/store.ts";
 
 /** A use of a key is stored only if it is that much later than the stored one, ms. */
@@ -91,12 +92,8 @@ export class Uses implements Disposable {
   }
 
   #stored(): ReadonlyMap<string, number> {
-    try {
-      return this.#store.uses();
-    } catch {
-      // Whoever answers an incident needs the list of keys most then.
-      return this.#saved;
-    }
+    // Whoever answers an incident needs the list of keys most when the store cannot be read.
+    return orNull(() => this.#store.uses()) ?? this.#saved;
   }
 
   #saveIn(ms: number): Timer {

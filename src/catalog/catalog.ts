@@ -1,3 +1,4 @@
+import { orNull, thrownBy } from "../core/attempt.ts";
 import { type IdentifiedCall, isShown, type Kind, type Party, type Route, type Viewpoint } from "../core/call.ts";
 import type { Clock } from "../core/clock.ts";
 import { Failure } from "../core/failure.ts";
@@ -50,28 +51,16 @@ export type CatalogOptions = Pick<CallerEntriesOptions, "callerTools"> & {
  */
 export function createCatalog(options: CatalogOptions): Catalog {
   const of = (listings: readonly Listing[]): Catalog => new CompiledCatalog({ ...options, listings });
-  try {
-    return of(options.listings);
-  } catch {
-    return of(
-      options.listings.map((listing) => {
-        try {
-          of([listing]);
-          return listing;
-        } catch (error) {
-          options.failed(listing.server, error);
-          return unusable(listing);
-        }
-      }),
-    );
-  }
+  const reason = "the gateway failed on its lists; its log says why";
+  const missing = listNames.map((list) => ({ list, name: null, reason }));
+  const usable = (listing: Listing): Listing => {
+    const fault = thrownBy(() => of([listing]));
+    if (fault === null) return listing;
+    options.failed(listing.server, fault);
+    return { ...emptyListing, server: listing.server, missing };
+  };
+  return orNull(() => of(options.listings)) ?? of(options.listings.map(usable));
 }
-
-const unusable = ({ server }: Listing): Listing => ({
-  ...emptyListing,
-  server,
-  missing: listNames.map((list) => ({ list, name: null, reason: "the gateway failed on its lists; its log says why" })),
-});
 
 class CompiledCatalog implements Catalog {
   readonly #options: Omit<CatalogOptions, "previous">;

@@ -137,28 +137,26 @@ export function initConfig({ file, force, demo: demonstration }: InitOptions): {
 /** Whether a file is at a path; throws where something else is, or none can be. */
 function isThere(path: string): boolean {
   const unless = { throwIfNoEntry: false };
-  const found = orUnwritable(path, () => statSync(path, unless) ?? lstatSync(path, unless));
+  let found;
+  try {
+    found = statSync(path, unless) ?? lstatSync(path, unless);
+  } catch (error) {
+    throw unwritable(error, path);
+  }
   if (found?.isFile() ?? true) return found !== undefined;
   throw new Error(`${path} is there already and is no regular file; name another place with --config`);
 }
 
 function put(path: string, text: string, { force, mode }: { force: boolean; mode: number }): void {
-  orUnwritable(path, () => {
-    mkdirSync(dirname(path), { recursive: true });
-    try {
-      writeFileSync(path, text, { flag: force ? "w" : "wx", mode });
-    } catch (error) {
-      // A part of it would be in the way of the next attempt.
-      if (codeOf(error) === "ENOSPC" && !force) rmSync(path, { force: true });
-      throw error;
-    }
-  });
-}
-
-function orUnwritable<T>(path: string, work: () => T): T {
   try {
-    return work();
+    mkdirSync(dirname(path), { recursive: true });
+    writeFileSync(path, text, { flag: force ? "w" : "wx", mode });
   } catch (error) {
-    throw new Error(`${whyUnwritable(error, path)}, or name another with --config`, { cause: error });
+    // A part of it would be in the way of the next attempt.
+    if (codeOf(error) === "ENOSPC" && !force) rmSync(path, { force: true });
+    throw unwritable(error, path);
   }
 }
+
+const unwritable = (error: unknown, path: string): Error =>
+  new Error(`${whyUnwritable(error, path)}, or name another with --config`, { cause: error });

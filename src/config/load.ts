@@ -1,4 +1,5 @@
 import { dirname, resolve } from "node:path";
+import { orNull } from "../core/attempt.ts";
 import { type Finding, formatPath, type Path, valueAt } from "../core/finding.ts";
 import { isObject } from "../core/json.ts";
 import { maskable, maskValues, secretsIn } from "../core/secret.ts";
@@ -62,13 +63,7 @@ export function loadConfig(file: string, options: LoadOptions): Loaded {
 }
 
 /** Whether the file that was loaded reads otherwise by now, or not at all. */
-export function isEdited({ file, digest }: Loaded): boolean {
-  try {
-    return digestOf(readConfigFile(file)) !== digest;
-  } catch {
-    return true;
-  }
-}
+export const isEdited = ({ file, digest }: Loaded): boolean => orNull(() => digestOf(readConfigFile(file))) !== digest;
 
 const digestOf = (bytes: Uint8Array): string => Bun.SHA256.hash(bytes, "hex");
 
@@ -108,11 +103,7 @@ export function loadTags(file: string, substitute: Resolve): readonly Pick<Confi
 }
 
 /** Checks what `take` leaves of a file's data, where it was. Only references in that have to be resolved. */
-function loadPart(
-  file: string,
-  substitute: Resolve,
-  take: (value: unknown) => unknown,
-): Pick<Loaded, "config" | "locate"> {
+function loadPart(file: string, substitute: Resolve, take: (value: unknown) => unknown) {
   const path = resolve(file);
   const source = sourceFrom(readConfigFile(path), path, substitute);
   const locate = locator(source, path, []);

@@ -4,7 +4,7 @@ import { within } from "../core/wait.ts";
 import { LineReader } from "../mcp/lines.ts";
 import type { CallName, Input, Answer, StreamName } from "./api.ts";
 import type { Client, Gap, Hello, Tunnel } from "./contract.ts";
-import { cancel, farewell, maxAnswer, readLastWord, request, type FromServer } from "./messages.ts";
+import { cancel, maxAnswer, readLastWord, request, type FromServer } from "./messages.ts";
 import { isListened, mistrust } from "./socket-path.ts";
 import { SocketWriter } from "./socket-writer.ts";
 import { Refusal, Unanswered, Unreachable } from "./refusal.ts";
@@ -59,7 +59,6 @@ class Wire {
   /** Why the daemon closes the tunnel, in its words. */
   #why: string | null = null;
   #next = 1;
-  #finished = false;
   #lost: Error | null = null;
 
   async open(path: string): Promise<void> {
@@ -122,13 +121,6 @@ class Wire {
 
   send(line: string): boolean {
     return this.#outbox?.send(line) ?? false;
-  }
-
-  /** Says that this was all: the daemon closes the tunnel once it has answered. */
-  finish(): void {
-    // A daemon of an older version refuses it, and is not to be told again for that.
-    if (!this.#finished) this.send(farewell);
-    this.#finished = true;
   }
 
   drained(): Promise<void> {
@@ -263,7 +255,7 @@ export async function connect(path: string, options: ConnectOptions): Promise<Cl
 /**
  * A tunnel whose lines may be held up: then they wait at the daemon. `drained` tells when it has taken what was sent.
  */
-export type ClientTunnel = Tunnel & Pick<Wire, "finish" | "pause" | "resume" | "drained">;
+export type ClientTunnel = Tunnel & Pick<Wire, "pause" | "resume" | "drained">;
 
 /** Turns a connection into an MCP tunnel. Throws as `connect` does, and a `Refusal` if the daemon refuses that. */
 export async function attach(path: string, options: ConnectOptions): Promise<ClientTunnel> {

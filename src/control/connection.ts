@@ -4,17 +4,7 @@ import type { Logger } from "../core/log.ts";
 import { LineReader } from "../mcp/lines.ts";
 import type { Context, Handlers, Hello, ServedTunnel } from "./contract.ts";
 import { areEvents, dispatch } from "./dispatch.ts";
-import {
-  answer,
-  event,
-  farewell,
-  lastWord,
-  maxAnswer,
-  maxLine,
-  parseRequest,
-  refusal,
-  type Request,
-} from "./messages.ts";
+import { answer, event, lastWord, maxAnswer, maxLine, parseRequest, refusal, type Request } from "./messages.ts";
 import type { SocketWriter } from "./socket-writer.ts";
 import type { ControlPeer } from "./peer.ts";
 import { Refusal } from "./refusal.ts";
@@ -46,7 +36,6 @@ export class ControlConnection {
   readonly #running = new Map<number | string, AbortController>();
   #onLine: ((line: string) => void) | null = null;
   #onClose: ((why: null) => void) | null = null;
-  #onFarewell: (() => void) | null = null;
   readonly #reader: LineReader;
   #key: string | null = null;
   #closed = false;
@@ -64,7 +53,7 @@ export class ControlConnection {
     this.#end = end;
     this.#reader = new LineReader({
       max: () => (this.tunnelled ? options.tunnelLine() : maxLine),
-      onLine: (line) => (this.tunnelled ? this.#tunnel(line) : this.#control(line)),
+      onLine: (line) => (this.tunnelled ? this.#onLine?.(line) : this.#control(line)),
       onOverflow: (head) => {
         // The end that serves the tunnel refuses the line, under the id of its message.
         if (this.tunnelled) this.#onLine?.(head);
@@ -84,13 +73,6 @@ export class ControlConnection {
     this.#outbox.close();
     for (const controller of this.#running.values()) controller.abort();
     this.#onClose?.(null);
-  }
-
-  #tunnel(line: string): void {
-    if (line !== farewell) return this.#onLine?.(line);
-    this.#onFarewell?.();
-    // A peer may say it as often as it likes.
-    this.#onFarewell = null;
   }
 
   #fail(error: Refusal): void {
@@ -170,7 +152,6 @@ export class ControlConnection {
       send: (line) => outbox.send(line),
       onLine: (listener) => void (this.#onLine = listener),
       onClose: (listener) => void (this.#onClose = listener),
-      onFarewell: (listener) => void (this.#onFarewell = listener),
       close: (why) => this.#closeTunnel(why, tunnelPatience),
       cutOff: (why) => {
         outbox.drop();

@@ -31,8 +31,6 @@ export type Tunnel = {
 export type ServedTunnel = Tunnel & {
   /** Bytes that the client has not taken yet; nothing else bounds them. */
   readonly queued: number;
-  /** The listener is told that the client sends nothing more, and reads until the tunnel is closed. */
-  onFarewell(listener: () => void): void;
   /** Closes within half a second. Of what the client has not taken yet it gets one line at most, and why. */
   cutOff(why: string): void;
 };

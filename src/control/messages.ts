@@ -66,7 +66,10 @@ export const cancel = (id: number): string => JSON.stringify({ jsonrpc: "2.0", m
 /** Says in a tunnel why it is closed: a JSON string, which no MCP message is. */
 export const lastWord = (why: string): string => JSON.stringify(why);
 
-/** Says in a tunnel that its client has sent everything; a client that wrote this itself is taken at its word. */
+/**
+ * Says in a tunnel that its client has sent everything, and reads until the tunnel is closed; a client that wrote this
+ * itself is taken at its word.
+ */
 export const farewell = JSON.stringify("The client has sent everything.");
 
 /** What `lastWord` has said; null for every other line. */

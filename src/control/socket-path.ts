@@ -21,12 +21,8 @@ function problem(socket: string): string | null {
  */
 export function mistrust(socket: string): string | null {
   const directory = path.dirname(path.resolve(socket));
-  try {
-    return isOpen(statSync(directory)) ? "its directory is writable by others" : madeByOther(directory);
-  } catch {
-    // What cannot be looked at cannot be connected to either, which says why.
-    return null;
-  }
+  // What cannot be looked at cannot be connected to either, which says why.
+  return orNull(() => (isOpen(statSync(directory)) ? "its directory is writable by others" : madeByOther(directory)));
 }
 
 /** Whether a directory, or one that it lies in, was made by another user where everybody may make some. */

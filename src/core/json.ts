@@ -1,21 +1,12 @@
+import { orNull, thrownBy } from "./attempt.ts";
+
 /** Whether a text is one JSON value. */
-export function isJson(text: string): boolean {
-  try {
-    JSON.parse(text);
-    return true;
-  } catch {
-    return false;
-  }
-}
+export const isJson = (text: string): boolean => thrownBy(() => JSON.parse(text)) === null;
 
 /** The object that a text holds as JSON; null for every other text. */
 export function parseObject(text: string): Record<string, unknown> | null {
-  try {
-    const value: unknown = JSON.parse(text);
-    return isObject(value) ? value : null;
-  } catch {
-    return null;
-  }
+  const value = orNull<unknown>(() => JSON.parse(text));
+  return isObject(value) ? value : null;
 }
 
 /** The same, but empty for every other text. */

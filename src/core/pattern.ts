@@ -1,4 +1,5 @@
 import { RE2JS } from "re2js";
+import { orNull } from "./attempt.ts";
 
 // A step takes about 25 ns, so this bounds one match to half a second.
 const maxProgram = 1000;
@@ -18,8 +19,8 @@ export type Pattern = {
 export function compilePattern(source: string): Pattern | null {
   // Compiling takes as long as what repetitions make of a pattern is large; a program has seldom half as many parts.
   if (source.length > maxSource || expandedSize(source) > 2 * maxProgram) return null;
-  const compiled = compile(source);
-  if (!compiled) return null;
+  const compiled = orNull(() => RE2JS.compile(RE2JS.translateRegExp(source)));
+  if (!compiled || compiled.programSize() > maxProgram) return null;
   const size = Math.max(compiled.programSize(), 1);
   const fits = (text: string): boolean => size * (text.length + 1) <= maxSteps;
   return { fits, test: (text) => fits(text) && compiled.test(text) };
@@ -49,13 +50,4 @@ function expandedSize(source: string): number {
     }
   }
   return size;
-}
-
-function compile(source: string): RE2JS | null {
-  try {
-    const compiled = RE2JS.compile(RE2JS.translateRegExp(source));
-    return compiled.programSize() > maxProgram ? null : compiled;
-  } catch {
-    return null;
-  }
 }

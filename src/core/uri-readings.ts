@@ -1,4 +1,5 @@
 import { domainToASCII, domainToUnicode } from "node:url";
+import { orNull } from "./attempt.ts";
 import { covers, type GlobTokens, globTokens, literalTokens, overlap } from "./glob.ts";
 import { readTemplate } from "./uri-template.ts";
 
@@ -104,13 +105,8 @@ function decodings(text: string): string[] | null {
 
 /** Decodes percent-escapes once; escapes that are no UTF-8 stay. */
 function decode(text: string): string {
-  return text.replaceAll(/(?:%[0-9a-f]{2})+/gi, (run) => {
-    try {
-      return decodeURIComponent(run);
-    } catch {
-      return run.replaceAll(/%[0-7][0-9a-f]/gi, (one) => decodeURIComponent(one));
-    }
-  });
+  const ascii = (run: string): string => run.replaceAll(/%[0-7][0-9a-f]/gi, decodeURIComponent);
+  return text.replaceAll(/(?:%[0-9a-f]{2})+/gi, (run) => orNull(() => decodeURIComponent(run)) ?? ascii(run));
 }
 
 /** Makes every separator a single slash. */

@@ -61,13 +61,8 @@ export function findState(flags: Flags): OfflineState {
   const found = { paths, socket: clientSocket(host, chosen), fault };
   if (file === null || own === null) {
     const audit = { ...auditOptions.parse({}), path: notedMainPath(paths) };
-    return {
-      ...found,
-      audit,
-      takeKeys: () => {},
-      metering: { metered: true, tags: () => unknownTags(fault) },
-      roles: null,
-    };
+    const metering = { metered: true, tags: () => unknownTags(fault) };
+    return { ...found, audit, takeKeys: () => {}, metering, roles: null };
   }
   const { audit, auth, policies, usage, locate } = own;
   const takeKeys = (keyring: Keyring) => keyring.apply(placed(locate, () => keyring.prepare(auth.keys)));

@@ -1,6 +1,7 @@
 import { type Flags, thisHost } from "../config/paths.ts";
 import { findSocket } from "../config/client-socket.ts";
 import { attach, type ClientTunnel, givenKey, keylessText } from "../control/client.ts";
+import { farewell } from "../control/messages.ts";
 import { Refusal, Unreachable } from "../control/refusal.ts";
 import { codeOf, messageOf } from "../core/error-text.ts";
 import { rpcCodes } from "../core/rpc-code.ts";
@@ -130,6 +131,14 @@ async function relay(tunnel: ClientTunnel, { output, asked }: Streams): Promise<
   const owed = createOwed();
   const closed = Promise.withResolvers<string | null>();
   let ended = false;
+  let finished = false;
+  // What is refused without an id is owed too, and only the daemon knows of it. It is told once: one of an older version
+  // answers that with a refusal.
+  const finish = (): void => {
+    if (finished || !ended || !owed.isDone()) return;
+    finished = true;
+    tunnel.send(farewell);
+  };
   tunnel.onClose((why) => closed.resolve(why));
   tunnel.onLine((line) => {
     output.write(`${line}\n`);
@@ -139,7 +148,7 @@ async function relay(tunnel: ClientTunnel, { output, asked }: Streams): Promise<
       void output.drained().then(() => tunnel.resume());
     }
     owed.answer(line);
-    if (ended && owed.isDone()) tunnel.finish();
+    finish();
   });
   const forward = (line: string) => {
     owed.ask(line);
@@ -164,8 +173,7 @@ async function relay(tunnel: ClientTunnel, { output, asked }: Streams): Promise<
   const input = readLines(maxLine, { onLine: forward, onOverflow: () => {}, taken }, asked).then((endless) => {
     if (endless !== null) return end(endless);
     ended = true;
-    // What is refused without an id is owed too, and only the daemon knows of it.
-    if (owed.isDone()) tunnel.finish();
+    finish();
     giveUpLater();
   });
   const why = (await closed.promise) ?? (asked.aborted ? "The gateway is stopping." : null);

@@ -1,3 +1,4 @@
+import { orNull } from "../core/attempt.ts";
 import type { Tool } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import type { Inbound } from "../core/inbound.ts";
@@ -41,13 +42,7 @@ export function decodeHeader(field: string): string | null {
   return base64.test(payload) ? utf8(Buffer.from(payload, "base64")) : null;
 }
 
-function utf8(bytes: Uint8Array): string | null {
-  try {
-    return strictUtf8.decode(bytes);
-  } catch {
-    return null;
-  }
-}
+const utf8 = (bytes: Uint8Array): string | null => orNull(() => strictUtf8.decode(bytes));
 
 /** The `Mcp-Param-*` headers of a request as received, by lower-case name. */
 export function readParamHeaders(headers: Headers): Readonly<Record<string, string>> {

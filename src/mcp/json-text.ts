@@ -1,3 +1,4 @@
+import { orNull } from "../core/attempt.ts";
 import type { Span } from "../core/inbound.ts";
 
 // Functions that walk JSON text without parsing it. For text that JSON.parse accepts, every answer is exact. For other
@@ -57,12 +58,7 @@ export function valueEnd(text: string, at: number): number {
 /** The characters between the quotes, escapes decoded; null when they are no valid string. */
 export function decodeKey(text: string, start: number, end: number): string | null {
   const raw = text.slice(start, end);
-  if (!raw.includes("\\")) return raw;
-  try {
-    return String(JSON.parse(`"${raw}"`));
-  } catch {
-    return null;
-  }
+  return raw.includes("\\") ? orNull(() => String(JSON.parse(`"${raw}"`))) : raw;
 }
 
 /** One member of an object: where its key (with quotes) and its value begin. `end` is -1 until it is known. */

@@ -1,4 +1,5 @@
 import { createCipheriv, createDecipheriv, randomBytes } from "node:crypto";
+import { orNull } from "../core/attempt.ts";
 import type { Clock } from "../core/clock.ts";
 import { longestSealed, type Sealer } from "../core/ports.ts";
 
@@ -53,9 +54,5 @@ function decrypt(key: Uint8Array, bytes: Buffer, aad: Buffer): string | null {
   decipher.setAAD(aad);
   decipher.setAuthTag(bytes.subarray(bytes.length - tagBytes));
   const text = bytes.subarray(nonceBytes + expiryBytes, bytes.length - tagBytes);
-  try {
-    return Buffer.concat([decipher.update(text), decipher.final()]).toString("utf8");
-  } catch {
-    return null;
-  }
+  return orNull(() => Buffer.concat([decipher.update(text), decipher.final()]).toString("utf8"));
 }

@@ -155,8 +155,11 @@ export class McpConnection {
     const call = this.#callOf(gw, received, presented);
     // `initialize` replaces the session, so it must not be registered in the old one: ending that would cancel it.
     const session = method === "initialize" ? null : this.#session;
-    const running = runCall(gw, call, session, this.#options);
-    const answer = await (isStanding(received.inbound) ? this.#standing(running) : running);
+    const standing = isStanding(received.inbound);
+    if (standing) this.#owing.leave();
+    const answer = await runCall(gw, call, session, this.#options).finally(() => {
+      if (standing) this.#owing.enter();
+    });
     this.#hearAgain(call);
     if (kind !== "request") return null;
     if (method !== "subscriptions/listen" || !call.reply || answer === null) return answer;
@@ -165,15 +168,6 @@ export class McpConnection {
     this.#send(answer, true);
     this.#send(notificationText("notifications/cancelled", cancelledParams(idText ?? "null", null, ended)), true);
     return null;
-  }
-
-  async #standing<T>(running: Promise<T>): Promise<T> {
-    this.#owing.leave();
-    try {
-      return await running;
-    } finally {
-      this.#owing.enter();
-    }
   }
 
   #callOf(gw: Gateway, received: Received, presented: Presented): Call {

@@ -15,7 +15,11 @@ export const embeddedChains = Array.from({ length: 8 }, (_, index) => `serve-${i
 /** Creates the state directory for its owner only; throws `StoreFailed` with the remedy when others may enter it. */
 export function prepareStateDir(dir: string): void {
   const fresh = !existsSync(dir);
-  if (fresh) makePrivate(dir);
+  if (fresh) {
+    makeDirectory(dir);
+    // The umask may have taken rights from the owner too.
+    chmodSync(dir, 0o700);
+  }
   const stat = lstatSync(dir);
   if (!stat.isDirectory()) throw new StoreFailed(`${dir} is no directory; name the real one instead of a link`);
   if (stat.uid !== process.getuid?.()) {
@@ -37,12 +41,6 @@ function makeDirectory(dir: string): void {
   } catch (error) {
     throw new StoreFailed(whyNoDirectory(error, dir, "--state"), { cause: error });
   }
-}
-
-function makePrivate(dir: string): void {
-  makeDirectory(dir);
-  // The umask may have taken rights from the owner too.
-  chmodSync(dir, 0o700);
 }
 
 /**

@@ -22,7 +22,7 @@ type Matcher = { test(text: string): boolean; toString(): string };
 
 // Ajv keeps one matcher per pattern, under its string form. A check that cannot be made is not made: a text too long to
 // be matched within the bound passes.
-const createMatcher = (source: string): Matcher => {
+function createMatcher(source: string): Matcher {
   const pattern = compileSchemaPattern(source);
   if (!pattern) throw new Error("has a pattern that should have been dropped");
   const test = (text: string): boolean => {
@@ -34,16 +34,11 @@ const createMatcher = (source: string): Matcher => {
     return matches;
   };
   return { test, toString: () => source };
-};
+}
 
 /** The matchers of the schema that is being compiled: Ajv asks anew wherever a pattern occurs. */
 const matchers = new Map<string, Matcher>();
-
-function matcherOf(source: string): Matcher {
-  const matcher = matchers.get(source) ?? createMatcher(source);
-  matchers.set(source, matcher);
-  return matcher;
-}
+const matcherOf = (source: string): Matcher => matchers.getOrInsertComputed(source, createMatcher);
 
 const options: Options = {
   strict: false,

@@ -39,12 +39,9 @@ function costOf(source: string): number {
 export function createUsable(): (source: string) => boolean {
   const known = new Map<string, boolean>();
   let left = maxCompiling;
-  return (source) => {
-    const before = known.get(source);
-    if (before !== undefined) return before;
+  const judge = (source: string): boolean => {
     left -= costOf(source);
-    const usable = left >= 0 && compileSchemaPattern(source) !== null;
-    known.set(source, usable);
-    return usable;
+    return left >= 0 && compileSchemaPattern(source) !== null;
   };
+  return (source) => known.getOrInsertComputed(source, judge);
 }

@@ -1,4 +1,5 @@
 import type { ErrorObject } from "ajv";
+import { orNull } from "../core/attempt.ts";
 import { type BoundedMap, createBoundedMap } from "../core/bounded-map.ts";
 import type { Tool } from "../core/call.ts";
 import type { Clock } from "../core/clock.ts";
@@ -132,13 +133,7 @@ const details: Record<string, (params: Readonly<Record<string, unknown>>) => unk
 const step = /\.([\w$]+)|\[("(?:[^"\\]|\\.)*")\]|\['(.*?)(?:'\]|$)|\[(\d+)\]/gs;
 
 /** The name in quotes; a name of the caller's may look like one in quotes, and be none. */
-function unquoted(quoted: string): string {
-  try {
-    return String(JSON.parse(quoted));
-  } catch {
-    return quoted.slice(1, -1);
-  }
-}
+const unquoted = (quoted: string): string => orNull(() => String(JSON.parse(quoted))) ?? quoted.slice(1, -1);
 
 function pointerOf(path: string): string {
   return path.replaceAll(step, (_, plain?: string, quoted?: string, asCame?: string, index?: string) => {

@@ -2,19 +2,11 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import { readdirSync, readlinkSync, truncateSync, writeFileSync } from "node:fs";
 import { answered, FileUnanswered } from "../../src/audit/answered.ts";
 import { gatherEvidence } from "../../src/audit/evidence.ts";
+import { orNull } from "../../src/core/attempt.ts";
 import { Cancel } from "../../src/core/cancel.ts";
 import { reasonOf } from "../support/failure.ts";
 import { TempDir } from "../support/temp-dir.ts";
 import { until } from "../support/until.ts";
-
-/** What a link names; null where it is gone. */
-function linkOf(path: string): string | null {
-  try {
-    return readlinkSync(path);
-  } catch {
-    return null;
-  }
-}
 
 setDefaultTimeout(30_000);
 
@@ -26,7 +18,8 @@ test("R9 of a file that nobody waits for any more nothing is read, and it is clo
   const left = new Cancel();
   const publicKey = new Uint8Array(32).toBase64();
   const gathered = gatherEvidence({ dir: null, sources: [file], publicKey, signal: left });
-  const isOpen = () => readdirSync("/proc/self/fd").some((fd) => linkOf(`/proc/self/fd/${fd}`) === file);
+  const isOpen = () =>
+    readdirSync("/proc/self/fd").some((fd) => orNull(() => readlinkSync(`/proc/self/fd/${fd}`)) === file);
   await until(isOpen, "open");
   left.abort();
   expect(String(await reasonOf(gathered))).toContain("given up");

@@ -1,7 +1,6 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { attach } from "../../src/control/client.ts";
 import type { ServedTunnel } from "../../src/control/contract.ts";
-import { farewell } from "../../src/control/messages.ts";
 import { silent } from "../../src/core/log.ts";
 import { TempDir } from "../support/temp-dir.ts";
 import { PerTurn, use } from "../support/turns.ts";
@@ -191,46 +190,4 @@ test("D15: where the server fails on what came, the client is cut off and the lo
   await gone;
   expect(said).toEqual([["a control connection failed", { cause: "nobody knows" }]]);
   await attach(ends.socket, { version: "1", key: "k" }).then((again) => again.close());
-});
-
-test("D15: that a client says it was all is heard once, and then it reads until its server closes the tunnel", async () => {
-  using ends = await tunnelled();
-  const { client, served } = ends;
-  const heard: string[] = [];
-  const seen: string[] = [];
-  const closed = Promise.withResolvers<void>();
-  served.onLine((line) => heard.push(line));
-  served.onFarewell(() => heard.push("all"));
-  client.onLine((line) => seen.push(line));
-  client.onClose(() => closed.resolve());
-  client.send("last");
-  client.send(farewell);
-  client.send(farewell);
-  client.send("late");
-  await until(() => heard.includes("late"), "all lines");
-  expect(heard).toEqual(["last", "all", "late"]);
-  served.send("answer");
-  served.close();
-  await closed.promise;
-  expect(seen).toEqual(["answer"]);
-});
-
-test("D15: a client says once that this was all, also where a server of an older version refuses that", async () => {
-  using ends = await tunnelled();
-  const { client, served } = ends;
-  const heard: string[] = [];
-  const refuse = (): void => {
-    heard.push("all");
-    served.send("what is that?");
-    queueMicrotask(() => served.onFarewell(refuse));
-  };
-  served.onFarewell(refuse);
-  served.onLine((line) => heard.push(line));
-  client.onLine(() => {
-    client.finish();
-    client.send("late");
-  });
-  client.finish();
-  await until(() => heard.includes("late"), "all lines");
-  expect(heard).toEqual(["all", "late"]);
 });

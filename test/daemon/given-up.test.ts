@@ -8,17 +8,9 @@ import { openBroker, runCall, tempState, type TempState } from "../support/audit
 const url = new URL("../../src/daemon/housekeeper.ts", import.meta.url);
 
 function keeperOf({ state }: TempState) {
-  const fatal = (reason: string): never => {
-    throw new Error(`fatal: ${reason}`);
-  };
-  const keeper = new HousekeeperClient({
-    url,
-    home: { state, main: null },
-    chain: "main",
-    usage: false,
-    log: silent,
-    fatal,
-  });
+  const home = { state, main: null };
+  const fatal = (reason: string): never => expect.unreachable(reason);
+  const keeper = new HousekeeperClient({ url, home, chain: "main", usage: false, log: silent, fatal });
   return Object.assign(keeper, { [Symbol.asyncDispose]: () => keeper.close() });
 }
 

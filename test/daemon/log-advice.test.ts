@@ -84,10 +84,16 @@ test("T08 where the head note is damaged, start, audit verify and keys list say 
   await using _daemon = await place.start();
 });
 
-test.each([
+const damages: [where: string, from: number, code: string][] = [
   ["from its first byte", 0, "SQLITE_NOTADB"],
   ["behind the list of its tables", 4096, "SQLITE_CORRUPT"],
-])(
+];
+
+/** What is said of a damaged file. */
+const damaged = (path: string, code: string): RegExp =>
+  new RegExp(`${RegExp.escape(path)}: [^;]+ \\(${code}\\w*\\); unless [^;]+ stop the gateway, then`);
+
+test.each(damages)(
   "T08 where mcpgw.db is damaged %s, all that reads it says what helps; with it away a freeze holds",
   async (_where, from, code) => {
     using place = new Place({ servers: [], policies: [] });
@@ -99,9 +105,7 @@ test.each([
     for (const args of [["usage"], ["keys", "list"], ["keys", "freeze"], daemonCommand]) {
       const ran = await place.cli(args);
       expect([args, ran.code === 0]).toEqual([args, false]);
-      expect(ran.stderr).toMatch(
-        new RegExp(`${RegExp.escape(path)}: [^;]+ \\(${code}\\w*\\); unless [^;]+ stop the gateway, then`),
-      );
+      expect(ran.stderr).toMatch(damaged(path, code));
       said = ran.stderr;
     }
     expect(moveAway(place, said)).toEqual(["mcpgw.db"]);
@@ -112,10 +116,7 @@ test.each([
   },
 );
 
-test.each([
-  ["from its first byte", 0, "SQLITE_NOTADB"],
-  ["behind the list of its tables", 4096, "SQLITE_CORRUPT"],
-])(
+test.each(damages)(
   "T08 where the log is damaged %s, a start says what helps; with all that is named away it starts",
   async (_where, from, code) => {
     using place = new Place({ servers: [], policies: [] });
@@ -128,9 +129,7 @@ test.each([
       return ran.stderr;
     };
     const said = await refused();
-    expect(said).toMatch(
-      new RegExp(`${RegExp.escape(path)}: [^;]+ \\(${code}\\w*\\); unless [^;]+ stop the gateway, then`),
-    );
+    expect(said).toMatch(damaged(path, code));
     expect(moveAway(place, said)).toEqual(["main.db"]);
     expect(moveAway(place, await refused())).toEqual(["main.checkpoints", "main.head"]);
     await using _daemon = await place.start();

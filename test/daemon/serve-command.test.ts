@@ -1,7 +1,10 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { closeSync, openSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { farewell } from "../../src/control/messages.ts";
 import { everything, fake, Place, start } from "../support/daemon.ts";
 import { mcpgw } from "../support/mcpgw.ts";
+import { linesOf } from "../support/seen.ts";
 import { StdioClient } from "../support/stdio-client.ts";
 import { initialize, modern, pick, request, toolCall } from "../support/wire.ts";
 
@@ -144,3 +147,16 @@ test.each([true, false])(
     }
   },
 );
+
+test("D15: a daemon of an older version, which refuses that its client has sent everything, is told so once", async () => {
+  using place = new Place(config);
+  const fixture = [join(import.meta.dir, "../fixtures/older-daemon.ts"), join(place.state, "control.sock")];
+  await using daemon = Bun.spawn([process.execPath, ...fixture], { stdin: "pipe" });
+  const told = linesOf(daemon.stdout);
+  expect((await told.next()).value).toBe("ready");
+  await using client = new StdioClient(place, { MCPGW_API_KEY: "k" });
+  expect(await client.end()).toBe(0);
+  await client.read;
+  await daemon.stdin.end();
+  expect([client.lines, await Array.fromAsync(told)]).toEqual([['{"refused":true}'], [farewell]]);
+});

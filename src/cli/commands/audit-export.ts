@@ -1,5 +1,5 @@
 import { lstatSync } from "node:fs";
-import { open as openFile, type FileHandle, link, rename, rm } from "node:fs/promises";
+import { open as openFile, link, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { whyUnwritable } from "../../core/access.ts";
 import { codeOf } from "../../core/error-text.ts";
@@ -15,18 +15,19 @@ const unfit = (why: string): UsageError => new UsageError(`--out: ${why}`);
 const unwritable = (error: unknown, path: string): UsageError => unfit(whyUnwritable(error, path));
 
 function refuseTaken(path: string): void {
-  let found;
   try {
-    found = lstatSync(path, { throwIfNoEntry: false });
+    if (!lstatSync(path, { throwIfNoEntry: false })) return;
   } catch (error) {
     throw unwritable(error, path);
   }
-  if (found) throw unfit(`${path} is there already; name another file`);
+  throw unfit(`${path} is there already; name another file`);
 }
 
-async function create(draft: string, path: string): Promise<FileHandle> {
+/** The draft of a file that is there once it is whole. */
+async function create(path: string) {
+  const draft = draftOf(path);
   try {
-    return await openFile(draft, "wx", 0o600);
+    return { path, draft, file: await openFile(draft, "wx", 0o600) };
   } catch (error) {
     throw codeOf(error) === "ENOENT" ? unfit(`there is no directory ${dirname(path)}`) : unwritable(error, path);
   }
@@ -66,28 +67,27 @@ export const exportRecords = command({
     // The first step records the export, which may restart the process: that must not find a file of its own.
     let next = await records.next();
     // Half an export must not pass for a whole one, nor be in the way of the next, also where the operator cuts it off.
-    const draft = path === undefined ? null : draftOf(path);
-    const file = draft === null || path === undefined ? null : await create(draft, path);
+    const target = path === undefined ? null : await create(path);
     let lines = 0;
     try {
       for (; !next.done; next = await records.next()) {
         if (typeof next.value !== "string") continue;
         // `write` would take a part of the last line for all of it, where the disk has room for no more.
-        if (path !== undefined && file) await written(path, file.appendFile(`${next.value}\n`));
+        if (target) await written(target.path, target.file.appendFile(`${next.value}\n`));
         else await (out.terminal ? out.printJson(next.value) : out.print(next.value));
         lines++;
       }
-      if (path !== undefined && file && draft !== null) {
-        await written(path, file.sync());
-        await giveName(draft, path);
+      if (target) {
+        await written(target.path, target.file.sync());
+        await giveName(target.draft, target.path);
       }
     } catch (error) {
       throw error instanceof ReaderLeft ? new Failed(exit.failed, `not all was exported: ${error.message}`) : error;
     } finally {
       await records.return?.();
-      await file?.close();
-      if (draft !== null) await rm(draft, { force: true });
+      await target?.file.close();
+      if (target) await rm(target.draft, { force: true });
     }
-    if (file) out.say(`${recordCount(lines)} in ${path}`);
+    if (target) out.say(`${recordCount(lines)} in ${path}`);
   },
 });

@@ -1,4 +1,5 @@
 import type { Handlers } from "../../control/contract.ts";
+import { farewell } from "../../control/messages.ts";
 import { lossText } from "../../gateway/revocation.ts";
 import { encodeLine } from "../../mcp/lines.ts";
 import { McpConnection } from "../../serve/connection.ts";
@@ -23,8 +24,12 @@ export function attachTo(engine: Engine): Handlers["attach"] {
     };
     const send = (message: string, must: boolean): void => sendWithin(outlet, message, must, engine);
     const connection = new McpConnection({ current, running, traffic, ...caller, scope: null, send });
-    tunnel.onLine((line) => void connection.receive(line));
-    tunnel.onFarewell(() => void connection.answered().then(() => tunnel.close()));
+    // A client may say farewell as often as it likes.
+    let closing: Promise<void> | undefined;
+    tunnel.onLine((line) => {
+      if (line === farewell) closing ??= connection.answered().then(() => tunnel.close());
+      else void connection.receive(line);
+    });
     const unwatch = connection.closeOnLoss(revoked, () => tunnel.cutOff(lossText(revoked)));
     const drop = (): void => {
       connection.close(leftUnread);

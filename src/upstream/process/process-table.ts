@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import { readdir, readFile } from "node:fs/promises";
+import { orNull } from "../../core/attempt.ts";
 import { codeOf } from "../../core/error-text.ts";
 
 /** One process, with the fields that are needed to end it. */
@@ -58,13 +59,8 @@ export async function readProcess(pid: string): Promise<Process | null> {
 }
 
 /** When a child started that was not waited for yet, as `Process` says it; Infinity where that cannot be seen. */
-export function startOf(pid: number): number {
-  try {
-    return parseStat(pid, readFileSync(`/proc/${pid}/stat`, "latin1")).started;
-  } catch {
-    return Infinity;
-  }
-}
+export const startOf = (pid: number): number =>
+  orNull(() => parseStat(pid, readFileSync(`/proc/${pid}/stat`, "latin1")).started) ?? Infinity;
 
 /** The environment that a process was started with; null where the process hides it, empty where it is gone. */
 export async function readEnvironment(pid: number): Promise<string | null> {
@@ -98,10 +94,7 @@ export function sharedLook<T>(look: () => Promise<T>): () => Promise<T> {
   const begin = (): Promise<T> => {
     next = null;
     const looking = look();
-    last = looking.then(
-      () => {},
-      () => {},
-    );
+    last = looking.catch(() => {});
     return looking;
   };
   return () => (next ??= last.then(begin));
@@ -124,7 +117,7 @@ const others = sharedLook(async () => {
 });
 
 /** The entries of an environment that may be markers, as an environment: the whole of it may be large. */
-const marksIn = (environment: string | null): string => (environment?.match(/(?<=^|\0)MCPGW_[^\0]*\0/g) ?? []).join("");
+const marksIn = (environment: string | null): string => environment?.match(/(?<![^\0])MCPGW_[^\0]*\0/g)?.join("") ?? "";
 
 /**
  * The family's processes: those in its sessions, the marked ones, and then all their descendants with their sessions.

@@ -1,3 +1,4 @@
+import { thrownBy } from "../../core/attempt.ts";
 import { within } from "../../core/wait.ts";
 import { findOrphans } from "./orphans.ts";
 import { type Family, findFamily, readProcess } from "./process-table.ts";
@@ -17,13 +18,8 @@ const pollMs = 20;
 const killRounds = 75;
 
 /** False if there is no such process or, for a negative pid, group. Of those 0 and -1 mean far more than one. */
-function signal(pid: number, name: NodeJS.Signals | 0): boolean {
-  try {
-    return pid !== 0 && pid !== -1 && process.kill(pid, name);
-  } catch {
-    return false;
-  }
-}
+const signal = (pid: number, name: NodeJS.Signals | 0): boolean =>
+  pid !== 0 && pid !== -1 && thrownBy(() => process.kill(pid, name)) === null;
 
 /** The family's processes; null where none can be looked at: without /proc, or a descriptor to look with. */
 const seen = (family: Family) =>
