@@ -40,17 +40,20 @@ const beginning = "\nmcpgw/";
 /** More characters than any note has. */
 const tooLong = 1 << 20;
 
-/** A text that comes in parts, in as many pieces that cut no note. Of a long stretch without any only the end is kept. */
+/** A text that comes in parts, in pieces that cut no note. Only the last of a long stretch without any is kept. */
 export async function* piecesOf(parts: AsyncIterable<string> | Iterable<string>): AsyncGenerator<string> {
   let rest = "";
   for await (const part of parts) {
     rest += part;
-    const end = rest.lastIndexOf(beginning) + 1;
-    yield rest.slice(0, end);
-    rest = rest.slice(end === 0 && rest.length > tooLong ? 1 - beginning.length : end);
+    const end = rest.lastIndexOf(beginning) + 1 || (rest.length > tooLong ? lineEnd(rest) : 0);
+    if (end > 0) yield rest.slice(0, end);
+    rest = rest.slice(end);
   }
   yield rest;
 }
+
+/** Where a text ends but for what may begin a note, or would seem to, cut off from the rest of its line. */
+const lineEnd = (text: string): number => text.length - beginning.length + (text.endsWith(beginning.slice(1)) ? 0 : 1);
 
 /** A copy: a part of a text holds the whole of it in memory. */
 const apart = (text: string): string => Buffer.from(text).toString();

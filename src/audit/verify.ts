@@ -206,7 +206,8 @@ export class Verifier {
   }
 }
 
-const pageRows = 2000;
+/** No more than a stream of records asks for at once: between two pages its next question waits for one of these. */
+const pageRows = 200;
 
 /**
  * Verifies a chain in its store: hashes, links, sequence, payloads, checkpoints and what SQLite says of the file. Other

@@ -27,6 +27,9 @@ const remedies: ReadonlyMap<string, string> = new Map([
   ["EDQUOT", "the quota of that user is used up: make room"],
   ["EROFS", "its disk is read-only for this process"],
   ["ENOTDIR", "a part of that path is no directory"],
+  ["ENAMETOOLONG", "that name is too long"],
+  ["EFBIG", "it is larger than a file may be there, or one of that user"],
+  ["EIO", "its disk fails"],
 ]);
 
 /** Whose a file is, in words. */

@@ -101,15 +101,18 @@ test("R9 audit export leaves what came in its place meanwhile, and nothing of it
   expect(readdirSync(at.dir)).toEqual(["audit.jsonl"]);
 });
 
-test("R9 audit export says before it is on record that no file can be made in its place", async () => {
+test.each([
+  ["file/audit.jsonl", "(ENOTDIR); a part of that path is no directory"],
+  ["x".repeat(300), "(ENAMETOOLONG); that name is too long"],
+])("R9 audit export says before it is on record why no file can be made: %s", async (name, why) => {
   using at = new TempDir();
   writeFileSync(at.path("file"), "");
-  const ran = await run(`audit export --out ${at.path("file/audit.jsonl")}`, async function* () {
+  const ran = await run(`audit export --out ${at.path(name)}`, async function* () {
     yield "{}";
   });
   expect(ran).toMatchObject({
     code: 2,
-    err: expect.stringContaining(`cannot write ${at.path("file/audit.jsonl")} (ENOTDIR)`),
+    err: expect.stringContaining(`cannot write ${at.path(name)} ${why}`),
     opened: [],
   });
 });

@@ -109,6 +109,27 @@ test("R23 T04 what gives rights and cannot be stored is refused with the reason,
   expect(log).toEqual(["key.unfrozen", "key.frozen"]);
 });
 
+test("R23 T04 of two who end a freeze at once the second is refused where the first has recorded that it goes on", async () => {
+  const store = memoryKeyStore();
+  using keyring = new Keyring({ store, clock: systemClock });
+  keyring.freeze();
+  const { setFrozen } = store;
+  const fullOnce = () => {
+    Object.assign(store, { setFrozen });
+    throw new StoreFailed("mcpgw.db: disk full");
+  };
+  Object.assign(store, { setFrozen: fullOnce });
+  const log: string[] = [];
+  const handlers = handlersOf(keyring, {
+    recordEvent: async ({ type }) => void log.push(type),
+    recordDone: async ({ type }) => log.push(type) > 0,
+  });
+  const unfreeze = async () => handlers["keys.unfreeze"]({}, admin);
+  const said = await Promise.all([unfreeze(), unfreeze()].map(reasonOf));
+  expect(said).toMatchObject([{ code: "unavailable" }, { code: "conflict" }]);
+  expect([keyring.frozen, ...log]).toEqual([true, "key.unfrozen", "key.unfrozen", "key.frozen"]);
+});
+
 test.each([
   [[60, 8, 50], { groups: "60,50" }],
   [[8], {}],

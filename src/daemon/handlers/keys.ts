@@ -2,7 +2,7 @@ import type { AuditBroker } from "../../audit/broker.ts";
 import { KeyError } from "../../authn/entry.ts";
 import type { CreatedKey, KeyInfo, Keyring } from "../../authn/keyring.ts";
 import type { Answer } from "../../control/api.ts";
-import type { Handlers } from "../../control/contract.ts";
+import type { Context, Handlers } from "../../control/contract.ts";
 import { Refusal } from "../../control/refusal.ts";
 import type { KeyView } from "../../control/schemas.ts";
 import type { Act, Acts } from "../../core/event.ts";
@@ -37,8 +37,6 @@ export function keyHandlers({ keyring, audit, namedRoles }: KeyHandlerOptions): 
   };
   /** A second rotation of a key while the first is being recorded would leave a second successor. */
   const rotating = new Set<string>();
-  /** An unfreeze takes effect only once it is recorded, and must not undo a freeze that came meanwhile. */
-  let freezes = 0;
   /** A change that is already in force must not be reported as refused. */
   const done = async (act: Act): Promise<boolean> => (await audit.recordDone(act)) && keyring.saved;
   return {
@@ -68,29 +66,39 @@ export function keyHandlers({ keyring, audit, namedRoles }: KeyHandlerOptions): 
         rotating.delete(id);
       }
     },
+    ...freezeHandlers({ keyring, audit }, done),
+  };
+}
+
+/** An unfreeze takes effect only once it is recorded, and must not undo a freeze that was recorded meanwhile. */
+function freezeHandlers(
+  { keyring, audit }: Pick<KeyHandlerOptions, "keyring" | "audit">,
+  done: (act: Act) => Promise<boolean>,
+): Pick<Handlers, "keys.freeze" | "keys.unfreeze"> {
+  let freezes = 0;
+  const recordFreeze = (ctx: Context): Promise<boolean> => {
+    freezes += 1;
+    return done(actOf(ctx, "key.frozen", {}));
+  };
+  return {
     async "keys.freeze"(_input, ctx) {
-      freezes += 1;
       keyring.freeze();
-      return { frozen: true, recorded: await done(actOf(ctx, "key.frozen", {})) };
+      return { frozen: true, recorded: await recordFreeze(ctx) };
     },
     async "keys.unfreeze"(_input, ctx) {
       const before = freezes;
       await audit.recordEvent(actOf(ctx, "key.unfrozen", {}));
       if (freezes !== before) throw new Refusal("conflict", "everything was frozen anew meanwhile");
-      await endFreeze(keyring, () => audit.recordDone(actOf(ctx, "key.frozen", {})));
+      try {
+        attempt(() => keyring.unfreeze());
+      } catch (error) {
+        // Whoever reads the log, a next start too, must find that the freeze goes on.
+        await recordFreeze(ctx);
+        throw error;
+      }
       return { frozen: false, recorded: true };
     },
   };
-}
-
-/** Ends a freeze, whose end is on record; where it goes on, whoever reads the log, a next start too, must find that. */
-async function endFreeze(keyring: Keyring, recordThatItGoesOn: () => Promise<unknown>): Promise<void> {
-  try {
-    attempt(() => keyring.unfreeze());
-  } catch (error) {
-    await recordThatItGoesOn();
-    throw error;
-  }
 }
 
 /** What `keys list` answers. */

@@ -39,13 +39,15 @@ export async function statsOf(
     counters.add(hidden ? { ...record, srv: "" } : record, 0);
   };
   const unread: string[] = [];
+  // Of most records a period may leave nothing to count.
+  const page: Archive["page"] = (...args) => {
+    throwIfGivenUp(signal);
+    return archive.page(...args);
+  };
   for (const chain of chains.keys()) {
     try {
       const upto = await endOf(archive, chain);
-      for await (const { record } of records(archive, chain, period, upto)) {
-        throwIfGivenUp(signal);
-        add(chain, record);
-      }
+      for await (const { record } of records({ ...archive, page }, chain, period, upto)) add(chain, record);
     } catch (error) {
       throwIfGivenUp(signal);
       unread.push(chain);
