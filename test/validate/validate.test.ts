@@ -38,6 +38,13 @@ const ofMember: Row[] = [
     "must match pattern",
   ]),
   ["more white space than can be", { pattern: `^${"\\s?".repeat(60)}$` }, "  ", "x", "must match pattern"],
+  ...["^\\u{3000}+$", "^\\x{3000}+$"].map((pattern): Row => [
+    `a character by its number, ${pattern}`,
+    { pattern },
+    "\u3000",
+    "x",
+    "must match pattern",
+  ]),
   ["what is no white space", { pattern: "^[[\\S]\\S\\\\s$" }, "xy\\s", "x\u00a0\\s", "must match pattern"],
   ["unknown formats are ignored", { type: "string", format: "nobody-knows" }, "x", 1, "arguments/a"],
   ["uniqueItems", { uniqueItems: true }, [twin, { x: 1 }], [twin, { y: 2, x: 1 }], "not have equal items"],
@@ -298,6 +305,8 @@ describe("patterns", () => {
     "((a?){0,31}){0,31}".repeat(50),
     `(?i)${"[ -\uffff]".repeat(160)}`,
     "[^\\p{L}]".repeat(110),
+    `(${"()|".repeat(300)}){999}`,
+    `(${"^".repeat(480)}){999}`,
   ])("S05 very many of %p are judged in bounded time", (source) => {
     const { validator } = setUp();
     const properties = Object.fromEntries(Object.keys(names(250)).map((name) => [name, { pattern: source + name }]));
