@@ -246,8 +246,9 @@ export function prepareSchema(input: Schema): PreparedSchema {
   for (const each of all) {
     checkKeywords(each);
     references.push(...referencesOf(schema, all, each, anchors));
-    dropPatterns(each, usable, ignored);
   }
+  // Last, since references may lead to what goes with an ignored pattern.
+  for (const each of all) dropPatterns(each, usable, ignored);
   const dialect = named ?? likelyDialect(schema, all);
   const fault = schemaFault(schema, dialect);
   if (fault !== null) throw new SchemaError(`is no valid schema:${fault.startsWith("/") ? " " : " it"}${fault}`);

@@ -53,4 +53,17 @@ describe("patterns", () => {
     // Operators are shown each with its tool.
     expect(route.tool && validator.unchecked(route.tool)).toEqual(["(a)\\1", "(?=x)x"]);
   });
+  test.each(["#/additionalProperties", "#/patternProperties/(?=x)"])(
+    "a reference to what goes with one stays: %s",
+    ($ref) => {
+      const schema = {
+        ...prop({ $ref }),
+        patternProperties: { "(?=x)": { type: "string" } },
+        additionalProperties: { type: "string" },
+      };
+      const { check, wrong } = setUp();
+      check(schema, { a: "x", b: 1 });
+      expect(wrong(schema, { a: 1 }).message).toContain("arguments/a must be string");
+    },
+  );
 });
