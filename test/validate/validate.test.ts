@@ -167,6 +167,16 @@ const rows: Row[] = [
     "arguments/a boolean schema is false",
   ],
   [
+    "$dynamicRef, which draft-07 does not have",
+    {
+      $schema: "http://json-schema.org/draft-07/schema#",
+      ...object({ properties: { a: { $dynamicRef: "#", type: "string" } } }),
+    },
+    { a: "x" },
+    { a: 1 },
+    "arguments/a must be string",
+  ],
+  [
     "$anchor of the whole",
     object({ $anchor: "whole", properties: { a: { $ref: "#whole" }, n: { type: "number" } } }),
     { a: { n: 1 } },
