@@ -26,7 +26,7 @@ export function compilePattern(source: string): Pattern | null {
   return { fits, test: (text) => fits(text) && compiled.test(text) };
 }
 
-const token = /\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\((?:\?(?:P?<\w+>|[\w-]*:))?|\{(\d+)(?:,(\d*))?\}|./gs;
+const token = /\\(?:[ux]\{\w+\}|.)|\[\^?\]?(?:\\.|[^\]\\])*\]|\((?:\?(?:P?<\w+>|[\w-]*:))?|\{(\d+)(?:,(\d*))?\}|./gs;
 
 /** The parts of a pattern, each as often as it is repeated. */
 function expandedSize(source: string): number {
@@ -40,11 +40,12 @@ function expandedSize(source: string): number {
       last *= times;
     } else if (text.startsWith("(")) {
       outer.push(size);
-      size = 0;
+      // What is captured takes a part of its own.
+      size = text.endsWith(":") ? 0 : 1;
     } else if (text === ")") {
       last = size;
       size += outer.pop() ?? 0;
-    } else if (!"|*+?^$".includes(text)) {
+    } else if (!"|*+?".includes(text)) {
       last = 1;
       size++;
     }

@@ -22,12 +22,13 @@ export type PreparedSchema = {
   readonly size: number;
 };
 
-// Without the scheme. Whatever draft-06 demands, draft-07 does.
+// Without the scheme. Whatever draft-06 demands, draft-07 does; of draft-04, flags of bounds are rewritten.
 const dialects = new Map<string, Dialect>([
   ["json-schema.org/draft/2020-12/schema", "2020-12"],
   ["json-schema.org/draft/2019-09/schema", "2019-09"],
   ["json-schema.org/draft-07/schema", "draft-07"],
   ["json-schema.org/draft-06/schema", "draft-07"],
+  ["json-schema.org/draft-04/schema", "draft-07"],
 ]);
 
 function refuseDeep(value: unknown, left: number): void {
@@ -57,7 +58,7 @@ function namedDialect({ $schema }: Schema): Dialect | null {
   if ($schema === undefined) return null;
   const dialect = typeof $schema === "string" ? dialects.get($schema.replace(/^https?:\/\/|#$/g, "")) : undefined;
   if (dialect) return dialect;
-  const known = "2020-12, 2019-09, draft-07 and draft-06";
+  const known = "2020-12, 2019-09, draft-07, draft-06 and draft-04";
   throw new SchemaError(`names the dialect ${JSON.stringify($schema)}; known are ${known}`);
 }
 
@@ -114,12 +115,29 @@ function* referencesOf(
   }
 }
 
+/** Keywords that demand nothing of a value, so that a mistake in one is none in the schema. */
+const annotations = `title description default examples deprecated readOnly writeOnly $comment format contentMediaType
+  contentEncoding`.split(/\s+/);
+
+/** Of draft-04, where a flag makes the bound beside it exclusive. */
+function rewriteFlags(schema: Schema): void {
+  for (const bound of ["minimum", "maximum"]) {
+    const flag = `exclusiveM${bound.slice(1)}`;
+    if (schema[flag] === false) delete schema[flag];
+    if (schema[flag] !== true || !(bound in schema)) continue;
+    schema[flag] = schema[bound];
+    delete schema[bound];
+  }
+}
+
 // Keywords that mean something to validators only: `$async` would make one answer later, that is, never; they throw at
 // a `nullable` that adds nothing to a type.
 function checkKeywords(schema: Schema): void {
   if ("$async" in schema) throw new SchemaError("is marked $async");
   if (typeof schema["$id"] === "string") throw new SchemaError("has a nested $id");
   if (schema["type"] === undefined || schema["nullable"] !== true) delete schema["nullable"];
+  for (const keyword of annotations) delete schema[keyword];
+  rewriteFlags(schema);
 }
 
 /**
@@ -130,7 +148,7 @@ function checkKeywords(schema: Schema): void {
 function redirect(root: Schema, all: ReadonlySet<Schema>, references: readonly Reference[]): Set<Schema> {
   for (const each of all) for (const key of ["$anchor", "$dynamicAnchor", "$recursiveAnchor"]) delete each[key];
   const targets = new Set(references.map(({ target }) => target).filter((target) => isObject(target)));
-  const anchors = new Map([...targets].map((target, i) => [target, target === root ? "" : `t${i}`]));
+  const anchors = new Map([...targets].map((target, i) => [target, target === root ? "" : `mcpgw-t${i}`]));
   for (const { schema, keyword, target } of references) {
     const to = isObject(target) ? { $ref: `#${anchors.get(target)}` } : target;
     delete schema[keyword];
@@ -143,7 +161,7 @@ function redirect(root: Schema, all: ReadonlySet<Schema>, references: readonly R
       const copy = { ...target, $anchor };
       for (const key of Object.keys(target)) delete target[key];
       target["$ref"] = `#${$anchor}`;
-      return [`mcpgw-${$anchor}`, copy];
+      return [$anchor, copy];
     });
   if (moved.length > 0) root["$defs"] = { ...Object(root["$defs"]), ...Object.fromEntries(moved) };
   return new Set([...moved.map(([, copy]) => copy), ...(targets.has(root) ? [root] : [])]);
@@ -228,8 +246,9 @@ export function prepareSchema(input: Schema): PreparedSchema {
   for (const each of all) {
     checkKeywords(each);
     references.push(...referencesOf(schema, all, each, anchors));
-    dropPatterns(each, usable, ignored);
   }
+  // Last, since references may lead to what goes with an ignored pattern.
+  for (const each of all) dropPatterns(each, usable, ignored);
   const dialect = named ?? likelyDialect(schema, all);
   const fault = schemaFault(schema, dialect);
   if (fault !== null) throw new SchemaError(`is no valid schema:${fault.startsWith("/") ? " " : " it"}${fault}`);

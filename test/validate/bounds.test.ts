@@ -78,6 +78,7 @@ describe("what would take for ever is refused", () => {
       }),
       times(100_000, () => ({ p1: 1 })),
     ],
+    ["references of very many rows to the whole", prop({ items: { $ref: "#" } }), times(200_000, () => ({ a: [{}] }))],
     ["many least lengths for a long text", prop(anyOf(900, () => ({ minLength: 2_000_000 }))), text],
     ["many refusals of further names", prop(anyOf(900, () => ({ additionalProperties: false }))), members],
     [
