@@ -77,11 +77,11 @@ function unescapeAscii(text: string): string {
   });
 }
 
-/** The same of all characters, and in JSON inside JSON strings; quote and backslash get the escape that they need. */
+/** The same of all characters, and in JSON inside JSON strings; those that need an escape get the usual one. */
 function unescapeAll(text: string): string {
   return text.replace(/(?<!\\)\\+(?:u([0-9a-fA-F]{4})|\/)/g, (whole, hex?: string) => {
     const char = hex === undefined ? "/" : String.fromCharCode(Number.parseInt(hex, 16));
     if (char === '"' || char === "\\") return "\\".repeat(2 * whole.indexOf("u") - 1) + char;
-    return char < " " ? whole : char;
+    return char < " " ? whole.slice(0, whole.indexOf("u")) + canonicalString(char).slice(2, -1) : char;
   });
 }

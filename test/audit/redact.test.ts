@@ -162,6 +162,8 @@ for (const [name, text] of Object.entries(hidden)) {
 /** As encoders of JSON write them that keep to ASCII, or that make their output fit for HTML. */
 const inAscii = (text: string) => text.replace(/[\u007f-\uffff]/g, escapeOf);
 const forHtml = (text: string) => text.replace(/[<>&'=+]/g, (char) => escapeOf(char).toUpperCase().replace("U", "u"));
+const byNumber = (text: string) =>
+  text.replace(/(?<!\\)\\(?:n|u001b)/g, (escape) => (escape === "\\n" ? "\\u000A" : "\\u001B"));
 const escapeOf = (char: string) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`;
 
 const secretsOfAllKinds = [
@@ -170,6 +172,7 @@ const secretsOfAllKinds = [
   "YWJj/ZGVm+Z2hp==",
   'a"b\\c&d',
   "schlüssel\nzwei",
+  "an-escape\u001bin-it",
 ];
 test.each(secretsOfAllKinds)("R17 redact: the secret %p is not stored, however a program spells it", (value) => {
   const { part, text } = createRedactor({ payloads: "full", redact: [] }, () => [value]);
@@ -177,6 +180,7 @@ test.each(secretsOfAllKinds)("R17 redact: the secret %p is not stored, however a
     JSON.stringify,
     (of: unknown) => inAscii(JSON.stringify(of)),
     (of: unknown) => forHtml(JSON.stringify(of)),
+    (of: unknown) => byNumber(JSON.stringify(of)),
   ];
   const payloads = spelled.flatMap((inner) =>
     spelled.flatMap((outer) => [outer({ a: value }), outer({ text: inner({ a: value, b: "é" }) })]),

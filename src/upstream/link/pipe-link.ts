@@ -22,6 +22,8 @@ export type Pipe = {
    * another.
    */
   taken?(key: string): Promise<void>;
+  /** Why nothing can be sent yet; null once it is open, absent where it always is. */
+  shut?(): string | null;
   /** Takes a message back; true if it was not sent yet, so that the server never saw it. */
   take(key: string): boolean;
   /** Ends the pipe; resolves once nothing of it is left. */
@@ -101,13 +103,12 @@ export class PipeLink implements Link {
   }
 
   request(request: LinkRequest): Promise<Answer> {
-    const { server } = this.host;
     if (this.over) return Promise.reject(this.#unsent(this.over));
     if (request.signal.aborted) return Promise.reject(faults.cancelled());
     const id = ++this.#last;
     const key = String(id);
     if (!this.#pipe.write(key, requestText(id, request.method, request.params(id)))) {
-      return Promise.reject(faults.full(server, "it does not read its input"));
+      return Promise.reject(this.#untaken());
     }
     const exchange = new PipeExchange(id, request, this);
     this.#open.set(key, exchange);
@@ -129,14 +130,20 @@ export class PipeLink implements Link {
 
   giveUp({ id, request, limit }: Exchange, why: GaveUp): void {
     const key = String(id);
-    const { server } = this.host;
     const unseen = this.#pipe.take(key);
     if (!unseen && request.method !== "initialize") {
       const own = why === "timeout" ? "timed out" : "cancelled";
       void this.notify("notifications/cancelled", cancelledParams(key, request.signal.reason, own));
     }
     if (why === "cancelled") return this.#settle(key, faults.cancelled());
-    this.#settle(key, unseen ? faults.full(server, "it does not read its input") : faults.timeout(server, limit));
+    this.#settle(key, unseen ? this.#untaken() : faults.timeout(this.host.server, limit));
+  }
+
+  /** Of a message that could not be sent. */
+  #untaken(): Failure {
+    const { server } = this.host;
+    const shut = this.#pipe.shut?.() ?? null;
+    return shut === null ? faults.full(server, "it does not read its input") : faults.down(server, shut);
   }
 
   #settle(key: string, result: Answer | Error): void {

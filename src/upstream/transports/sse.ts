@@ -51,6 +51,10 @@ class SsePipe implements Pipe {
     await this.#replies.get(key)?.promise;
   }
 
+  shut(): string | null {
+    return this.#endpoint === null ? "its stream names no endpoint for messages" : null;
+  }
+
   take(key: string): boolean {
     return this.#outbox.take(key);
   }

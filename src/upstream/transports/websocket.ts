@@ -25,6 +25,8 @@ function whyFailed({ message, error }: ErrorEvent, { server, secrets }: LinkHost
   return unsentFault(server, error, proxy) ?? `its connection failed (${quoted(said, secrets())})`;
 }
 
+const isOpening = ({ readyState }: WebSocket): boolean => readyState === WebSocket.CONNECTING;
+
 class SocketPipe implements Pipe {
   readonly pid = null;
   #socket: WebSocket | null = null;
@@ -76,10 +78,14 @@ class SocketPipe implements Pipe {
 
   write(key: string, text: string): boolean {
     const socket = this.#socket;
-    if (socket === null || socket.readyState === WebSocket.CONNECTING) return this.#outbox.put(key, text);
+    if (socket === null || isOpening(socket)) return this.#outbox.put(key, text);
     if (socket.bufferedAmount > mostBytes) return false;
     socket.send(text);
     return true;
+  }
+
+  shut(): string | null {
+    return this.#socket === null || isOpening(this.#socket) ? "its WebSocket does not open" : null;
   }
 
   take(key: string): boolean {

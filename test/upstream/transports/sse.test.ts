@@ -66,6 +66,21 @@ test("a notification that the server never takes holds up what follows for as lo
   await link.close();
 });
 
+test("T12: a stream that names no endpoint is said to be just that", async () => {
+  using server = Bun.serve({
+    hostname: "127.0.0.1",
+    port: 0,
+    idleTimeout: 0,
+    fetch: () => openStream({ start: () => {} }),
+  });
+  const link = openSse({ url: server.url.href, headers: {} }, host);
+  expect(await rejectionOf(link.request(requestFor("initialize", 50)))).toMatchObject({
+    code: "upstream-down",
+    detail: { internal: "its stream names no endpoint for messages" },
+  });
+  await link.close();
+});
+
 test("a server that pings without taking the answers gets only some at once", async () => {
   using server = deafServer(500);
   const link = openSse({ url: server.url, headers: {} }, host);

@@ -42,3 +42,15 @@ test("T16: a server that does not read its WebSocket is told no more than the qu
   const failures = await Promise.all(failing);
   expect(failures.filter(({ message }) => message.includes("it does not read its input"))).not.toEqual([]);
 });
+
+test("T12: a WebSocket that does not open is said to be just that", async () => {
+  await using silent = createServer((socket) => void socket.resume());
+  await once(silent.listen(0, "127.0.0.1"), "listening");
+  const { port } = silent.address() as { port: number };
+  const link = openWebSocket({ url: `ws://127.0.0.1:${port}/`, headers: {}, proxy: undefined }, linkHost);
+  expect(await rejectionOf(link.request(linkRequest({ timeout: 50, most: 50 })))).toMatchObject({
+    code: "upstream-down",
+    detail: { internal: "its WebSocket does not open" },
+  });
+  await link.close();
+});
