@@ -15,7 +15,8 @@ const isFrozen = (code: number): boolean => code <= rpcCodes.serverError && code
  */
 export function errorBetween(error: string, from: Era, to: Era, uri: string | null): string {
   const code = Number(rawValue(error, 0, "code") ?? 0);
-  if (uri !== null && isNotFound(error, code, from)) return notFound(error, to, uri);
+  if (uri !== null && isNotFound(error, code, from))
+    return notFound(error, from === to ? code : notFoundCodes[to], uri);
   if (from === "legacy" && to === "legacy" ? !isHop(code) : !isFrozen(code)) return error;
   const masked = { code: String(rpcCodes.internalError) };
   // The data of these is about the upstream's hop, or asks for visits to URLs, which only a question may.
@@ -23,15 +24,19 @@ export function errorBetween(error: string, from: Era, to: Era, uri: string | nu
   return editObject(error, isOwn ? { ...masked, data: null } : masked);
 }
 
+/** A missing resource had a code of its own before 2026-07-28, and has `data.uri` since; servers of both eras mix them. */
+const notFoundCodes: Readonly<Record<Era, number>> = {
+  legacy: rpcCodes.resourceNotFound,
+  modern: rpcCodes.invalidParams,
+};
+
 function isNotFound(error: string, code: number, from: Era): boolean {
-  if (from === "legacy") return code === rpcCodes.resourceNotFound;
+  if (from === "legacy" && code === rpcCodes.resourceNotFound) return true;
   const data = code === rpcCodes.invalidParams ? locate(error, 0, "data") : null;
   return data !== null && locate(error, data[0], "uri") !== null;
 }
 
-/** The error for a missing resource: it had a code of its own before 2026-07-28, and has `data.uri` since. */
-function notFound(error: string, to: Era, uri: string): string {
-  const code = to === "legacy" ? rpcCodes.resourceNotFound : rpcCodes.invalidParams;
+function notFound(error: string, code: number, uri: string): string {
   const data = rawValue(error, 0, "data");
   const held = data?.startsWith("{") ? data : "{}";
   return editObject(error, { code: String(code), data: editObject(held, { uri: JSON.stringify(uri) }) });

@@ -34,9 +34,12 @@ afterAll(async () => {
 const modernMeta =
   '"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}';
 
+/** Keys of `_meta` that belong to no hop; those of W3C Trace Context have no prefix. */
+const trace = `"com.acme/trace":1.10,"traceparent":"00-${"a".repeat(32)}-${"b".repeat(16)}-01","tracestate":"a=1,b=2","baggage":"k=v;p"`;
+
 /** Asks as a client of an era does, in raw text; yields the raw text of the result. */
 async function ask(era: "legacy" | "modern", method: string, members: string, name?: string): Promise<string> {
-  const meta = `"_meta":{"com.acme/trace":1.10,"traceparent":"00-${"a".repeat(32)}-${"b".repeat(16)}-01"${era === "modern" ? `,${modernMeta}` : ""}}`;
+  const meta = `"_meta":{${trace}${era === "modern" ? `,${modernMeta}` : ""}}`;
   const body = `{"jsonrpc":"2.0","id":1,"method":"${method}","params":{${members}${members && ","}${meta}}}`;
   const headers =
     era === "legacy"
@@ -77,7 +80,7 @@ describe.each(cells)("a %s client and the server %s", (client, server) => {
     const { params, headers } = upstream().sent("tools/call");
     expect(params).toContain(`"arguments":${args}`);
     expect(params).toContain('"x-more":1.10');
-    expect(params).toContain('"com.acme/trace":1.10,"traceparent":"00-');
+    expect(params).toContain(trace);
     expect(params).toContain('"name":"rich"');
     // Nothing of the caller's hop goes on to the next.
     expect(headers.get("mcp-session-id")).toBeNull();

@@ -71,6 +71,14 @@ const rows: Row[] = [
     '{"code":-32602,"message":"x","data":{"uri":"f:a"}}',
     '{"code":-32602,"message":"x","data":{"uri":"gw:f:a"}}',
   ],
+  // So servers of the official 2.x library say it in both eras.
+  ...(["legacy", "modern"] as const).map((to): Row => [
+    "legacy",
+    to,
+    "gw:f:a",
+    '{"code":-32602,"message":"x","data":{"uri":"f:a"}}',
+    '{"code":-32602,"message":"x","data":{"uri":"gw:f:a"}}',
+  ]),
   same("modern", "legacy", '{"code":-32602,"message":"bad cursor"}', "f:a"),
   same("modern", "legacy", '{"code":-32602,"message":"bad cursor","data":[1]}', "f:a"),
 ];

@@ -140,6 +140,10 @@ describe("results between eras", () => {
           '{"contents":[],"ttlMs":9}',
           `{"contents":[],"ttlMs":0,${info},"resultType":"complete","cacheScope":"private"}`,
         ],
+        ["skills/get", "{}", `{${info},"resultType":"complete","ttlMs":0,"cacheScope":"private"}`],
+        // Members of these names may mean anything in an extension.
+        ["com.acme/do", '{"ttlMs":[1.10]}', `{"ttlMs":[1.10],${info},"resultType":"complete"}`],
+        ["com.acme/do", '{"cacheScope":"all"}', `{"cacheScope":"all",${info},"resultType":"complete"}`],
       ],
     },
     modern: {
@@ -197,6 +201,11 @@ describe("results between eras", () => {
           `{"resultType":"input_required","requestState":"s",${info}}`,
         ],
         ["com.acme/do", '{"resultType":"x","ttlMs":5}', `{"resultType":"x","ttlMs":5,${info}}`],
+        [
+          "skills/list",
+          '{"resultType":"complete","skills":[],"ttlMs":900,"cacheScope":"public"}',
+          `{"resultType":"complete","skills":[],"ttlMs":900,"cacheScope":"private",${info}}`,
+        ],
       ],
     },
   };
