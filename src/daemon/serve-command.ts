@@ -126,19 +126,24 @@ function createOwed() {
   };
 }
 
+/**
+ * Tells the daemon that all was sent: what is refused without an id is owed too, and only the daemon knows of it. It is
+ * told once: one of an older version answers that with a refusal.
+ */
+function finisher(tunnel: ClientTunnel): () => void {
+  let told = false;
+  return () => {
+    if (!told) tunnel.send(farewell);
+    told = true;
+  };
+}
+
 async function relay(tunnel: ClientTunnel, { output, asked }: Streams): Promise<number> {
   output.onFailure(exitWith);
   const owed = createOwed();
   const closed = Promise.withResolvers<string | null>();
   let ended = false;
-  let finished = false;
-  // What is refused without an id is owed too, and only the daemon knows of it. It is told once: one of an older version
-  // answers that with a refusal.
-  const finish = (): void => {
-    if (finished || !ended || !owed.isDone()) return;
-    finished = true;
-    tunnel.send(farewell);
-  };
+  const finish = finisher(tunnel);
   tunnel.onClose((why) => closed.resolve(why));
   tunnel.onLine((line) => {
     output.write(`${line}\n`);
@@ -148,7 +153,7 @@ async function relay(tunnel: ClientTunnel, { output, asked }: Streams): Promise<
       void output.drained().then(() => tunnel.resume());
     }
     owed.answer(line);
-    finish();
+    if (ended && owed.isDone()) finish();
   });
   const forward = (line: string) => {
     owed.ask(line);
@@ -173,7 +178,7 @@ async function relay(tunnel: ClientTunnel, { output, asked }: Streams): Promise<
   const input = readLines(maxLine, { onLine: forward, onOverflow: () => {}, taken }, asked).then((endless) => {
     if (endless !== null) return end(endless);
     ended = true;
-    finish();
+    if (owed.isDone()) finish();
     giveUpLater();
   });
   const why = (await closed.promise) ?? (asked.aborted ? "The gateway is stopping." : null);

@@ -2,9 +2,15 @@ import { expect } from "bun:test";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 
+const fileOf = (name: string): string => path.join(import.meta.dir, "../golden", name);
+
+/** Whether text is `test/golden/<name>`. */
+export const isGolden = (name: string, text: string): boolean =>
+  existsSync(fileOf(name)) && readFileSync(fileOf(name), "utf8") === text;
+
 /** Compares text with `test/golden/<name>`; with `UPDATE_GOLDEN=1` writes it instead. A missing file fails. */
 export function expectGolden(name: string, text: string): void {
-  const file = path.join(import.meta.dir, "../golden", name);
+  const file = fileOf(name);
   if (process.env["UPDATE_GOLDEN"] === "1") {
     mkdirSync(path.dirname(file), { recursive: true });
     writeFileSync(file, text);
