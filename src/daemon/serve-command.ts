@@ -126,16 +126,13 @@ function createOwed() {
   };
 }
 
-/**
- * Tells the daemon that all was sent: what is refused without an id is owed too, and only the daemon knows of it. It is
- * told once: one of an older version answers that with a refusal.
- */
-function finisher(tunnel: ClientTunnel): () => void {
-  let told = false;
-  return () => {
-    if (!told) tunnel.send(farewell);
-    told = true;
+/** Gives up a while after a client has sent everything: what waits for one that reads slowly is no reason for it. */
+function giveUpLater(tunnel: ClientTunnel, { output, asked }: Streams): void {
+  const giveUp = (): void => {
+    if (output.queued === 0 || asked.aborted) tunnel.close();
+    else void output.drained().then(() => giveUpLater(tunnel, { output, asked }));
   };
+  setTimeout(giveUp, patience);
 }
 
 async function relay(tunnel: ClientTunnel, { output, asked }: Streams): Promise<number> {
@@ -143,7 +140,14 @@ async function relay(tunnel: ClientTunnel, { output, asked }: Streams): Promise<
   const owed = createOwed();
   const closed = Promise.withResolvers<string | null>();
   let ended = false;
-  const finish = finisher(tunnel);
+  let finished = false;
+  // What is refused without an id is owed too, and only the daemon knows of it. It is told once: one of an older version
+  // answers that with a refusal.
+  const finish = (): void => {
+    if (finished || !ended || !owed.isDone()) return;
+    finished = true;
+    tunnel.send(farewell);
+  };
   tunnel.onClose((why) => closed.resolve(why));
   tunnel.onLine((line) => {
     output.write(`${line}\n`);
@@ -153,7 +157,7 @@ async function relay(tunnel: ClientTunnel, { output, asked }: Streams): Promise<
       void output.drained().then(() => tunnel.resume());
     }
     owed.answer(line);
-    if (ended && owed.isDone()) finish();
+    finish();
   });
   const forward = (line: string) => {
     owed.ask(line);
@@ -163,12 +167,6 @@ async function relay(tunnel: ClientTunnel, { output, asked }: Streams): Promise<
     closed.resolve(why);
     tunnel.close();
   };
-  // What waits for a client that reads slowly is no reason to give up.
-  const giveUp = (): void => {
-    if (output.queued === 0 || asked.aborted) tunnel.close();
-    else void output.drained().then(giveUpLater);
-  };
-  const giveUpLater = (): void => void setTimeout(giveUp, patience);
   // What the daemon has not taken yet waits at the client.
   const taken = () =>
     within(tunnel.drained(), takingPatience, asked, (over) => {
@@ -178,8 +176,8 @@ async function relay(tunnel: ClientTunnel, { output, asked }: Streams): Promise<
   const input = readLines(maxLine, { onLine: forward, onOverflow: () => {}, taken }, asked).then((endless) => {
     if (endless !== null) return end(endless);
     ended = true;
-    if (owed.isDone()) finish();
-    giveUpLater();
+    finish();
+    giveUpLater(tunnel, { output, asked });
   });
   const why = (await closed.promise) ?? (asked.aborted ? "The gateway is stopping." : null);
   // A client that closed its own end has given up what it still waits for.

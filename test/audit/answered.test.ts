@@ -1,6 +1,6 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { readdirSync, readlinkSync, truncateSync, writeFileSync } from "node:fs";
-import { answered, FileUnanswered } from "../../src/audit/answered.ts";
+import { answered, FileUnanswered, readAnswered } from "../../src/audit/answered.ts";
 import { gatherEvidence } from "../../src/audit/evidence.ts";
 import { orNull } from "../../src/core/attempt.ts";
 import { Cancel } from "../../src/core/cancel.ts";
@@ -24,6 +24,16 @@ test("R9 of a file that nobody waits for any more nothing is read, and it is clo
   left.abort();
   expect(String(await reasonOf(gathered))).toContain("given up");
   await until(() => !isOpen(), "closed");
+});
+
+test("R9 a long file is read in parts of a megabyte: never is it in memory whole", async () => {
+  using at = new TempDir();
+  const file = at.path("long");
+  writeFileSync(file, "");
+  truncateSync(file, 8 << 20);
+  const lengths = (await Array.fromAsync(readAnswered(file))).map(({ length }) => length);
+  expect(lengths.reduce((sum, length) => sum + length, 0)).toBe(8 << 20);
+  expect(Math.max(...lengths)).toBeLessThanOrEqual(1 << 20);
 });
 
 test.concurrent.each([

@@ -109,6 +109,22 @@ test("R23 T04 what gives rights and cannot be stored is refused with the reason,
   expect(log).toEqual(["key.unfrozen", "key.frozen"]);
 });
 
+test("R23 T04 where nothing is frozen an unfreeze that cannot be stored leaves no freeze on record", async () => {
+  const store = memoryKeyStore();
+  using keyring = new Keyring({ store, clock: systemClock });
+  store.setFrozen = () => {
+    throw new StoreFailed("mcpgw.db: disk full");
+  };
+  const log: string[] = [];
+  const handlers = handlersOf(keyring, {
+    recordEvent: async ({ type }) => void log.push(type),
+    recordDone: async ({ type }) => log.push(type) > 0,
+  });
+  const unfreeze = async () => handlers["keys.unfreeze"]({}, admin);
+  expect(await reasonOf(unfreeze())).toMatchObject({ code: "unavailable" });
+  expect([keyring.frozen, ...log]).toEqual([false, "key.unfrozen"]);
+});
+
 test("R23 T04 of two who end a freeze at once the second is refused where the first has recorded that it goes on", async () => {
   const store = memoryKeyStore();
   using keyring = new Keyring({ store, clock: systemClock });

@@ -55,7 +55,7 @@ test("T10, R113: a caller whose instance crashed waits out a pause, other caller
 });
 
 test("T10: crashes of callers' instances count, are shown with their reason, logged and recorded, and open the circuit", async () => {
-  await using set = upstreams([fake("a")], {
+  await using set = await listed([fake("a")], {
     tuning: { breaker: { first: 1, most: 1, failures: 3, window: 60_000, rest: 60_000 } },
   });
   const who = principal("alice");

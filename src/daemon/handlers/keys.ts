@@ -93,7 +93,7 @@ function freezeHandlers(
         attempt(() => keyring.unfreeze());
       } catch (error) {
         // Whoever reads the log, a next start too, must find that the freeze goes on.
-        await recordFreeze(ctx);
+        if (keyring.frozen) await recordFreeze(ctx);
         throw error;
       }
       return { frozen: false, recorded: true };

@@ -94,7 +94,8 @@ export function sharedLook<T>(look: () => Promise<T>): () => Promise<T> {
   const begin = (): Promise<T> => {
     next = null;
     const looking = look();
-    last = looking.catch(() => {});
+    // Without what it finds, which would be kept until the next look.
+    last = looking.then(() => {}).catch(() => {});
     return looking;
   };
   return () => (next ??= last.then(begin));
@@ -116,8 +117,9 @@ const others = sharedLook(async () => {
   return inBatches(found, async (one) => ({ one, marks: one.zombie ? "" : marksIn(await readEnvironment(one.pid)) }));
 });
 
-/** The entries of an environment that may be markers, as an environment: the whole of it may be large. */
-const marksIn = (environment: string | null): string => environment?.match(/(?<![^\0])MCPGW_[^\0]*\0/g)?.join("") ?? "";
+/** The entries of an environment that may be markers, as an environment; a copy: a part would hold the whole of it. */
+const marksIn = (environment: string | null): string =>
+  Buffer.from(environment?.match(/(?<![^\0])MCPGW_[^\0]*\0/g)?.join("") ?? "", "latin1").toString("latin1");
 
 /**
  * The family's processes: those in its sessions, the marked ones, and then all their descendants with their sessions.

@@ -79,6 +79,24 @@ test("a look is shared by those who ask before it begins, and by nobody whom it 
   expect(looks).toHaveLength(2);
 });
 
+test("what a look has found is not kept after it", async () => {
+  const held: WeakRef<object>[] = [];
+  const looks = Array.from({ length: 20 }, () =>
+    sharedLook(async () => {
+      const found = {};
+      held.push(new WeakRef(found));
+      return found;
+    }),
+  );
+  for (const look of looks) await look();
+  await until(() => {
+    Bun.gc(true);
+    // The stack may still hold the last ones.
+    return held.filter((one) => one.deref() !== undefined).length < 5;
+  }, "what was found to go");
+  expect([looks.length, held.length]).toEqual([20, 20]);
+});
+
 test.skipIf(process.platform !== "linux")(
   "the families of many servers that stop at once are looked for together (needs Linux)",
   async () => {
