@@ -81,7 +81,7 @@ export async function openAudit(options: OpenAuditOptions): Promise<AuditBroker>
   return broker;
 }
 
-/** Says that the chain goes on in the past of its last record: while no gateway runs, nobody sees the clock being set. */
+/** Says that the last record is of a later time than now: while no gateway runs, nobody sees the clock being set. */
 function warnOfClock({ rec }: AuditRow, { clock, log, stamp: { chain } }: OpenAuditOptions): void {
   const last = orNull(() => readRecord(rec).t);
   if (typeof last === "string" && timeOf(last) > clock.now() + clockTolerance)

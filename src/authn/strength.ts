@@ -23,8 +23,8 @@ const segmentBits = (segment: string): number =>
 const unsendable = /^\s|[,\r\n]|\s$/;
 
 /**
- * Why nobody gets in with a configured key, which no header carries or which is too long, or why it is too easy to guess
- * (under an estimated 128 bits, or a placeholder); null if it is accepted.
+ * Why nobody gets in with a configured key, which no header carries or which is too long, or why it is too easy to
+ * guess (under an estimated 128 bits, or a placeholder); null if it is accepted.
  */
 export function weakness(key: string): string | null {
   if (unsendable.test(key)) return "has a comma, a line break, or a blank at an end, which no header can carry";

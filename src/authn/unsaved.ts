@@ -1,7 +1,7 @@
 import { StoreBusy, StoreFailed } from "../core/store.ts";
 
 const retryMs = 200;
-/** How many times as long as an attempt takes the next one waits: the store makes the thread of the calls wait for it. */
+/** How many times as long as an attempt takes the next one waits: calls wait for as long as the store does. */
 const rest = 9;
 
 /**

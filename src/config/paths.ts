@@ -199,7 +199,7 @@ export function findConfig(host: Host, { flag, local }: FindConfig): FoundConfig
   return { path: null, why: skipped ?? nowhere, byDefault: false, skipped };
 }
 
-/** A link that leads nowhere, and what may not be looked at, is not absent: who reads it is told why it cannot be read. */
+/** A link that leads nowhere, and what may not be looked at, is not absent: who reads it is told why that fails. */
 const isAbsent = (path: string): boolean =>
   ["ENOENT", "ENOTDIR"].includes(codeOf(thrownBy(() => lstatSync(path))) ?? "");
 

@@ -24,7 +24,7 @@ export function errorBetween(error: string, from: Era, to: Era, uri: string | nu
   return editObject(error, isOwn ? { ...masked, data: null } : masked);
 }
 
-/** A missing resource had a code of its own before 2026-07-28, and has `data.uri` since; servers of both eras mix them. */
+/** A missing resource had a code of its own before 2026-07-28, and has `data.uri` since; some servers mix the two. */
 const notFoundCodes: Readonly<Record<Era, number>> = {
   legacy: rpcCodes.resourceNotFound,
   modern: rpcCodes.invalidParams,

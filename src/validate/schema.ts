@@ -39,8 +39,8 @@ function refuseDeep(value: unknown, left: number): void {
 
 function withSubschemas(root: Schema, most = maxSubschemas): Schema[] {
   const found = [root];
-  // Validators write code for booleans and for the names of dependencies too, of which there can be very many; not so of
-  // the booleans of `additionalProperties` and its like.
+  // Validators write code for booleans and for the names of dependencies too, of which there can be very many; not so
+  // of the booleans of `additionalProperties` and its like.
   let count = 1;
   const add = (part: unknown): void => {
     count += Array.isArray(part) ? part.length : 1;
@@ -141,7 +141,7 @@ function checkKeywords(schema: Schema): void {
 }
 
 /**
- * Moves what is referred to into definitions of the root, with a `$ref` in its place, and has all references lead there.
+ * Moves what is referred to into definitions of the root, with a `$ref` in its place; all references lead there then.
  * Validators take many dynamic ones for others, though they lead where plain ones do, since no part has an `$id`; they
  * find no anchor of the root; and they compile what is in several targets with each of them. Returns the targets.
  */

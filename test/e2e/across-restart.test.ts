@@ -5,7 +5,7 @@ import { modern, pick, textOf } from "../support/wire.ts";
 
 setDefaultTimeout(30_000);
 
-// What a client of 2026-07-28 holds of a server is the client's: another run of the gateway takes it up, for nobody else.
+// What a client of 2026-07-28 holds of a server is its own: another run of the gateway takes it up, for nobody else.
 
 let fixture: Fixture;
 let place: Place;
