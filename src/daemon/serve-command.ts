@@ -126,6 +126,15 @@ function createOwed() {
   };
 }
 
+/** Closes the tunnel after a while. What waits for a client that reads slowly is no reason to give up. */
+function giveUpLater(tunnel: ClientTunnel, { output, asked }: Streams): void {
+  const giveUp = (): void => {
+    if (output.queued === 0 || asked.aborted) tunnel.close();
+    else void output.drained().then(() => giveUpLater(tunnel, { output, asked }));
+  };
+  setTimeout(giveUp, patience);
+}
+
 async function relay(tunnel: ClientTunnel, { output, asked }: Streams): Promise<number> {
   output.onFailure(exitWith);
   const owed = createOwed();
@@ -158,12 +167,6 @@ async function relay(tunnel: ClientTunnel, { output, asked }: Streams): Promise<
     closed.resolve(why);
     tunnel.close();
   };
-  // What waits for a client that reads slowly is no reason to give up.
-  const giveUp = (): void => {
-    if (output.queued === 0 || asked.aborted) tunnel.close();
-    else void output.drained().then(giveUpLater);
-  };
-  const giveUpLater = (): void => void setTimeout(giveUp, patience);
   // What the daemon has not taken yet waits at the client.
   const taken = () =>
     within(tunnel.drained(), takingPatience, asked, (over) => {
@@ -174,7 +177,7 @@ async function relay(tunnel: ClientTunnel, { output, asked }: Streams): Promise<
     if (endless !== null) return end(endless);
     ended = true;
     finish();
-    giveUpLater();
+    giveUpLater(tunnel, { output, asked });
   });
   const why = (await closed.promise) ?? (asked.aborted ? "The gateway is stopping." : null);
   // A client that closed its own end has given up what it still waits for.
