@@ -4,7 +4,17 @@ import type { Era, Inbound, Span } from "../core/inbound.ts";
 import { isExtensionNotification } from "../core/methods.ts";
 import { editMembers, editObject } from "./edit.ts";
 import { errorBetween } from "./error-code.ts";
-import { closeArray, locate, mayHold, type Member, members, openObject, skipSpace, stringValue } from "./json-text.ts";
+import {
+  closeArray,
+  locate,
+  mayHold,
+  type Member,
+  members,
+  openObject,
+  skipSpace,
+  stringAt,
+  stringValue,
+} from "./json-text.ts";
 import { forNextHop, hopMeta, type Implementation, implementationText, limitKey, serverInfoKey } from "./meta.ts";
 import { specOf, type Shape } from "./methods.ts";
 import { notificationText } from "./outbound.ts";
@@ -173,8 +183,8 @@ function cacheHints(result: string, from: Era, shape: Shape, all: readonly Membe
  * refuse such a result without: an older server's, which has none, gets those that forbid to keep it.
  */
 function extensionHints(result: string, from: Era, all: readonly Member[]): Record<string, string | null> {
-  const scope = valueOf(all, "cacheScope");
-  if (scope) return result.slice(...scope) === '"public"' ? { cacheScope: '"private"' } : {};
+  const scopes = all.filter(({ key }) => key === "cacheScope").map(({ value }) => stringAt(result, value));
+  if (scopes.length > 0) return scopes.includes("public") ? { cacheScope: '"private"' } : {};
   return from === "legacy" && !valueOf(all, "ttlMs") ? { ttlMs: "0", cacheScope: '"private"' } : {};
 }
 

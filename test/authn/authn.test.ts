@@ -154,7 +154,7 @@ test.each([
   else expect(failureOf(identify).code).toBe("unauthenticated");
 });
 
-test("R118 a reload that lets callers in without a key ends what holders of keys have open, and only that", () => {
+test("T42: a reload that lets callers in without a key ends what holders of keys have open, and only that", () => {
   const { authn, keyring } = setUp();
   const { key } = keyring.create(keyRequest());
   const held = authn.identify(call([key]));

@@ -71,7 +71,7 @@ test("T42: `serve` beside a daemon answers the call that a lost key ends, and sa
   await lose(1, ["freeze"], "All callers were frozen");
 });
 
-test("R118 a reload that lets callers in without a key ends the tunnels of keys, whose sessions would be another caller's", async () => {
+test("T42: a reload that lets callers in without a key ends the tunnels of keys, whose sessions would be another caller's", async () => {
   await using daemon = await start(config);
   const { place } = daemon;
   const { key } = await place.newKey("agent");

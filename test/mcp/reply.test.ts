@@ -206,6 +206,17 @@ describe("results between eras", () => {
           '{"resultType":"complete","skills":[],"ttlMs":900,"cacheScope":"public"}',
           `{"resultType":"complete","skills":[],"ttlMs":900,"cacheScope":"private",${info}}`,
         ],
+        // However it is written.
+        [
+          "com.acme/do",
+          '{"resultType":"x","cacheScope":"\\u0070ublic"}',
+          `{"resultType":"x","cacheScope":"private",${info}}`,
+        ],
+        [
+          "com.acme/do",
+          '{"resultType":"x","cacheScope":"private","cacheScope":"public"}',
+          `{"resultType":"x","cacheScope":"private","cacheScope":"private",${info}}`,
+        ],
       ],
     },
   };
