@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import { compilePattern } from "../../src/core/pattern.ts";
+import { fastest } from "../support/fastest.ts";
 
 const rows: [source: string, text: string, matches: boolean][] = [
   ["^a+$", "aaa", true],
@@ -17,6 +18,13 @@ test.each(["(?=a)b", "(a)\\1", "(?<=a)b", "(", "(a{1000}){1000}", "a".repeat(100
   "pattern %p is refused",
   (source) => {
     expect(compilePattern(source)).toBeNull();
+  },
+);
+
+test.each([`(?:${"(a{0,999})".repeat(90)}){0,}`, `\\Q[\\E${"(a{0,999})".repeat(90)}]`])(
+  "S05 pattern %p is refused before it is compiled",
+  (source) => {
+    expect(fastest(() => compilePattern(source))).toBeLessThan(10);
   },
 );
 
