@@ -27,7 +27,7 @@ export function compilePattern(source: string): Pattern | null {
 }
 
 const token =
-  /\\(?:Q.*?(?:\\E|$)|[ux]\{\w+\}|.)|\[\^?\]?(?:\\.|[^\]\\])*\]|\((?:\?(?:P?<\w+>|[\w-]*:))?|\{(\d+)(?:,(\d*))?\}|./gs;
+  /\\(?:Q.*?(?:\\E|$)|[ux]\{\w+\}|.)|\[(?:\\.|[^\]\\])*\]|\((?:\?(?:P?<\w+>|[\w-]*:))?|\{(\d+)(?:,(\d*))?\}|./gs;
 
 /** The parts of a pattern, each as often as it is repeated. */
 function expandedSize(source: string): number {
