@@ -26,7 +26,8 @@ export function compilePattern(source: string): Pattern | null {
   return { fits, test: (text) => fits(text) && compiled.test(text) };
 }
 
-const token = /\\(?:[ux]\{\w+\}|.)|\[\^?\]?(?:\\.|[^\]\\])*\]|\((?:\?(?:P?<\w+>|[\w-]*:))?|\{(\d+)(?:,(\d*))?\}|./gs;
+const token =
+  /\\(?:Q.*?(?:\\E|$)|[ux]\{\w+\}|.)|\[(?:\\.|[^\]\\])*\]|\((?:\?(?:P?<\w+>|[\w-]*:))?|\{(\d+)(?:,(\d*))?\}|./gs;
 
 /** The parts of a pattern, each as often as it is repeated. */
 function expandedSize(source: string): number {
@@ -35,7 +36,8 @@ function expandedSize(source: string): number {
   let last = 0;
   for (const [text, least, most] of source.matchAll(token)) {
     if (least !== undefined) {
-      const times = Number(most || least);
+      // Of `{0,}`, one is compiled.
+      const times = Number(most || least) || 1;
       size += last * (times - 1);
       last *= times;
     } else if (text.startsWith("(")) {
@@ -47,7 +49,7 @@ function expandedSize(source: string): number {
       size += outer.pop() ?? 0;
     } else if (!"|*+?".includes(text)) {
       last = 1;
-      size++;
+      size += text.startsWith("\\Q") ? text.length : 1;
     }
   }
   return size;

@@ -247,11 +247,11 @@ export function prepareSchema(input: Schema): PreparedSchema {
     checkKeywords(each);
     references.push(...referencesOf(schema, all, each, anchors));
   }
-  // Last, since references may lead to what goes with an ignored pattern.
-  for (const each of all) dropPatterns(each, usable, ignored);
   const dialect = named ?? likelyDialect(schema, all);
   const fault = schemaFault(schema, dialect);
   if (fault !== null) throw new SchemaError(`is no valid schema:${fault.startsWith("/") ? " " : " it"}${fault}`);
+  // References may lead to what goes with an ignored pattern, and faults may be in it.
+  for (const each of all) dropPatterns(each, usable, ignored);
   all.forEach(replaceEmptyEnum);
   // Draft-07 has but the plain one.
   const known = dialect === "draft-07" ? references.filter(({ keyword }) => keyword === "$ref") : references;

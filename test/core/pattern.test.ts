@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import { compilePattern } from "../../src/core/pattern.ts";
+import { fastest } from "../support/fastest.ts";
 
 const rows: [source: string, text: string, matches: boolean][] = [
   ["^a+$", "aaa", true],
@@ -19,6 +20,14 @@ test.each(["(?=a)b", "(a)\\1", "(?<=a)b", "(", "(a{1000}){1000}", "a".repeat(100
     expect(compilePattern(source)).toBeNull();
   },
 );
+
+test.each([
+  `(?:${"(a{0,999})".repeat(90)}){0,}`,
+  `[^]${"(a{0,999})".repeat(90)}]`,
+  `\\Q[\\E${"(a{0,999})".repeat(90)}]`,
+])("S05 pattern %p is refused before it is compiled", (source) => {
+  expect(fastest(() => compilePattern(source))).toBeLessThan(10);
+});
 
 test.each(["^(a+)+$", "(x+x+)+y", "(a|a)*$", "^(a|b)*a(a|b){150}$"])("pattern %p never hangs", (source) => {
   const pattern = compilePattern(source);

@@ -298,6 +298,11 @@ const unusable: [what: string, schema: Tool["inputSchema"], reason: string][] = 
   ["a flag of draft-04 without a bound", prop({ exclusiveMinimum: true }), "/properties/a/exclusiveMinimum must be"],
   ["no schema", prop({ type: "strnig" }), "is no valid schema"],
   [
+    "a reference to no schema that goes with an ignored pattern",
+    object({ ...prop({ $ref: "#/patternProperties/(?=x)" }), patternProperties: { "(?=x)": { type: "strnig" } } }),
+    "is no valid schema",
+  ],
+  [
     "lists of items beside what their dialect does not have",
     object({ properties: { a: { items: [{}] }, b: { prefixItems: [{ type: "string" }] } } }),
     "/properties/a/items must be an object or a boolean",
