@@ -1,5 +1,6 @@
 import { createPublicKey, type KeyObject, sign, verify } from "node:crypto";
 import { setImmediate } from "node:timers/promises";
+import { copied } from "../core/text.ts";
 import type { Hash } from "./chain.ts";
 import { keyId, type SigningKey } from "./signing-key.ts";
 
@@ -55,12 +56,9 @@ export async function* piecesOf(parts: AsyncIterable<string> | Iterable<string>)
 /** Where a text ends but for what may begin a note, or would seem to, cut off from the rest of its line. */
 const lineEnd = (text: string): number => text.length - beginning.length + (text.endsWith(beginning.slice(1)) ? 0 : 1);
 
-/** A copy: a part of a text holds the whole of it in memory. */
-const apart = (text: string): string => Buffer.from(text).toString();
-
 /** What each checkpoint in a text says it is of, signed or not. */
 export function originsIn(text: string): Iterable<string> {
-  return text.matchAll(note).map(([, origin = ""]) => apart(origin));
+  return text.matchAll(note).map(([, origin = ""]) => copied(origin));
 }
 
 type Wanted = (origin: string) => boolean;
@@ -113,7 +111,7 @@ function* notesIn(text: string, publicKey: Uint8Array, wanted: Wanted): Generato
     const id = keyId(origin, publicKey);
     yield {
       checkpoint: {
-        origin: apart(origin),
+        origin: copied(origin),
         size: Number(size),
         root: Uint8Array.fromBase64(root),
         at: Number.isNaN(at) ? null : at,

@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { readdir, readFile } from "node:fs/promises";
 import { orNull } from "../../core/attempt.ts";
 import { codeOf } from "../../core/error-text.ts";
+import { copied } from "../../core/text.ts";
 
 /** One process, with the fields that are needed to end it. */
 export type Process = {
@@ -117,9 +118,9 @@ const others = sharedLook(async () => {
   return inBatches(found, async (one) => ({ one, marks: one.zombie ? "" : marksIn(await readEnvironment(one.pid)) }));
 });
 
-/** The entries of an environment that may be markers, as an environment; a copy: a part would hold the whole of it. */
+/** The entries of an environment that may be markers, as an environment. */
 const marksIn = (environment: string | null): string =>
-  Buffer.from(environment?.match(/(?<![^\0])MCPGW_[^\0]*\0/g)?.join("") ?? "", "latin1").toString("latin1");
+  copied(environment?.match(/(?<![^\0])MCPGW_[^\0]*\0/g)?.join("") ?? "");
 
 /**
  * The family's processes: those in its sessions, the marked ones, and then all their descendants with their sessions.
