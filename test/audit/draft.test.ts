@@ -38,7 +38,7 @@ test("R8 what a pseudonym stands for is not believed of a row that was changed o
   const row = createSubject("192.0.2.7");
   const changed = [{ ...row, value: "192.0.2.8" }, { ...row, salt: row.salt.toReversed() }, { ...row, id: "~x" }, null];
   expect([row, ...changed].map(valueOf)).toEqual(["192.0.2.7", null, null, null, null]);
-  // As README.md says.
+  // As scripts/docs/audit.md says.
   const name = createHmac("sha256", row.salt).update("192.0.2.7").digest("base64url").slice(0, 22);
   expect(row.id).toBe(`~${name}`);
 });

@@ -8,7 +8,7 @@ test("R17 a session has one name, which does not give its id away, and an event 
   const id = "session-id-that-lets-one-in";
   const name = sessionName({ id });
   expect(name).toBe(sessionName({ id }));
-  // As README.md says.
+  // As scripts/docs/audit.md says.
   expect(name).toBe(createHash("sha256").update(id).digest("base64url").slice(0, 22));
   expect(name).not.toBe(sessionName({ id: `${id}2` }));
   await opened.broker.recordEvent({ type: "session.close", actor: "a", facts: { session: name, reason: "idle" } });

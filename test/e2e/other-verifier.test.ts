@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { everything, fake, Place, start } from "../support/daemon.ts";
 import { until } from "../support/until.ts";
 
-// Verifies exports by what README.md says of their format, and by nothing of the program.
+// Verifies exports using only the format described in scripts/docs/audit.md, and none of the program's code.
 
 // Each command is a process; on a busy machine that takes its time.
 setDefaultTimeout(30_000);
