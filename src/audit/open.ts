@@ -54,7 +54,7 @@ export async function openAudit(options: OpenAuditOptions): Promise<AuditBroker>
   const head = note && headAgainst(note, headFile(dir, chain), store, last);
   const ahead = checkpointsAgainst(published, head?.replaced ? -1 : (last?.seq ?? 0));
   refuseOther(chain, last, head ? [head.says, ...ahead] : ahead);
-  if (last && !note && published.size === 0) log.warn(unwitnessed, { chain, directory: dir });
+  if (last && !note) log.warn(unwitnessed, { chain, directory: dir });
   if (last) warnOfClock(last, options);
   warnOfForeign(options, install, tails);
   const anchor = store.anchor();
@@ -138,7 +138,7 @@ type HeadAgainst = {
 };
 
 const unwitnessed =
-  "nothing outside the state directory knows this log, so a missing end would not show; if it was moved here, bring the directory of its head note too";
+  "the head note of this log is missing, so a missing end would show only as far as checkpoints outside the state directory cover it; if the log was moved here, bring the directory of its head note too";
 
 /** What the head note in `file` has against the log; null: nothing. */
 function headAgainst(head: Head, file: string, store: AuditStore, last: AuditRow | null): HeadAgainst | null {

@@ -12,7 +12,7 @@ import { cut, plain } from "../core/text.ts";
 import { emptyListing, type Listing } from "../core/upstream.ts";
 import { omittedKey } from "../mcp/meta.ts";
 import { type CallerEntries, type CallerEntriesOptions, createCallerEntries, noEntries } from "./caller-entries.ts";
-import { byWire, type Entry, gather } from "./entries.ts";
+import { appOf, byWire, type Entry, gather } from "./entries.ts";
 import type { HandedOut } from "./handed-out.ts";
 import { instructionsOf } from "./instructions.ts";
 import type { NamedServer } from "./names.ts";
@@ -24,7 +24,7 @@ import { createResources, type Resources } from "./resources.ts";
 import { type Scope, serverScope, toolsetScope, wholeScope } from "./scopes.ts";
 import { printOf, textOf } from "./texts.ts";
 import { createUnlisted, type Unlisted } from "./unlisted.ts";
-import { explicitUri } from "./uris.ts";
+import { explicitUri, isApp } from "./uris.ts";
 import { type View, Views } from "./views.ts";
 
 export type CatalogOptions = Pick<CallerEntriesOptions, "callerTools"> & {
@@ -110,7 +110,7 @@ class CompiledCatalog implements Catalog {
     if (typeof name !== "string" || name.length > longestName || !endpoint) return false;
     if (kind === "tool") return this.#toolNamed(endpoint, name, party) !== null;
     if (kind === "prompt") return endpoint.named("prompts", name) !== null;
-    return kind === "resource" && this.#inScope(endpoint, name, party.who).length > 0;
+    return kind === "resource" && this.#inScope(endpoint, name, party).length > 0;
   }
 
   servers(scope: string | null): ReadonlySet<string> {
@@ -241,8 +241,17 @@ class CompiledCatalog implements Catalog {
     );
   }
 
-  #inScope(scope: Scope, uri: string, who: Principal): readonly Route[] {
-    return this.#resources.routes(uri, who.id).filter((route) => scope.admits(route));
+  #inScope(scope: Scope, uri: string, party: Party): readonly Route[] {
+    const routes = this.#resources.routes(uri, party.who.id);
+    const found = routes.length > 0 ? routes : this.#callerApps(scope, uri, party);
+    return found.filter((route) => scope.admits(route));
+  }
+
+  /** Routes of an app that only tools of the caller's own instances name: it yields to all else with its URI. */
+  #callerApps(scope: Scope, uri: string, party: Party): readonly Route[] {
+    if (!isApp(uri)) return [];
+    const naming = this.#callerEntries(scope, party).filter(({ tool }) => tool && appOf(tool) === uri);
+    return [...new Set(naming.map(({ server }) => server))].map((server) => this.#resources.route(server, uri, uri));
   }
 
   /**
@@ -257,7 +266,7 @@ class CompiledCatalog implements Catalog {
     if (kind === "prompt") return scope.named("prompts", name);
     const template = call.inbound.method === "completion/complete" ? this.#resources.template(name) : null;
     if (template) return scope.admitsAll(template) ? template : null;
-    const routes = this.#inScope(scope, name, who);
+    const routes = this.#inScope(scope, name, call);
     const seen = routes.filter((route) => this.#options.policy.lists(who, route, call.source));
     if (seen.length > 1) {
       call.verdict = { rule: null, reason: "several servers offer it" };

@@ -79,7 +79,8 @@ export function gather(from: Gathering): Gathered {
   return { entries: { tools, prompts, resources, resourceTemplates }, apps, missing, templates };
 }
 
-const appOf = memoize(({ text }: Tool) => appUri(text));
+/** The URI of a tool's app; null if it has none. */
+export const appOf = memoize(({ text }: Tool) => appUri(text));
 
 /** The apps that servers have by the word of their tools alone: a server need not list them. */
 function appsOf({ listings }: Gathering, listed: readonly Candidate[]): Candidate[] {

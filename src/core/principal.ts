@@ -1,7 +1,7 @@
 import type { Asker } from "./event.ts";
 import type { Rate } from "./rate.ts";
 
-/** Why a caller has lost its rights; `dropped` when a reload removed or changed its key. */
+/** Why a caller has lost its rights; `dropped` when a reload removed or changed its key, or who may call without one. */
 const losses = ["revoked", "frozen", "expired", "dropped"] as const;
 export type Loss = (typeof losses)[number];
 

@@ -10,7 +10,7 @@ const words: Record<Loss, string> = {
   revoked: "The key was revoked",
   frozen: "All callers were frozen",
   expired: "The key has expired",
-  dropped: "The key was removed or changed",
+  dropped: "A reload of the configuration ended or changed your rights",
 };
 
 /** Why a caller lost its rights, as a sentence. */

@@ -51,7 +51,9 @@ export function failureMessage(
     const { uri } = inbound.params;
     return errorText(idText, errorBetween(refusal, "legacy", "legacy", typeof uri === "string" ? uri : null));
   }
-  const retry = failure.row.retryable ? { retryable: true, ...(retryAfterMs !== undefined && { retryAfterMs }) } : null;
+  // A limit that names no time to come back allows nothing.
+  const isBarred = failure.code === "rate-limited" && retryAfterMs === undefined;
+  const retry = failure.row.retryable && !isBarred && { retryable: true, retryAfterMs };
   const shown = data || retry ? { ...data, ...retry } : undefined;
   return errorMessage(idText, codeOf(failure, inbound), sentence(failure), shown);
 }

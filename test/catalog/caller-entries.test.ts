@@ -131,6 +131,23 @@ describe("R2: what one caller's instance offers", () => {
     expect(ask(buildCatalog({ crm: bare, free: bare }, { callerTools }), "tools").names).toEqual([]);
   });
 
+  test("FIELD T13: brings its app, to that caller alone, and from no server where two name it or it is another's", () => {
+    const uri = "ui://shop/cart";
+    const text = JSON.stringify({ name: "buy", _meta: { ui: { resourceUri: uri } } });
+    const buy = () => [{ ...makeTool("buy"), text }];
+    const own = { "key:alice": { crm: buy() }, "key:bob": { crm: buy(), free: buy() } };
+    const callerTools = ({ who }: Party) => new Map(Object.entries(own[who.id as keyof typeof own] ?? {}));
+    const served = { crm: { resources: ["crm://a"] }, free: { resources: ["free://a"] } };
+    const catalog = buildCatalog(served, { callerTools });
+    const refusal = (who: Principal) => failureOf(() => lead(catalog, "resource", uri, { who }));
+    expect(lead(catalog, "resource", uri, { who: alice })).toMatchObject({ server: "crm", name: uri, wire: uri });
+    expect([alice, admin].map((who) => catalog.offers("resource", uri, null, partyOf(who)))).toEqual([true, false]);
+    expect(refusal(admin).code).toBe("unknown-resource");
+    expect(refusal(bob).detail.data).toMatchObject({ servers: ["crm", "free"] });
+    const listed = buildCatalog({ ...served, free: { resources: [uri] } }, { callerTools });
+    for (const who of [alice, admin]) expect(lead(listed, "resource", uri, { who }).server).toBe("free");
+  });
+
   test("is forgotten with the offer, and kept as it is while other callers come", () => {
     let offers: readonly Tool[] = [extra];
     const more = [makeTool("more")];

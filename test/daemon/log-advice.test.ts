@@ -208,7 +208,7 @@ test("R9 a command without a daemon says what is wrong with the log that it goes
   await place.newKey("agent");
   rmSync(place.heads, { recursive: true });
   const create = () => place.cli(["keys", "create", "B", "agent", "user"]);
-  const warning = "mcpgw: warning: nothing outside the state directory knows this log, ";
+  const warning = "mcpgw: warning: the head note of this log is missing, ";
   expect((await create()).stderr).toContain(warning);
   expect((await create()).stderr).not.toContain(warning);
 });

@@ -80,6 +80,8 @@ test("T42: a reload that lets callers in without a key ends the tunnels of keys,
   place.configure({ ...config, auth: { type: "none", roles: ["user"] } });
   await place.json("config", "reload");
   expect(await client.child.exited).toBe(1);
+  const told = "A reload of the configuration ended or changed your rights.";
+  expect(await client.stderr).toBe(`mcpgw: the connection to the daemon ended: ${told}\n`);
   await using again = new StdioClient(place, { MCPGW_API_KEY: key });
   await again.open();
   expect(await again.call("fake__echo", { text: "hello" })).toMatchObject({ result: {} });

@@ -134,6 +134,8 @@ test.concurrent("T01: where the reaper died too, the next start ends what is lef
   const mark = run.split("=")[1] ?? "";
   const reapers = pidsWith("PATH=").filter((pid) => commandOf(pid).includes(`__reaper ${mark}`));
   expect(reapers).toHaveLength(1);
+  // Stopped first: the daemon must not replace it.
+  process.kill(daemon.pid, "SIGSTOP");
   for (const pid of reapers) process.kill(pid, "SIGKILL");
   await daemon.stop("SIGKILL");
   expect(pids.filter(alive).length).toBeGreaterThan(0);

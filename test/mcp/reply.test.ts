@@ -86,7 +86,9 @@ describe("failures", () => {
     });
   });
 
-  test("a limit that allows nothing names no time to come back", () => {
+  test("a limit that allows nothing names no time to come back, nor that there is one", () => {
+    expect(answer("rate-limited", { limit: "perMinute" }, null)).not.toHaveProperty("error.data");
+    expect(answer("rate-limited", { retryAfterMs: 9 }, null)).toHaveProperty("error.data.retryable", true);
     const limited = answer("rate-limited", { limit: "perMinute" }, inbound("2025-11-25"));
     expect(limited).toHaveProperty("result._meta", { "mcpgw.dev/limit": { code: "rate-limited", limit: "perMinute" } });
   });

@@ -21,11 +21,25 @@ export type Reaper = {
 
 /**
  * Time between two searches for inherited orphans. Those that have ended are collected; the reaper is told of the
- * others.
+ * others. One that somebody killed is replaced.
  */
 const roundMs = 2_000;
 /** Most time that the reaper is given to end what is left, ms; the sweep at the next start does the rest. */
 const closeMs = 4_000;
+
+function spawnReaper(argv: readonly string[], env: Readonly<Record<string, string>>) {
+  const child = Bun.spawn([...argv], {
+    detached: true,
+    env: { ...env },
+    stdin: "pipe",
+    stdout: "ignore",
+    stderr: "ignore",
+  });
+  child.unref();
+  enroll(child.pid, null);
+  void child.exited.then(() => dismiss(child.pid));
+  return child;
+}
 
 /**
  * Starts `argv` (which runs `runReaper`) in a session of its own, connected to this process by a pipe. Calls `found`
@@ -36,26 +50,31 @@ export function startReaper(
   env: Readonly<Record<string, string>>,
   found: (session: number) => void,
 ): Reaper {
-  const child = Bun.spawn([...argv], {
-    detached: true,
-    env: { ...env },
-    stdin: "pipe",
-    stdout: "ignore",
-    stderr: "ignore",
-  });
-  child.unref();
+  let child = spawnReaper(argv, env);
+  const leaders = new Set<number>();
   const tell = (line: string): void => {
-    // If the reaper was killed, nobody reads this; the sweep at the next start does its work.
+    // Nobody reads this if the reaper was killed: the next one is told all.
     Promise.resolve(child.stdin.write(line)).catch(() => {});
     Promise.resolve(child.stdin.flush()).catch(() => {});
   };
-  enroll(child.pid, null);
+  const add = (leader: number): void => {
+    leaders.add(leader);
+    tell(`+${leader}\n`);
+  };
+  const remove = (leader: number): void => {
+    leaders.delete(leader);
+    tell(`-${leader}\n`);
+  };
   let told: ReadonlySet<number> = new Set();
   const look = async (): Promise<void> => {
+    if (child.exitCode !== null || child.signalCode !== null) {
+      child = spawnReaper(argv, env);
+      leaders.forEach(add);
+    }
     const sessions = new Set((await findOrphans()).map(({ session }) => session));
-    for (const gone of told.difference(sessions)) tell(`-${gone}\n`);
+    told.difference(sessions).forEach(remove);
     for (const session of sessions.difference(told)) {
-      tell(`+${session}\n`);
+      add(session);
       found(session);
     }
     told = sessions;
@@ -63,15 +82,14 @@ export function startReaper(
   // Where nothing can be seen now, the next look finds it.
   const rounds = setInterval(() => void look().catch(() => {}), roundMs).unref();
   return {
-    add: (leader) => tell(`+${leader}\n`),
-    remove: (leader) => tell(`-${leader}\n`),
+    add,
+    remove,
     async close() {
       clearInterval(rounds);
       await Promise.resolve(child.stdin.end()).catch(() => {});
       // Somebody may have stopped it.
       child.kill("SIGCONT");
       await within(child.exited, closeMs, null, () => child.kill("SIGKILL"));
-      dismiss(child.pid);
     },
   };
 }

@@ -52,6 +52,24 @@ test.concurrent.skipIf(process.platform !== "linux")(
 );
 
 test.concurrent.skipIf(process.platform !== "linux")(
+  "a reaper that was killed is replaced by one that knows as much (needs Linux)",
+  async () => {
+    const mark = crypto.randomUUID();
+    const argv = [process.execPath, program, "__reaper", "any"];
+    const reaper = startReaper(argv, { PATH: process.env["PATH"] ?? "", MARK: mark }, () => {});
+    await using left = Bun.spawn(["sleep", "1000"], { detached: true });
+    reaper.add(left.pid);
+    const first = await until(() => pidsWith(mark)[0], "the reaper");
+    process.kill(first, "SIGKILL");
+    await until(() => pidsWith(mark).find((pid) => pid !== first), "another reaper");
+    await reaper.close();
+    await left.exited;
+    expect(left.signalCode).toBe("SIGKILL");
+  },
+  30_000,
+);
+
+test.concurrent.skipIf(process.platform !== "linux")(
   "a reaper ends what a line names that reaches it in pieces (needs Linux)",
   async () => {
     await using left = Bun.spawn(["sleep", "1000"], { detached: true });
