@@ -159,4 +159,4 @@ function put(path: string, text: string, { force, mode }: { force: boolean; mode
 }
 
 const unwritable = (error: unknown, path: string): Error =>
-  new Error(`${whyUnwritable(error, path)}, or name another with --config`, { cause: error });
+  new Error(whyUnwritable(error, path, "name another with --config"), { cause: error });

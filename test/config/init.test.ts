@@ -55,7 +55,7 @@ test("where nothing can be written it is told who cannot write what, and why", (
   writeFileSync(at.path("file"), "");
   const file = at.path("file", "gateway.yaml");
   const why = `uid ${process.getuid?.()} cannot write ${file} (ENOTDIR); a part of that path is no directory`;
-  expect(() => initConfig({ file, force: false, demo: null })).toThrow(`${why}, or name another with --config`);
+  expect(() => initConfig({ file, force: false, demo: null })).toThrow(`${why}: name another with --config`);
 });
 
 test.skipIf(!mayMount())(
