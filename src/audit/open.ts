@@ -1,10 +1,10 @@
 import { setImmediate } from "node:timers/promises";
 import { constants } from "node:fs";
 import { access, mkdir } from "node:fs/promises";
+import { whyNoDirectory } from "../core/access.ts";
 import { orNull } from "../core/attempt.ts";
 import { replaceFile } from "../core/files.ts";
-import { type Anchor, type AuditRow, type AuditStore, StoreFailed } from "../core/store.ts";
-import { codeOf } from "../core/error-text.ts";
+import { type Anchor, type AuditRow, type AuditStore, renewLog, StoreFailed } from "../core/store.ts";
 import { timeOf } from "../core/time-text.ts";
 import type { Logger } from "../core/log.ts";
 import { answered, FileUnanswered } from "./answered.ts";
@@ -88,30 +88,17 @@ function warnOfClock({ rec }: AuditRow, { clock, log, stamp: { chain } }: OpenAu
     log.warn("the last record is of a later time than now: the clock was set, or was wrong then", { chain, last });
 }
 
-/** What helps where the directories cannot be made. */
-const remedies: ReadonlyMap<string | null, string> = new Map([
-  ["EACCES", "make it for that user"],
-  ["EROFS", "make it for that user"],
-  ["EEXIST", "move away what is in its place, or make what that links to"],
-  ["ENOTDIR", "move away what is in its place"],
-]);
-
 /** Makes the directory of this installation in the one of all; throws `StoreFailed` with what helps. */
 async function makeInstallDir(home: string, dir: string): Promise<void> {
   try {
     await mkdir(dir, { recursive: true, mode: 0o700 });
     await access(dir, constants.W_OK | constants.X_OK);
   } catch (error) {
-    const [code, uid] = [codeOf(error), process.getuid?.()];
-    const remedy = remedies.get(code);
-    if (!remedy) throw error;
     // Neither of root nor under systemd anything goes by XDG_STATE_HOME.
-    const own = uid === 0 ? "" : ", or set XDG_STATE_HOME to a directory of its own";
-    const other = process.env["STATE_DIRECTORY"] ? ", or add mcpgw-heads to StateDirectory= of the unit" : own;
+    const own = process.getuid?.() === 0 ? null : "set XDG_STATE_HOME to a directory of its own";
+    const instead = process.env["STATE_DIRECTORY"] ? "add mcpgw-heads to StateDirectory= of the unit" : own;
     const place = `${home}, for what is kept outside the state directory`;
-    throw new StoreFailed(`uid ${uid} may not make or write to ${place} (${code}); ${remedy}${other}`, {
-      cause: error,
-    });
+    throw new StoreFailed(whyNoDirectory(error, place, instead), { cause: error });
   }
 }
 
@@ -212,10 +199,6 @@ function refuseOther(chain: string, last: AuditRow | null, against: readonly str
 
 const pageRows = 5000;
 
-const whatHelps =
-  "`mcpgw audit verify` tells more. Restore the newest copy of the log; or, to begin it anew, move its file away, -wal " +
-  "and -shm with it, and keep them as evidence: the next start names what else has to be moved.";
-
 /** The Merkle frontier with all further records of the chain, which it checks. */
 async function extended(frontier: Frontier, store: AuditStore): Promise<Frontier> {
   let prev: Hash | null = null;
@@ -225,7 +208,9 @@ async function extended(frontier: Frontier, store: AuditStore): Promise<Frontier
     for (const [index, row] of rows.entries()) {
       const linked = prev === null || prevOf(row.rec) === hashText(prev);
       if (row.seq !== from + index || !linked || !sameHash(leafOf(row.rec), row.leaf)) {
-        throw new StoreFailed(`audit record ${from + index} was changed; ${whatHelps}`);
+        throw new StoreFailed(
+          `audit record ${from + index} was changed; \`mcpgw audit verify\` tells more; ${renewLog}`,
+        );
       }
       frontier.append(row.leaf);
       prev = row.leaf;

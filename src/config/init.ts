@@ -1,6 +1,7 @@
 import { lstatSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { whyUnwritable } from "../core/access.ts";
+import { orNull } from "../core/attempt.ts";
 import { codeOf } from "../core/error-text.ts";
 import { jsonSchema } from "./json-schema.ts";
 
@@ -152,11 +153,11 @@ function put(path: string, text: string, { force, mode }: { force: boolean; mode
     mkdirSync(dirname(path), { recursive: true });
     writeFileSync(path, text, { flag: force ? "w" : "wx", mode });
   } catch (error) {
-    // A part of it would be in the way of the next attempt.
-    if (codeOf(error) === "ENOSPC" && !force) rmSync(path, { force: true });
+    // A part of it would be in the way of the next attempt; where nothing can be written, nothing can be removed either.
+    if (codeOf(error) !== "EEXIST" && !force) orNull(() => rmSync(path, { force: true }));
     throw unwritable(error, path);
   }
 }
 
 const unwritable = (error: unknown, path: string): Error =>
-  new Error(`${whyUnwritable(error, path)}, or name another with --config`, { cause: error });
+  new Error(whyUnwritable(error, path, "name another with --config"), { cause: error });

@@ -3,6 +3,7 @@ import { homedir } from "node:os";
 import { basename, dirname, isAbsolute, join, resolve } from "node:path";
 import { orNull, thrownBy } from "../core/attempt.ts";
 import { codeOf } from "../core/error-text.ts";
+import { brokenLink } from "../core/files.ts";
 
 /** The facts about machine and user that the defaults depend on. */
 export type Host = {
@@ -199,9 +200,9 @@ export function findConfig(host: Host, { flag, local }: FindConfig): FoundConfig
   return { path: null, why: skipped ?? nowhere, byDefault: false, skipped };
 }
 
-/** A link that leads nowhere, and what may not be looked at, is not absent: who reads it is told why that fails. */
+/** What lies behind a link that leads nowhere, or may not be looked at, is not absent: who reads it is told that. */
 const isAbsent = (path: string): boolean =>
-  ["ENOENT", "ENOTDIR"].includes(codeOf(thrownBy(() => lstatSync(path))) ?? "");
+  ["ENOENT", "ENOTDIR"].includes(codeOf(thrownBy(() => lstatSync(path))) ?? "") && brokenLink(path) === null;
 
 /** The place of the configuration if nothing names another. */
 export function defaultConfig(host: Host): string {

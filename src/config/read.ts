@@ -1,8 +1,6 @@
-import { readlinkSync } from "node:fs";
 import { whyUnreadable } from "../core/access.ts";
-import { orNull } from "../core/attempt.ts";
 import { codeOf } from "../core/error-text.ts";
-import { readRegularSync, UnfitFile } from "../core/files.ts";
+import { brokenLink, readRegularSync, UnfitFile } from "../core/files.ts";
 import { ConfigError, unplaced } from "./problem.ts";
 
 const maxBytes = 4 * 1024 ** 2;
@@ -32,10 +30,10 @@ function whyNot(error: unknown, path: string): string {
   }
   const code = codeOf(error) ?? "error";
   if (code === "ENOENT") {
-    const target = orNull(() => readlinkSync(path));
-    return target === null
-      ? "there is no such file; `mcpgw init` writes one"
-      : `is a link to ${target}, which is not there`;
+    const broken = brokenLink(path);
+    if (broken === null) return "there is no such file; `mcpgw init` writes one";
+    const { link, to } = broken;
+    return `${link === path ? "is" : `lies behind ${link},`} a link to ${to}, which is not there`;
   }
   const denied = whyUnreadable(error, path);
   return denied ? `${denied}; let its group read it, or run this as a user who may` : `cannot be read (${code})`;

@@ -77,6 +77,8 @@ function whatIsAt(socket: string): Stats | undefined {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
     return lstatSync(socket, { throwIfNoEntry: false });
   } catch (error) {
-    throw new Error(`control socket ${socket}: ${whyNoDirectory(error, directory, "--socket")}`, { cause: error });
+    throw new Error(`control socket ${socket}: ${whyNoDirectory(error, directory, "name another with --socket")}`, {
+      cause: error,
+    });
   }
 }

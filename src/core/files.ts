@@ -1,6 +1,18 @@
-import { closeSync, constants, copyFileSync, fstatSync, fsyncSync, linkSync, openSync, readFileSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  copyFileSync,
+  existsSync,
+  fstatSync,
+  fsyncSync,
+  linkSync,
+  openSync,
+  readFileSync,
+  readlinkSync,
+} from "node:fs";
 import { mkdir, open, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
+import { orNull } from "./attempt.ts";
 import { codeOf } from "./error-text.ts";
 
 // Without O_NONBLOCK, who opens a named pipe waits until somebody writes to it, perhaps for ever.
@@ -42,6 +54,13 @@ export async function readRegular(path: string): Promise<string> {
   await using file = await open(path, atOnce);
   refuseUnfit(path, await file.stat());
   return file.readFile("utf8");
+}
+
+/** The link on a path, or at its end, that leads nowhere, and where to; null where there is none. */
+export function brokenLink(path: string): { readonly link: string; readonly to: string } | null {
+  if (existsSync(path)) return null;
+  const to = orNull(() => readlinkSync(path));
+  return to === null ? brokenLink(dirname(path)) : { link: path, to };
 }
 
 /** Names the file in a failure that does not: once a file is open, the system tells only what failed. */

@@ -27,7 +27,7 @@ export function compilePattern(source: string): Pattern | null {
 }
 
 const token =
-  /\\(?:Q.*?(?:\\E|$)|[ux]\{\w+\}|.)|\[(?:\\.|[^\]\\])*\]|\((?:\?(?:P?<\w+>|[\w-]*:))?|\{(\d+)(?:,(\d*))?\}|./gs;
+  /\\(?:Q.*?(?:\\E|$)|[ux]\{\w+\}|.)|\[(?:\\.|[^\]\\])*\]|\((?:\?(?:P?<\w+>|[\w-]*[:)]))?|\{(\d+)(?:,(\d*))?\}|./gs;
 
 /** The parts of a pattern, each as often as it is repeated. */
 function expandedSize(source: string): number {
@@ -35,6 +35,8 @@ function expandedSize(source: string): number {
   let size = 0;
   let last = 0;
   for (const [text, least, most] of source.matchAll(token)) {
+    // No part: a repetition behind it repeats what stands before it.
+    if (text === "\\Q\\E" || /^\(.+\)$/.test(text)) continue;
     if (least !== undefined) {
       // Of `{0,}`, one is compiled.
       const times = Number(most || least) || 1;

@@ -214,3 +214,8 @@ export class StoreBusy extends Error {}
 export class StoreFailed extends Error {}
 /** A sync failed: committed records may be lost, and trying again would hide that. The process must end. */
 export class StoreUnsynced extends StoreFailed {}
+
+/** What helps where the file of a log is damaged, or a record in it was changed. */
+export const renewLog =
+  "restore the newest copy of the log's file, its -wal and -shm away; or, to begin the log anew, move that file away " +
+  "with both, and keep it as evidence: the next start names what else has to be moved";

@@ -27,9 +27,9 @@ import {
   checkChange,
   findState,
   homeOf,
-  nothingIn,
   type OfflineState,
   publicKeyIn,
+  refuseEmpty,
 } from "./offline-state.ts";
 import { restartWithRoom } from "./process.ts";
 import { ChainsTaken, openStores, type Stores } from "./stores.ts";
@@ -145,7 +145,7 @@ function storedKeys({ paths, takeKeys }: OfflineState, why: string): Answer<"key
 function writtenArchive(state: OfflineState) {
   checkChainKnown(state);
   const archive = archiveIn(state);
-  if (archive.chains().length === 0) throw nothingIn(state.paths.state);
+  if (archive.chains().length === 0) refuseEmpty(state.paths.state);
   return archive;
 }
 

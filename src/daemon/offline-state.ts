@@ -1,4 +1,4 @@
-import { existsSync } from "node:fs";
+import { accessSync, constants, existsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { auditOptions, type AuditOptions } from "../audit/options.ts";
 import { installDir, notedChainPath } from "../audit/outside.ts";
@@ -17,6 +17,8 @@ import {
 } from "../config/paths.ts";
 import { ConfigError } from "../config/problem.ts";
 import { Refusal } from "../control/refusal.ts";
+import { whyUnreadable } from "../core/access.ts";
+import { thrownBy } from "../core/attempt.ts";
 import { plain } from "../core/text.ts";
 import { type ChainHome, chainNames, chainPath, statePath } from "../store/sqlite/paths.ts";
 import { loadingFrom, placed } from "./loading.ts";
@@ -99,6 +101,7 @@ export function checkChange(state: OfflineState, begin: boolean): void {
   // One that was named and cannot be used was not passed over.
   const near = isConfigured || fault ? "" : passedOver(process.cwd());
   const isEmpty = !existsSync(statePath(dir)) && !hasMain(state);
+  if (isEmpty) refuseClosed(dir);
   if (isEmpty && !begin) {
     const start = "start a gateway with this configuration first, or give --state or --socket";
     const instead = isConfigured ? start : `give --config, --state or --socket${near}`;
@@ -123,7 +126,8 @@ export function checkChainKnown(state: OfflineState): void {
 export function publicKeyIn(home: ChainHome): Uint8Array {
   const file = signingKeyFile(home.state);
   if (!existsSync(file)) {
-    if (!existsSync(statePath(home.state)) && chainNames(home).length === 0) throw nothingIn(home.state);
+    refuseClosed(home.state);
+    if (!existsSync(statePath(home.state)) && chainNames(home).length === 0) refuseEmpty(home.state);
     const instead = "`mcpgw audit export --out FILE`, then `audit verify --jsonl FILE --pubkey KEY --checkpoint FILE`";
     const lost = `${file} is missing: nothing says whose log this is`;
     throw new Refusal("not-found", `${lost}; restore it, or check an export by what was kept elsewhere: ${instead}`);
@@ -131,9 +135,19 @@ export function publicKeyIn(home: ChainHome): Uint8Array {
   return signingKeyIn(file).publicKey;
 }
 
-/** The refusal to read a log that is not there. */
-export const nothingIn = (stateDir: string): Refusal =>
-  new Refusal(
+/** Refuses to read a log that is not there. */
+export function refuseEmpty(stateDir: string): never {
+  refuseClosed(stateDir);
+  throw new Refusal(
     "invalid",
     `nothing is recorded in ${stateDir}, or its log lies elsewhere: name its configuration with --config, or another state directory with --state`,
   );
+}
+
+/** Nobody can tell what is in a state directory that lets this user not in. */
+function refuseClosed(dir: string): void {
+  // A file in its place lets nobody in either, but that is another matter.
+  const error = thrownBy(() => accessSync(`${dir}/.`, constants.R_OK));
+  const why = whyUnreadable(error, dir);
+  if (why !== null) throw new Refusal("denied", `${dir}: ${why}; run this as its owner`);
+}

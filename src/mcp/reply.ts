@@ -173,8 +173,7 @@ const milliseconds = /^\d{1,15}$/;
  */
 function cacheHints(result: string, from: Era, shape: Shape, all: readonly Member[]): Record<string, string | null> {
   if (shape === "round") return { ttlMs: null, cacheScope: null };
-  if (shape === "extension") return extensionHints(result, from, all);
-  if (shape !== "list" && shape !== "read") return {};
+  if (shape !== "list" && shape !== "read") return otherHints(result, from, shape, all);
   const given = shape === "read" && from === "modern" ? valueOf(all, "ttlMs") : null;
   const ttl = given ? result.slice(...given) : "0";
   return { ttlMs: milliseconds.test(ttl) ? ttl : "0", cacheScope: '"private"' };
@@ -184,10 +183,11 @@ function cacheHints(result: string, from: Era, shape: Shape, all: readonly Membe
  * Which results of an extension have to carry hints is known to the extension alone (those of skills do), and clients
  * refuse such a result without: an older server's, which has none, gets those that forbid to keep it.
  */
-function extensionHints(result: string, from: Era, all: readonly Member[]): Record<string, string | null> {
+function otherHints(result: string, from: Era, shape: Shape, all: readonly Member[]): Record<string, string | null> {
   const scopes = all.filter(({ key }) => key === "cacheScope").map(({ value }) => stringAt(result, value));
   if (scopes.length > 0) return scopes.includes("public") ? { cacheScope: '"private"' } : {};
-  return from === "legacy" && !valueOf(all, "ttlMs") ? { ttlMs: "0", cacheScope: '"private"' } : {};
+  const isBare = shape === "extension" && from === "legacy" && !valueOf(all, "ttlMs");
+  return isBare ? { ttlMs: "0", cacheScope: '"private"' } : {};
 }
 
 /**

@@ -39,7 +39,7 @@ function makeDirectory(dir: string): void {
   try {
     mkdirSync(dir, { recursive: true, mode: 0o700 });
   } catch (error) {
-    throw new StoreFailed(whyNoDirectory(error, dir, "--state"), { cause: error });
+    throw new StoreFailed(whyNoDirectory(error, dir, "name another with --state"), { cause: error });
   }
 }
 

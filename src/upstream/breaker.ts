@@ -14,8 +14,8 @@ export const usualBreaker: BreakerOptions = { first: 1_000, most: 60_000, failur
 
 /** Paces the restarts of one thing; it slows down but never gives up. */
 export type Breaker = {
-  /** Records a failure: the milliseconds to wait, and whether the circuit is open. */
-  failed(): { readonly wait: number; readonly open: boolean };
+  /** Records a failure: the milliseconds to wait, whether the circuit is open, and whether this has opened it. */
+  failed(): { readonly wait: number; readonly open: boolean; readonly opened: boolean };
   /** Milliseconds until the next attempt may be made; 0: at once. */
   wait(): number;
   /** Forgets all failures; for an operator's restart. */
@@ -41,12 +41,13 @@ export function createBreaker(options: BreakerOptions, mono: () => number, rando
       // After one quiet window since the last wait the count of failures starts anew; that also closes an open circuit.
       if (at - until > options.window) reset();
       recent = [...recent.filter((time) => at - time < options.window), at].slice(-options.failures);
-      open ||= recent.length === options.failures;
+      const opened = !open && recent.length === options.failures;
+      open ||= opened;
       const base = open ? options.rest : Math.min(options.most, options.first * 2 ** streak);
       streak++;
       const wait = base * (1 + random() * 0.2);
       until = at + wait;
-      return { wait, open };
+      return { wait, open, opened };
     },
     wait: () => Math.max(0, Math.ceil(until - now())),
     reset,

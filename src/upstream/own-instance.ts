@@ -232,12 +232,11 @@ export class OwnInstance {
     if (this.#state !== "starting" && this.#state !== "ready") return;
     const { options, host } = this.#terms;
     const facts = { server: options.id, reason };
-    const { wait, open } = this.#breaker.failed();
+    const { wait, open, opened } = this.#breaker.failed();
     // What is as it was after the attempt before would fill the log, for as long as the server is not there.
-    if (open !== this.#outage?.open || reason !== this.#outage.reason) {
+    if (open !== this.#outage?.open || reason !== this.#outage.reason)
       host.log.warn("a server is not available", { ...facts, retryMs: Math.round(wait) });
-      if (open) host.record({ type: "server.circuit-open", actor: "system", facts });
-    }
+    if (opened) host.record({ type: "server.circuit-open", actor: "system", facts });
     this.#outage = { reason, open };
     this.set(open ? "open-circuit" : "backoff", reason);
     this.#retry = setTimeout(() => {

@@ -2,6 +2,7 @@ import { expect, test } from "bun:test";
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { initConfig, initText } from "../../src/config/init.ts";
 import { loadText } from "../support/config.ts";
+import { mcpgwLine } from "../support/mcpgw.ts";
 import { TempDir } from "../support/temp-dir.ts";
 import { fill, mayMount, mountTmpfs } from "../support/tmpfs.ts";
 
@@ -55,7 +56,16 @@ test("where nothing can be written it is told who cannot write what, and why", (
   writeFileSync(at.path("file"), "");
   const file = at.path("file", "gateway.yaml");
   const why = `uid ${process.getuid?.()} cannot write ${file} (ENOTDIR); a part of that path is no directory`;
-  expect(() => initConfig({ file, force: false, demo: null })).toThrow(`${why}, or name another with --config`);
+  expect(() => initConfig({ file, force: false, demo: null })).toThrow(`${why}: name another with --config`);
+});
+
+test("of a file that cannot be written whole no part stays", () => {
+  using at = new TempDir();
+  const file = at.path("gateway.yaml");
+  // Blocks of 512 bytes.
+  const ran = Bun.spawnSync(["sh", "-c", `ulimit -f 2; exec ${mcpgwLine("init", "--config", file)}`]);
+  expect([ran.exitCode, ran.stderr.toString()]).toEqual([1, expect.stringContaining(`cannot write ${file} (EFBIG); `)]);
+  expect(readdirSync(at.path())).toEqual([]);
 });
 
 test.skipIf(!mayMount())(

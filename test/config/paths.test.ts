@@ -182,6 +182,19 @@ test("a link that leads nowhere or in a circle is no missing configuration, but 
   }
 });
 
+test("nor is one behind a link that leads nowhere, as to a disk that is not mounted", () => {
+  const home = temp.path("unmounted");
+  const file = defaultConfig(host({ uid: 4242, home, cwd: home }));
+  for (const link of [dirname(file), dirname(dirname(file))]) {
+    rmSync(home, { recursive: true, force: true });
+    mkdirSync(dirname(link), { recursive: true });
+    symlinkSync("/nowhere/at/all", link);
+    expect(findConfig(host({ uid: 4242, home, cwd: home }), { local: false }).path).toBe(file);
+    const why = `${file}: lies behind ${link}, a link to /nowhere/at/all, which is not there`;
+    expect(() => readConfigFile(file)).toThrow(why);
+  }
+});
+
 test("the default place is the last, and what was looked for is named", () => {
   const home = temp.path("home");
   mkdirSync(join(home, ".config/mcpgw"), { recursive: true });

@@ -25,6 +25,8 @@ test.each([
   `(?:${"(a{0,999})".repeat(90)}){0,}`,
   `[^]${"(a{0,999})".repeat(90)}]`,
   `\\Q[\\E${"(a{0,999})".repeat(90)}]`,
+  `(?:${"ab".repeat(470)})\\Q\\E{0,999}`,
+  `(?:${"ab".repeat(300)})(?i){0,600}`,
 ])("S05 pattern %p is refused before it is compiled", (source) => {
   expect(fastest(() => compilePattern(source))).toBeLessThan(10);
 });

@@ -1,5 +1,5 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { daemonCommand, fake, Place } from "../support/daemon.ts";
 import { asNobody, mayBecomeNobody } from "../support/processes.ts";
@@ -18,14 +18,14 @@ test("R17 T62 a start whose directories cannot be made names who tried, which, a
     place.flags = () => ["--config", place.config, ...flags];
     return (await place.cli(daemonCommand)).stderr;
   };
-  const who = `uid ${process.getuid?.()} cannot make or enter`;
+  const who = `uid ${process.getuid?.()} cannot make or use`;
   const state = await start("--state", within("state"));
   expect(state).toContain(
-    `${who} ${within("state")} (ENOTDIR); a part of that path is no directory, or name another with --state`,
+    `${who} ${within("state")} (ENOTDIR); a part of that path is no directory: name another with --state`,
   );
   const socket = await start("--state", place.state, "--socket", within("run/control.sock"));
   expect(socket).toContain(`control socket ${within("run/control.sock")}: ${who} ${within("run")} (ENOTDIR); `);
-  expect(socket).toContain("or name another with --socket");
+  expect(socket).toContain(": name another with --socket");
 });
 
 test.skipIf(!mayMount())("a start whose directory has no room on its disk says so (needs mount as root)", async () => {
@@ -47,9 +47,9 @@ test.skipIf(!mayMount())("a start whose directory is on a read-only disk says so
   mkdirSync(state, { mode: 0o700 });
   expect(Bun.spawnSync(["mount", "-o", "remount,ro", disk?.dir ?? ""]).exitCode).toBe(0);
   place.flags = () => ["--config", file, "--state", state];
-  const why = "(EROFS); its disk is read-only for this process, or name another with --state";
+  const why = "(EROFS); its disk is read-only for this process: name another with --state";
   const { code, stderr } = await place.cli(daemonCommand);
-  const said = `uid ${process.getuid?.()} cannot make or enter ${join(state, "audit")} ${why}`;
+  const said = `uid ${process.getuid?.()} cannot make or use ${join(state, "audit")} ${why}`;
   expect([code, stderr]).toEqual([1, expect.stringContaining(said)]);
 });
 
@@ -142,8 +142,8 @@ test.skipIf(!mayBecomeNobody)(
       const env = { STATE_DIRECTORY: "", HOME: home };
       const { code, stderr } = await place.cli(["keys", "create", "A", "agent", "user"], { env });
       expect(code).toBe(1);
-      expect(stderr).toContain(`uid 65534 may not make or write to ${heads}, for what is kept outside the state`);
-      expect(stderr).toContain("or set XDG_STATE_HOME to");
+      expect(stderr).toContain(`uid 65534 cannot make or use ${heads}, for what is kept outside the state`);
+      expect(stderr).toContain(" set XDG_STATE_HOME to a directory of its own");
       return stderr;
     };
     await begin(() => mkdirSync(home, { mode: 0o755 }));
@@ -153,7 +153,14 @@ test.skipIf(!mayBecomeNobody)(
       mkdirSync(dirname(heads), { recursive: true });
       writeFileSync(heads, "");
     });
-    expect(inTheWay).toContain("move away what is in its place");
+    expect(inTheWay).toContain("(ENOTDIR); a part of that path is no directory: set XDG_STATE_HOME");
+    const linked = await begin(() => {
+      mkdirSync(dirname(heads), { recursive: true });
+      symlinkSync(place.path("nowhere"), heads);
+    });
+    expect(linked).toContain(
+      "(ENOENT); a part of that path is a link that leads nowhere: make what it leads to, or set",
+    );
   },
 );
 

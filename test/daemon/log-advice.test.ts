@@ -1,8 +1,19 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { chownSync, cpSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  chownSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { basename, join } from "node:path";
 import { outsideOf } from "../support/audit.ts";
 import { daemonCommand, Place } from "../support/daemon.ts";
+import { asNobody, mayBecomeNobody } from "../support/processes.ts";
 
 // What a refusal of a log advises is done to the letter, once, and helps.
 
@@ -186,6 +197,29 @@ test.skipIf(process.getuid?.() !== 0)(
     rmSync(join(place.state, "audit"), { recursive: true });
     expect(await place.cli(["keys", "create", "B", "agent", "user"])).toMatchObject({ code: 1 });
     expect(existsSync(join(place.state, "audit"))).toBe(false);
+  },
+);
+
+test.skipIf(!mayBecomeNobody)(
+  "T62 of a state directory that lets nobody else in no command says that nothing is there (needs setpriv as root)",
+  async () => {
+    using place = new Place({ servers: [], policies: [] });
+    chmodSync(place.dir, 0o755);
+    await place.newKey("agent");
+    place.prefix = asNobody;
+    place.flags = () => ["--state", place.state, "--socket", place.path("none.sock")];
+    const why = "uid 65534 may not read it (EACCES): it belongs to uid 0, gid 0, mode 0700; run this as its owner";
+    for (const words of [
+      "audit verify",
+      "audit log",
+      "usage",
+      "keys list",
+      "keys freeze",
+      "keys create B agent user",
+    ]) {
+      const { code, stderr } = await place.cli(words.split(" "));
+      expect([code > 0, stderr]).toEqual([true, `mcpgw: ${place.state}: ${why}\n`]);
+    }
   },
 );
 

@@ -202,13 +202,18 @@ describe("results between eras", () => {
           '{"resultType":"input_required","requestState":"s","ttlMs":5,"cacheScope":"public"}',
           `{"resultType":"input_required","requestState":"s",${info}}`,
         ],
+        [
+          "resources/read",
+          '{"resultType":"x","ttlMs":5,"cacheScope":"public"}',
+          `{"resultType":"x","ttlMs":5,"cacheScope":"private",${info}}`,
+        ],
         ["com.acme/do", '{"resultType":"x","ttlMs":5}', `{"resultType":"x","ttlMs":5,${info}}`],
         [
           "skills/list",
           '{"resultType":"complete","skills":[],"ttlMs":900,"cacheScope":"public"}',
           `{"resultType":"complete","skills":[],"ttlMs":900,"cacheScope":"private",${info}}`,
         ],
-        // However it is written.
+        // However it is written, and whatever kind of result it is.
         [
           "com.acme/do",
           '{"resultType":"x","cacheScope":"\\u0070ublic"}',
@@ -226,7 +231,8 @@ describe("results between eras", () => {
     for (const to of ["legacy", "modern"] as const)
       test.each(cases[from][to])(`${from} to ${to}, %s: %s`, (method, result, shaped) => {
         const asked = inbound(to === "modern" ? "2026-07-28" : "2025-11-25", method);
-        const type = result.includes('"input_required"') ? "input_required" : null;
+        const [, said = "complete"] = /"resultType":"([^"]*)"/.exec(result) ?? [];
+        const type = from === "legacy" || said === "complete" ? null : said;
         const reply = { kind: "result", era: from, text: result, isError: false, type } as const;
         expect(answerMessage(asked, reply, server, null)).toBe(resultMessage("1", shaped));
       });

@@ -10,16 +10,16 @@ function breaker(random = () => 0) {
 test("R113: the wait doubles, and five failures within a minute open the circuit", () => {
   const { it, pass } = breaker();
   const waits = Array.from({ length: 5 }, () => {
-    const { wait, open } = it.failed();
+    const { wait, open, opened } = it.failed();
     pass(wait);
-    return [wait, open];
+    return [wait, open, opened];
   });
   expect(waits).toEqual([
-    [1_000, false],
-    [2_000, false],
-    [4_000, false],
-    [8_000, false],
-    [60_000, true],
+    [1_000, false, false],
+    [2_000, false, false],
+    [4_000, false, false],
+    [8_000, false, false],
+    [60_000, true, true],
   ]);
 });
 
@@ -41,9 +41,9 @@ test("a probe of an open circuit that fails opens it again at once; one that las
   expect(it.wait()).toBe(60_000);
   pass(60_000);
   expect(it.wait()).toBe(0);
-  expect(it.failed()).toEqual({ wait: 60_000, open: true });
+  expect(it.failed()).toEqual({ wait: 60_000, open: true, opened: false });
   pass(60_000 + 60_001);
-  expect(it.failed()).toEqual({ wait: 1_000, open: false });
+  expect(it.failed()).toEqual({ wait: 1_000, open: false, opened: false });
 });
 
 test("jitter lengthens a wait by a fifth at most, a reset forgets it", () => {

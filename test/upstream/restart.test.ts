@@ -27,6 +27,18 @@ test("T11: of a server that stays away the log tells what changes, that it is aw
   expect([told.length, count("server.circuit-open")]).toEqual([2, 1]);
 });
 
+test("T11: that the circuit is open is recorded when it opens, not again where the server runs in between", async () => {
+  const breaker = { first: 1, most: 1, failures: 2, window: 60_000, rest: 1 };
+  await using set = await listed([fake("a")], { tuning: { breaker } });
+  const count = (type: string) => set.events.filter((event) => event.type === type).length;
+  for (let crash = 1; crash <= 4; crash++) {
+    await until(() => state(set)?.state === "ready", `run ${crash}`);
+    process.kill(state(set)?.pids[0] ?? Number.NaN, "SIGKILL");
+    await until(() => count("server.crashed") === crash, `crash ${crash}`);
+  }
+  expect(count("server.circuit-open")).toBe(1);
+});
+
 test("a restart waits for the end of a process that was given up before, and starts none beside it", async () => {
   const tuning = { breaker: { ...quick.breaker, first: 60_000, most: 60_000 }, patience: { close: 0, term: 1_000 } };
   await using set = await listed([fake("a", ["--mode", "stubborn"], { healthCheck: 500 })], { tuning });

@@ -1,5 +1,5 @@
 import type { Database } from "bun:sqlite";
-import { type Anchor, type AuditRow, type AuditStore, StoreFailed } from "../../core/store.ts";
+import { type Anchor, type AuditRow, type AuditStore, renewLog, StoreFailed } from "../../core/store.ts";
 import { opened, transaction } from "./database.ts";
 import { openMigrated } from "./migrate.ts";
 import { openOnFile } from "./named.ts";
@@ -14,15 +14,11 @@ const checkEvery = 1000;
  */
 const patience = 5_000;
 
-const remedy =
-  "restore the newest copy of the file, its -wal and -shm away; or, to begin the log anew, move the file away with both, " +
-  "and keep it as evidence: the next start names what else has to be moved";
-
 /**
  * Opens the one writer of a chain; the caller holds the chain's lock. Afterwards nothing waits: a database that another
  * process has locked is `StoreBusy` at once.
  */
-export const openChain = (path: string): AuditStore => openOnFile(path, remedy, () => open(path));
+export const openChain = (path: string): AuditStore => openOnFile(path, renewLog, () => open(path));
 
 function open(path: string): AuditStore {
   return opened(openMigrated(path, auditSchema, { wait: patience, synchronous: "normal" }), (db) => {

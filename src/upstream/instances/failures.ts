@@ -31,12 +31,11 @@ export class Failures {
   /** `opened`: it is this failure that has opened the circuit. */
   add(key: string, owner: string | null, reason: string): Down & { readonly opened: boolean } {
     this.count++;
-    const before = this.#failing.get(key);
-    const breaker = before?.breaker ?? createBreaker(this.#options, this.#clock.mono);
-    const { wait, open } = breaker.failed();
+    const breaker = this.#failing.get(key)?.breaker ?? createBreaker(this.#options, this.#clock.mono);
+    const { wait, open, opened } = breaker.failed();
     const failing = { key, owner, reason, until: this.#clock.mono() + wait * 1000, open, breaker };
     this.#failing.set(key, failing);
-    return { ...this.#told(failing), opened: open && !before?.open };
+    return { ...this.#told(failing), opened };
   }
 
   /** The instances that failed lately and do not run again. */
