@@ -30,8 +30,8 @@ export class CallerInstances {
   readonly #terms: Terms;
   readonly #starter: Starter;
   readonly #own: OwnInstance;
-  /** Those that a notification of their session waits for. */
-  readonly #untold = new Set<Slot>();
+  /** Those that are being told of a change; false: there was one that the server has yet to be told of. */
+  readonly #told = new Map<Slot, boolean>();
   #usedAt: number;
 
   constructor(terms: Terms, starter: Starter, own: OwnInstance) {
@@ -171,20 +171,25 @@ export class CallerInstances {
 
   /**
    * Tells the legacy instances of a caller's session, once they have started, that something has changed: it may be
-   * what they asked for at their start. However often that is so until then, they are told once.
+   * what they asked for at their start. However often that is so before the server has taken the word, it is told once
+   * more.
    */
   notify({ session, who }: IdentifiedCall, method: string): void {
     for (const slot of this.pool) {
-      const own = session !== null && slot.spec.session === session.id && slot.spec.owner === who.id;
-      if (own && !this.#untold.has(slot)) void this.#tell(slot, method);
+      if (session === null || slot.spec.session !== session.id || slot.spec.owner !== who.id) continue;
+      const isTold = this.#told.has(slot);
+      this.#told.set(slot, false);
+      if (!isTold) void this.#tell(slot, method);
     }
   }
 
   async #tell(slot: Slot, method: string): Promise<void> {
-    this.#untold.add(slot);
     const instance = await slot.starting.catch(() => null);
-    this.#untold.delete(slot);
-    if (instance?.peer.era === "legacy") void instance.link.notify(method, null, instance.peer);
+    while (this.#told.get(slot) === false) {
+      this.#told.set(slot, true);
+      if (instance?.peer.era === "legacy") await instance.link.notify(method, null, instance.peer);
+    }
+    this.#told.delete(slot);
   }
 
   endSession(id: string): void {
