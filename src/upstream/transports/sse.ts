@@ -5,7 +5,7 @@ import { discard, faultOfError, faultOfStatus, shortText } from "../http/answer.
 import { lossOf } from "../http/lost-session.ts";
 import { courtesyOver, type EndpointSpec, mostCourtesies, sendTo } from "../http/wire.ts";
 import type { Link, LinkHost } from "../link/link.ts";
-import { createOutbox } from "../link/outbox.ts";
+import { Outbox, type Send } from "../link/outbox.ts";
 import { isNotification, isReply, type Pipe, type PipeEvents, PipeLink } from "../link/pipe-link.ts";
 
 /**
@@ -24,9 +24,10 @@ class SsePipe implements Pipe {
   readonly #spec: EndpointSpec;
   readonly #host: LinkHost;
   readonly #events: PipeEvents;
-  readonly #outbox = createOutbox();
+  readonly #outbox = new Outbox(() => (this.#notifying ? null : this.#send));
   readonly #stop = new AbortController();
-  #endpoint: string | null = null;
+  /** Posts to the endpoint; null until the server has named it. */
+  #send: Send | null = null;
   /** A notification is being sent, which no later message may overtake. */
   #notifying = false;
   /** Answers to requests of the server that it has not taken yet, by key. */
@@ -40,10 +41,9 @@ class SsePipe implements Pipe {
   }
 
   write(key: string, text: string): boolean {
-    if (isReply(key) && this.#replies.size >= mostCourtesies) return false;
-    if (!this.#outbox.put(key, text)) return false;
-    if (isReply(key)) this.#replies.set(key, Promise.withResolvers());
-    void this.#flush();
+    if (!isReply(key)) return this.#outbox.write(key, text);
+    if (this.#replies.size >= mostCourtesies || !this.#outbox.write(key, text)) return false;
+    this.#replies.set(key, Promise.withResolvers());
     return true;
   }
 
@@ -52,7 +52,7 @@ class SsePipe implements Pipe {
   }
 
   shut(): string | null {
-    return this.#endpoint === null ? "its stream names no endpoint for messages" : null;
+    return this.#send === null ? "its stream names no endpoint for messages" : null;
   }
 
   take(key: string): boolean {
@@ -95,26 +95,22 @@ class SsePipe implements Pipe {
     if (target?.origin !== new URL(url).origin) {
       return this.#events.ended(`it names no endpoint of its own origin: ${quoted(endpoint, this.#host.secrets())}`);
     }
-    this.#endpoint = target.href;
-    void this.#flush();
+    this.#send = (key, text) => void this.#postInTurn(target.href, key, text);
+    this.#outbox.flush();
   }
 
-  /** Sends the messages that wait: in parallel, but each notification alone; only requests may take their time. */
-  async #flush(): Promise<void> {
-    const endpoint = this.#endpoint;
-    if (endpoint === null || this.#notifying) return;
-    for (const [key, text] of this.#outbox.drain()) {
-      if (isReply(key))
-        void this.#post(endpoint, key, text, this.#courteous()).then(() => {
-          this.#replies.get(key)?.resolve();
-          this.#replies.delete(key);
-        });
-      else if (isNotification(key)) {
-        this.#notifying = true;
-        await this.#post(endpoint, key, text, this.#courteous());
-        this.#notifying = false;
-      } else void this.#post(endpoint, key, text, this.#stop.signal);
-    }
+  /** Messages are sent in parallel, but each notification alone; only requests may take their time. */
+  async #postInTurn(endpoint: string, key: string, text: string): Promise<void> {
+    if (isReply(key)) {
+      await this.#post(endpoint, key, text, this.#courteous());
+      this.#replies.get(key)?.resolve();
+      this.#replies.delete(key);
+    } else if (isNotification(key)) {
+      this.#notifying = true;
+      await this.#post(endpoint, key, text, this.#courteous());
+      this.#notifying = false;
+      this.#outbox.flush();
+    } else await this.#post(endpoint, key, text, this.#stop.signal);
   }
 
   #courteous(): AbortSignal {
