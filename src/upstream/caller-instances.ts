@@ -224,7 +224,8 @@ export class CallerInstances {
         slot.level = null;
         this.subscriptions.renewed(slot);
         this.#tools.forget(slot);
-        this.#asksAnew(slot);
+        // It asks again. While a call waits for what the server asks, that is heard whatever the session.
+        if (!slot.settling) slot.first = this.#firstOf(slot);
         // A server that forgets sessions was started anew, and may offer something else.
         void this.#own.check();
       },
@@ -262,12 +263,6 @@ export class CallerInstances {
   #askerOf({ spec, first }: Slot, method: string): AskClient | null {
     const heard = method === "roots/list" ? first?.hear() : null;
     return heard ?? this.#clientOf(spec)?.ask ?? null;
-  }
-
-  /** The server asks again, in a session that took the place of a lost one. */
-  #asksAnew(slot: Slot): void {
-    // While a call waits for what the server asks, that is heard whatever the session.
-    if (!slot.settling) slot.first = this.#firstOf(slot);
   }
 
   /** Resolves once the server has what it asks for first in its session; null where nothing is waited for. */

@@ -101,23 +101,22 @@ class SsePipe implements Pipe {
 
   /** Messages are sent in parallel, but each notification alone; only requests may take their time. */
   async #postInTurn(endpoint: string, key: string, text: string): Promise<void> {
-    if (isReply(key)) {
-      await this.#post(endpoint, key, text, this.#courteous());
-      this.#replies.get(key)?.resolve();
-      this.#replies.delete(key);
-    } else if (isNotification(key)) {
+    if (isNotification(key)) {
       this.#notifying = true;
-      await this.#post(endpoint, key, text, this.#courteous());
+      await this.#post(endpoint, key, text);
       this.#notifying = false;
       this.#outbox.flush();
-    } else await this.#post(endpoint, key, text, this.#stop.signal);
+    } else {
+      await this.#post(endpoint, key, text);
+      this.#replies.get(key)?.resolve();
+      this.#replies.delete(key);
+    }
   }
 
-  #courteous(): AbortSignal {
-    return AbortSignal.any([this.#stop.signal, courtesyOver(this.#spec)]);
-  }
-
-  async #post(endpoint: string, key: string, body: string, signal: AbortSignal): Promise<void> {
+  async #post(endpoint: string, key: string, body: string): Promise<void> {
+    const isRequest = !isReply(key) && !isNotification(key);
+    const stop = this.#stop.signal;
+    const signal = isRequest ? stop : AbortSignal.any([stop, courtesyOver(this.#spec)]);
     try {
       const headers = this.#headers({ "Content-Type": "application/json" });
       const response = await sendTo(this.#spec, { method: "POST", headers, body, signal }, endpoint);
@@ -125,7 +124,7 @@ class SsePipe implements Pipe {
       if (status >= 200 && status < 300) return discard(response);
       const said = await shortText(response, longestRefusal);
       // Servers refuse notifications and answers that they do not expect in the same words, and know the stream.
-      if (isReply(key) || isNotification(key) || lossOf(status, said, "") === null) {
+      if (!isRequest || lossOf(status, said, "") === null) {
         return this.#events.failed(key, faultOfStatus(this.#host, response, said));
       }
       const reason = `it knows nothing of its own stream any more (HTTP ${status})`;
