@@ -30,8 +30,8 @@ export class CallerInstances {
   readonly #terms: Terms;
   readonly #starter: Starter;
   readonly #own: OwnInstance;
-  /** Those that a notification of their session waits for. */
-  readonly #untold = new Set<Slot>();
+  /** Those that are being told of a change; false: there was one that the server has yet to be told of. */
+  readonly #told = new Map<Slot, boolean>();
   #usedAt: number;
 
   constructor(terms: Terms, starter: Starter, own: OwnInstance) {
@@ -171,20 +171,25 @@ export class CallerInstances {
 
   /**
    * Tells the legacy instances of a caller's session, once they have started, that something has changed: it may be
-   * what they asked for at their start. However often that is so until then, they are told once.
+   * what they asked for at their start. However often that is so before the server has taken the word, it is told once
+   * more.
    */
   notify({ session, who }: IdentifiedCall, method: string): void {
     for (const slot of this.pool) {
-      const own = session !== null && slot.spec.session === session.id && slot.spec.owner === who.id;
-      if (own && !this.#untold.has(slot)) void this.#tell(slot, method);
+      if (session === null || slot.spec.session !== session.id || slot.spec.owner !== who.id) continue;
+      const isTold = this.#told.has(slot);
+      this.#told.set(slot, false);
+      if (!isTold) void this.#tell(slot, method);
     }
   }
 
   async #tell(slot: Slot, method: string): Promise<void> {
-    this.#untold.add(slot);
     const instance = await slot.starting.catch(() => null);
-    this.#untold.delete(slot);
-    if (instance?.peer.era === "legacy") void instance.link.notify(method, null, instance.peer);
+    while (this.#told.get(slot) === false) {
+      this.#told.set(slot, true);
+      if (instance?.peer.era === "legacy") await instance.link.notify(method, null, instance.peer);
+    }
+    this.#told.delete(slot);
   }
 
   endSession(id: string): void {
@@ -219,7 +224,8 @@ export class CallerInstances {
         slot.level = null;
         this.subscriptions.renewed(slot);
         this.#tools.forget(slot);
-        this.#asksAnew(slot);
+        // It asks again. While a call waits for what the server asks, that is heard whatever the session.
+        if (!slot.settling) slot.first = this.#firstOf(slot);
         // A server that forgets sessions was started anew, and may offer something else.
         void this.#own.check();
       },
@@ -257,12 +263,6 @@ export class CallerInstances {
   #askerOf({ spec, first }: Slot, method: string): AskClient | null {
     const heard = method === "roots/list" ? first?.hear() : null;
     return heard ?? this.#clientOf(spec)?.ask ?? null;
-  }
-
-  /** The server asks again, in a session that took the place of a lost one. */
-  #asksAnew(slot: Slot): void {
-    // While a call waits for what the server asks, that is heard whatever the session.
-    if (!slot.settling) slot.first = this.#firstOf(slot);
   }
 
   /** Resolves once the server has what it asks for first in its session; null where nothing is waited for. */

@@ -1,6 +1,6 @@
 import type { Party } from "../core/call.ts";
 import { longestTimer, lookEvery } from "../core/clock.ts";
-import type { Listing, ServerState, ServerStatus } from "../core/upstream.ts";
+import type { Listing, ServerStatus } from "../core/upstream.ts";
 import { CallerInstances } from "./caller-instances.ts";
 import { listingOf, unknownText } from "./discovery/inventory.ts";
 import { Following } from "./following.ts";
@@ -44,10 +44,6 @@ export class Supervisor {
     return this.#terms.options.id;
   }
 
-  get #state(): ServerState {
-    return this.#own.state;
-  }
-
   // ── life ────────────────────────────────────────────────────────────────────────────────────────────────────
 
   /** Whether the server starts with the gateway, which is ready only afterwards. */
@@ -61,7 +57,7 @@ export class Supervisor {
     if (!this.#terms.options.enabled) return;
     this.#pulse ??= this.#startPulse();
     // A server that was taken over while it starts is waited for too.
-    const begins = this.#state === "idle" || this.#state === "starting";
+    const begins = this.#own.state === "idle" || this.#own.state === "starting";
     if (!begins) return;
     if (this.boots) await this.#own.connect();
     else if (!this.#own.listed) await (this.#listing ??= this.#listOnce().finally(() => (this.#listing = null)));
@@ -77,11 +73,11 @@ export class Supervisor {
     const before = host.clock.mono();
     this.#own.set("starting", null);
     const connect = async (): Promise<void> => {
-      if (this.#state === "starting") await this.#own.connect();
+      if (this.#own.state === "starting") await this.#own.connect();
     };
     await ("url" in options ? connect() : host.starts.add(connect));
     // A reload may have it start at boot meanwhile.
-    if (!this.boots && this.#state === "ready" && this.instances.unusedSince(before)) await this.#own.rest();
+    if (!this.boots && this.#own.state === "ready" && this.instances.unusedSince(before)) await this.#own.rest();
   }
 
   /** Shows what the server offered that had this id before, until this one has been listed itself. */
@@ -121,10 +117,10 @@ export class Supervisor {
 
   /** Stops everything and starts anew, forgetting earlier failures. Throws when the server is disabled. */
   async restart(): Promise<void> {
-    if (this.#state === "disabled") throw new Error(`server ${this.id} is disabled; enable it first`);
+    if (this.#own.state === "disabled") throw new Error(`server ${this.id} is disabled; enable it first`);
     await this.#stop("idle");
     // It was removed meanwhile.
-    if (this.#state === "stopping") return;
+    if (this.#own.state === "stopping") return;
     this.#own.forgive();
     this.#pulse ??= this.#startPulse();
     await this.#own.connect();
@@ -159,8 +155,8 @@ export class Supervisor {
 
   /** The lists that the server offers; null while it is disabled. */
   listing(): Listing | null {
-    if (this.#state === "disabled") return null;
     const { state, reason, inventory } = this.#own;
+    if (state === "disabled") return null;
     const ready = state === "ready" || state === "idle";
     return listingOf(this.id, inventory, ready ? null : (reason ?? `it is ${state}`));
   }

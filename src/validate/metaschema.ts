@@ -98,11 +98,10 @@ const later = (schema: Rule): Rules => ({
 });
 
 const draft2019 = (schema: Rule, schemas: Rule): Rules => ({
+  ...draft07(schema, schemas),
   ...later(schema),
   $anchor: olderName,
   $recursiveAnchor: flag,
-  additionalItems: schema,
-  items: listOr(schemas, schema),
 });
 
 const draft2020 = (schema: Rule, schemas: Rule): Rules => ({

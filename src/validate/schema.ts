@@ -1,4 +1,4 @@
-import { thrownBy } from "../core/attempt.ts";
+import { orNull, thrownBy } from "../core/attempt.ts";
 import { isObject } from "../core/json.ts";
 import { parts } from "../mcp/subschemas.ts";
 import { addCosts, type Schema } from "./costs.ts";
@@ -83,11 +83,9 @@ function follow(root: Schema, ref: string): unknown {
 }
 
 function decode(part: string): string {
-  try {
-    return decodeURIComponent(part);
-  } catch {
-    throw new SchemaError(`refers to a malformed pointer ${JSON.stringify(part)}`);
-  }
+  const decoded = orNull(() => decodeURIComponent(part));
+  if (decoded === null) throw new SchemaError(`refers to a malformed pointer ${JSON.stringify(part)}`);
+  return decoded;
 }
 
 /** A keyword of a schema that refers to another part of it. */

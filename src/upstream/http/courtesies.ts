@@ -24,14 +24,9 @@ export class Courtesies {
     this.#host = host;
   }
 
-  /** How many of this kind are under way. */
-  of(kind: string): number {
-    return this.#underWay.of(kind);
-  }
-
   async send(kind: string, text: string, place: Place): Promise<void> {
     const waits = kind === cancelled;
-    if (this.of(kind) >= mostCourtesies) {
+    if (this.#underWay.of(kind) >= mostCourtesies) {
       if (waits && this.#waiting.length < mostWaiting) this.#waiting.push({ text, place });
       else this.#drop(kind);
       return;

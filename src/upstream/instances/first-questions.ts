@@ -27,10 +27,7 @@ export class FirstQuestions {
   hear(): AskClient | null {
     const ask = this.#asker();
     this.unheard = !ask;
-    return ask && this.#put(ask);
-  }
-
-  #put(ask: AskClient): AskClient {
+    if (!ask) return null;
     return async (request, signal) => {
       this.#asked = true;
       const answer = ask(request, signal);

@@ -1,39 +1,50 @@
 /** Most bytes that may wait for a server that does not take them. */
 export const mostBytes = 8 * 1024 ** 2;
 
-/** Messages that wait for a connection that is not open yet, or for a pipe that takes no more now. */
-export type Outbox = {
-  /** False when it is full. */
-  put(key: string, text: string): boolean;
-  /** Takes a message back; true if it was still waiting. */
-  take(key: string): boolean;
-  /** Takes out one message after the other, oldest first, until none waits. */
-  drain(): Iterable<readonly [key: string, text: string]>;
-};
+/** Sends a message without waiting. */
+export type Send = (key: string, text: string) => void;
 
-/** An empty outbox, in which `most` bytes may wait. */
-export function createOutbox(most = mostBytes): Outbox {
-  const waiting = new Map<string, string>();
-  let bytes = 0;
-  const take = (key: string): boolean => {
-    bytes -= Buffer.byteLength(waiting.get(key) ?? "");
-    return waiting.delete(key);
-  };
-  return {
-    put(key, text) {
-      const size = Buffer.byteLength(text);
-      // A message that is larger than the whole outbox may still wait alone.
-      if (bytes > 0 && bytes + size > most) return false;
-      bytes += size;
-      waiting.set(key, text);
+/** Messages to a server. While its connection is not open yet, or takes no more, they wait. */
+export class Outbox {
+  readonly #way: () => Send | null;
+  readonly #most: number;
+  readonly #waiting = new Map<string, string>();
+  #bytes = 0;
+
+  /** `way`: how a message can be sent now; null while it cannot. So many bytes may wait. */
+  constructor(way: () => Send | null, most = mostBytes) {
+    this.#way = way;
+    this.#most = most;
+  }
+
+  /** Sends a message, or lets it wait; false when too many wait already. */
+  write(key: string, text: string): boolean {
+    const send = this.#way();
+    if (send) {
+      send(key, text);
       return true;
-    },
-    take,
-    *drain() {
-      for (const message of waiting) {
-        take(message[0]);
-        yield message;
-      }
-    },
-  };
+    }
+    const size = Buffer.byteLength(text);
+    // A message that is larger than all that may wait may still wait alone.
+    if (this.#bytes > 0 && this.#bytes + size > this.#most) return false;
+    this.#bytes += size;
+    this.#waiting.set(key, text);
+    return true;
+  }
+
+  /** Takes a message back; true if it was still waiting. */
+  take(key: string): boolean {
+    this.#bytes -= Buffer.byteLength(this.#waiting.get(key) ?? "");
+    return this.#waiting.delete(key);
+  }
+
+  /** Sends what waits, oldest first, as far as the connection takes it. */
+  flush(): void {
+    for (const [key, text] of this.#waiting) {
+      const send = this.#way();
+      if (!send) return;
+      this.take(key);
+      send(key, text);
+    }
+  }
 }

@@ -3,7 +3,8 @@ import { join } from "node:path";
 import { readRegularSync } from "../../core/files.ts";
 import type { Logger } from "../../core/log.ts";
 import { readProcess } from "./process-table.ts";
-import { sweepRun } from "./reaper.ts";
+import { runVariable } from "./reaper.ts";
+import { killFamily } from "./tree.ts";
 
 /**
  * Ends the processes that the previous run of this chain left behind if its reaper died too, and writes this run down
@@ -25,7 +26,7 @@ async function endRun(written: string, log: Logger): Promise<void> {
     });
     return;
   }
-  const survivors = await sweepRun(run);
+  const survivors = await killFamily({ leaders: new Set(), marker: `${runVariable}=${run}` });
   if (survivors.length > 0)
     throw new Error(`processes of the last run would not end: ${survivors.join(", ")}; kill them, then start again`);
   log.debug("no children are left of the last run");

@@ -5,11 +5,6 @@ import { killFamily } from "./tree.ts";
 /** The variable in every child's environment that names the run of the gateway that the child belongs to. */
 export const runVariable = "MCPGW_RUN";
 
-/** Ends every process of an earlier run that is still there; returns the pids that would not die, normally none. */
-export function sweepRun(run: string): Promise<number[]> {
-  return killFamily({ leaders: new Set(), marker: `${runVariable}=${run}` });
-}
-
 /** The daemon's side of its reaper: a process that ends all children once the daemon has ended, for whatever reason. */
 export type Reaper = {
   /** Adds a session, by its leader, to those that the reaper ends with the daemon; `remove` takes one out again. */

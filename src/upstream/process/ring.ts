@@ -13,32 +13,25 @@ type Ring = {
 
 /** A ring that holds at most `max` characters; a line longer than that is not kept. */
 export function createRing(max: number): Ring {
-  let lines: string[] = [];
-  let first = 0;
+  const lines = new Map<number, string>();
   let held = 0;
   let pushed = 0;
+  let oldest = 0;
   return {
     get pushed() {
       return pushed;
     },
     get oldest() {
-      return pushed - (lines.length - first);
+      return oldest;
     },
-    at: (number) => lines[lines.length - (pushed - number)] ?? "",
+    at: (number) => lines.get(number) ?? "",
     push(line) {
-      pushed++;
-      lines.push(line);
-      held += line.length;
-      while (held > max) {
-        held -= lines[first]?.length ?? 0;
-        lines[first++] = "";
-      }
-      // Moves the rest to the front once half is gone: constant cost per line.
-      if (first * 2 > lines.length) {
-        lines = lines.slice(first);
-        first = 0;
+      lines.set(pushed++, line);
+      for (held += line.length; held > max; oldest++) {
+        held -= lines.get(oldest)?.length ?? 0;
+        lines.delete(oldest);
       }
     },
-    last: (count) => lines.slice(Math.max(first, lines.length - count)),
+    last: (count) => [...lines.values()].slice(Math.max(0, lines.size - count)),
   };
 }

@@ -23,7 +23,6 @@ import type { Answer, End, Link, LinkHost, LinkRequest, Peer } from "../link/lin
 /** Most controllers that are kept: about as many as a busy link has requests in flight. */
 const mostUnused = 256;
 const refusesAnew = (server: string): Failure => faults.down(server, "it refuses a session it just opened");
-const rootsChanged = "notifications/roots/list_changed";
 /** The methods that are sent while a session is being opened. */
 const handshakes = new Set(["initialize", "server/discover"]);
 
@@ -58,8 +57,6 @@ class HttpLink implements Link {
   readonly #courtesies: Courtesies;
   readonly #gone: Promise<void>;
   #last = 0;
-  /** The roots have changed since the server was last told so. */
-  #rootsChanged = false;
   over: End | null = null;
 
   constructor(spec: HttpSpec, host: LinkHost) {
@@ -134,9 +131,8 @@ class HttpLink implements Link {
 
   async notify(method: string, params: string | null, peer: Peer): Promise<void> {
     if (peer.era !== "legacy") return;
-    const text = notificationText(method, params);
-    if (method === rootsChanged) return this.#tellOfRoots(text, peer);
-    await this.#courtesy(method, text, this.#here(peer));
+    const place = { peer, session: this.#wire.session };
+    await this.#courtesy(method, notificationText(method, params), place);
     if (method === "notifications/initialized" && !this.over) this.#session.listen(peer);
   }
 
@@ -268,21 +264,6 @@ class HttpLink implements Link {
       if (heard.own) throw new SessionLost(heard.fault, doubt);
     }
     return heard.answer;
-  }
-
-  /** Says once more that the roots have changed only where they did so while the server took it. */
-  async #tellOfRoots(text: string, peer: Peer): Promise<void> {
-    this.#rootsChanged = true;
-    if (this.#courtesies.of(rootsChanged) > 0) return;
-    while (this.#rootsChanged) {
-      this.#rootsChanged = false;
-      await this.#courtesy(rootsChanged, text, this.#here(peer));
-    }
-  }
-
-  /** The present session. */
-  #here(peer: Peer): Place {
-    return { peer, session: this.#wire.session };
   }
 
   /** Sends a message that needs no answer. */

@@ -5,7 +5,7 @@ import { discard, faultOfError, faultOfStatus, shortText } from "../http/answer.
 import { lossOf } from "../http/lost-session.ts";
 import { courtesyOver, type EndpointSpec, mostCourtesies, sendTo } from "../http/wire.ts";
 import type { Link, LinkHost } from "../link/link.ts";
-import { createOutbox } from "../link/outbox.ts";
+import { Outbox, type Send } from "../link/outbox.ts";
 import { isNotification, isReply, type Pipe, type PipeEvents, PipeLink } from "../link/pipe-link.ts";
 
 /**
@@ -24,9 +24,10 @@ class SsePipe implements Pipe {
   readonly #spec: EndpointSpec;
   readonly #host: LinkHost;
   readonly #events: PipeEvents;
-  readonly #outbox = createOutbox();
+  readonly #outbox = new Outbox(() => (this.#notifying ? null : this.#send));
   readonly #stop = new AbortController();
-  #endpoint: string | null = null;
+  /** Posts to the endpoint; null until the server has named it. */
+  #send: Send | null = null;
   /** A notification is being sent, which no later message may overtake. */
   #notifying = false;
   /** Answers to requests of the server that it has not taken yet, by key. */
@@ -40,10 +41,9 @@ class SsePipe implements Pipe {
   }
 
   write(key: string, text: string): boolean {
-    if (isReply(key) && this.#replies.size >= mostCourtesies) return false;
-    if (!this.#outbox.put(key, text)) return false;
-    if (isReply(key)) this.#replies.set(key, Promise.withResolvers());
-    void this.#flush();
+    if (!isReply(key)) return this.#outbox.write(key, text);
+    if (this.#replies.size >= mostCourtesies || !this.#outbox.write(key, text)) return false;
+    this.#replies.set(key, Promise.withResolvers());
     return true;
   }
 
@@ -52,7 +52,7 @@ class SsePipe implements Pipe {
   }
 
   shut(): string | null {
-    return this.#endpoint === null ? "its stream names no endpoint for messages" : null;
+    return this.#send === null ? "its stream names no endpoint for messages" : null;
   }
 
   take(key: string): boolean {
@@ -95,33 +95,28 @@ class SsePipe implements Pipe {
     if (target?.origin !== new URL(url).origin) {
       return this.#events.ended(`it names no endpoint of its own origin: ${quoted(endpoint, this.#host.secrets())}`);
     }
-    this.#endpoint = target.href;
-    void this.#flush();
+    this.#send = (key, text) => void this.#postInTurn(target.href, key, text);
+    this.#outbox.flush();
   }
 
-  /** Sends the messages that wait: in parallel, but each notification alone; only requests may take their time. */
-  async #flush(): Promise<void> {
-    const endpoint = this.#endpoint;
-    if (endpoint === null || this.#notifying) return;
-    for (const [key, text] of this.#outbox.drain()) {
-      if (isReply(key))
-        void this.#post(endpoint, key, text, this.#courteous()).then(() => {
-          this.#replies.get(key)?.resolve();
-          this.#replies.delete(key);
-        });
-      else if (isNotification(key)) {
-        this.#notifying = true;
-        await this.#post(endpoint, key, text, this.#courteous());
-        this.#notifying = false;
-      } else void this.#post(endpoint, key, text, this.#stop.signal);
+  /** Messages are sent in parallel, but each notification alone; only requests may take their time. */
+  async #postInTurn(endpoint: string, key: string, text: string): Promise<void> {
+    if (isNotification(key)) {
+      this.#notifying = true;
+      await this.#post(endpoint, key, text);
+      this.#notifying = false;
+      this.#outbox.flush();
+    } else {
+      await this.#post(endpoint, key, text);
+      this.#replies.get(key)?.resolve();
+      this.#replies.delete(key);
     }
   }
 
-  #courteous(): AbortSignal {
-    return AbortSignal.any([this.#stop.signal, courtesyOver(this.#spec)]);
-  }
-
-  async #post(endpoint: string, key: string, body: string, signal: AbortSignal): Promise<void> {
+  async #post(endpoint: string, key: string, body: string): Promise<void> {
+    const isRequest = !isReply(key) && !isNotification(key);
+    const stop = this.#stop.signal;
+    const signal = isRequest ? stop : AbortSignal.any([stop, courtesyOver(this.#spec)]);
     try {
       const headers = this.#headers({ "Content-Type": "application/json" });
       const response = await sendTo(this.#spec, { method: "POST", headers, body, signal }, endpoint);
@@ -129,7 +124,7 @@ class SsePipe implements Pipe {
       if (status >= 200 && status < 300) return discard(response);
       const said = await shortText(response, longestRefusal);
       // Servers refuse notifications and answers that they do not expect in the same words, and know the stream.
-      if (isReply(key) || isNotification(key) || lossOf(status, said, "") === null) {
+      if (!isRequest || lossOf(status, said, "") === null) {
         return this.#events.failed(key, faultOfStatus(this.#host, response, said));
       }
       const reason = `it knows nothing of its own stream any more (HTTP ${status})`;

@@ -5,9 +5,10 @@ import { LineReader, encodeLine } from "../../mcp/lines.ts";
 import { instanceVariable } from "../process/child-env.ts";
 import { faults, reasonOf, Shortage } from "../faults.ts";
 import type { End, Link, LinkHost } from "../link/link.ts";
+import type { Outbox } from "../link/outbox.ts";
 import { type Pipe, type PipeEvents, PipeLink } from "../link/pipe-link.ts";
 import type { StderrWriter } from "../process/stderr-log.ts";
-import { createStdinQueue, type StdinQueue } from "../process/stdin-queue.ts";
+import { createStdinQueue } from "../process/stdin-queue.ts";
 import { dismiss, enroll } from "../process/orphans.ts";
 import { endFamily, endOrphans, type Patience } from "../process/tree.ts";
 
@@ -64,7 +65,7 @@ class ChildPipe implements Pipe {
   readonly pid: number;
   readonly #spec: ChildSpec;
   readonly #child: ReturnType<typeof spawn>;
-  readonly #stdin: StdinQueue;
+  readonly #stdin: Outbox;
   readonly #exit: Promise<void>;
   /** Pieces of its output that were read. */
   #read = 0;

@@ -8,7 +8,7 @@ import { unsentFault } from "../http/answer.ts";
 import { hostNameOf } from "../http/host-names.ts";
 import type { EndpointSpec } from "../http/wire.ts";
 import type { Link, LinkHost } from "../link/link.ts";
-import { createOutbox, mostBytes } from "../link/outbox.ts";
+import { mostBytes, Outbox, type Send } from "../link/outbox.ts";
 import { type Pipe, type PipeEvents, PipeLink } from "../link/pipe-link.ts";
 
 /** How long a server may take to say goodbye, ms. */
@@ -25,12 +25,12 @@ function whyFailed({ message, error }: ErrorEvent, { server, secrets }: LinkHost
   return unsentFault(server, error, proxy) ?? `its connection failed (${quoted(said, secrets())})`;
 }
 
-const isOpening = ({ readyState }: WebSocket): boolean => readyState === WebSocket.CONNECTING;
-
 class SocketPipe implements Pipe {
   readonly pid = null;
   #socket: WebSocket | null = null;
-  readonly #outbox = createOutbox();
+  /** Null until the connection is open. */
+  #send: Send | null = null;
+  readonly #outbox = new Outbox(() => this.#send);
   readonly #closed = Promise.withResolvers<void>();
   readonly #stop = new AbortController();
 
@@ -56,7 +56,8 @@ class SocketPipe implements Pipe {
       ...(proxy !== undefined && { proxy }),
     }));
     socket.addEventListener("open", () => {
-      for (const [, text] of this.#outbox.drain()) socket.send(text);
+      this.#send = (_, text) => socket.send(text);
+      this.#outbox.flush();
     });
     const take = (data: unknown): void => {
       if (typeof data !== "string") return ended("it sent a frame that is no text");
@@ -77,15 +78,12 @@ class SocketPipe implements Pipe {
   }
 
   write(key: string, text: string): boolean {
-    const socket = this.#socket;
-    if (socket === null || isOpening(socket)) return this.#outbox.put(key, text);
-    if (socket.bufferedAmount > mostBytes) return false;
-    socket.send(text);
-    return true;
+    const buffered = this.#socket?.bufferedAmount ?? 0;
+    return buffered <= mostBytes && this.#outbox.write(key, text);
   }
 
   shut(): string | null {
-    return this.#socket === null || isOpening(this.#socket) ? "its WebSocket does not open" : null;
+    return this.#send === null ? "its WebSocket does not open" : null;
   }
 
   take(key: string): boolean {

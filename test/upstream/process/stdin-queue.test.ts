@@ -1,5 +1,4 @@
 import { expect, test } from "bun:test";
-import { createOutbox } from "../../../src/upstream/link/outbox.ts";
 import { createStdinQueue } from "../../../src/upstream/process/stdin-queue.ts";
 
 /** A pipe that takes one line and then blocks until it is opened. */
@@ -42,7 +41,7 @@ test("what a pipe does not take stays in the queue, whose bound is that of all",
 
 test("T16: more than the cap is refused, what was given up makes room", () => {
   const { sink, written } = pipe();
-  const queue = createStdinQueue(sink, createOutbox(10));
+  const queue = createStdinQueue(sink, 10);
   queue.write("1", "x");
   queue.write("2", "x");
   expect(queue.write("3", "üüüü")).toBe(true);

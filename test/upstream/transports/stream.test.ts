@@ -68,6 +68,26 @@ test("a stream that never brings its answer is resumed five times, one without e
   expect(server.gets().length).toBe(5);
 });
 
+test("a stream is resumed again after a refusal with 503, and not after one with 404", async () => {
+  let id: unknown;
+  let refuses = 503;
+  using server = serve((message, request) => {
+    if (request.headers.has("last-event-id")) {
+      const resumes = server.gets().length > 1 && refuses === 503;
+      return resumes ? events(answer(id)) : new Response("no", { status: refuses });
+    }
+    if (!isCall(message)) return withSession(message);
+    ({ id } = message);
+    return events("id: e1\nretry: 1\ndata:\n\n");
+  });
+  await using set = upstreams([http("a", server.url, { getStream: "off" })]);
+  expect(textOf(await set.ask("a", "t"))).toBe("ok");
+  expect(server.gets().length).toBe(2);
+  refuses = 404;
+  expect((await rejectionOf(set.ask("a", "t"))).code).toBe("lost");
+  expect(server.gets().length).toBe(3);
+});
+
 test("a call may have run whose server cannot be reached any more when its stream is resumed", async () => {
   using server = serve((message, request) => {
     // From now on it refuses connections.
