@@ -18,7 +18,7 @@ function compiles(schema: Record<string, unknown>): boolean {
 const member = (schema: unknown) => ({ properties: { a: schema } });
 
 describe("an outputSchema is refused where a legacy client fails to compile it", () => {
-  test.each([
+  test.each<Record<string, unknown>>([
     member({ $ref: "#/nope" }),
     member({ $ref: "http://example.org/s" }),
     member({ type: "string", pattern: "[" }),
@@ -37,12 +37,21 @@ describe("an outputSchema is refused where a legacy client fails to compile it",
     { required: null },
     { required: "a" },
     { $id: 5 },
+    { $schema: "http://json-schema.org/draft-07/schema#", ...member({ $anchor: "5" }) },
+    { $schema: "https://json-schema.org/draft/2019-09/schema", ...member({ $anchor: "a:b" }) },
+    { components: { a: { b: { $dynamicAnchor: "" } } } },
+    { components: { $anchor: "a" }, links: { $dynamicAnchor: "a" } },
+    { components: { $id: "a" }, links: { $id: "a#" } },
+    { $anchor: "a", ...member({ $ref: "#a" }) },
+    { ...member({ $ref: "#a" }), prefixItems: [{ $anchor: "a" }] },
+    member({ $ref: "#/properties/a" }),
+    { ...member({ $ref: "#/$defs/x" }), $defs: { x: { $ref: "#/$defs/y" }, y: { $ref: "#/$defs/x", title: "y" } } },
   ])("%j", (schema) => {
     expect(compiles(schema)).toBe(false);
     expect(refusesOutput({ type: "object", ...schema })).toBeString();
   });
 
-  test.each([
+  test.each<Record<string, unknown>>([
     {},
     { properties: { a: true }, required: ["a"] },
     member({ type: "string", pattern: "^(?=x)x\\d{2}$", format: "date-time" }),
@@ -50,6 +59,9 @@ describe("an outputSchema is refused where a legacy client fails to compile it",
     { properties: { a: { $ref: "#/$defs/A" } }, $defs: { A: { enum: [1, "a", null] } } },
     member({ type: "string", deprecated: "yes" }),
     { $schema: "http://json-schema.org/draft-04/schema#" },
+    { properties: { $id: { type: "string" }, $anchor: { $anchor: "a" } }, components: { $anchor: "b" } },
+    member({ properties: { a: { $ref: "#/properties/a" } } }),
+    { ...member({ $ref: "#a" }), anyOf: [{ $anchor: "a" }], examples: [{ $id: "1" }, { $id: "1" }] },
     { $schema: "http://json-schema.org/draft-07/schema#", $id: "https://example.org/s" },
     { $schema: "https://json-schema.org/draft/2020-12/schema", prefixItems: [{}], unevaluatedProperties: false },
   ])("%j is not", (schema) => {
