@@ -79,3 +79,22 @@ describe("an outputSchema is refused where a legacy client fails to compile it",
     expect(refusesOutput(schema)).toBe("has a __proto__ that validators refuse");
   });
 });
+
+test("an outputSchema that comes again, as it does with each listing, is judged once", () => {
+  let looks = 0;
+  const judge = (): unknown => {
+    looks = 0;
+    return refusesOutput({
+      type: "object",
+      get required() {
+        looks++;
+        return ["seen", 1];
+      },
+    });
+  };
+  const first = judge();
+  expect(first).toStartWith("is no valid schema: /required");
+  expect(looks).toBeGreaterThan(1);
+  expect(judge()).toBe(first);
+  expect(looks).toBe(1);
+});
