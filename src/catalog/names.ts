@@ -34,24 +34,28 @@ export function skeleton(name: string): string {
   return start.replace(lookAlike, (char) => lookAlikes.get(char) ?? char) + visible.slice(looked);
 }
 
+/** The name in the charset that all clients accept. */
+const clean = (name: string): string => name.replace(/[^A-Za-z0-9_-]/gu, "_");
+
 /**
  * The name within `max` characters and the charset that all clients accept. A changed name carries a hash of the
  * canonical name, so that it does not depend on what else is loaded.
  */
 export function fitName(base: string, canonical: string, max: number): string {
-  const clean = base.replace(/[^A-Za-z0-9_-]/gu, "_");
-  if (clean === base && base.length <= max) return base;
+  const cleaned = clean(base);
+  if (cleaned === base && base.length <= max) return base;
   const hash = Bun.SHA256.hash(canonical, "hex").slice(0, hashLength);
-  return `${clean.slice(0, max - hashLength - 1)}_${hash}`;
+  return `${cleaned.slice(0, max - hashLength - 1)}_${hash}`;
 }
 
 /** The name with its server in front. */
 export const fullName = (server: string, name: string): string => `${server}${separator}${name}`;
 
-/** The other server whose prefix a bare name seems to carry; null if there is none. */
+/** The other server whose prefix a bare name seems to carry, as it is or on the wire; null if there is none. */
 export function impersonated({ server, name }: Omit<Candidate, "prefix">, servers: readonly string[]): string | null {
-  const look = skeleton(name);
-  return servers.find((each) => each !== server && look.startsWith(`${each}${separator}`)) ?? null;
+  const looks = [skeleton(name), skeleton(clean(name))];
+  const poses = (each: string): boolean => looks.some((look) => look.startsWith(`${each}${separator}`));
+  return servers.find((each) => each !== server && poses(each)) ?? null;
 }
 
 // The bare name if there is no conflict, else the prefixed one. Tools with `prefix: none` count in a conflict too.

@@ -70,7 +70,8 @@ export function buildGateway(options: BuildOptions): Built {
   const keys = keyring.prepare(configured, type === "none" ? (roles ?? []) : null);
   const policy = createPolicy(config);
   const servers = config.servers.map(({ id }) => id);
-  const validator = createValidator(clock);
+  // No configuration is in it, and what it knows of schemas takes long to find out.
+  const validator = options.previous?.gateway.validator ?? createValidator(clock);
   const upstreams = openUpstreams(options, validator);
   const handedOut = options.previous?.handedOut ?? createHandedOut(clock);
   const catalogOf = compiler(options, { upstreams, policy, handedOut });

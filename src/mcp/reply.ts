@@ -150,8 +150,7 @@ function shapeResult(reply: Pick<Reply, "text" | "era">, to: Era, shape: Shape, 
   if (meta || stamps.length > 0) edits._meta = hopMeta(result, meta, null, stamps);
   if (to === "modern") {
     const type = valueOf(all, "resultType");
-    // Some servers write null for what they do not say.
-    if (from === "legacy" || !type || result.startsWith("null", type[0])) edits.resultType = '"complete"';
+    if (from === "legacy" || !isPresent(result, type)) edits.resultType = '"complete"';
     Object.assign(edits, cacheHints(result, from, shape, all));
   } else if (from === "modern") {
     Object.assign(edits, shape === "extension" ? { resultType: null } : newMembers);
@@ -162,6 +161,10 @@ function shapeResult(reply: Pick<Reply, "text" | "era">, to: Era, shape: Shape, 
 
 const valueOf = (all: readonly Member[], key: string): Span | null =>
   all.find((each) => each.key === key)?.value ?? null;
+
+/** Some servers write null for what they do not say. */
+const isPresent = (result: string, value: Span | null): value is Span =>
+  value !== null && !result.startsWith("null", value[0]);
 
 /** Members that no legacy revision has. */
 const newMembers = { resultType: null, ttlMs: null, cacheScope: null } as const;
@@ -198,7 +201,7 @@ function objectsOnly(result: string, all: readonly Member[]): Record<string, str
   const structured = valueOf(all, "structuredContent");
   if (!structured || result.charCodeAt(structured[0]) === openObject) return {};
   const content = valueOf(all, "content");
-  const filled = content && result.charCodeAt(skipSpace(result, content[0] + 1)) !== closeArray;
+  const filled = isPresent(result, content) && result.charCodeAt(skipSpace(result, content[0] + 1)) !== closeArray;
   if (filled) return { structuredContent: null };
   const text = JSON.stringify(result.slice(structured[0], structured[1]));
   return { structuredContent: null, content: `[{"type":"text","text":${text}}]` };

@@ -20,6 +20,8 @@ export type PreparedSchema = {
   readonly ignoredPatterns: readonly string[];
   /** How many schemas it consists of. */
   readonly size: number;
+  /** Whether a reference leads to itself, by way of references alone. */
+  readonly loops: boolean;
 };
 
 // Without the scheme. Whatever draft-06 demands, draft-07 does; of draft-04, flags of bounds are rewritten.
@@ -113,6 +115,16 @@ function* referencesOf(
   }
 }
 
+function hasLoop(references: readonly Reference[]): boolean {
+  const plain = references.filter(({ keyword }) => keyword === "$ref");
+  const targets = new Map<unknown, unknown>(plain.map(({ schema, target }) => [schema, target]));
+  return plain.some(({ schema, target }) => {
+    let at: unknown = target;
+    for (let left = targets.size; left > 0 && at !== schema; left--) at = targets.get(at);
+    return at === schema;
+  });
+}
+
 /** Keywords that demand nothing of a value, so that a mistake in one is none in the schema. */
 const annotations = `title description default examples deprecated readOnly writeOnly $comment format contentMediaType
   contentEncoding`.split(/\s+/);
@@ -200,6 +212,33 @@ const throwing: Readonly<Record<string, (schema: Schema) => boolean>> = {
   patternProperties: ({ patternProperties }) => !Object.keys(Object(patternProperties)).every(isPattern),
 };
 
+const anchorName = /^[a-z_][-a-z0-9._]*$/i;
+const listed = new Set(["items", "allOf", "anyOf", "oneOf"]);
+
+/** The objects in which validators of legacy clients look for names of parts: those under unknown keywords too. */
+function* nameable(value: unknown, keyword: string): Generator<Schema> {
+  const isList = Array.isArray(value);
+  if (isList ? !listed.has(keyword) : !isObject(value)) return;
+  if (isObject(value)) yield value;
+  for (const [key, each] of Object.entries(Object(value))) yield* nameable(each, isList ? "" : key);
+}
+
+/** They throw at a name that is odd, comes twice or is missing; for one of the root they do not look. */
+function nameFault(schema: Schema): string | null {
+  const parts = Object.entries(schema).flatMap(([keyword, each]) => [...nameable(each, keyword)]);
+  const known = new Set<string>();
+  for (const part of parts) {
+    if (typeof part["$id"] === "string") return "has a nested $id";
+    for (const name of [part["$anchor"], part["$dynamicAnchor"]]) {
+      if (typeof name !== "string") continue;
+      if (!anchorName.test(name) || known.has(name)) return "has an $anchor that validators refuse";
+      known.add(name);
+    }
+  }
+  const isMissing = ({ $ref }: Schema) => typeof $ref === "string" && /^#[^/]/.test($ref) && !known.has($ref.slice(1));
+  return [schema, ...parts].some(isMissing) ? "has a reference to an $anchor that validators do not find" : null;
+}
+
 const isPattern = (source: string): boolean => thrownBy(() => new RegExp(source, "u")) === null;
 
 /**
@@ -208,7 +247,7 @@ const isPattern = (source: string): boolean => thrownBy(() => new RegExp(source,
  */
 export function asIsFault(schema: Schema): string | null {
   try {
-    prepareSchema(schema);
+    if (prepareSchema(schema).loops) return "has a reference to itself";
   } catch (error) {
     if (error instanceof SchemaError) return error.message;
     throw error;
@@ -219,7 +258,7 @@ export function asIsFault(schema: Schema): string | null {
     const keyword = Object.keys(throwing).find((one) => throwing[one]?.(each));
     if (keyword !== undefined) return `has a ${keyword} that validators refuse`;
   }
-  return null;
+  return nameFault(schema);
 }
 
 /** Checks an untrusted input schema and makes the copy that may be compiled. Throws SchemaError. */
@@ -251,9 +290,10 @@ export function prepareSchema(input: Schema): PreparedSchema {
   // References may lead to what goes with an ignored pattern, and faults may be in it.
   for (const each of all) dropPatterns(each, usable, ignored);
   all.forEach(replaceEmptyEnum);
+  const loops = hasLoop(references);
   // Draft-07 has but the plain one.
   const known = dialect === "draft-07" ? references.filter(({ keyword }) => keyword === "$ref") : references;
   const targets = redirect(schema, all, known);
   addCosts(new Set(withSubschemas(schema, Infinity)), targets);
-  return { schema, dialect, ignoredPatterns: [...ignored], size: all.size };
+  return { schema, dialect, ignoredPatterns: [...ignored], size: all.size, loops };
 }

@@ -33,19 +33,24 @@ type Compiled = Usable | Refused;
  * Creates the validator of arguments. A schema is checked when its tool is first seen, and compiled at the first call.
  */
 export function createValidator(clock: Clock): Validator {
-  // Servers are listed again and again: an equal schema of a new tool object is not compiled again.
-  const bySchema: BoundedMap<Compiled> = createBoundedMap({ cap: maxSchemas, age, clock });
-  const compiled = memoize((tool: Tool): Compiled => {
-    // It has been read within a bound of depth, so it can be written out.
-    const key = Bun.SHA256.hash(JSON.stringify(tool.inputSchema), "base64");
-    const shared = bySchema.get(key);
-    const made = shared ?? compileSchema(tool.inputSchema);
-    if (!shared) bySchema.set(key, made);
-    return made;
-  });
+  // Servers are listed again and again: an equal schema of a new tool object is not judged again.
+  const oncePerSchema = <T extends object>(judge: (schema: Schema) => T): ((schema: Schema) => T) => {
+    const known: BoundedMap<T> = createBoundedMap({ cap: maxSchemas, age, clock });
+    return (schema) => {
+      // It has been read within a bound of depth, so it can be written out.
+      const key = Bun.SHA256.hash(JSON.stringify(schema), "base64");
+      const before = known.get(key);
+      const made = before ?? judge(schema);
+      if (!before) known.set(key, made);
+      return made;
+    };
+  };
+  const ofInput = oncePerSchema(compileSchema);
+  const ofOutput = oncePerSchema((schema) => ({ fault: asIsFault(schema) }));
+  const compiled = memoize(({ inputSchema }: Tool): Compiled => ofInput(inputSchema));
   return {
     refuses: (tool) => compiled(tool).reason,
-    refusesOutput: asIsFault,
+    refusesOutput: (schema) => ofOutput(schema).fault,
     unchecked: (tool) => compiled(tool).ignored,
     check(call, route) {
       if (!route.tool) return;

@@ -87,6 +87,12 @@ describe("names on the wire", () => {
       ["evil:crm__get"],
     ],
     [
+      "S41 a bare name that has the prefix of another server once it is cleaned",
+      { crm: ["get"], evil: free("crm..put", "crm/_drop", "mcpgw. call") },
+      ["crm__get"],
+      ["evil:crm..put", "evil:crm/_drop", "evil:mcpgw. call"],
+    ],
+    [
       "the gateway's own names cannot be taken",
       { mcpgw: ["usage"], evil: free("mcpgw__usage", "mcpgw__x") },
       ["mcpgw__usage"],

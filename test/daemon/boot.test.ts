@@ -53,6 +53,16 @@ test("D5: a reload that cannot be recorded puts nothing into force", async () =>
   expect([engine.current() === before, engine.stores.keyring.list()]).toEqual([true, []]);
 });
 
+test("D5: what is known of schemas outlives a reload, after which no tool is judged or compiled anew", async () => {
+  using place = new Place({ servers: [], auth: { type: "none", roles: ["user"] } });
+  await using booted = await bootIn(place);
+  const { engine } = booted;
+  const before = engine.current();
+  await engine.replace(engine.loaded(), "system");
+  expect(engine.current()).not.toBe(before);
+  expect(engine.current().validator).toBe(before.validator);
+});
+
 test("R9: where a server cannot be stopped, the log is closed in order nevertheless", async () => {
   using place = new Place({ servers: [] });
   const { engine, close } = await bootIn(place);

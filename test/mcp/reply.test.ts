@@ -167,6 +167,7 @@ describe("results between eras", () => {
         ],
         ["tools/call", '{"content":[ ],"structuredContent":[1.10]}', '{"content":[{"type":"text","text":"[1.10]"}]}'],
         ["tools/call", '{"structuredContent":7}', '{"content":[{"type":"text","text":"7"}]}'],
+        ["tools/call", '{"content":null,"structuredContent":7}', '{"content":[{"type":"text","text":"7"}]}'],
         ["completion/complete", '{"resultType":"complete","completion":{"values":[]}}', '{"completion":{"values":[]}}'],
         [
           "com.acme/do",

@@ -18,7 +18,7 @@ function compiles(schema: Record<string, unknown>): boolean {
 const member = (schema: unknown) => ({ properties: { a: schema } });
 
 describe("an outputSchema is refused where a legacy client fails to compile it", () => {
-  test.each([
+  test.each<Record<string, unknown>>([
     member({ $ref: "#/nope" }),
     member({ $ref: "http://example.org/s" }),
     member({ type: "string", pattern: "[" }),
@@ -37,12 +37,19 @@ describe("an outputSchema is refused where a legacy client fails to compile it",
     { required: null },
     { required: "a" },
     { $id: 5 },
+    { $schema: "http://json-schema.org/draft-07/schema#", ...member({ $anchor: "5" }) },
+    { $schema: "https://json-schema.org/draft/2019-09/schema", ...member({ $anchor: "a:b" }) },
+    { components: { a: { b: { $dynamicAnchor: "" } } } },
+    { components: { $anchor: "a" }, links: { $dynamicAnchor: "a" } },
+    { components: { $id: "a" }, links: { $id: "a#" } },
+    { $anchor: "a", ...member({ $ref: "#a" }) },
+    { ...member({ $ref: "#a" }), prefixItems: [{ $anchor: "a" }] },
   ])("%j", (schema) => {
     expect(compiles(schema)).toBe(false);
     expect(refusesOutput({ type: "object", ...schema })).toBeString();
   });
 
-  test.each([
+  test.each<Record<string, unknown>>([
     {},
     { properties: { a: true }, required: ["a"] },
     member({ type: "string", pattern: "^(?=x)x\\d{2}$", format: "date-time" }),
@@ -50,11 +57,22 @@ describe("an outputSchema is refused where a legacy client fails to compile it",
     { properties: { a: { $ref: "#/$defs/A" } }, $defs: { A: { enum: [1, "a", null] } } },
     member({ type: "string", deprecated: "yes" }),
     { $schema: "http://json-schema.org/draft-04/schema#" },
+    { properties: { $id: { type: "string" }, $anchor: { $anchor: "a" } }, components: { $anchor: "b" } },
+    member({ properties: { a: { $ref: "#/properties/a" } } }),
+    { ...member({ $ref: "#a" }), anyOf: [{ $anchor: "a" }], examples: [{ $id: "1" }, { $id: "1" }] },
     { $schema: "http://json-schema.org/draft-07/schema#", $id: "https://example.org/s" },
     { $schema: "https://json-schema.org/draft/2020-12/schema", prefixItems: [{}], unevaluatedProperties: false },
   ])("%j is not", (schema) => {
     expect(compiles(schema)).toBe(true);
     expect(refusesOutput({ type: "object", ...schema })).toBeNull();
+  });
+
+  // They follow it until their stack is full, which can take seconds.
+  test.each<Record<string, unknown>>([
+    member({ $ref: "#/properties/a" }),
+    { ...member({ $ref: "#/$defs/x" }), $defs: { x: { $ref: "#/$defs/y" }, y: { $ref: "#/$defs/x", title: "y" } } },
+  ])("one that refers to itself is refused: %j", (schema) => {
+    expect(refusesOutput({ type: "object", ...schema })).toBe("has a reference to itself");
   });
 
   test("one of a dialect with the name of what every object inherits is refused", () => {
@@ -66,4 +84,23 @@ describe("an outputSchema is refused where a legacy client fails to compile it",
     const schema = JSON.parse('{"type":"object","__proto__":{"pattern":"["}}') as Record<string, unknown>;
     expect(refusesOutput(schema)).toBe("has a __proto__ that validators refuse");
   });
+});
+
+test("an outputSchema that comes again, as it does with each listing, is judged once", () => {
+  let looks = 0;
+  const judge = (): unknown => {
+    looks = 0;
+    return refusesOutput({
+      type: "object",
+      get required() {
+        looks++;
+        return ["seen", 1];
+      },
+    });
+  };
+  const first = judge();
+  expect(first).toStartWith("is no valid schema: /required");
+  expect(looks).toBeGreaterThan(1);
+  expect(judge()).toBe(first);
+  expect(looks).toBe(1);
 });
