@@ -273,5 +273,10 @@ describe("errors that ask for something", () => {
     expect((await send(its.gw, "tools/call", call, { era: "legacy" })).call.failure).toBeNull();
     // The caller did declare it, so the error concerns only the server and the gateway.
     expect((await ask({ capabilities: url })).error).toEqual({ code: -32603, message: "x" });
+    // One that does not say which is passed on.
+    for (const data of ["", ',"data":{}', ',"data":{"requiredCapabilities":1}']) {
+      const script = () => refused(`{"code":-32021,"message":"x"${data}}`, "modern");
+      expect((await send(harness({ script }).gw, "tools/call", call)).error.message).toBe("x");
+    }
   });
 });

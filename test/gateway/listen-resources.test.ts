@@ -85,11 +85,13 @@ test("a resource is subscribed to at the servers in force, though a reload repla
   const h = harness({ servers });
   const { upstreams, audit } = h.gw;
   const stopped: typeof upstreams.subscribe = () => Promise.reject(new Failure("upstream-down", "It is stopping."));
+  let current = h.gw;
   const once: typeof audit.once = (...of) => {
-    h.inForce.upstreams = upstreams;
+    current = h.gw;
     return audit.once(...of);
   };
-  const gw = { ...h.gw, upstreams: { ...upstreams, subscribe: stopped }, audit: { ...audit, once } };
+  const before = { upstreams: { ...upstreams, subscribe: stopped }, audit: { ...audit, once } };
+  const gw = (current = { ...h.gw, ...before, inForce: () => current });
   const client = await new Client({ ...h, gw }, { resourceSubscriptions: ["file:///a"] }).acknowledged();
   expect(client.granted).toEqual({ resourceSubscriptions: ["file:///a"] });
   client.controller.abort();
