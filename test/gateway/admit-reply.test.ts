@@ -163,7 +163,7 @@ describe("errors that ask for something", () => {
       const h = harness({ script: () => visit });
       const first = await send(h.gw, "tools/call", call, { capabilities: url });
       const { result, call: ended } = await retry(h, first.result, JSON.stringify({ action }), { capabilities: url });
-      expect(ended.failure?.code).toBe("input-unavailable");
+      expect([ended.failure?.code, ended.failure?.detail.ran]).toEqual(["input-unavailable", "no"]);
       expect(result).toMatchObject({ resultType: "complete", isError: true });
       expect(h.sent).toHaveLength(1);
       expect(steps(h.records)).toEqual(["asked elicitation/create", `${action} elicitation/create`]);

@@ -33,7 +33,7 @@ const rows: [what: string, rules: Rule[], policy: Rule[], args: Record<string, u
     "which argument may be taken for the one that an allowing rule tests",
     [],
     [allowsMine],
-    { of: "consumer-k1", Of: "x" },
+    { to: "y", of: "consumer-k1", Of: "x" },
     { remedy: take + leave("args.Of") },
   ],
   [
@@ -136,6 +136,12 @@ test("an operator is told of a denial by any reading of a URI, as its caller wou
   const resource = (uri: string): Route => ({ ...makeRoute("files", uri), kind: "resource", tool: null });
   const explained = (uri: string): boolean => policy.explain(principal(), resource(uri), { uri }).allowed;
   expect(["file:///open/../secret/a", "file:///open/a"].map(explained)).toEqual([false, true]);
+});
+
+test("an operator is told of what a caller lacks as the rule has it", () => {
+  const policy = policyOf([], { reader: [{ ...all, when: { "args.of": { eq: "${principal.keyId}" } } }] });
+  const { remedy } = policy.explain({ ...principal(), keyId: null }, makeRoute("crm", "get"), {});
+  expect(remedy).toBe('Allowed are calls where args.of eq "${principal.keyId}".');
 });
 
 test("an operator is told which URIs of a template are allowed", () => {

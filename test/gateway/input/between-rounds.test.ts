@@ -48,6 +48,28 @@ test("what is kept of a call that ended while its caller was away is kept no lon
   await until(() => h.gw.parking.size === 0, "its place is given back");
 });
 
+test("who comes back while the end of its call is recorded is answered once that is on record", async () => {
+  const [ended, ending, recorded] = Array.from({ length: 3 }, () => Promise.withResolvers<void>());
+  const h = harness({
+    async script(running) {
+      void running.input?.(form, never);
+      await ended?.promise;
+      return ok();
+    },
+  });
+  const { end } = h.gw.audit;
+  const late: typeof end = (each) => (ending?.resolve(), Promise.resolve(recorded?.promise).then(() => end(each)));
+  Object.assign(h.gw.audit, { end: late });
+  const round = await first(h);
+  ended?.resolve();
+  await ending?.promise;
+  const answered = retry(h, round, accept, declares).then(() => types(h.records).at(-1));
+  const waiting = new Promise((resolve) => setImmediate(resolve, "waits"));
+  expect(await Promise.race([answered, waiting])).toBe("waits");
+  recorded?.resolve();
+  expect(await answered).toBe("call.end");
+});
+
 test("of the answer to a call that ended while its caller was away no more is kept than counts", async () => {
   const ended = Promise.withResolvers<void>();
   const h = harness({
