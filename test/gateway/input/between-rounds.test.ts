@@ -134,6 +134,13 @@ test("progress reaches the request that waits for it, under the token of that re
   expect(seen.map((text) => JSON.parse(text).params)).toEqual([{ progressToken: "second", progress: 1 }]);
 });
 
+test("a question reaches its caller without what its server meant for the gateway only", async () => {
+  const params = '{"mode":"form","message":"?","requestedSchema":{"type":"object"},"_meta":{"progressToken":1,"a":2}}';
+  const h = harness({ script: asksMeanwhile({ ...form, params }) });
+  const [asked] = Object.values((await first(h)).inputRequests);
+  expect(asked?.params).toHaveProperty("_meta", { a: 2 });
+});
+
 test("what found no place to wait counts as refused, and is not asked later, when there is room", async () => {
   const refusals: (string | undefined)[] = [];
   const refused = Promise.withResolvers<void>();
