@@ -67,6 +67,20 @@ test("R23: a refresh reads the keys once for each change of the store", () => {
   expect([reads, here.list().length]).toEqual([2, 1]);
 });
 
+test("R23: each key ends at its own expiry, and one without an expiry at none", async () => {
+  using ring = on(memoryKeyStore());
+  const now = Date.now();
+  const [first, second, last, none] = [60, 120, 3_600_000, null].map((ms) => {
+    const { key } = ring.create({ ...request, expiresAt: ms && now + ms });
+    const entry = ring.find(hashKey(key));
+    return entry && ring.principal(entry).revoked;
+  });
+  await until(() => first?.aborted, "the first ends");
+  expect([last?.aborted, none?.aborted]).toEqual([false, false]);
+  await until(() => second?.aborted, "the second ends");
+  expect([last?.aborted, none?.aborted]).toEqual([false, false]);
+});
+
 test("a keyring that is closed leaves no timer behind", () => {
   jest.useFakeTimers();
   try {
