@@ -292,7 +292,7 @@ export class Keyring implements Disposable {
   }
 
   #isRevoked({ revoked, source, id, hash }: Entry): boolean {
-    if (revoked || source === "store") return revoked;
+    if (source === "store") return revoked;
     return this.#tombstones.has(id) || this.#tombstones.has(keyHash(hash));
   }
 

@@ -212,8 +212,7 @@ class Listening implements Disposable {
   async #granted(server: string, ask: () => Promise<{ names: string[]; end: () => void }>): Promise<string[]> {
     try {
       const { names, end } = await ask();
-      if (this.#exits.disposed) end();
-      else this.#exits.defer(end);
+      this.#exits.defer(end);
       return names;
     } catch (error) {
       if (!this.#call.controller.signal.aborted)

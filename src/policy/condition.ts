@@ -111,7 +111,6 @@ function isPosed(object: object, key: string): boolean {
  */
 export function posing(args: unknown, path: string): string | null {
   const [root, ...keys] = path.split(".");
-  if (root !== "args") return null;
   for (const [depth, key] of keys.entries()) {
     const before = keys.slice(0, depth);
     const holder = walk(args, before);

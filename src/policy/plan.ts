@@ -22,12 +22,11 @@ export type Decision = { readonly allowed: boolean; readonly rule: Rule | null }
  * known yet.
  */
 function onSome(rule: Rule): Rule {
-  const { tool, prompt, resource } = rule.options;
   const some: Condition = {
     path: "name",
     onArgs: true,
     onPresence: false,
-    describe: () => `the name or URI fits ${tool ?? prompt ?? resource ?? "*"}`,
+    describe: () => `the URI fits ${rule.options.resource ?? "*"}`,
     evaluate: () => null,
   };
   return { ...rule, conditions: [...rule.conditions, some] };

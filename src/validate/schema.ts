@@ -76,7 +76,7 @@ function likelyDialect(schema: Schema, all: Iterable<Schema>): Dialect {
 
 function follow(root: Schema, ref: string): unknown {
   let value: unknown = root;
-  for (const part of ref.slice(1).split("/").slice(1)) {
+  for (const part of ref.split("/").slice(1)) {
     const key = decode(part).replaceAll("~1", "/").replaceAll("~0", "~");
     if (typeof value !== "object" || value === null || !Object.hasOwn(value, key)) return undefined;
     value = Reflect.get(value, key);

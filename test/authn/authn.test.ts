@@ -71,32 +71,35 @@ test("R3: a good key gives its principal, the same object each time", () => {
   expect(authn.identify(call([good]))).toBe(who);
 });
 
-const refused: [what: string, raw: string[], code: FailureCode, http: number][] = [
-  ["no credential", [], "unauthenticated", 401],
-  ["an unknown key", [newKey().key], "unauthenticated", 401],
-  ["somebody else's key", ["sk-0123456789"], "unauthenticated", 401],
-  ["an empty key", [""], "unauthenticated", 401],
-  ["a mistyped key", [`${good.slice(0, -1)}!`], "unauthenticated", 401],
-  ["64 KiB of key", ["a".repeat(65_536)], "unauthenticated", 401],
-  ["an expired key", [keys.expired.key], "unauthenticated", 401],
-  ["a disabled key", [keys.disabled.key], "unauthenticated", 401],
-  ["a key from another network", [keys.fenced.key], "unauthenticated", 401],
-  ["the placeholder of the example", [keys.inert.key], "unauthenticated", 401],
-  ["two keys", [good, good], "two-credentials", 400],
-  ["two keys in one header", [`${good}, ${good}`], "two-credentials", 400],
+const refused: [what: string, raw: string[], code: FailureCode, http: number, says: string][] = [
+  ["no credential", [], "unauthenticated", 401, "An API key is required"],
+  ["an unknown key", [newKey().key], "unauthenticated", 401, "is not valid"],
+  ["somebody else's key", ["sk-0123456789"], "unauthenticated", 401, "is not valid"],
+  ["an empty key", [""], "unauthenticated", 401, "No API key was read"],
+  ["a mistyped key", [`${good.slice(0, -1)}!`], "unauthenticated", 401, "mistyped or cut"],
+  ["64 KiB of key", ["a".repeat(65_536)], "unauthenticated", 401, "is not valid"],
+  ["an expired key", [keys.expired.key], "unauthenticated", 401, "has expired"],
+  ["a disabled key", [keys.disabled.key], "unauthenticated", 401, "is disabled"],
+  ["a key from another network", [keys.fenced.key], "unauthenticated", 401, "from this address"],
+  ["the placeholder of the example", [keys.inert.key], "unauthenticated", 401, "is a placeholder"],
+  ["two keys", [good, good], "two-credentials", 400, "exactly one credential"],
+  ["two keys in one header", [`${good}, ${good}`], "two-credentials", 400, "exactly one credential"],
 ];
 const methods = ["initialize", "tools/list", "tools/call", "ping", "server/discover", "nobody/knows"];
 
-test.each(refused)("S30: %s is refused for every method, and nobody comes out of it", (_what, raw, code, http) => {
-  for (const method of methods) {
-    const { authn, slow } = setUp();
-    const failure = failureOf(() => authn.identify(call(raw, { method, source: remote })));
-    expect([failure.code, failure.row.http]).toEqual([code, http]);
-    if (http === 401) expect(failure.detail.challenge).toStartWith('Bearer realm="mcpgw"');
-    expect(slow.failures).toBe(raw.length === 0 ? 0 : 1);
-    for (const text of raw) if (text !== "") expect(failure.message).not.toContain(text);
-  }
-});
+test.each(refused)(
+  "S30: %s is refused for every method, and nobody comes out of it",
+  (_what, raw, code, http, says) => {
+    for (const method of methods) {
+      const { authn, slow } = setUp();
+      const failure = failureOf(() => authn.identify(call(raw, { method, source: remote })));
+      expect([failure.code, failure.row.http, failure.message]).toEqual([code, http, expect.stringContaining(says)]);
+      if (http === 401) expect(failure.detail.challenge).toStartWith('Bearer realm="mcpgw"');
+      expect(slow.failures).toBe(raw.length === 0 ? 0 : 1);
+      for (const text of raw) if (text !== "") expect(failure.message).not.toContain(text);
+    }
+  },
+);
 
 test("R3: a good key in a header of another form than is read is not called invalid", () => {
   const { authn } = setUp();
@@ -171,6 +174,8 @@ test("a source whose credentials keep failing is throttled, while a good key fro
   slow.blocked = 5000;
   const failure = failureOf(() => authn.identify(call(["wrong"])));
   expect([failure.code, failure.detail.retryAfterMs, slow.failures]).toEqual(["throttled", 5000, 0]);
+  // The audit log says of a throttled source too what was wrong.
+  expect(failure.detail.internal).toBe("no such key");
   expect(authn.identify(call([good])).keyId).toBe("good");
   expect(failureOf(() => authn.identify(call([]))).code).toBe("unauthenticated");
 });
@@ -215,7 +220,8 @@ describe("type: none", () => {
     });
   });
   test.each([remote, { ...loopback, forwarded: true }, { ...stdio, forwarded: true }])("S31: refuses %j", (source) => {
-    expect(failureOf(() => setUp(none).authn.identify(makeCall({ source }))).code).toBe("unauthenticated");
+    const { code, message } = failureOf(() => setUp(none).authn.identify(makeCall({ source })));
+    expect([code, message]).toEqual(["unauthenticated", expect.stringContaining("its own host only")]);
   });
 });
 

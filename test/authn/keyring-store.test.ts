@@ -3,6 +3,7 @@ import { Keyring } from "../../src/authn/keyring.ts";
 import { keyOptions } from "../../src/authn/options.ts";
 import { newKey } from "../../src/authn/new-key.ts";
 import { systemClock } from "../../src/core/clock.ts";
+import { hashKey } from "../../src/core/key-hash.ts";
 import { lossOf } from "../../src/core/principal.ts";
 import { type KeyStore, StoreBusy, StoreFailed } from "../../src/core/store.ts";
 import { keyRequest, memoryKeyStore } from "../support/key-store.ts";
@@ -54,6 +55,47 @@ test("R23: what a refresh could not read is read by the next", () => {
   broken = false;
   here.refresh();
   expect(here.list()).toHaveLength(1);
+});
+
+test("R23: a refresh reads the keys once for each change of the store", () => {
+  const store = memoryKeyStore();
+  let reads = 0;
+  using here = on({ ...store, keys: () => (reads++, store.keys()) });
+  using there = on(store);
+  there.create(request);
+  for (let i = 0; i < 3; i++) here.refresh();
+  expect([reads, here.list().length]).toEqual([2, 1]);
+});
+
+test("R23: each key ends at its own expiry, and one without an expiry at none", async () => {
+  using ring = on(memoryKeyStore());
+  const now = Date.now();
+  const [first, second, last, none] = [60, 120, 3_600_000, null].map((ms) => {
+    const { key } = ring.create({ ...request, expiresAt: ms && now + ms });
+    const entry = ring.find(hashKey(key));
+    return entry && ring.principal(entry).revoked;
+  });
+  await until(() => first?.aborted, "the first ends");
+  expect([last?.aborted, none?.aborted]).toEqual([false, false]);
+  await until(() => second?.aborted, "the second ends");
+  expect([last?.aborted, none?.aborted]).toEqual([false, false]);
+});
+
+test("a keyring that is closed leaves no timer behind", () => {
+  jest.useFakeTimers();
+  try {
+    const store = memoryKeyStore();
+    const ring = on({ ...store, revokeKey: fails });
+    const { key, id } = ring.create({ ...request, expiresAt: Date.now() + 3_600_000 });
+    const entry = ring.find(hashKey(key));
+    if (entry) ring.principal(entry);
+    ring.revoke(id);
+    expect(jest.getTimerCount()).toBe(3);
+    ring[Symbol.dispose]();
+    expect(jest.getTimerCount()).toBe(0);
+  } finally {
+    jest.useRealTimers();
+  }
 });
 
 test("R23: a change that the store is too busy for, or cannot take once more later, is stored as soon as it can be", () => {

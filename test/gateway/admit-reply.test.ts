@@ -163,7 +163,7 @@ describe("errors that ask for something", () => {
       const h = harness({ script: () => visit });
       const first = await send(h.gw, "tools/call", call, { capabilities: url });
       const { result, call: ended } = await retry(h, first.result, JSON.stringify({ action }), { capabilities: url });
-      expect(ended.failure?.code).toBe("input-unavailable");
+      expect([ended.failure?.code, ended.failure?.detail.ran]).toEqual(["input-unavailable", "no"]);
       expect(result).toMatchObject({ resultType: "complete", isError: true });
       expect(h.sent).toHaveLength(1);
       expect(steps(h.records)).toEqual(["asked elicitation/create", `${action} elicitation/create`]);
@@ -273,5 +273,10 @@ describe("errors that ask for something", () => {
     expect((await send(its.gw, "tools/call", call, { era: "legacy" })).call.failure).toBeNull();
     // The caller did declare it, so the error concerns only the server and the gateway.
     expect((await ask({ capabilities: url })).error).toEqual({ code: -32603, message: "x" });
+    // One that does not say which is passed on.
+    for (const data of ["", ',"data":{}', ',"data":{"requiredCapabilities":1}']) {
+      const script = () => refused(`{"code":-32021,"message":"x"${data}}`, "modern");
+      expect((await send(harness({ script }).gw, "tools/call", call)).error.message).toBe("x");
+    }
   });
 });

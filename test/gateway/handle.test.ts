@@ -198,16 +198,17 @@ test("a request gives its place back, however it ends", async () => {
   expect(codes).toEqual([null, "unknown-tool", null, "unknown-method", null]);
 });
 
-test("a client at its limit can still cancel: what is no request takes no place", async () => {
+test("a client at its limit can still cancel: what is no request takes no place, nor does an answer that cannot be read", async () => {
   const h = harness();
-  const options = limitsOptions.parse({ inFlight: { perPrincipal: 1, total: 1 } });
   const state = createLimitsState(h.clock);
-  const limits = createLimits(options, h.clock, state);
+  const limits = createLimits(limitsOptions.parse({ inFlight: { perPrincipal: 1, total: 1 } }), h.clock, state);
   limits.admit(alice, 1);
-  const message = request(h.gw, "notifications/cancelled", {}, { era: "legacy" });
-  Object.assign(message.inbound, { kind: "notification", idText: null });
-  await handle({ ...h.gw, limits }, message);
-  expect([message.failure, state.inFlight.total]).toEqual([null, 1]);
+  for (const as of [{ kind: "notification", idText: null }, { answer: { kind: "error", text: "{}" } }]) {
+    const message = request(h.gw, "ping", {}, { era: "legacy" });
+    Object.assign(message.inbound, as);
+    await handle({ ...h.gw, limits }, message);
+    expect([message.failure, state.inFlight.total]).toEqual([null, 1]);
+  }
 });
 
 test("arguments that do not fit cost their caller a token: checking them costs the gateway", async () => {
@@ -236,7 +237,7 @@ test("a caller waits for a log that takes no records once only, and for one that
 test("a call's time is counted from its arrival to its end", async () => {
   const h = harness({ script: () => (h.clock.advance(7), ok()) });
   h.clock.advance(5);
-  expect((await called(h, { started: 0 })).call.took).toBe(12_000);
+  expect((await called(h, { started: 1_000 })).call.took).toBe(11_000);
 });
 
 test("a call that fails at its server keeps that failure, although the gateway ends it too", async () => {

@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import { Failure } from "../../src/core/failure.ts";
+import { until } from "../support/until.ts";
 import { writtenLog } from "../support/written-log.ts";
 import { Client, everything, servers } from "./listener.ts";
 import { allowsNothing, harness, type Harness, types } from "./support.ts";
@@ -85,14 +86,35 @@ test("a resource is subscribed to at the servers in force, though a reload repla
   const h = harness({ servers });
   const { upstreams, audit } = h.gw;
   const stopped: typeof upstreams.subscribe = () => Promise.reject(new Failure("upstream-down", "It is stopping."));
+  let current = h.gw;
   const once: typeof audit.once = (...of) => {
-    h.inForce.upstreams = upstreams;
+    current = h.gw;
     return audit.once(...of);
   };
-  const gw = { ...h.gw, upstreams: { ...upstreams, subscribe: stopped }, audit: { ...audit, once } };
+  const before = { upstreams: { ...upstreams, subscribe: stopped }, audit: { ...audit, once } };
+  const gw = (current = { ...h.gw, ...before, inForce: () => current });
   const client = await new Client({ ...h, gw }, { resourceSubscriptions: ["file:///a"] }).acknowledged();
   expect(client.granted).toEqual({ resourceSubscriptions: ["file:///a"] });
   client.controller.abort();
   await client.ended;
   expect(h.subscribed.size).toBe(0);
+});
+
+test("short updates count too while another resource is not granted yet: too many end the listening", async () => {
+  const h = harness({ servers });
+  const { subscribe } = h.gw.upstreams;
+  const granted = Promise.withResolvers<void>();
+  h.gw.upstreams.subscribe = async (...of) => {
+    const end = await subscribe(...of);
+    await granted.promise;
+    return end;
+  };
+  const client = new Client(h, { resourceSubscriptions: ["file:///a"] });
+  await until(() => h.subscribed.size === 1, "it is being subscribed");
+  const updated = h.subscribed.get("key:alice file:///a");
+  for (let n = 0; n < 3_000; n++) updated?.(JSON.stringify({ uri: `file:///a/${n}` }));
+  granted.resolve();
+  await client.ended;
+  expect(client.said.length).toBeLessThan(3_000);
+  expect(client.call.reply?.text).toContain('"resultType":"complete"');
 });

@@ -62,7 +62,7 @@ describe("the table of methods", () => {
     let mayUse: ((server: string) => boolean) | null = null;
     const learnTools: Options["learnTools"] = (_, of) => ((mayUse = of), null);
     const reader = [
-      { server: "crm", tool: "get*", action: "allow" },
+      { server: "crm", tool: "get*", action: "allow", when: { "source.loopback": { eq: true } } },
       { server: "other", prompt: "*", action: "allow" },
     ];
     const { gw } = harness({ servers: { ...servers, other: {} }, rules: { reader }, learnTools });

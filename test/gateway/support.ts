@@ -133,7 +133,7 @@ export function harness(options: Options = {}) {
     },
     limits: { ...quietLimits, take: () => void taken.count++ },
     policy,
-    inForce: () => inForce,
+    inForce: () => current,
     catalog,
     upstreams,
     audit: auditOf(records, failing),
@@ -143,8 +143,12 @@ export function harness(options: Options = {}) {
     clock,
     nextId: () => `call-${++serial}`,
   });
-  // The same gateway until a test puts another part into force.
-  const inForce: { -readonly [K in keyof Gateway]: Gateway[K] } = Object.create(gw);
+  // The same gateway until a test puts another part into force: then another, as after a reload.
+  let current: Gateway = Object.create(gw);
+  const inForce = new Proxy<{ -readonly [K in keyof Gateway]: Gateway[K] }>(gw, {
+    get: (_, part) => Reflect.get(current, part),
+    set: (_, part, value) => ((current = Object.assign(Object.create(current), { [part]: value })), true),
+  });
   const taken = { count: 0 };
   const counted: string[] = [];
   return { gw, inForce, clock, records, sent, told, failing, subscribed, followed, notifier, taken, counted };

@@ -72,6 +72,29 @@ describe("news of tasks", () => {
     expect(h.followed.size).toBe(0);
   });
 
+  test("are promised only of tasks that their server granted", async () => {
+    const h = harness({ servers, script });
+    h.gw.upstreams.followTasks = () => Promise.resolve({ taskIds: new Set<string>(), end() {} });
+    const own = listen(h, [await start(h)]);
+    await until(() => own.said.length > 0, "it is acknowledged");
+    expect(own.said[0]?.params.notifications).toEqual({});
+    own.controller.abort();
+    await own.ended;
+  });
+
+  test("may be as many as a task makes: what was told counts no more", async () => {
+    const h = harness({ servers, script });
+    const own = listen(h, [await start(h)]);
+    await until(() => own.said.length > 0, "it is acknowledged");
+    for (let n = 1; n <= 1_001; n++) {
+      tell(h, JSON.stringify({ taskId: "t-1", status: "working", n }));
+      await new Promise(setImmediate);
+    }
+    expect([own.said.length, h.followed.size]).toEqual([1_002, 1]);
+    own.controller.abort();
+    await own.ended;
+  });
+
   test("are only for clients that declared tasks, and end with the servers that tell them", async () => {
     const h = harness({ servers, script });
     const taskId = await start(h);
@@ -242,6 +265,36 @@ describe("news of tasks", () => {
     ]);
     expect(own.said[2]?.params).toMatchObject(JSON.parse(news?.call.reply?.text ?? ""));
     expect(own.said).toHaveLength(3);
+  });
+
+  test("T42: of how it ended are neither recorded nor told once its client has left", async () => {
+    const h = harness({ servers, script });
+    const own = listen(h, [await start(h)]);
+    await until(() => own.said.length > 0, "it is acknowledged");
+    const [watch] = h.followed;
+    const before = h.records.length;
+    own.controller.abort();
+    await own.ended;
+    watch?.changed(finished({}));
+    await new Promise(setImmediate);
+    expect([h.records.length - before, own.said.length]).toEqual([0, 1]);
+  });
+
+  test("T42: of how it ended are not told to a client that leaves while that is recorded", async () => {
+    const h = harness({ servers, script });
+    const [recording, recorded] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    const own = listen(h, [await start(h)]);
+    await until(() => own.said.length > 0, "it is acknowledged");
+    const { end } = h.gw.audit;
+    h.inForce.audit = { ...h.gw.audit, end: (call) => (recording.resolve(), recorded.promise.then(() => end(call))) };
+    tell(h, finished({}));
+    await recording.promise;
+    own.controller.abort();
+    await own.ended;
+    recorded.resolve();
+    await until(() => types(h.records).includes("call.end"), "the record");
+    await new Promise(setImmediate);
+    expect(own.said).toHaveLength(1);
   });
 
   test("of how it ended are told though the server wrote null for that as long as there was nothing to say", async () => {

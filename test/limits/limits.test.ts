@@ -73,7 +73,9 @@ test("the refusal names the limit and when to come back, and coming back then su
   const { code, detail, message } = failureOf(() => limits.take(principal(), route));
   expect([code, detail.limit, detail.retryAfterMs]).toEqual(["rate-limited", "perMinute", 667]);
   expect(message).toContain("90 calls a minute reached; try again in 1 s.");
-  clock.advance(666);
+  clock.advance(333);
+  expect(failureOf(() => limits.take(principal(), route)).detail.retryAfterMs).toBe(334);
+  clock.advance(333);
   expect(pass(1)).toBe(0);
   clock.advance(1);
   expect(pass(1)).toBe(1);
@@ -110,6 +112,8 @@ test("0 means none allowed, a rate below one a minute still admits one", () => {
   none.clock.advance(86_400_000);
   expect(none.pass(1)).toBe(0);
   expect(failureOf(() => none.limits.take(principal(), route)).detail.retryAfterMs).toBeUndefined();
+  expect(setUp({ perMinute: 0, burst: 5 }).pass(1)).toBe(0);
+  expect(setUp({ perTool: [{ tool: "get", perMinute: 0, burst: 5 }] }).pass(1)).toBe(0);
   const slow = setUp({ perMinute: "6/h" });
   expect(slow.pass(5)).toBe(1);
   expect(failureOf(() => slow.limits.take(principal(), route)).message).toContain("6 calls an hour");
@@ -126,9 +130,10 @@ test("R97 consumers do not share a bucket, the keys of one consumer do", () => {
 });
 
 test("R3: a key's own rate replaces the consumer's, for that key only", () => {
-  const { pass } = setUp({ perMinute: 3 });
+  const { limits, pass } = setUp({ perMinute: 3 });
   const fast: Principal = { ...principal("key:a"), rate: { perMinute: 10, burst: 10 } };
   expect(pass(20, fast)).toBe(10);
+  expect(failureOf(() => limits.take(fast, route)).detail.limit).toBe("rateLimit");
   expect(pass(20, { ...principal("key:b"), consumerId: fast.consumerId })).toBe(3);
   expect(pass(20, { ...fast, keyId: "another" })).toBe(10);
   expect(pass(1, { ...fast, keyId: "stopped", rate: { perMinute: 0, burst: 0 } })).toBe(0);
@@ -211,6 +216,7 @@ test("admission counts what is in flight, of one principal and of all", () => {
   expect(failureOf(() => limits.admit(b, 1)).detail.limit).toBe("inFlight.total");
   limits.release(a, 1);
   limits.admit(b, 1);
+  expect([state.inFlight.of(a.id), state.inFlight.of(b.id)]).toEqual([1, 2]);
   for (const who of [a, b, b]) limits.release(who, 1);
   expect([state.inFlight.total, state.inFlight.owners]).toEqual([0, 0]);
 });

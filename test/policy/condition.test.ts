@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import type { Principal } from "../../src/core/principal.ts";
+import { loopback } from "../support/call.ts";
 import { ask, policyOf, type Rule } from "../support/policy.ts";
 import { principal } from "../support/principal.ts";
 
@@ -52,6 +53,7 @@ const conditional: [law: string, when: Rule, args: unknown, outcome: string, who
   ["an unsafe integer equals none", { "args.n": { eq: unsafe } }, { n: unsafe }, "deny"],
   ["a text has no parts", { "args.t.0": { exists: true } }, { t: "abc" }, "deny"],
   ["nor a length", { "args.t.length": { gt: 0 } }, { t: "abc" }, "deny"],
+  ["null has no parts", { "args.t.a": { exists: true } }, { t: null }, "deny"],
   [
     "what depends on the caller too is listed for nobody else",
     { "args.n": { eq: 1 }, "principal.id": { eq: "key:k2" } },
@@ -185,4 +187,11 @@ test.each<[fact: string, value: unknown]>([
   const asked = { who: me, source: proxied };
   expect([allows(value), denies(other)]).toEqual(["allow reader-policy[0]", "allow reader-policy[0]"]);
   expect([allows(other), denies(value)]).toEqual(["hidden null", "hidden rules[0]"]);
+});
+
+test.each(["principal.keyId", "source.ip"])("R6: %s that is not there is missing, and not null", (fact) => {
+  const asked = { who: keyless, source: { ...loopback, ip: null } };
+  const allows = (test: Rule) =>
+    ask(policyOf([], { reader: [{ when: { [fact]: test }, action: "allow" }] }), asked).startsWith("allow");
+  expect([{ exists: false }, { exists: true }, { eq: null }].map(allows)).toEqual([true, false, false]);
 });

@@ -23,10 +23,17 @@ const rows: [what: string, rules: Rule[], policy: Rule[], args: Record<string, u
   ["which calls are allowed", [], [allowsMine], {}, { listed: true, allowed: false, remedy: take }],
   ["which calls are denied", [{ ...none, when: mine }], [all], {}, { remedy: avoid('args.of eq "consumer-k1"') }],
   [
+    "what arguments are allowed, and not to whom",
+    [],
+    [{ ...all, when: { ...mine, "principal.id": { glob: "key:*" } } }],
+    {},
+    { remedy: take },
+  ],
+  [
     "which argument may be taken for the one that an allowing rule tests",
     [],
     [allowsMine],
-    { of: "consumer-k1", Of: "x" },
+    { to: "y", of: "consumer-k1", Of: "x" },
     { remedy: take + leave("args.Of") },
   ],
   [
@@ -43,6 +50,27 @@ const rows: [what: string, rules: Rule[], policy: Rule[], args: Record<string, u
     [allowsMine, none, { ...all, when: { "args.never": { eq: 1 } } }],
     {},
     { remedy: take },
+  ],
+  [
+    "what is allowed, not what is denied",
+    [],
+    [{ ...none, when: { "args.to": { eq: "x" } } }, allowsMine],
+    { to: "y" },
+    { rule: null, remedy: take },
+  ],
+  [
+    "the first of many allows",
+    [],
+    ["a", "b", "c", "d"].map((arg) => ({ ...all, when: { [`args.${arg}`]: { eq: 1 } } })),
+    {},
+    { remedy: "Allowed are calls where args.a eq 1, or where args.b eq 1, or where args.c eq 1." },
+  ],
+  [
+    "a denial of what is missing beside what is there",
+    [{ ...none, when: { "args.of": { eq: "me" }, "args.to": { exists: true } } }],
+    [all],
+    { to: "you" },
+    { remedy: avoid('args.of eq "me" and args.to exists') },
   ],
   [
     "a denial of what is there, which is none of what is missing",
@@ -108,4 +136,17 @@ test("an operator is told of a denial by any reading of a URI, as its caller wou
   const resource = (uri: string): Route => ({ ...makeRoute("files", uri), kind: "resource", tool: null });
   const explained = (uri: string): boolean => policy.explain(principal(), resource(uri), { uri }).allowed;
   expect(["file:///open/../secret/a", "file:///open/a"].map(explained)).toEqual([false, true]);
+});
+
+test("an operator is told of what a caller lacks as the rule has it", () => {
+  const policy = policyOf([], { reader: [{ ...all, when: { "args.of": { eq: "${principal.keyId}" } } }] });
+  const { remedy } = policy.explain({ ...principal(), keyId: null }, makeRoute("crm", "get"), {});
+  expect(remedy).toBe('Allowed are calls where args.of eq "${principal.keyId}".');
+});
+
+test("an operator is told which URIs of a template are allowed", () => {
+  const policy = policyOf([], { reader: [{ ...all, resource: "file:///srv/*" }] });
+  const template: Route = { ...makeRoute("files", "file:///{+path}"), kind: "resource", tool: null, template: true };
+  const { remedy } = policy.explain(principal(), template, {});
+  expect(remedy).toBe("Allowed are calls where the URI fits file:///srv/*.");
 });

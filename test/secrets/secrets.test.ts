@@ -21,6 +21,7 @@ const rows: [text: string, value: string, secrets: string[]][] = [
   ["${TOKEN} ${TOKEN}", "env-secret-1 env-secret-1", ["env-secret-1"]],
   ["${PORT}", "8080", []],
   ["${PIN}", "493817", ["493817"]],
+  ["${TOKEN:-fallback}", "env-secret-1", ["env-secret-1"]],
   ["${NO:-fallback}", "fallback", []],
   ["${EMPTY:-fallback}", "fallback", []],
   ["${NO:-}", "", []],

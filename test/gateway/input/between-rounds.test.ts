@@ -48,6 +48,28 @@ test("what is kept of a call that ended while its caller was away is kept no lon
   await until(() => h.gw.parking.size === 0, "its place is given back");
 });
 
+test("who comes back while the end of its call is recorded is answered once that is on record", async () => {
+  const [ended, ending, recorded] = Array.from({ length: 3 }, () => Promise.withResolvers<void>());
+  const h = harness({
+    async script(running) {
+      void running.input?.(form, never);
+      await ended?.promise;
+      return ok();
+    },
+  });
+  const { end } = h.gw.audit;
+  const late: typeof end = (each) => (ending?.resolve(), Promise.resolve(recorded?.promise).then(() => end(each)));
+  Object.assign(h.gw.audit, { end: late });
+  const round = await first(h);
+  ended?.resolve();
+  await ending?.promise;
+  const answered = retry(h, round, accept, declares).then(() => types(h.records).at(-1));
+  const waiting = new Promise((resolve) => setImmediate(resolve, "waits"));
+  expect(await Promise.race([answered, waiting])).toBe("waits");
+  recorded?.resolve();
+  expect(await answered).toBe("call.end");
+});
+
 test("of the answer to a call that ended while its caller was away no more is kept than counts", async () => {
   const ended = Promise.withResolvers<void>();
   const h = harness({
@@ -110,6 +132,13 @@ test("progress reaches the request that waits for it, under the token of that re
   const next = await retry(h, begun.result, accept, { ...declares, emit }, under("second"));
   await retry(h, next.result, accept, { ...declares, emit });
   expect(seen.map((text) => JSON.parse(text).params)).toEqual([{ progressToken: "second", progress: 1 }]);
+});
+
+test("a question reaches its caller without what its server meant for the gateway only", async () => {
+  const params = '{"mode":"form","message":"?","requestedSchema":{"type":"object"},"_meta":{"progressToken":1,"a":2}}';
+  const h = harness({ script: asksMeanwhile({ ...form, params }) });
+  const [asked] = Object.values((await first(h)).inputRequests);
+  expect(asked?.params).toHaveProperty("_meta", { a: 2 });
 });
 
 test("what found no place to wait counts as refused, and is not asked later, when there is room", async () => {

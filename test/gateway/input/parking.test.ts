@@ -1,4 +1,5 @@
-import { describe, expect, test } from "bun:test";
+import { describe, expect, jest, test } from "bun:test";
+import { getEventListeners } from "node:events";
 import { Parking } from "../../../src/gateway/input/parking.ts";
 import { makeRoute } from "../../support/call.ts";
 import { standStill } from "../../support/stand-still.ts";
@@ -54,6 +55,21 @@ describe("places to wait", () => {
     parking.release(id);
     parking.grow(id, 99);
     parking.park(parkedCall("c", 8));
+  });
+
+  test("leave nothing behind: no timer, and nothing that waits for the loss of a key", () => {
+    jest.useFakeTimers();
+    try {
+      const { signal } = new AbortController();
+      const parking = new Parking();
+      const ids = Array.from({ length: 2 }, () => parking.park(parkedCall("a")));
+      for (const id of ids.slice(1)) parking.releaseOnLoss(id, signal);
+      expect([jest.getTimerCount(), getEventListeners(signal, "abort").length]).toEqual([2, 1]);
+      for (const id of ids) parking.release(id);
+      expect([jest.getTimerCount(), getEventListeners(signal, "abort").length]).toEqual([0, 0]);
+    } finally {
+      jest.useRealTimers();
+    }
   });
 
   test("T20: several of one principal leave room for those of others", () => {
