@@ -90,7 +90,7 @@ test.skipIf(!mayMount())(
   },
 );
 
-test("files: nothing waits for what is no regular file, such as a pipe that nobody writes to", async () => {
+test("files: nothing waits for what is not a regular file, such as a pipe that nobody writes to", async () => {
   using at = new TempDir();
   writeFileSync(at.path("file"), "text");
   mkdirSync(at.path("directory"));
@@ -101,7 +101,7 @@ test("files: nothing waits for what is no regular file, such as a pipe that nobo
   ]);
   expect(await readRegular("/proc/self/mounts")).not.toBe("");
   for (const name of ["directory", "pipe"]) {
-    const unfit = `${at.path(name)} is no regular file`;
+    const unfit = `${at.path(name)} is not a regular file`;
     expect(() => readRegularSync(at.path(name))).toThrow(unfit);
     expect(await reasonOf(readRegular(at.path(name)))).toMatchObject({ name: "UnfitFile", message: unfit });
   }
