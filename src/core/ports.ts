@@ -108,11 +108,11 @@ export type Missing = {
 };
 
 export type Catalog = {
-  /** Reports whether the configuration has such a scope: a server or a toolset. */
+  /** Reports whether the configuration has the scope, which is a server or a toolset. */
   hasScope(scope: string): boolean;
-  /** Reports whether it has such a scope with a server on which the caller has any right. */
+  /** Reports whether the scope has a server on which the caller has any right. */
   hasScopeFor(scope: string, who: Principal, source: Source): boolean;
-  /** Reports whether the scope has such an item for such a client, whatever the caller's rights. */
+  /** Reports whether the scope offers the item to the party's kind of client, regardless of the caller's rights. */
   offers(kind: Kind, name: unknown, scope: string | null, party: Party): boolean;
   /**
    * Returns the route of the item that a call names, within its scope. Throws `unknown-tool` and the like, in the same
@@ -126,7 +126,7 @@ export type Catalog = {
   find(canonical: string, list?: ListName): Route | null;
   /** Returns the route to a server's resource by its own URI, listed or not, or to a method of its extensions. */
   routeTo(kind: "extension" | "resource", server: string, name: string): Route;
-  /** Returns all routes of a URI, with those given to these callers, whoever may use them. For operators. */
+  /** Returns all routes of a URI, including those given to these callers, regardless of rights. For operators. */
   locate(uri: string, callers: readonly Principal[]): readonly Route[];
   /**
    * Returns the list page at the call's cursor, as JSON in the format of the caller's era. Throws `invalid-params` for
@@ -249,7 +249,7 @@ export type Upstreams = {
   status(): readonly ServerStatus[];
   /**
    * Resolves once every server that starts at boot or was never listed has been listed or has failed. Does not wait for
-   * servers that were taken over from earlier upstreams.
+   * servers that were taken over from the previous set.
    */
   settled(): Promise<void>;
 };

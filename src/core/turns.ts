@@ -123,7 +123,7 @@ export async function eachInTurns<T, R>(all: readonly T[], begin: (one: T) => Pr
   return Promise.all(begun);
 }
 
-/** Runs such work at once, for when nobody else is waiting yet. */
+/** Runs such work without pauses, for when nothing else can be waiting yet. */
 export function atOnce<T>(steps: Generator<unknown, T>): T {
   for (;;) {
     const { done, value } = steps.next();
