@@ -78,7 +78,7 @@ export type ClientSession = {
   readonly capabilities: ClientCapabilities;
   /** Set by `logging/setLevel`; until then the server's default applies. */
   logLevel: LogLevel | null;
-  /** Returns the canonical name of the resource that this wire URI, which a reload may reassign, is subscribed to. */
+  /** Returns the canonical name of the resource subscribed under a wire URI (a reload may reassign it), or null. */
   subscribedTo(uri: string): string | null;
   /**
    * Stores the function that ends a subscription to `target`, and ends any earlier subscription under the same URI.
@@ -139,7 +139,7 @@ export class Call {
 
   who: Principal | null = null;
   /**
-   * The canonical name of the target, or else the name that the caller used; known even if there is no route. The audit
+   * The target's canonical name, or else the caller's name for it, which may be known without a route. The audit
    * truncates it only after masking credentials, because masking would not recognize half of one.
    */
   target: string | null = null;

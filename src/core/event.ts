@@ -37,7 +37,7 @@ export const recordTypes = [
 ] as const;
 export type RecordType = (typeof recordTypes)[number];
 
-/** Half of all records. They are shown only if their type is asked for, and metering does not need them. */
+/** Types that make up half of all records. They are shown only on request, and metering does not need them. */
 export const leftOutTypes: readonly string[] = ["call.begin", "checkpoint"] satisfies RecordType[];
 
 /** Flat details of a record; they must not hold secrets. */

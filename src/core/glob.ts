@@ -71,7 +71,7 @@ export function overlap(a: GlobTokens, b: GlobTokens): boolean {
     if (a[same] !== b[same]) return false;
     same++;
   }
-  // After the common start, one of them takes anything, or one starts and the other ends with any run.
+  // After the common start, one of them takes anything, or one starts and the other ends with `*`.
   if ([a, b].some((each) => same === each.length - 1 && each[same] === anyRun)) return true;
   if ((a[same] === anyRun && b.at(-1) === anyRun) || (b[same] === anyRun && a.at(-1) === anyRun)) return true;
   if (a.length * b.length > mostSteps) return true;

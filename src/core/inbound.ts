@@ -83,8 +83,8 @@ export const longestQuestion = 1024 ** 2;
 export type ClientAnswer = { readonly kind: "result" | "error"; readonly text: string };
 
 /**
- * One JSON-RPC message of a caller, classified and checked. `text` is the message exactly as received; `spans` cut out
- * of it what is sent on. Nothing is re-serialized, because that may change a number.
+ * One JSON-RPC message of a caller, classified and checked. `text` is the message exactly as received. What is sent on
+ * is cut out of it by `spans`, not re-serialized, because that may change a number.
  */
 export type Inbound = {
   readonly kind: "request" | "notification" | "response";

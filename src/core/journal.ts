@@ -5,8 +5,8 @@ import type { Level } from "./log.ts";
 const priorities: Readonly<Record<Level, number>> = { debug: 7, info: 6, warn: 4, error: 3 };
 
 /**
- * Returns the prefix that tells the systemd journal the priority of a line on standard error (sd-daemon(3)); empty if
- * standard error is not the `stream` that the service manager connected to the journal.
+ * Returns the prefix per level that tells the systemd journal the priority of a line on standard error (sd-daemon(3));
+ * empty if standard error is not the `stream` that the service manager connected to the journal.
  */
 export function priorityMarks(stream = process.env["JOURNAL_STREAM"]): (level: Level) => string {
   return isOpenAs(2, stream) ? (level) => `<${priorities[level]}>` : () => "";

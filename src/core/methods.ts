@@ -40,7 +40,7 @@ const serverNotifications: ReadonlySet<string> = new Set([
   "notifications/elicitation/complete",
   "notifications/subscriptions/acknowledged",
 ]);
-// Not passed on: a server's own task id does not tell whose task it is.
+// Task notifications are not passed on: a server's own task id does not tell whose task it is.
 const taskNotification = /^notifications\/tasks(\/|$)/;
 
 /** Reports whether a server's notification can only belong to an extension other than tasks. */

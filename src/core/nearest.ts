@@ -1,6 +1,6 @@
 /**
- * Returns the name closest to a misspelled one (of equally close ones, one that it is a prefix of), or else the only
- * name that it is a prefix of if it has at least two letters; null if there is neither.
+ * Returns the name closest to a misspelled one; of equally close names, one that starts with it. If none is close,
+ * returns the only name that starts with it, provided it has more than one letter; else null.
  */
 export function nearest(text: string, names: readonly string[]): string | null {
   const wanted = fold(text);

@@ -74,7 +74,7 @@ function unescapeAscii(text: string): string {
   });
 }
 
-/** The same for all characters and for JSON in JSON strings; a character that needs an escape gets the usual one. */
+/** Like `unescapeAscii`, but for all characters, and in nested JSON; one that needs an escape gets the usual one. */
 function unescapeAll(text: string): string {
   return text.replace(/(?<!\\)\\+(?:u([0-9a-fA-F]{4})|\/)/g, (whole, hex?: string) => {
     const char = hex === undefined ? "/" : String.fromCharCode(Number.parseInt(hex, 16));

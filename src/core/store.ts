@@ -172,7 +172,7 @@ export type UsageKey = "consumer" | "server" | "tool" | "hour";
 
 export type UsageQuery = {
   readonly consumer?: string | undefined;
-  /** Epoch µs. An hour that contains one of them counts in full; an hour that begins at `until` does not count. */
+  /** Epoch µs. An hour that `since` or `until` falls into counts in full; one that begins at `until` does not count. */
   readonly since?: number | undefined;
   readonly until?: number | undefined;
   /**

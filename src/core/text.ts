@@ -32,7 +32,7 @@ export function plainJson(json: string): string {
  */
 export const foldCase = (text: string): string => text.toLowerCase().toUpperCase();
 
-/** Copies a text into memory of its own: a slice keeps the whole text that it was cut from in memory. */
+/** Copies a text into memory of its own; a slice would keep the whole text that it was cut from alive. */
 export const copied = (part: string): string => [part, ""].join("");
 
 /** Returns the first `max` characters, with an ellipsis if anything was cut; never half of a surrogate pair. */
