@@ -1,17 +1,17 @@
 import { statSync } from "node:fs";
 import { codeOf, messageOf } from "./error-text.ts";
 
-/** Why this user may not read a file, and whose it is; null where the error says something else. */
+/** Says that the current user may not read a file and who owns it; null if the error is not EACCES. */
 export function whyUnreadable(error: unknown, path: string): string | null {
   if (codeOf(error) !== "EACCES") return null;
   return `uid ${process.getuid?.()} may not read it (EACCES): ${ownership(path)}`;
 }
 
-/** Why a directory cannot be made or used, and what helps; `instead` is another way out. */
+/** Says why a directory cannot be created or opened, and what helps; `instead` is another way out. */
 export const whyNoDirectory = (error: unknown, path: string, instead: string | null): string =>
-  cannot("make or use", path, error, ["make it for that user", instead]);
+  cannot("create or open", path, error, ["create it for that user", instead]);
 
-/** Why a file cannot be written, and what helps. */
+/** Says why a file cannot be written, and what helps. */
 export const whyUnwritable = (error: unknown, path: string, instead: string | null = null): string =>
   cannot("write", path, error, ["let that user write there", instead]);
 
@@ -23,25 +23,25 @@ function cannot(act: string, path: string, error: unknown, [usual, instead]: rea
   return `uid ${process.getuid?.()} cannot ${act} ${path} (${code ?? messageOf(error)}); ${told}`;
 }
 
-/** Where it is not the user who is in the way: what is, and what can be done about it. */
+/** Errors that no change of owner or mode can fix: the reason, and a remedy if there is one. */
 const reasons: ReadonlyMap<string, readonly [why: string, remedy?: string]> = new Map([
-  ["ENOSPC", ["its disk is full", "make room"]],
-  ["EDQUOT", ["the quota of that user is used up", "make room"]],
-  ["EROFS", ["its disk is read-only for this process"]],
-  ["ENOTDIR", ["a part of that path is no directory"]],
-  ["ENOENT", ["a part of that path is a link that leads nowhere", "make what it leads to"]],
-  ["EEXIST", ["something else is in its place, or a link that leads nowhere", "move that away"]],
+  ["ENOSPC", ["the disk is full", "free some space"]],
+  ["EDQUOT", ["the disk quota of that user is exhausted", "free some space"]],
+  ["EROFS", ["the file system is read-only for this process"]],
+  ["ENOTDIR", ["a component of that path is not a directory"]],
+  ["ENOENT", ["a component of that path is a dangling link", "create its target"]],
+  ["EEXIST", ["something else is in its place, or a dangling link", "move that away"]],
   ["ENAMETOOLONG", ["that name is too long"]],
-  ["EFBIG", ["it is larger than a file may be there, or one of that user"]],
-  ["EIO", ["its disk fails"]],
+  ["EFBIG", ["it exceeds the maximum file size of that file system or user"]],
+  ["EIO", ["the disk reports an I/O error"]],
 ]);
 
-/** Whose a file is, in words. */
+/** Describes the owner and mode of a file. */
 export function ownership(path: string): string {
   try {
     const { uid, gid, mode } = statSync(path);
     return `it belongs to uid ${uid}, gid ${gid}, mode ${(mode & 0o7777).toString(8).padStart(4, "0")}`;
   } catch {
-    return "a directory above it lets that user not in";
+    return "permission denied for a parent directory";
   }
 }

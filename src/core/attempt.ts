@@ -1,4 +1,4 @@
-/** What a piece of work gives; null where it throws. */
+/** Returns the result of `work`, or null if it throws. */
 export function orNull<T>(work: () => T): T | null {
   try {
     return work();
@@ -7,7 +7,7 @@ export function orNull<T>(work: () => T): T | null {
   }
 }
 
-/** What a piece of work throws; null where it throws nothing. */
+/** Returns what `work` throws, or null if it does not throw. */
 export function thrownBy(work: () => unknown): unknown {
   try {
     work();

@@ -1,8 +1,6 @@
 import { type Clock, systemClock } from "./clock.ts";
 
-/**
- * A map of at most `cap` entries: the least recently used one goes first; one untouched for `age` µs counts as gone.
- */
+/** A map of at most `cap` entries with LRU eviction. An entry that has not been used for `age` µs counts as absent. */
 export type BoundedMap<V> = {
   get(key: string): V | undefined;
   set(key: string, value: V): void;
@@ -13,14 +11,14 @@ export type BoundedMap<V> = {
 
 type BoundedMapOptions = { readonly cap: number; readonly age?: number; readonly clock?: Clock };
 
-/** Uses within this time (µs) of the last do not count, so that an entry in constant use is not moved all the time. */
+/** A use within this time (µs) of the last one does not move an entry, so that a busy entry is not moved every time. */
 const fresh = 1_000_000;
 
 type Slot<V> = { value: V; used: number };
 
-/** Creates an empty bounded map; without an age, its entries never grow too old. */
+/** Creates an empty bounded map. Without `age`, entries do not expire. */
 export function createBoundedMap<V>({ cap, age = Infinity, clock = systemClock }: BoundedMapOptions): BoundedMap<V> {
-  // The insertion order is the order of use: a used entry moves to the end.
+  // Insertion order is order of use: an entry that is used moves to the end.
   const slots = new Map<string, Slot<V>>();
   const place = (key: string, slot: Slot<V>): void => {
     slots.delete(key);

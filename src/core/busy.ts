@@ -1,11 +1,11 @@
 import { within } from "./wait.ts";
 
-/** Counts what is being done, for those who wait until nothing is. */
+/** Counts activities in progress and lets callers wait until there are none. */
 export class Busy {
   #count = 0;
   #idle: PromiseWithResolvers<void> | null = null;
 
-  /** Something begins; `leave` is called once when it has ended. */
+  /** Marks the start of an activity; call `leave` once when it ends. */
   enter(): void {
     this.#count++;
   }
@@ -16,7 +16,7 @@ export class Busy {
     this.#idle = null;
   }
 
-  /** Resolves once nothing is being done, at the latest after `ms` (null: no limit). */
+  /** Resolves once no activity is in progress, or after `ms` (null: no limit). */
   async idle(ms: number | null): Promise<void> {
     if (this.#count === 0) return;
     this.#idle ??= Promise.withResolvers();

@@ -1,4 +1,4 @@
-/** Finds the entries with whose prefix a text begins, in groups of one prefix each, without a look at every entry. */
+/** Returns a lookup of the entries whose prefix a text starts with, grouped by prefix, without a scan of them all. */
 export function byPrefix<T extends { readonly prefix: string }>(
   entries: readonly T[],
 ): (text: string) => readonly (readonly T[])[] {

@@ -8,50 +8,49 @@ import { isRequestMethod, methodLabel } from "./methods.ts";
 import type { Principal, Source } from "./principal.ts";
 
 /**
- * One thing that a server offers, as the server defined it: a tool or prompt by its name, a resource by its URI, a
- * template by its URI template. `text` is its definition as received, without what no client could read.
+ * An item as its server defined it, by name (tool, prompt), URI (resource) or URI template. `text` is the definition as
+ * received, without the parts that no client could read.
  */
 export type Item = {
   readonly name: string;
   readonly text: string;
-  /** What is wrong with the definition, for operators; missing if nothing is. */
+  /** What is wrong with the definition, for operators; absent if nothing is. */
   readonly faults?: readonly string[];
 };
 
-/** A tool as a server defined it. */
 export type Tool = Item & {
   /** Parsed, untrusted. */
   readonly inputSchema: Readonly<Record<string, unknown>>;
-  /** Set if clients of the legacy era could not compile its outputSchema. */
+  /** Set if legacy clients could not compile its outputSchema. */
   readonly modernOutput?: boolean;
-  /** Set if its server shows it only to some clients: to those of these kinds, see `clientKind`. */
+  /** Set if the server shows the tool only to clients of these kinds (see `clientKind`). */
   readonly shownTo?: ReadonlySet<string>;
 };
 
-/** What a caller can ask a server for. `extension` is a method of an extension that both sides declared. */
+/** What a caller can request from a server. `extension` is a method of an extension that both sides declared. */
 export const kinds = ["tool", "prompt", "resource", "extension"] as const;
 export type Kind = (typeof kinds)[number];
 
-/** Where a call goes: one thing of one server. Built once per catalog, compared by identity. */
+/** The target of a call: one item of one server. Built once per catalog and compared by identity. */
 export type Route = {
   readonly kind: Kind;
   readonly server: string;
-  /** The tool's or prompt's own name on its server, the resource's URI there, or the extension's method. */
+  /** The server's own name for the tool or prompt, its own URI for the resource, or the extension's method. */
   readonly name: string;
-  /** Null unless the route is a tool's. */
+  /** Null unless the route leads to a tool. */
   readonly tool: Tool | null;
-  /** `server:name`, what policy, audit and CLI speak. */
+  /** `server:name`, as used by policy, audit and CLI. */
   readonly canonical: string;
   /** The name or URI on the wire. */
   readonly wire: string;
-  /** True if name and wire are URI templates: a decision or listing then stands for every URI made from them. */
+  /** Set if name and wire are URI templates; a decision or listing then covers every URI that they can produce. */
   readonly template?: true;
 };
 
-/** The policy's verdict: the rule that decided, null for the default denial. */
+/** The policy's verdict and the rule that decided; a null rule is the default denial. */
 export type Verdict = { readonly rule: string | null; readonly reason: string };
 
-/** The answer of an upstream, as text so that it travels untouched. */
+/** An upstream's answer, kept as text so that it is passed on unchanged. */
 export type Reply =
   | {
       readonly kind: "result";
@@ -59,7 +58,7 @@ export type Reply =
       /** The `result` value as received. */
       readonly text: string;
       readonly isError: boolean;
-      /** The `resultType` if it is not "complete": "input_required", "task", or one of an extension. */
+      /** The `resultType`, unless it is "complete": "input_required", "task", or an extension's own. */
       readonly type: string | null;
     }
   | {
@@ -70,48 +69,40 @@ export type Reply =
       readonly code: number;
     };
 
-/** One legacy client after `initialize`, over any transport, and the principal it belongs to. */
+/** A legacy client after `initialize`, over any transport, and the principal that it belongs to. */
 export type ClientSession = {
   readonly id: string;
-  /** Principal id; nobody else may use the session. */
+  /** Principal id; no other principal may use the session. */
   readonly owner: string;
   readonly revision: Revision;
-  /** What `initialize` declared. */
   readonly capabilities: ClientCapabilities;
-  /** Set by `logging/setLevel`; until then the server's own default holds. */
+  /** Set by `logging/setLevel`; until then the server's default applies. */
   logLevel: LogLevel | null;
-  /**
-   * The canonical name of the resource that it is subscribed to under this URI on the wire, which a reload may give to
-   * another; null if there is none.
-   */
+  /** Returns the canonical name of the resource subscribed under a wire URI (a reload may reassign it), or null. */
   subscribedTo(uri: string): string | null;
   /**
-   * Keeps the function that ends a subscription to `target`, and ends the one kept under the same URI before. The
-   * function is called when the session ends, or at once if it has ended already.
+   * Stores the function that ends a subscription to `target`, and ends any earlier subscription under the same URI.
+   * `end` is called when the session ends, or at once if it has already ended.
    */
   keepSubscription(uri: string, target: string, end: () => void): void;
   /**
-   * Ends the subscription of this URI, if there is one, and one that is being asked for: the messages of a client keep
-   * their order, though the server takes its time.
+   * Ends the subscription of this URI, or the request for one that is still pending: messages of a client take effect
+   * in order even if the server is slow.
    */
   endSubscription(uri: string): void;
-  /**
-   * Says that a subscription is being asked for; `ended` is called if it ends before the function is called that is
-   * returned.
-   */
+  /** Registers a pending subscription; `ended` is called if it ends before the caller runs the returned function. */
   askSubscription(uri: string, ended: () => void): () => void;
 };
 
 const traceContext = /^(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?$/;
 const noTrace = "0".repeat(32);
 
-/** What is known of a call when it arrives. */
 export type CallInit = Pick<Call, "id" | "at" | "started" | "inbound" | "source" | "credentials" | "vouched"> &
   Pick<Call, "session" | "scope" | "fault" | "controller" | "emit" | "ask" | "open">;
 
 /**
- * One request of a caller, from its arrival to its end. All fields exist from the start and each stage of the path
- * fills its own; audit, usage, metrics and tail read this one object.
+ * One request of a caller, from arrival to end. All fields exist from the start and each stage of the path fills in its
+ * own; audit, usage, metrics and tail read this one object.
  */
 export class Call {
   readonly id: string;
@@ -121,43 +112,35 @@ export class Call {
   readonly started: number;
   readonly inbound: Inbound;
   readonly source: Source;
-  /** The keys that were presented: they must reach no log, error or upstream. */
+  /** The keys that were presented; they must not reach any log, error or upstream. */
   readonly credentials: readonly string[];
   /** Set if the transport itself vouches for the caller (control socket, embedded stdio). */
   readonly vouched: Principal | null;
   /** The legacy session; null for sessionless and modern requests. */
   readonly session: ClientSession | null;
-  /** Server or toolset whose endpoint was called (`/mcp/{id}`), null for all servers. */
+  /** The server or toolset whose endpoint was called (`/mcp/{id}`); null for all servers. */
   readonly scope: string | null;
   /** A fault that the transport found in the message; the path refuses the request once the caller is known. */
   readonly fault: Failure | null;
-  /** Aborts when the call has to end: the caller cancels or disconnects (modern), time is up, or the gateway stops. */
+  /** Aborts when the call must end: the caller cancels or disconnects (modern), time is up, or the gateway stops. */
   readonly controller: AbortControllerLike;
-  /**
-   * Sends the caller a notification about this call; without `must` one that reads slowly may miss it. Null if the
-   * transport cannot.
-   */
+  /** Sends a notification about this call; without `must`, a slow reader may miss it. Null if the transport cannot. */
   readonly emit: ((notification: string, must?: boolean) => void) | null;
   /**
-   * Sends the caller a request while its call runs and resolves with the answer; null if transport or era cannot.
-   * Throws `cancelled` when the caller is gone.
+   * Sends the caller a request and resolves with its answer; throws `cancelled` if it is gone. Null if not supported.
    */
   readonly ask: ((request: InputRequest, signal: AbortSignalLike) => Promise<ClientAnswer>) | null;
   /**
-   * Opens the session of a client before `initialize` is answered; null if the transport has no sessions. Throws
-   * `overloaded`, `audit-unavailable`.
+   * Opens a session before `initialize` is answered; throws `overloaded` or `audit-unavailable`. Null if not supported.
    */
   readonly open: ((call: IdentifiedCall, revision: Revision) => Promise<ClientSession>) | null;
-  /**
-   * Answers the server's questions to the caller while the call runs. The path sets it before it sends the call; null
-   * if nothing may be asked.
-   */
+  /** Answers the server's questions to the caller; set by the path before sending. Null if none are allowed. */
   input: ((request: InputRequest, signal: AbortSignalLike) => Promise<ClientAnswer>) | null = null;
 
   who: Principal | null = null;
   /**
-   * The canonical name of the target, else what the caller calls it, if known even without a route. The audit cuts it
-   * shorter once credentials are masked: half of one would not be seen as one.
+   * The target's canonical name, or else the caller's name for it, which may be known without a route. The audit
+   * truncates it only after masking credentials, because masking would not recognize half of one.
    */
   target: string | null = null;
   route: Route | null = null;
@@ -165,19 +148,18 @@ export class Call {
   /** SHA-256 of the policy bundle that decided, hex. */
   policy: string | null = null;
   /**
-   * True once the intent is recorded, or passed without a record under `audit.onFailure: allow`. From then on the call
+   * True once the intent is recorded, or allowed to go unrecorded by `audit.onFailure: allow`. From then on the call
    * may run and its ending is `call.end`; before that it is `call.refused`.
    */
   begun = false;
-  /** True once its intent, or something that its server asked, passed without a record. */
+  /** True once its intent, or a question of its server, was allowed to go unrecorded. */
   unrecorded = false;
-  /** The sequence of its begin record, if there is one, while its end is not recorded yet; else null. */
+  /** The sequence number of its begin record, from when that is written until its end is recorded; otherwise null. */
   beginning: ListNode<number> | null = null;
-  /** True once a single record covers the whole call: that of a subscription, which has no begin and end. */
+  /** True once a single record covers the whole call, as for a subscription, which has no begin and end records. */
   recordedOnce = false;
-  /** The call of which this request is one round. That call is recorded and counted, once for all rounds. */
+  /** The call of which this request is one round. That call is recorded and counted once for all its rounds. */
   whole: Call | null = null;
-  /** The session that this call has opened. */
   opened: ClientSession | null = null;
   reply: Reply | null = null;
   failure: Failure | null = null;
@@ -201,19 +183,19 @@ export class Call {
     this.open = init.open;
   }
 
-  /** A copy of the call in its present state that outlives the request in which it came. */
+  /** Returns a copy of the call in its present state that outlives the request in which it arrived. */
   detached<T extends Call>(this: T, controller: AbortControllerLike, emit: (notification: string) => void): T {
     return Object.assign(new Call(this), this, { controller, emit, ask: null, input: null });
   }
 
-  /** The method as a bounded label: one that the gateway serves, or `other`. */
+  /** The method as a label of bounded cardinality: one that the gateway serves, or `other`. */
   get knownMethod(): string {
     return methodLabel(this.inbound.method);
   }
 
   /**
-   * How the call ended. `ok` is a result that is no tool error, a subscription that was granted, however it ends, or no
-   * request at all, which has no result.
+   * How the call ended. `ok` means a result that is not a tool error, a subscription that was granted (however it
+   * ended), or a message that is not a request and so has no result.
    */
   get status(): Status {
     if (this.recordedOnce) return "ok";
@@ -223,7 +205,7 @@ export class Call {
     return this.reply.isError ? "tool_error" : "ok";
   }
 
-  /** The trace to which the caller says the call belongs (W3C Trace Context, `traceparent`); null if it names none. */
+  /** The id of the trace that the caller names (W3C Trace Context, `traceparent`); null if it names none. */
   get trace(): string | null {
     const meta = this.inbound.params["_meta"];
     if (typeof meta !== "object" || meta === null || !("traceparent" in meta)) return null;
@@ -232,14 +214,14 @@ export class Call {
     return id === undefined || id === noTrace ? null : id;
   }
 
-  /** What the caller's client declared: with this request, or when it opened its session. */
+  /** What the client declared, with this request or when it opened its session. */
   get capabilities(): ClientCapabilities {
     return this.inbound.capabilities ?? this.session?.capabilities ?? noCapabilities;
   }
 
   /**
-   * What is asked of the thing that the call names: its `arguments` exactly as received, or all `params` of an
-   * extension's method; for a task, whose tool is named, which one. `{}` when absent or null.
+   * What the call passes to its target: its `arguments` exactly as received, all `params` of an extension's method, or
+   * the task id of a task method, whose target is the tool. `{}` if absent or null.
    */
   get argumentsText(): string {
     const { method, params, spans, text } = this.inbound;
@@ -252,8 +234,8 @@ export class Call {
 }
 
 /**
- * The arguments of a completion by their names, as those of the call that it is for: what hides them there does here.
- * One that is asked for and known has both values.
+ * Returns the arguments of a completion by name, in the form of the call that it prepares, so that the same redaction
+ * applies. An argument that is both being completed and already given has both values.
  */
 function completed({ argument, context }: Inbound["params"]): string {
   const known = isObject(context) && isObject(context.arguments) ? context.arguments : {};
@@ -262,35 +244,35 @@ function completed({ argument, context }: Inbound["params"]): string {
   return JSON.stringify({ ...known, [name]: Object.hasOwn(known, name) ? [known[name], value] : value });
 }
 
-/** A call whose caller is known: whatever is done for it is done for that principal. */
+/** A call whose caller is known; everything done for the call is done for that principal. */
 export type IdentifiedCall = Call & { readonly who: Principal };
 
-/** What decides which instances of the servers are a caller's. */
+/** What determines which server instances a caller uses. */
 export type Party = Pick<IdentifiedCall, "who" | "session" | "capabilities"> & {
   readonly inbound: Pick<Inbound, "era">;
 };
 
-/** Whether its server shows a tool to clients that declare as much. */
+/** Reports whether the server shows the tool to clients with these capabilities. */
 export const isShown = ({ tool }: Route, { capabilities }: Pick<Party, "capabilities">): boolean =>
   tool?.shownTo?.has(clientKind(capabilities)) !== false;
 
-/** Who is shown what servers offer, and where it looks from. */
+/** The caller to whom offers are listed, and the source and scope that it lists from. */
 export type Viewpoint = Party & Pick<Call, "source" | "scope">;
 
-/** Says who makes a call. */
+/** Sets the caller of a call. */
 export function setCaller(call: Call, who: Principal): asserts call is IdentifiedCall {
   call.who = who;
 }
 
-/** A call of which is known where it goes. */
+/** A call whose target is known. */
 export type RoutedCall = IdentifiedCall & { readonly route: Route };
 
-/** Says where a call goes. */
+/** Sets the target of a call. */
 export function setRoute(call: IdentifiedCall, route: Route): asserts call is RoutedCall {
   call.route = route;
 }
 
 declare const begun: unique symbol;
 
-/** A call that has `begun`. Only the audit makes one, and only such calls are sent to servers. */
+/** A call that has `begun`. Only the audit creates one, and only such calls are sent to servers. */
 export type BegunCall = RoutedCall & { readonly [begun]: true };

@@ -3,12 +3,12 @@ import { List } from "./linked-list.ts";
 import { memoize } from "./memoize.ts";
 import { cut } from "./text.ts";
 
-// A reason is for people to read; whoever gives it does not choose how much of it travels.
+// A reason is free text for people, so its sender must not determine how much of it is passed on.
 const longestReason = 500;
 
-/** What is aborted with when whoever asked for something does not want it any more. */
+/** The abort reason used when the requester withdraws its request. */
 export class Withdrawn {
-  /** Their own words; null if they gave none. */
+  /** The requester's own words; null if it gave none. */
   readonly said: string | null;
 
   constructor(said: unknown) {
@@ -16,17 +16,16 @@ export class Withdrawn {
   }
 }
 
-/** Tells that something has to end: the part of an AbortSignal that listeners need. */
+/** Signals that something has to end: the part of AbortSignal that listeners need. */
 export type AbortSignalLike = {
   readonly aborted: boolean;
-  /** What `abort` was given. */
   readonly reason?: unknown;
   addEventListener(type: "abort", listener: () => void, options?: { once?: boolean }): void;
   removeEventListener(type: "abort", listener: () => void): void;
 };
 
 /**
- * Ends something: the part of an AbortController that aborting needs. A call that its caller did not cancel is ended
+ * Ends something: the part of AbortController that is needed to abort. A call that its caller did not cancel is aborted
  * with a sentence for the caller.
  */
 export type AbortControllerLike = { abort(why?: string | Withdrawn): void; readonly signal: AbortSignalLike };
@@ -72,14 +71,14 @@ export class Cancel implements AbortControllerLike, AbortSignalLike {
   }
 }
 
-/** For work between whose steps somebody may have ceased to wait for it. */
+/** Throws `cancelled` if the signal has fired; for work in steps that its requester may abandon between two of them. */
 export function throwIfGivenUp({ aborted }: AbortSignalLike): void {
-  if (aborted) throw new Failure("cancelled", "It was given up.");
+  if (aborted) throw new Failure("cancelled", "The request was canceled.");
 }
 
 /**
- * Calls `end` once when the signal fires, or soon if it has fired already, which a listener alone would miss. Returns a
- * function that stops listening.
+ * Calls `end` once when the signal fires, or in a microtask if it has already fired, which a listener alone would miss.
+ * Returns a function that stops listening.
  */
 export function onAbort(signal: AbortSignalLike, end: () => void): () => void {
   if (signal.aborted) queueMicrotask(end);
@@ -88,8 +87,8 @@ export function onAbort(signal: AbortSignalLike, end: () => void): () => void {
 }
 
 /**
- * Makes a function that ends things of one kind when a signal fires, at once if it has fired already, and returns the
- * way to stop waiting for that. One listener serves all things that wait for the same signal.
+ * Returns a function that registers items to be ended when a signal fires, or at once if it has already fired; that
+ * function returns one that unregisters the item. All items of a signal share one listener.
  */
 export function endingWith<T>(end: (signal: AbortSignal, one: T) => void): (signal: AbortSignal, one: T) => () => void {
   const waitingFor = memoize((signal: AbortSignal) => {
@@ -108,7 +107,7 @@ export function endingWith<T>(end: (signal: AbortSignal, one: T) => void): (sign
   };
 }
 
-/** A signal for the platform's own functions, which take only an AbortSignal. */
+/** Returns a native AbortSignal, for platform functions that accept nothing else. */
 export function abortSignalOf(ending: AbortSignalLike): AbortSignal {
   if (ending instanceof AbortSignal) return ending;
   const controller = new AbortController();

@@ -1,12 +1,12 @@
-/** The values of canonical JSON: no floats, so that every text has exactly one spelling. */
+/** A value of canonical JSON. There are no floats, so every value has exactly one spelling. */
 export type Json = string | number | boolean | null | readonly Json[] | { readonly [key: string]: Json };
 
-/** A JSON string literal in RFC 8785 spelling; a lone surrogate becomes U+FFFD. */
+/** Returns a JSON string literal as RFC 8785 spells it; a lone surrogate becomes U+FFFD. */
 export function canonicalString(text: string): string {
   return JSON.stringify(text.isWellFormed() ? text : text.toWellFormed());
 }
 
-/** RFC 8785 text of a value; throws TypeError on a number that is not a safe integer. */
+/** Returns the RFC 8785 text of a value; throws TypeError on a number that is not a safe integer. */
 export function canonical(value: Json): string {
   if (typeof value === "string") return canonicalString(value);
   if (typeof value === "number") return canonicalInteger(value);
@@ -17,8 +17,8 @@ export function canonical(value: Json): string {
 }
 
 function canonicalInteger(value: number): string {
-  if (!Number.isSafeInteger(value)) throw new TypeError(`${value} is no safe integer`);
-  // -0 is written as 0.
+  if (!Number.isSafeInteger(value)) throw new TypeError(`${value} is not a safe integer`);
+  // Adding 0 turns -0 into 0.
   return String(value + 0);
 }
 

@@ -1,8 +1,8 @@
 import { BlockList, isIP } from "node:net";
 
-/** The eight groups of an IPv6 address, hexadecimal without leading zeros; a zone id is dropped. */
+/** Returns the eight groups of an IPv6 address in hexadecimal, without leading zeros or zone id. */
 function groupsOf(ip: string): string[] {
-  // A URL shortens an address as RFC 5952 says, with an embedded IPv4 address as two groups.
+  // A URL shortens an address as in RFC 5952, with an embedded IPv4 address as two groups.
   const { hostname } = new URL(`http://[${ip.replace(/%.*$/, "")}]`);
   const [head = [], tail] = hostname
     .slice(1, -1)
@@ -11,7 +11,7 @@ function groupsOf(ip: string): string[] {
   return tail ? [...head, ...Array<string>(8 - head.length - tail.length).fill("0"), ...tail] : head;
 }
 
-/** An address in the form that rules name: a listener for both families sees an IPv4 address as an IPv4-mapped one. */
+/** Normalizes an address to the form used in rules: a dual-stack listener sees an IPv4 address as IPv4-mapped IPv6. */
 export function plainAddress(ip: string): string {
   if (isIP(ip) !== 6) return ip;
   const groups = groupsOf(ip);
@@ -24,8 +24,8 @@ export function plainAddress(ip: string): string {
 }
 
 /**
- * Returns a test of addresses against one network (`10.0.0.0/8`, `2001:db8::/32`, a single address); null if the text
- * is none. An IPv4-mapped address counts as the IPv4 address that it carries.
+ * Returns a test for addresses of a network (`10.0.0.0/8`, `2001:db8::/32`, a single address); null if the text is not
+ * a network. An IPv4-mapped address counts as its IPv4 address.
  */
 export function compileCidr(text: string): ((ip: string) => boolean) | null {
   const [, address = "", length] = /^([^/]+)(?:\/(\d{1,3}))?$/.exec(text) ?? [];
@@ -38,14 +38,14 @@ export function compileCidr(text: string): ((ip: string) => boolean) | null {
   list.addSubnet(network, prefix, version === 6 ? "ipv6" : "ipv4");
   return (ip) => {
     const plain = plainAddress(ip);
-    // Without this, an IPv6 network such as `::/0` would hold all of IPv4 as well.
+    // Without this check, an IPv6 network such as `::/0` would contain all of IPv4 as well.
     return isIP(plain) === version && list.check(plain, version === 6 ? "ipv6" : "ipv4");
   };
 }
 
 /**
- * The range of addresses that counts as one peer when it misbehaves: one IPv4 address, or the /64 that a single IPv6
- * host commands.
+ * Returns the address range that counts as one peer when it misbehaves: one IPv4 address, or the /64 that a single IPv6
+ * host controls.
  */
 export function peerKey(ip: string): string {
   const plain = plainAddress(ip);
@@ -54,9 +54,7 @@ export function peerKey(ip: string): string {
 
 const loopbacks = [compileCidr("127.0.0.0/8"), compileCidr("::1")];
 
-/**
- * Whether an address or the host name `localhost` certainly means this machine. An IPv6 address comes without brackets.
- */
+/** Reports whether an IP address (IPv6 without brackets) or the name `localhost` is certain to mean this machine. */
 export function isLoopback(host: string): boolean {
   return host === "localhost" || loopbacks.some((holds) => holds?.(host));
 }

@@ -1,37 +1,37 @@
-/** Time and identity, injected so that tests can hold them still. */
+/** The time, injected so that tests can control it. */
 export type Clock = {
   /** Wall clock, µs since the epoch. */
   now(): number;
-  /** Monotonic clock, µs; for durations, limits and time-outs. */
+  /** Monotonic clock, µs; for durations, limits and timeouts. */
   mono(): number;
 };
 
 export const systemClock: Clock = {
-  // Date.now() follows steps of the system clock, performance.timeOrigin would not.
+  // Date.now() follows steps of the system clock; performance.timeOrigin would not.
   now: () => Date.now() * 1000,
   mono: () => Math.round(performance.now() * 1000),
 };
 
 /**
- * Makes the function that tells by its lateness whether a timer was held up with the whole process, so that what came
- * meanwhile has to be read first. Never twice in a row: where every timer is late, what waits must end all the same.
+ * Returns a function that decides from a timer's lateness (ms) whether the whole process was stalled, so that pending
+ * input must be read first. It never returns true twice in a row: even if every timer is late, waits must end.
  */
 export function heldUpBy(most: number): (late: number) => boolean {
   let heldUp = false;
   return (late) => (heldUp = !heldUp && late > most);
 }
 
-/** By how much too late a timer fires that was held up with the whole process, ms. */
+/** The lateness of a timer, in ms, above which the whole process is taken to have been stalled. */
 export const heldUpMs = 250;
-/** The time for reading what came meanwhile: timers fire before that is read; ms. */
+/** The time to read pending input, in ms: after a stall, timers fire before input is read. */
 export const readingMs = 1_000;
 
-/** The longest time that a timer can wait, ms; it does not wait at all for a longer one. */
+/** The maximum delay of a timer, in ms; with a longer one it fires at once. */
 export const longestTimer = 2 ** 31 - 1;
 
 /**
- * Calls `work` after `ms`, unless the function is called that it returns. After the whole process was held up what came
- * meanwhile is read first.
+ * Calls `work` after `ms`, unless the returned function is called first. If the whole process was stalled, pending
+ * input is read before `work` is called.
  */
 export function after(ms: number, work: () => void): () => void {
   const due = performance.now() + Math.max(0, ms);
@@ -44,8 +44,8 @@ export function after(ms: number, work: () => void): () => void {
 }
 
 /**
- * Calls `look` every `ms`, not keeping the process alive. After the whole process was held up it leaves one out: what
- * came meanwhile, which shows that something is in use, is read only after timers have fired.
+ * Calls `look` every `ms` without keeping the process alive. After a stall of the whole process it skips one call:
+ * input that shows that something is in use is read only after timers have fired.
  */
 export function lookEvery(ms: number, look: () => void): Timer {
   const isHeldUp = heldUpBy(heldUpMs);

@@ -1,14 +1,12 @@
-/** How many of something each owner has. Owners with none are forgotten. */
+/** A count per owner. Owners whose count is zero are forgotten. */
 export class Counts {
   readonly #byOwner = new Map<string, number>();
   #total = 0;
 
-  /** Of all owners together. */
   get total(): number {
     return this.#total;
   }
 
-  /** Owners that have any. */
   get owners(): number {
     return this.#byOwner.size;
   }
@@ -17,7 +15,7 @@ export class Counts {
     return this.#byOwner.get(owner) ?? 0;
   }
 
-  /** Adds to an owner's number; a negative count takes away, at most down to zero. */
+  /** Adds to an owner's count; a negative `count` subtracts, down to zero at most. */
   add(owner: string, count = 1): void {
     const before = this.of(owner);
     const now = Math.max(0, before + count);

@@ -1,15 +1,15 @@
 import { mark, secretName, secretWords } from "./secret.ts";
 
 /**
- * A text with the mark in place of whatever looks like a credential: a token of a known form, what follows a label that
- * announces a secret.
+ * Masks whatever looks like a credential: a token of a known form, or the value after a label that announces a secret.
  */
 export function maskPatterns(text: string): string {
   return maskLabelled(text.replace(credentials, mark).replace(assignment, `=$1${mark}`));
 }
 
 /**
- * Whether a value looks like a credential, by its form, or as its name announces one and it reads like no word or path.
+ * Reports whether a value looks like a credential: by its form, or because its name announces one and the value looks
+ * random, not like a word or path.
  */
 export function isCredential(name: string, value: string): boolean {
   const given = value.replace(elsewhere, "");
@@ -17,21 +17,17 @@ export function isCredential(name: string, value: string): boolean {
 }
 
 /**
- * A variable as a shell knows it, but none within a word: a password may have such a dollar, and nobody may see what
- * follows.
+ * A shell variable, but not within a word: that may be a password with a dollar sign, and its rest must stay hidden.
  */
 export const shellVariable = /(?<![\w$])\$([A-Z_][A-Z0-9_]*)(?!\w)/;
 
-/** What names the place of a value instead of giving it: a variable of a shell, a path that is assigned. */
+/** A reference to a value rather than the value itself: a shell variable, or a path that is assigned. */
 const elsewhere = new RegExp(`${shellVariable.source}|(?<==['"]?)[./~][^\\s'"&;,]*`, "g");
 
-/** Letters and digits together, perhaps after the scheme of a header; no path or URL, and no variable of a shell. */
+/** Letters and digits together, optionally after a header's scheme; not a path, URL or shell variable. */
 const random = /^(?:\w+ )?(?![./~$]|\w+:\/\/)(?=\S*\d)(?=\S*[a-z])\S{8,}$/i;
 
-/**
- * Masks the string after a label that announces a secret, or the strings of a list there, however deep all are in JSON
- * inside JSON strings.
- */
+/** Masks the string or list of strings after a label that announces a secret, at any depth of JSON in JSON strings. */
 function maskLabelled(text: string): string {
   let out = "";
   let at = 0;
@@ -49,7 +45,7 @@ function maskLabelled(text: string): string {
   return out + text.slice(at);
 }
 
-/** Where the string begins that follows in a list the one that ends at `end`; -1: none does. */
+/** Returns where the list's next string begins after the one that ends at `end`; -1 if there is none. */
 function nextInList(text: string, end: number, escapes: string): number {
   comma.lastIndex = end + escapes.length + 1;
   const opening = `${escapes}"`;
@@ -57,10 +53,10 @@ function nextInList(text: string, end: number, escapes: string): number {
 }
 
 /**
- * Where the string that begins at `start` ends, before the backslashes and the quote that close it; -1: it does not.
- * Its opening quote stands after `depth` backslashes, a quote in its text after `2 * depth + 1`, and after
- * `2 * (depth + 1)` more for each backslash before that quote in the text. The text a"b is "a\"b" at depth 0 and
- * \"a\\\"b\" at depth 1, in JSON within a JSON string.
+ * Returns where the string that begins at `start` ends, before the backslashes and the quote that close it; -1 if it
+ * does not end. Its opening quote follows `depth` backslashes. A quote in its text follows `2 * depth + 1`, and `2 *
+ * (depth + 1)` more for each backslash before that quote in the text. For example, the text a"b is "a\"b" at depth 0,
+ * and \"a\\\"b\" at depth 1, in JSON within a JSON string.
  */
 function endOfString(text: string, start: number, depth: number): number {
   for (let from = start; ;) {
@@ -74,7 +70,7 @@ function endOfString(text: string, start: number, depth: number): number {
   }
 }
 
-// Each alternative starts at the edge of a word, so that every character is looked at a bounded number of times.
+// Each alternative starts at a word edge, so that each character is examined a bounded number of times.
 const credentials = new RegExp(
   [
     String.raw`(?<![\w-])(?:mgw_[A-Za-z0-9_]{16,}|gh[opsur]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}` +
@@ -88,8 +84,8 @@ const credentials = new RegExp(
 );
 // "key" alone can be anything in JSON, so only longer names such as "api_key" count.
 const announcing = `(?:${secretWords}|(?:api|private|access|secret)[_-]?key)`;
-// Both look back from a character that is there seldom, so that a text with no secrets costs next to nothing.
+// Both start at a rare character and look back, so that a text without secrets costs next to nothing.
 const label = new RegExp(String.raw`"(?<=${announcing}\\{0,63}"\s{0,8}:\s{0,8}(\[\s{0,8})?(\\{0,63})")`, "gi");
 const comma = /\s{0,8},\s{0,8}/y;
-/** As in the query of a URL, a connection string or a command; a reference is no value. */
+/** As in a URL query, a connection string or a command. A `${…}` reference is not a value. */
 const assignment = new RegExp(String.raw`=(?<=${announcing}=)(?!\$\{)('?)[^\s&#;,"'\\<>()]{4,}`, "gi");

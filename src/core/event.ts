@@ -1,6 +1,6 @@
 import type { Revision } from "./inbound.ts";
 
-// The events in the audit log besides calls. Writers and readers share this one set of names.
+// The audit events other than calls. Writers and readers share this one set of names.
 
 /** Every type of record that the audit log can hold. */
 export const recordTypes = [
@@ -37,35 +37,33 @@ export const recordTypes = [
 ] as const;
 export type RecordType = (typeof recordTypes)[number];
 
-/**
- * Half of all records, which are shown only where their type is asked for: they say nothing that a bill needs either.
- */
+/** Types that make up half of all records. They are shown only on request, and metering does not need them. */
 export const leftOutTypes: readonly string[] = ["call.begin", "checkpoint"] satisfies RecordType[];
 
-/** Flat details of a record; no secrets. */
+/** Flat details of a record; they must not hold secrets. */
 export type Facts = Readonly<Record<string, string | number | boolean | null>>;
 
 type Nothing = Readonly<Record<never, never>>;
 type Server = { readonly server: string };
 type Key = { readonly key: string };
 type Issued = Key & { readonly consumer: string; readonly roles: string };
-/** `principal` is set if the instance serves callers: whom, null for all. */
+/** `principal` is set if the instance serves callers: the principal, or null if it serves all. */
 type Ended = Server & { readonly reason: string; readonly principal?: string | null };
 type Started = Server & { readonly pid: number; readonly argv: string; readonly sandbox: "none" };
 
-/** Each server of a configuration by its id, a fact of its own: one text of all would be cut where they are many. */
+/** One fact per configured server id: a single text of all would be truncated if there are many. */
 type Servers = { readonly [id: `server.${string}`]: "on" | "off" };
 
-/** Acts of operators and the facts recorded of each; who did it is recorded beside them. */
+/** Actions of operators and the facts recorded of each; who acted is recorded with them. */
 export type Acts = {
   "admin.reload": Nothing;
   "admin.server-restart": Server;
-  /** `begin` is the call's first record, whose payload was shown too. */
+  /** `begin` is the call's first record, whose payload was shown as well. */
   "admin.payloads-shown": { readonly chain: string; readonly seq: number; readonly begin?: number };
   "admin.payloads-exported": { readonly chains: string };
   "key.created": Issued;
   "key.rotated": Issued & { readonly replaces: string };
-  /** `keyHash` of a key in the configuration, which nothing else keeps once another secret stands there. */
+  /** `keyHash` is that of a configured key, which is recorded nowhere else once its secret is replaced. */
   "key.revoked": Key & { readonly keyHash?: string };
   "key.frozen": Nothing;
   "key.unfrozen": Nothing;
@@ -89,27 +87,25 @@ type Happenings = {
   "checkpoint.torn": { readonly file: string };
 };
 
-/** The process that asked for it, as the kernel knows it; `groups`, joined by commas, if it has more than `gid`. */
+/** The requesting process, as the kernel reports it; `groups` (comma-separated) is set if it has more than `gid`. */
 export type Asker = { readonly uid: number; readonly gid: number; readonly pid: number; readonly groups?: string };
 type Noted<Type, F> = {
   readonly type: Type;
-  /** Who did it: a principal id, or `system`. */
+  /** Who acted: a principal id, or `system`. */
   readonly actor: string;
-  /** Of a session: the consumer that the principal belongs to, and its key, by which records of calls name it. */
+  /** Of sessions only: the principal's consumer and key, the names by which call records identify it. */
   readonly consumer?: string;
   readonly key?: string | null;
   readonly facts: F;
 };
 
 export type ActType = keyof Acts;
-/** An act with who did it. */
 export type Act = { [K in ActType]: Noted<K, Acts[K] & Asker> }[ActType];
-/** Events of the audit chain that are not calls. */
 export type AuditEvent = Act | { [K in keyof Happenings]: Noted<K, Happenings[K]> }[keyof Happenings];
 export type SessionEvent = Extract<AuditEvent, { type: `session.${string}` }>;
 export type KeyEvent = Extract<AuditEvent, { type: `key.${string}` }>;
 
-/** An event as read back: names as they are written, but with any value. */
+/** An event as read back: the same names, but values of any type. */
 export type Read<E extends AuditEvent> = E extends AuditEvent
   ? { readonly type: E["type"]; readonly facts: { readonly [F in keyof E["facts"]]?: unknown } }
   : never;

@@ -1,7 +1,7 @@
 import type { Logger } from "./log.ts";
 import { rpcCodes } from "./rpc-code.ts";
 
-/** How a call ended, as the audit log, the metrics and `--status` name it. */
+/** How a call ended, as named by the audit log, the metrics and `--status`. */
 export const statuses = [
   "ok",
   "tool_error",
@@ -18,7 +18,7 @@ export const statuses = [
 ] as const;
 export type Status = (typeof statuses)[number];
 
-/** The four words that operators ask by; each status belongs to one. */
+/** The four groups that operators can filter by; each status belongs to one. */
 const statusGroups = {
   success: ["ok"],
   error: ["tool_error", "rpc_error", "invalid", "timeout", "cancelled", "unavailable", "lost", "error"],
@@ -28,32 +28,30 @@ const statusGroups = {
 
 export const groupNames = Object.keys(statusGroups);
 
-/** The statuses that a word selects: those of a group, or the one it names. */
+/** Returns the statuses that a word selects: those of a group, or the one status that it names. */
 export function statusesOf(word: string): readonly string[] {
   return Object.hasOwn(statusGroups, word) ? statusGroups[word as keyof typeof statusGroups] : [word]; // just checked
 }
 
-/**
- * The statuses that `audit stats` and `usage` count as denied: refused by policy, for a credential or by a rate limit.
- */
+/** The statuses that `audit stats` and `usage` count as denied: by policy, authentication or rate limit. */
 export const denials: ReadonlySet<string> = new Set([...statusGroups.denied, ...statusGroups["rate-limited"]]);
 
 type Row = {
-  /** HTTP status towards a modern client. */
+  /** HTTP status for a modern client. */
   http: number;
-  /** HTTP status towards a legacy client, where 404 would mean "session ended" and kill the connection. */
+  /** HTTP status for a legacy client, which takes 404 for the end of its session and disconnects. */
   legacyHttp?: number;
   /** JSON-RPC error code; outside -32768..-32000 if the specification names none. */
   rpc: number;
-  /** The code towards a legacy client that asks for a resource, if its revisions name another one. */
+  /** The code for a legacy client that reads a resource, if its revisions use a different one. */
   legacyRpc?: number;
   status: Status;
-  /** `tool`: a call that reached a tool answers with an `isError` result that the agent can act on. */
+  /** `tool`: a call that reached a tool is answered with an `isError` result that the agent can act on. */
   as: "error" | "tool";
   retryable?: boolean;
 };
 
-/** Every way in which a request can fail, and how wire, audit log and metrics report it. There is no second table. */
+/** Every way in which a request can fail, and how wire, audit log and metrics report it. There is no other table. */
 export const failures = {
   "parse-error": { http: 400, rpc: rpcCodes.parseError, status: "invalid", as: "error" },
   "invalid-request": { http: 400, rpc: rpcCodes.invalidRequest, status: "invalid", as: "error" },
@@ -107,7 +105,7 @@ export const failures = {
 
 export type FailureCode = keyof typeof failures;
 
-/** The failures in which what is hidden from a caller is as what does not exist. */
+/** The failures that do not reveal whether their target is hidden from the caller or does not exist. */
 export const unknownThings: ReadonlySet<string | undefined> = new Set([
   "unknown-tool",
   "unknown-prompt",
@@ -115,7 +113,7 @@ export const unknownThings: ReadonlySet<string | undefined> = new Set([
   "unknown-task",
 ] satisfies FailureCode[]);
 
-/** What a failure may carry besides its sentence; each field is optional and safe to show to the caller. */
+/** Optional details of a failure, safe to show to the caller unless noted. */
 export type FailureDetail = {
   /** The rule that denied, as the configuration names it. */
   rule?: string | undefined;
@@ -125,13 +123,13 @@ export type FailureDetail = {
   limit?: string | undefined;
   /** `error.data` of the JSON-RPC error. */
   data?: Record<string, unknown>;
-  /** The error with which a legacy server refused, raw JSON: a legacy caller is told it in place of the sentence. */
+  /** The error with which a legacy server refused, raw JSON; a legacy caller gets it instead of the sentence. */
   refusal?: string;
   /** HTTP `WWW-Authenticate` challenge. */
   challenge?: string;
-  /** Whether the server has run the call; the caller is told after the sentence. */
+  /** Whether the server has run the call; appended to the sentence. */
   ran?: keyof typeof runs;
-  /** What the caller may do, told last. */
+  /** What the caller can do; appended last. */
   advice?: string;
   /** For the audit log and operators only, never for the caller. */
   internal?: string | undefined;
@@ -146,7 +144,7 @@ const runs = {
 /** The only error that the request path throws on purpose: a code of the table and a sentence for the caller. */
 export class Failure extends Error {
   readonly code: FailureCode;
-  /** Its sentence alone. The caller is told `message`. */
+  /** The sentence alone. The caller gets `message`. */
   readonly said: string;
   readonly detail: FailureDetail;
 
@@ -164,16 +162,16 @@ export class Failure extends Error {
   }
 }
 
-/** The failure of a call whose server answers against the protocol. */
+/** Returns the failure of a call whose server's answer violates the protocol. */
 export const brokeProtocol = (server: string, what: string): Failure =>
-  new Failure("upstream-protocol", `The server "${server}" broke the protocol: ${what}.`, {
+  new Failure("upstream-protocol", `The server "${server}" violated the protocol: ${what}.`, {
     ran: "maybe",
     internal: what,
   });
 
 /**
- * Turns anything thrown into a Failure; the caller sees nothing of an unforeseen error. Where letting go of something
- * fails too, the call ended as it did before, and operators are told of both.
+ * Turns any thrown value into a Failure; the caller sees nothing of an unexpected error. If disposal fails too, the
+ * first failure decides how the call ends, and operators see both.
  */
 export function asFailure(error: unknown): Failure {
   if (error instanceof Failure) return error;
@@ -184,24 +182,28 @@ export function asFailure(error: unknown): Failure {
       internal: [detail.internal, causeOf(error.error)].filter(Boolean).join("\n"),
     });
   }
-  return new Failure("internal", "The gateway failed on this request; its operator finds the cause in the log.", {
-    internal: causeOf(error),
-  });
+  return new Failure(
+    "internal",
+    "The gateway failed to handle this request; its operator can find the cause in the log.",
+    {
+      internal: causeOf(error),
+    },
+  );
 }
 
-/** Turns anything thrown into a failure, and tells operators of one that is for them. */
+/** Turns any thrown value into a Failure, and logs one that operators must know of. */
 export function failureFrom(error: unknown, log: Logger): Failure {
   const failure = asFailure(error);
   const { code, message, row, detail } = failure;
-  // Browsers show the answer to nobody.
+  // Browsers do not show the response to anyone, so it is logged.
   if (code === "bad-origin") log.warn("request refused", { cause: detail.internal ?? message }, code);
-  // Whose credential is refused may be anybody: the audit logs that once per source.
+  // Anyone can send a wrong credential, so it is not logged here; the audit logs it once per source.
   else if (detail.internal && row.status !== "auth-failed")
     log.error("request failed", { cause: detail.internal }, code);
   return failure;
 }
 
-/** Why something failed, for operators. An aborted request has an error with an empty stack. */
+/** Returns the cause of an error, for operators. An aborted request throws an error with an empty stack. */
 export const causeOf = (error: unknown): string =>
   error instanceof Failure
     ? (error.detail.internal ?? error.message)

@@ -15,18 +15,18 @@ import { dirname } from "node:path";
 import { orNull } from "./attempt.ts";
 import { codeOf } from "./error-text.ts";
 
-// Without O_NONBLOCK, who opens a named pipe waits until somebody writes to it, perhaps for ever.
+// Without O_NONBLOCK, opening a named pipe blocks until someone writes to it, perhaps forever.
 const atOnce = constants.O_RDONLY | constants.O_NONBLOCK;
 
-/** Opens a file for reading, whatever it is, without waiting. */
+/** Opens any kind of file for reading without blocking. */
 export const openAtOnce = (path: string): number => openSync(path, atOnce);
 
-/** What lies in the place of a file is none, or a larger one than it may be. */
+/** Thrown for a path that is not a regular file, or for a file that is too large. */
 export class UnfitFile extends Error {
   readonly large: boolean;
 
   constructor(path: string, large: boolean) {
-    super(`${path} is ${large ? "too large" : "no regular file"}`);
+    super(`${path} is ${large ? "too large" : "not a regular file"}`);
     this.name = "UnfitFile";
     this.large = large;
   }
@@ -38,7 +38,7 @@ function refuseUnfit(path: string, stat: Kind, most = Infinity): void {
   if (!stat.isFile() || stat.size > most) throw new UnfitFile(path, stat.isFile());
 }
 
-/** The bytes of a regular file of at most `most` bytes; throws `UnfitFile` for anything else. */
+/** Returns the bytes of a regular file, `most` bytes at most; throws `UnfitFile` for anything else. */
 export function readRegularSync(path: string, most?: number): Buffer {
   const fd = openAtOnce(path);
   try {
@@ -49,21 +49,21 @@ export function readRegularSync(path: string, most?: number): Buffer {
   }
 }
 
-/** The text of a regular file; throws `UnfitFile` for anything else. */
+/** Returns the text of a regular file; throws `UnfitFile` for anything else. */
 export async function readRegular(path: string): Promise<string> {
   await using file = await open(path, atOnce);
   refuseUnfit(path, await file.stat());
   return file.readFile("utf8");
 }
 
-/** The link on a path, or at its end, that leads nowhere, and where to; null where there is none. */
+/** Returns the dangling link on a path, or at its end, and its target; null if there is none. */
 export function brokenLink(path: string): { readonly link: string; readonly to: string } | null {
   if (existsSync(path)) return null;
   const to = orNull(() => readlinkSync(path));
   return to === null ? brokenLink(dirname(path)) : { link: path, to };
 }
 
-/** Names the file in a failure that does not: once a file is open, the system tells only what failed. */
+/** Adds the path to an error that lacks it: once a file is open, system errors do not name it. */
 export async function naming<T>(path: string, work: Promise<T>): Promise<T> {
   try {
     return await work;
@@ -73,12 +73,12 @@ export async function naming<T>(path: string, work: Promise<T>): Promise<T> {
   }
 }
 
-/** A name beside a file for its next content, which no other process uses. */
+/** Returns a unique name next to a file, for writing its next content. */
 export const draftOf = (path: string): string => `${path}.${crypto.randomUUID()}`;
 
 /**
- * Writes a file that others read at any time: they see the old text or the new one, whole, also after a power cut. A
- * directory that is missing is made.
+ * Replaces a file atomically: readers see the old text or the new one in full, even after a power cut. Creates a
+ * missing directory.
  */
 export async function replaceFile(path: string, text: string, mode = 0o600, owner: Owner | null = null): Promise<void> {
   await mkdir(dirname(path), { recursive: true, mode: 0o700 });
@@ -86,8 +86,8 @@ export async function replaceFile(path: string, text: string, mode = 0o600, owne
 }
 
 /**
- * Like `replaceFile`, for a file that only one writer replaces, one text at a time: the draft that a killed writer
- * left gives way to the next one.
+ * Like `replaceFile`, for a file with a single writer that writes one text at a time: the draft that a killed writer
+ * left behind is replaced by the next one.
  */
 export async function replaceOwnFile(path: string, text: string): Promise<void> {
   await mkdir(dirname(path), { recursive: true, mode: 0o700 });
@@ -98,13 +98,13 @@ export async function replaceOwnFile(path: string, text: string): Promise<void> 
 
 type Owner = { readonly uid: number; readonly gid: number };
 
-/** Writes a file unless there is one already; of several processes that try at once, one wins and all find its text. */
+/** Creates a file unless it exists. If several processes try at once, one wins and all find its text. */
 export async function createFile(path: string, text: string): Promise<void> {
   await written(draftOf(path), text, { mode: 0o600, owner: null }, (draft) => publish(draft, path));
   await syncDirectory(dirname(path));
 }
 
-/** Gives a file its name unless another process has been faster; copies it where the file system has no hard links. */
+/** Gives a draft its name unless another process was faster; copies it if the file system has no hard links. */
 export function publish(draft: string, path: string): void {
   try {
     linkSync(draft, path);
@@ -121,8 +121,8 @@ export function publish(draft: string, path: string): void {
 const isTaken = (error: unknown): boolean => codeOf(error) === "EEXIST";
 
 /**
- * Makes new names in a directory survive a power cut, where it can be synced: not all file systems can, and nobody can
- * who may write to it but not read it.
+ * Makes new names in a directory survive a power cut, if it can be synced: not every file system supports that, and a
+ * user who can write to the directory but not read it cannot sync it.
  */
 export async function syncDirectory(path: string): Promise<void> {
   try {
@@ -133,7 +133,7 @@ export async function syncDirectory(path: string): Promise<void> {
   }
 }
 
-/** Like `syncDirectory`, on the thread. */
+/** The synchronous form of `syncDirectory`. */
 export function syncDirectorySync(path: string): void {
   try {
     const fd = openSync(path, "r");
@@ -149,7 +149,7 @@ export function syncDirectorySync(path: string): void {
 
 const unsyncable: ReadonlySet<string | null> = new Set(["EACCES", "EINVAL", "ENOTSUP"]);
 
-/** The text is on the disk before `use` gives it a name: after a power cut there is no half of it. */
+/** Syncs the text to disk before `use` names it, so that a power cut cannot leave half of it. */
 async function written(
   draft: string,
   text: string,
@@ -167,7 +167,7 @@ async function written(
     await naming(draft, fill());
     await use(draft);
   } finally {
-    // Where nothing can be written nothing can be removed either, and what came first is to be told.
+    // If nothing can be written, nothing can be removed either; the first error is the one to report.
     await rm(draft, { force: true }).catch(() => {});
   }
 }

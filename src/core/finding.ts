@@ -1,15 +1,15 @@
 /** Keys and indexes from the top of the configuration file. */
 export type Path = readonly PropertyKey[];
 
-/** Something wrong or doubtful, not yet tied to a position; `key` points at the key rather than at its value. */
+/** A problem or doubt without a position yet; `key` points at the key instead of its value. */
 export type Finding = { readonly path: Path; readonly message: string; readonly key?: boolean };
 
-/** Problems that make a configuration unusable, and doubtful things. */
+/** Problems that make a configuration unusable, and warnings. */
 export type Findings = { readonly problems: readonly Finding[]; readonly warnings: readonly Finding[] };
 
 /**
- * What a rule says of one server: a tool or prompt of it by its name or a glob, null for all; and the subjects of its
- * conditions. A null kind stands for all.
+ * What a rule names: a tool or prompt (null: any kind) of a server by name or glob (null: all), and the subjects of its
+ * conditions.
  */
 export type Mention = {
   readonly path: Path;
@@ -19,10 +19,10 @@ export type Mention = {
   readonly subjects: readonly string[];
 };
 
-/** Somebody who has roles, and where the configuration gives them. */
+/** Something that has roles, and where the configuration grants them. */
 export type Carrier = { readonly path: Path; readonly roles: readonly string[] };
 
-/** `servers[0].env.TOKEN`; a key that is no plain word is quoted. */
+/** Formats a path as `servers[0].env.TOKEN`; a key that is not a plain word is quoted. */
 export function formatPath(path: Path): string {
   return path.reduce<string>((text, part) => {
     if (typeof part === "number") return `${text}[${part}]`;
@@ -32,7 +32,7 @@ export function formatPath(path: Path): string {
   }, "");
 }
 
-/** The value at a path of plain data; undefined if there is none. */
+/** Returns the value at a path of plain data; undefined if there is none. */
 export function valueAt(value: unknown, path: Path): unknown {
   let here = value;
   for (const key of path) {

@@ -1,28 +1,28 @@
 import { memoize } from "./memoize.ts";
 
-// A wildcard is marked by a string longer than any character, so no text can contain it.
+// A wildcard is represented by a string longer than one character, so no text can contain it.
 const anyRun = "**";
 const anyOne = "??";
 
 /** A compiled glob: literal characters and wildcards. */
 export type GlobTokens = readonly string[];
 
-// Code units are characters unless the text has surrogates; then `?` must take a whole pair.
+// Code units are characters unless the text has surrogates; then `?` must match a whole pair.
 const units = (text: string): ArrayLike<string> => (/[\ud800-\udfff]/.test(text) ? Array.from(text) : text);
 
-/** The literal characters of a text, none of them a wildcard. */
+/** Returns the characters of a text as literals, none of them a wildcard. */
 export const literalTokens = (text: string): GlobTokens => Array.from(text);
 
-/** The tokens of a glob: `*` is any run of characters, `?` any one character; nothing else is special. */
+/** Compiles a glob: `*` is any run of characters, `?` any one character; nothing else is special. */
 export const globTokens = (glob: string): GlobTokens =>
   Array.from(glob, (char) => (char === "*" ? anyRun : char === "?" ? anyOne : char));
 
-/** Whether the tokens match the whole text. */
+/** Reports whether the tokens match the whole text. */
 export const matchTokens = (tokens: GlobTokens, text: string): boolean => covers(tokens, units(text));
 
 /**
- * Whether `wide` matches all that `narrow`, a glob or the characters of a text, matches: as far as single tokens tell,
- * so false may be wrong. At most wide × narrow steps, since only the latest `*` is ever retried.
+ * Reports whether `wide` matches everything that `narrow` (a glob or the characters of a text) matches. It compares
+ * single tokens, so false may be wrong. At most wide × narrow steps, since only the latest `*` is retried.
  */
 export function covers(wide: GlobTokens, narrow: ArrayLike<string>): boolean {
   const last = wide.lastIndexOf(anyRun);
@@ -32,7 +32,7 @@ export function covers(wide: GlobTokens, narrow: ArrayLike<string>): boolean {
   let resume = 0;
   while (char < narrow.length) {
     if (token === last) {
-      // What follows the last one can only stand at the end.
+      // What follows the last `*` can only match at the end.
       char = Math.max(char, narrow.length - (wide.length - ++token));
       star = -1;
     } else if (wide[token] === anyRun) {
@@ -53,17 +53,17 @@ export function covers(wide: GlobTokens, narrow: ArrayLike<string>): boolean {
 const takes = (token: string | undefined, char: string | undefined): boolean =>
   token === char || (token === anyOne && char !== anyRun);
 
-/** Many globs may be compared with the same readings of a URI, which are long. */
+/** Memoized because many globs may be compared with the same long readings of a URI. */
 const hasWildcard = memoize((tokens: GlobTokens) => tokens.includes(anyRun) || tokens.includes(anyOne));
 const isWildcard = (token: string): boolean => token === anyRun || token === anyOne;
 
-/** The one text that the tokens match; null if they match more. */
+/** Returns the one text that the tokens match; null if they match more. */
 export const onlyText = (tokens: GlobTokens): string | null => (tokens.some(isWildcard) ? null : tokens.join(""));
 
-// Enough for two of the longest globs that a configuration may hold; longer pairs count as overlapping.
+// Enough for two globs of the maximum length in a configuration; longer pairs count as overlapping.
 const mostSteps = 1_000_000;
 
-/** Whether some text is matched by both; true if it would take too long to tell. */
+/** Reports whether some text is matched by both; true if it would take too long to find out. */
 export function overlap(a: GlobTokens, b: GlobTokens): boolean {
   if (!hasWildcard(b)) return covers(a, b);
   let same = 0;
@@ -71,11 +71,11 @@ export function overlap(a: GlobTokens, b: GlobTokens): boolean {
     if (a[same] !== b[same]) return false;
     same++;
   }
-  // After the beginning that both have, one of them takes anything, or one anything first and the other anything last.
+  // After the common start, one of them takes anything, or one starts and the other ends with `*`.
   if ([a, b].some((each) => same === each.length - 1 && each[same] === anyRun)) return true;
   if ((a[same] === anyRun && b.at(-1) === anyRun) || (b[same] === anyRun && a.at(-1) === anyRun)) return true;
   if (a.length * b.length > mostSteps) return true;
-  // meets[j]: whether the rest of a, from the row's token on, and the rest of b, from j on, match a common text.
+  // meets[j]: whether the rest of a from the row's token on and the rest of b from j on match a common text.
   let meets = row(b.length, (j, after) => j === b.length || (b[j] === anyRun && after));
   for (let i = a.length - 1; i >= 0; i--) {
     const below = meets;
@@ -90,14 +90,14 @@ export function overlap(a: GlobTokens, b: GlobTokens): boolean {
 
 const takesEither = (a: string | undefined, b: string | undefined): boolean => a === b || a === anyOne || b === anyOne;
 
-/** The row from its end to its start; `after` is the cell behind, false for the last one. */
+/** Fills a row from end to start; `after` is the cell to the right, false for the last one. */
 function row(length: number, cell: (j: number, after: boolean) => boolean): boolean[] {
   const cells: boolean[] = [];
   for (let j = length; j >= 0; j--) cells[j] = cell(j, cells[j + 1] ?? false);
   return cells;
 }
 
-/** Compiles a glob (case-sensitive, whole string) to a test; the common shapes need no scan. */
+/** Compiles a case-sensitive glob to a test of whole strings; the common shapes need no scan. */
 export function compileGlob(glob: string): (text: string) => boolean {
   if (/^\*+$/.test(glob)) return () => true;
   if (!/[*?]/.test(glob)) return (text) => text === glob;

@@ -1,12 +1,12 @@
 import { fstatSync } from "node:fs";
 import type { Level } from "./log.ts";
 
-/** Of syslog(3). */
+/** From syslog(3). */
 const priorities: Readonly<Record<Level, number>> = { debug: 7, info: 6, warn: 4, error: 3 };
 
 /**
- * What to begin a line of standard error with, so that the journal of systemd knows its priority (sd-daemon(3)); empty
- * where standard error goes elsewhere. `stream` is what the service manager says that it connected to the journal.
+ * Returns the prefix per level that tells the systemd journal the priority of a line on standard error (sd-daemon(3));
+ * empty if standard error is not the `stream` that the service manager connected to the journal.
  */
 export function priorityMarks(stream = process.env["JOURNAL_STREAM"]): (level: Level) => string {
   return isOpenAs(2, stream) ? (level) => `<${priorities[level]}>` : () => "";

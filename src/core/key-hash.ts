@@ -1,13 +1,13 @@
 const scheme = "sha256:";
 
-/** SHA-256 of a key, hex: all that is ever stored of it. */
+/** Returns the SHA-256 of a key, hex; nothing else of a key is ever stored. */
 export const hashKey = (key: string): string => Bun.SHA256.hash(key, "hex");
 
-/** A hash as written in place of its key, in a configuration file or among the tombstones. */
+/** Returns a hash as written in place of its key, in the configuration file or among the tombstones. */
 export const keyHash = (hash: string): string => scheme + hash;
 
-/** The hash in a text of `keyHash`. */
+/** Returns the hash in a text of `keyHash`. */
 export const hashIn = (text: string): string => text.slice(scheme.length);
 
-/** What a text of `keyHash` looks like. */
+/** The form of a text of `keyHash`. */
 export const keyHashForm: RegExp = /^sha256:[0-9a-f]{64}$/;

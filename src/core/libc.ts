@@ -24,7 +24,7 @@ const linux = {
 } as const;
 const darwin = { __error: { args: [], returns: pointer } } as const;
 
-/** The C library that this process runs on. Loading a second one beside it would be undefined behaviour. */
+/** Returns the C library that this process uses. Loading a second one would be undefined behavior. */
 function libraryName(): string {
   if (mac) return "/usr/lib/libSystem.B.dylib";
   return /\/\S*ld-musl-\S+\.so\.1/.exec(readFileSync("/proc/self/maps", "utf8"))?.[0] ?? "libc.so.6";
@@ -41,9 +41,9 @@ function open() {
     return { ...symbols, errno: symbols.__errno_location };
   } catch (error) {
     throw new Error(
-      "mcpgw cannot load the C library of this system, which it needs for locks, sockets and children " +
-        `(${messageOf(error)}); use a build for this system (glibc or musl), and let it have memory that is writable ` +
-        "and executable (no MemoryDenyWriteExecute), and 4 GiB in all (ulimit -v and -d)",
+      "mcpgw cannot load the C library of this system, which it needs for locks, sockets and child processes " +
+        `(${messageOf(error)}); use a build for this system (glibc or musl), and allow it memory that is both ` +
+        "writable and executable (no MemoryDenyWriteExecute) and 4 GiB in total (ulimit -v and -d)",
       { cause: error },
     );
   }
@@ -62,11 +62,11 @@ function errno(): string {
 
 const cString = (text: string): Buffer => Buffer.from(`${text}\0`);
 
-/** Tells the service manager a state, e.g. `READY=1` (sd_notify(3)); false if there is no service manager. */
+/** Reports a state such as `READY=1` to the service manager (sd_notify(3)); false if there is none. */
 export function sdNotify(state: string, address = process.env["NOTIFY_SOCKET"]): boolean {
   if (mac || !address) return false;
   const path = Buffer.from(address.startsWith("@") ? `\0${address.slice(1)}` : address);
-  if (path.length > 107) throw new Error(`NOTIFY_SOCKET is longer than a socket address may be: ${address}`);
+  if (path.length > 107) throw new Error(`NOTIFY_SOCKET is too long for a socket address: ${address}`);
   const sockaddr = Buffer.alloc(110);
   sockaddr.writeUInt16LE(1 /* AF_UNIX */, 0);
   path.copy(sockaddr, 2);
@@ -84,10 +84,7 @@ export function sdNotify(state: string, address = process.env["NOTIFY_SOCKET"]):
   }
 }
 
-/**
- * Locks what is open, until that is disposed of or this process ends, however it ends; null if another one holds the
- * lock.
- */
+/** Locks an open file until the lock is disposed of or the process ends in any way; null if another one holds it. */
 function lockNow(fd: number, path: string): Disposable | null {
   if (libc().flock(fd, 2 | 4 /* LOCK_EX | LOCK_NB */) !== 0) {
     const reason = errno();
@@ -110,14 +107,11 @@ export function tryLock(path: string): Disposable | null {
   return lock;
 }
 
-/**
- * Takes the lock of a directory, in which nothing is written; null if another process holds it, as whoever can read the
- * directory may.
- */
+/** Takes the lock of a directory, writing nothing; null if another process, which only needs read access, holds it. */
 export const tryLockDirectory = (path: string): Disposable | null =>
   lockNow(openSync(path, constants.O_RDONLY | constants.O_DIRECTORY), path);
 
-/** The pid that took the lock last; null if the file is missing or holds none. The process may have ended since. */
+/** Returns the pid that last took the lock; null if the file has none. The process may have ended since. */
 export function lockHolder(path: string): number | null {
   const pid = Number(orNull(() => readFileSync(path, "utf8")));
   return Number.isSafeInteger(pid) && pid > 0 ? pid : null;
@@ -131,28 +125,24 @@ function prctl(option: number, value: number, name: string): boolean {
 }
 
 /**
- * Hides the memory and environment of this process from others of the same uid, its children included; false if the
- * system cannot.
+ * Hides this process's memory and environment from other processes of its uid, even its children; false if unsupported.
  */
 export const setNonDumpable = (): boolean => prctl(4, 0, "PR_SET_DUMPABLE");
 
-/** Makes this process instead of init the parent of its orphaned descendants; false if the system cannot. */
+/** Makes this process, not init, the parent of its orphaned descendants; false if unsupported. */
 export const setSubreaper = (): boolean => (subreaper = prctl(36, 1, "PR_SET_CHILD_SUBREAPER"));
 
-/** Whether this process is a subreaper, which inherits its orphaned descendants. */
+/** Reports whether this process is a subreaper, which inherits its orphaned descendants. */
 export const isSubreaper = (): boolean => subreaper;
 
 let subreaper = false;
 
-/**
- * Lowers the priority of this thread, so that the user's other threads go first; on Linux only, where priority belongs
- * to a thread.
- */
+/** Lowers the priority of this thread below the user's other threads; only on Linux, where threads have priorities. */
 export function lowerThreadPriority(): void {
   libc().setpriority?.(0 /* PRIO_PROCESS */, 0, 10);
 }
 
-/** The process at the other end of a Unix socket, as the kernel recorded it at the connect. */
+/** The process at the other end of a Unix socket, as the kernel recorded it at connect. */
 export type PeerCredentials = {
   readonly uid: number;
   readonly gid: number;
@@ -168,7 +158,7 @@ function socketOption(fd: number, level: number, option: number, bytes: number):
   if (libc().getsockopt(fd, level, option, ptr(value), ptr(length)) === 0)
     return value.subarray(0, length.readUInt32LE(0));
   const reason = errno();
-  // The kernel says how much room it needs.
+  // The kernel reports how much room it needs.
   const needed = length.readUInt32LE(0);
   if (reason === "ERANGE" && needed > bytes) return socketOption(fd, level, option, needed);
   throw new Error(`peer credentials of socket ${fd}: ${reason}`);
@@ -177,7 +167,7 @@ function socketOption(fd: number, level: number, option: number, bytes: number):
 const integers = (bytes: Buffer): number[] =>
   Array.from({ length: bytes.length >> 2 }, (_, index) => bytes.readUInt32LE(index * 4));
 
-/** The peer of a connected Unix socket; throws if `fd` is no such socket. */
+/** Returns the peer of a connected Unix socket; throws if `fd` is not one. */
 export function peerCredentials(fd: number): PeerCredentials {
   if (mac) {
     // struct xucred: version, uid, ngroups (short, padded), groups[16]; the first group is the effective one.
@@ -191,7 +181,7 @@ export function peerCredentials(fd: number): PeerCredentials {
   return { pid: cred.readInt32LE(0), uid: cred.readUInt32LE(4), gid: cred.readUInt32LE(8), groups };
 }
 
-/** Replaces this process by another program under the same pid; returns only by throwing. */
+/** Replaces this process with another program under the same pid; returns only by throwing. */
 export function execve(path: string, argv: readonly string[], env: Readonly<Record<string, string>>): never {
   const strings: Buffer[] = [];
   const vector = (items: readonly string[]): BigUint64Array => {
@@ -205,7 +195,7 @@ export function execve(path: string, argv: readonly string[], env: Readonly<Reco
   throw new Error(`execve ${path} (${strings.length} strings): ${errno()}`);
 }
 
-/** Collects an ended child that this process inherited as a subreaper; true if it is gone from the process table. */
+/** Reaps an ended child that this process inherited as a subreaper; true if it is gone from the process table. */
 export function reap(pid: number): boolean {
   const status = Buffer.alloc(4);
   const result = libc().waitpid(pid, ptr(status), 1 /* WNOHANG */);

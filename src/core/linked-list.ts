@@ -1,9 +1,9 @@
-/** Where an item stands in its list. */
+/** The position of an item in its list. */
 export type ListNode<T> = { readonly item: T; before: ListNode<T> | null; after: ListNode<T> | null };
 
 /**
- * Items in order of arrival; each may leave at any time. Used instead of a Set that every call enters and leaves: the
- * rehashing of a Set keeps dead entries reachable until a full collection (measured).
+ * Items in order of arrival; any item can be removed at any time. It replaces a Set for what every call enters and
+ * leaves: the rehashing of a Set keeps dead entries reachable until a full collection (measured).
  */
 export class List<T> {
   #first: ListNode<T> | null = null;
@@ -18,7 +18,7 @@ export class List<T> {
     return this.#first?.item;
   }
 
-  /** All present items, oldest first. */
+  /** All items in the list, oldest first. */
   get items(): T[] {
     const all: T[] = [];
     for (let node = this.#first; node; node = node.after) all.push(node.item);
@@ -34,7 +34,7 @@ export class List<T> {
     return node;
   }
 
-  /** False when it has left already. */
+  /** Removes a node; returns false if it was already removed. */
   delete(node: ListNode<T>): boolean {
     const { before, after } = node;
     if (!before && this.#first !== node) return false;
@@ -42,7 +42,7 @@ export class List<T> {
     else this.#first = after;
     if (after) after.before = before;
     else this.#last = before;
-    // Unlinks it from its neighbours: a removed node that is still held would keep them alive.
+    // Unlinks the node from its neighbors: a removed node that is still held would keep them alive.
     node.before = node.after = null;
     this.#size--;
     return true;

@@ -1,9 +1,6 @@
 import type { Kind } from "./call.ts";
 
-/**
- * A list: the method that asks for it, the capability that announces it, the member that names its items, and their
- * kind.
- */
+/** A list: its method, the capability that announces it, the member that identifies its items, and their kind. */
 type Row = { method: string; capability: "tools" | "prompts" | "resources"; key: string; kind: Kind; noun: string };
 
 /** The lists of the protocol, by their names in results. */
@@ -23,7 +20,7 @@ export const lists = {
 export type ListName = keyof typeof lists;
 export const listNames: readonly ListName[] = ["tools", "prompts", "resources", "resourceTemplates"];
 
-/** Makes something of each list. */
+/** Calls `make` for each list. */
 export const mapLists = <T>(make: (list: ListName) => T): Readonly<Record<ListName, T>> => ({
   tools: make("tools"),
   prompts: make("prompts"),
@@ -31,14 +28,14 @@ export const mapLists = <T>(make: (list: ListName) => T): Readonly<Record<ListNa
   resourceTemplates: make("resourceTemplates"),
 });
 
-/** The lists of one capability: one notification tells of changes in all of them. */
+/** The lists of one capability; one notification announces changes in all of them. */
 export type ListGroup = Row["capability"];
 export const listGroups: readonly ListGroup[] = ["tools", "prompts", "resources"];
 
-/** The notification of a change. */
+/** Returns the method of the notification that announces a change. */
 export const changedMethod = (group: ListGroup): string => `notifications/${group}/list_changed`;
 const changes: ReadonlySet<string> = new Set(listGroups.map(changedMethod));
-/** Whether a notification must reach even a client that reads slowly: nothing would make up for a change it missed. */
+/** Reports whether even a slow reader must get a notification: nothing would make up for a change that it missed. */
 export const mustBeHeard = (method: string): boolean => changes.has(method);
-/** The key by which a listening client asks for it (2026-07-28, subscriptions). */
+/** Returns the key by which a listening client requests it (2026-07-28, subscriptions). */
 export const changedKey = (group: ListGroup): string => `${group}ListChanged`;

@@ -1,4 +1,4 @@
-/** A function that works out its value of each object once, and knows it for as long as the object lives. */
+/** Returns a function that computes its value once per object and keeps it for as long as the object lives. */
 export function memoize<K extends object, V extends NonNullable<unknown> | null>(make: (key: K) => V): (key: K) => V {
   const known = new WeakMap<K, V>();
   return (key) => {

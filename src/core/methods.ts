@@ -1,4 +1,4 @@
-/** Requests of both eras that the gateway knows; methods of extensions come on top. */
+/** The requests of both eras that the gateway knows, not counting methods of extensions. */
 export const requestMethods = [
   "initialize",
   "server/discover",
@@ -40,10 +40,10 @@ const serverNotifications: ReadonlySet<string> = new Set([
   "notifications/elicitation/complete",
   "notifications/subscriptions/acknowledged",
 ]);
-// A server's own task id does not say whose task it is.
+// Task notifications are not passed on: a server's own task id does not tell whose task it is.
 const taskNotification = /^notifications\/tasks(\/|$)/;
 
-/** Whether a server's notification can only be that of an extension other than tasks. */
+/** Reports whether a server's notification can only belong to an extension other than tasks. */
 export function isExtensionNotification(method: string): boolean {
   return !serverNotifications.has(method) && !taskNotification.test(method);
 }
@@ -53,7 +53,7 @@ export function isRequestMethod(method: string): method is RequestMethod {
   return requests.has(method);
 }
 
-/** The method if the gateway knows it, else `other`: a label with few values. */
+/** Returns the method if the gateway knows it, else `other`: a label of low cardinality. */
 export function methodLabel(method: string): string {
   return requests.has(method) || notifications.has(method) ? method : "other";
 }

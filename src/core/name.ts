@@ -5,26 +5,26 @@ import { cut, plain } from "./text.ts";
 /** Id of the server that offers the gateway's own tools. */
 export const ownServer = "mcpgw";
 
-/** First segments of the REST façade. */
+/** First path segments of the REST façade. */
 export const restWords: ReadonlySet<string> = new Set(["invoke", "list-tools", "servers", "server"]);
 
 /** Ids that no configured server may have: the gateway's own, and the first segments of its REST paths. */
 export const reservedServers: ReadonlySet<string> = new Set([ownServer, ...restWords]);
 
-/** Between server and tool on the wire; server ids never contain it. */
+/** Separates server and tool on the wire; server ids never contain it. */
 export const separator = "__";
 
-/** `server:tool`, what policy, audit and CLI speak. */
+/** Returns `server:tool`, as used by policy, audit and CLI. */
 export const canonicalName = (server: string, tool: string): string => `${server}:${tool}`;
 
-/** Splits `server:tool` at the first colon, which no server id contains; null when there is none. */
+/** Splits `server:tool` at the first colon, which no server id contains; null if there is none. */
 export function splitCanonical(text: string): { readonly server: string; readonly tool: string } | null {
   const at = text.indexOf(":");
   return at < 1 ? null : { server: text.slice(0, at), tool: text.slice(at + 1) };
 }
 
 /**
- * The globs of a tool or prompt and of its server (null: any) in a rule or a limit: without a `server` beside it,
+ * Returns the globs of a tool or prompt and of its server (null: any) in a rule or limit. Without a separate `server`,
  * `crm:q_*` is short for server crm and name q_*.
  */
 export function splitSelector(selector: string, server: string | undefined) {
@@ -32,19 +32,19 @@ export function splitSelector(selector: string, server: string | undefined) {
   return { server: server ?? split?.server ?? null, name: split?.tool ?? selector };
 }
 
-/** Signs of other languages of patterns, and of several names in one. */
+/** Signs of other pattern languages, or of several names in one pattern. */
 const otherPattern = /[[\]{}|,]|^[!^\s]|[$\s]$/;
 
-/** How a name and its server are written in a rule or a limit. */
+/** Formats a name and its server as written in a rule or limit. */
 export const besideServer =
   (kind: "tool" | "prompt") =>
   (server: string, name: string): string =>
     `server: ${server}, ${kind}: ${JSON.stringify(name)}`;
 
 /**
- * What is wrong with a glob of names that begins with one of its servers, as names do on the wire, or as `server:tool`
- * does where `server:` stands `beside` it, or that is written in another language of patterns; null: nothing is.
- * `spelled` is how such a name has to be written.
+ * Returns what is wrong with a glob of names: it starts with its server, in the form `server__` or (if `server:` is a
+ * separate key `beside` it) `server:`, or it is written in another pattern language. Null if nothing is wrong.
+ * `spelled` formats the correct spelling.
  */
 export function nameFault(
   glob: string,
@@ -56,10 +56,10 @@ export function nameFault(
     const server = servers.find((id) => glob.startsWith(id + between));
     if (server === undefined) continue;
     const name = glob.slice(server.length + between.length);
-    return `begins with its server, as no name does here: write ${spelled(server, name)}`;
+    return `starts with its server, which names here do not include; write ${spelled(server, name)}`;
   }
   if (!otherPattern.test(glob)) return null;
-  return `only * and ? are wildcards, all else in ${JSON.stringify(glob)} stands for itself; write an entry for each name`;
+  return `only * and ? are wildcards, all else in ${JSON.stringify(glob)} is literal; write one entry per name`;
 }
 
 const unknowns: Readonly<Record<Kind, (name: string) => Failure>> = {
@@ -71,10 +71,10 @@ const unknowns: Readonly<Record<Kind, (name: string) => Failure>> = {
     new Failure("unknown-method", `This gateway does not serve the method "${cut(plain(method), 100)}".`),
 };
 
-/** The scheme of URIs that tell the gateway their server; servers do not know it. */
+/** The scheme of URIs that name their server to the gateway; servers do not know it. */
 export const explicitScheme = "mcpgw+";
 
-/** Most characters of a name, URI or method that a caller may use: policy compares each of the ways to read a URI. */
+/** Maximum length of a name, URI or method from a caller: policy compares every reading of a URI. */
 export const longestName = 8192;
 
 /** Throws `invalid-params` if a name is too long. */
@@ -86,12 +86,12 @@ export function checkLength(kind: Kind, name: string): void {
 }
 
 /**
- * The refusal of what does not exist or is hidden from the caller, by its name, URI or method as the caller wrote it.
- * Both get the same words, so that these reveal nothing.
+ * Returns the refusal of an item, by its name, URI or method as the caller wrote it. It reads the same whether the item
+ * does not exist or is hidden from the caller.
  */
 export const notFound = (kind: Kind, name: string): Failure => unknowns[kind](name);
 
-/** The route of a thing of which only the name is known; one that nobody asks for by it has none on the wire. */
+/** Returns the route of an item of which only the name is known; `wire` is empty if no caller asks for it by name. */
 export const plainRoute = (kind: Kind, server: string, name: string, wire = ""): Route => ({
   kind,
   server,

@@ -1,6 +1,6 @@
 /**
- * The name closest to a misspelt one, of equally close ones one that it begins, or else the only one that it begins, if
- * it is more than a letter; null if none can be meant.
+ * Returns the name closest to a misspelled one; of equally close names, one that starts with it. If none is close,
+ * returns the only name that starts with it, provided it has more than one letter; else null.
  */
 export function nearest(text: string, names: readonly string[]): string | null {
   const wanted = fold(text);
@@ -24,7 +24,7 @@ function fold(text: string): string {
     .replace(/[-_\s]/g, "");
 }
 
-// Edits (insert, delete, replace, swap of neighbours) between two texts; anything from `max` on is `max`.
+// Edit distance of two texts (insert, delete, replace, swap neighbors), capped at `max`.
 function distance(a: string, b: string, max: number): number {
   if (Math.abs(a.length - b.length) >= max) return max;
   let before: number[] = [];

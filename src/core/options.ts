@@ -3,13 +3,16 @@ import { compileCidr } from "./cidr.ts";
 import { parseDuration } from "./duration.ts";
 import { parseRate } from "./rate.ts";
 
-// The value types that several options share.
+// Value types that several options share.
 
-/** `30s`, `5m`; a bare number counts as seconds. Yields milliseconds. */
+/** `30s`, `5m`; a bare number is in seconds. Yields milliseconds. */
 export const duration = z.union([z.string(), z.number().int().nonnegative()]).transform((value, ctx) => {
   const ms = typeof value === "number" ? value * 1000 : parseDuration(value);
   if (ms !== null) return ms;
-  ctx.addIssue({ code: "custom", message: `"${value}" is no duration; write e.g. 500ms, 30s, 5m, 2h or 90d` });
+  ctx.addIssue({
+    code: "custom",
+    message: `"${value}" is not a duration; write for example 500ms, 30s, 5m, 2h or 90d`,
+  });
   return z.NEVER;
 });
 
@@ -21,7 +24,7 @@ export const size = z.union([z.string(), z.number().int().positive()]).transform
   const match = /^(\d{1,12})(B|KiB|MiB|GiB|)$/.exec(value);
   const bytes = match ? Number(match[1]) * (sizeUnits[match[2] ?? ""] ?? 1) : null;
   if (bytes !== null && bytes > 0) return bytes;
-  const help = `"${value}" is no size; write e.g. 64KiB, 4MiB or a number of bytes`;
+  const help = `"${value}" is not a size; write for example 64KiB, 4MiB or a number of bytes`;
   ctx.addIssue({ code: "custom", message: bytes === 0 ? "must be more than 0" : help });
   return z.NEVER;
 });
@@ -30,31 +33,33 @@ export const size = z.union([z.string(), z.number().int().positive()]).transform
 export const perMinute = z.union([z.string(), z.number().nonnegative()]).transform((value, ctx) => {
   const rate = typeof value === "number" ? value : parseRate(value);
   if (rate !== null) return rate;
-  ctx.addIssue({ code: "custom", message: `"${value}" is no rate; write e.g. 120/m, 2/s or 1000/h` });
+  ctx.addIssue({ code: "custom", message: `"${value}" is not a rate; write for example 120/m, 2/s or 1000/h` });
   return z.NEVER;
 });
 
-/** Identifies a server: what policy, wire names and file names are built from. */
+/** Identifies a server; used in policy, wire names and file names. */
 export const serverId = z
   .string()
   .regex(
     /^[a-z0-9][a-z0-9-]{0,49}$/,
-    "a server id is lower-case letters, digits and hyphens, 50 at most, e.g. github-prod",
+    "a server id consists of lowercase letters, digits and hyphens (50 at most), for example github-prod",
   );
 
-/** Identifies a key, or a consumer: whom a key belongs to. */
+/** Identifies a key, or the consumer that a key belongs to. */
 export const plainId = z
   .string()
-  .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, "an id is letters, digits, dot, underscore and hyphen, 64 at most");
+  .regex(
+    /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/,
+    "an id consists of letters, digits, dots, underscores and hyphens (64 at most)",
+  );
 
-/** How people call a key, a server or a policy. */
-export const displayName = z.string().max(200).optional().describe("A name for people.");
+export const displayName = z.string().max(200).optional().describe("A display name for people.");
 
-/** A network, or an address alone. */
+/** A network or a single address. */
 export const network = z
   .string()
-  .refine((text) => compileCidr(text) !== null, "no network; write an address or e.g. 10.0.0.0/8");
+  .refine((text) => compileCidr(text) !== null, "not a network; write an address or, for example, 10.0.0.0/8");
 
-/** Whether a server's tools carry its id on the wire. */
+/** Whether the names of a server's tools on the wire include its id. */
 export const prefix = z.enum(["always", "none", "on-conflict"]).default("always");
 export type Prefix = z.output<typeof prefix>;

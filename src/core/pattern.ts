@@ -4,20 +4,20 @@ import { orNull } from "./attempt.ts";
 // A step takes about 25 ns, so this bounds one match to half a second.
 const maxProgram = 1000;
 const maxSteps = 20_000_000;
-/** Characters of the longest source. */
+/** Maximum length of a source, in characters. */
 export const maxSource = 1000;
 
 /** A regular expression that matches in time linear in the text. */
 export type Pattern = {
-  /** Whether the text is short enough to be matched within the bound; `test` is false for a longer one. */
+  /** Reports whether the text is short enough to be matched within the bound; `test` is false for a longer one. */
   fits(text: string): boolean;
-  /** Whether the pattern occurs anywhere in the text. */
+  /** Reports whether the pattern occurs anywhere in the text. */
   test(text: string): boolean;
 };
 
 /** Compiles a regular expression; null if it is malformed, too big, or cannot be matched in linear time. */
 export function compilePattern(source: string): Pattern | null {
-  // Compiling takes as long as what repetitions make of a pattern is large; a program has seldom half as many parts.
+  // Compile time grows with the size after repetition; a program rarely has fewer than half as many instructions.
   if (source.length > maxSource || expandedSize(source) > 2 * maxProgram) return null;
   const compiled = orNull(() => RE2JS.compile(RE2JS.translateRegExp(source)));
   if (!compiled || compiled.programSize() > maxProgram) return null;
@@ -29,7 +29,7 @@ export function compilePattern(source: string): Pattern | null {
 const token =
   /\\(?:Q.*?(?:\\E|$)|[ux]\{\w+\}|.)|\[(?:\\.|[^\]\\])*\]|\((?:\?(?:P?<\w+>|[\w-]*[:)]))?|\{(\d+)(?:,(\d*))?\}|./gs;
 
-/** The parts of a pattern, each as often as it is repeated. */
+/** Returns the number of parts of a pattern, each counted as often as it is repeated. */
 function expandedSize(source: string): number {
   const outer: number[] = [];
   let size = 0;
@@ -38,13 +38,13 @@ function expandedSize(source: string): number {
     // No part: a repetition behind it repeats what stands before it.
     if (text === "\\Q\\E" || /^\(.+\)$/.test(text)) continue;
     if (least !== undefined) {
-      // Of `{0,}`, one is compiled.
+      // `{0,}` is compiled as one repetition.
       const times = Number(most || least) || 1;
       size += last * (times - 1);
       last *= times;
     } else if (text.startsWith("(")) {
       outer.push(size);
-      // What is captured takes a part of its own.
+      // A capturing group takes a part of its own.
       size = text.endsWith(":") ? 0 : 1;
     } else if (text === ")") {
       last = size;

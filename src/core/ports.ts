@@ -18,7 +18,7 @@ import type { ListGroup, ListName } from "./lists.ts";
 import type { Principal, Source } from "./principal.ts";
 import type { Listing, ServerStatus, UpstreamRequest } from "./upstream.ts";
 
-// What the stages of the path need from each other. Modules of one level never import each other: they meet here.
+// What the stages of the path need from each other. Modules of one level never import each other; they meet here.
 
 /** The parts of a request that identify its sender. */
 export type Presented = Pick<Call, "credentials" | "source" | "vouched">;
@@ -26,69 +26,62 @@ export type Presented = Pick<Call, "credentials" | "source" | "vouched">;
 /** Identifies the caller; throws `unauthenticated`, `two-credentials`, `frozen` or `throttled`. */
 export type Authn = { identify(presented: Presented): Principal };
 
-/** Slows sources whose credentials keep failing; in memory, bounded. */
+/** Slows down sources whose credentials keep failing; in memory, bounded. */
 export type Throttle = {
-  /** Milliseconds until this source may try again, 0 when it may now. */
+  /** Returns the milliseconds until this source may try again; 0 if it may now. */
   blockedFor(source: Source): number;
   failed(source: Source): void;
 };
 
 export type Limits = Throttle & {
   /**
-   * Before any work, every request: those in flight and their weights (`weightOf`), per principal and in all. Throws
-   * `overloaded`.
+   * Admits a request before any work, by the number and weight (`weightOf`) of those in flight, per principal and in
+   * total. Throws `overloaded`.
    */
   admit(who: Principal, weight: number): void;
-  /** Gives back what `admit` took; called once for each admitted request. */
+  /** Releases what `admit` took; called once per admitted request. */
   release(who: Principal, weight: number): void;
-  /**
-   * Counts what a request weighs that was answered but goes on in memory, until the function is called; throws as
-   * `admit`.
-   */
+  /** Counts the weight of an answered request that stays in memory until the returned function runs; see `admit`. */
   carry(who: Principal, weight: number): () => void;
   /**
-   * After the decision: takes one token each from the bucket of the consumer, or of the key that has a rate of its own,
-   * and those of the tool that is called. Where none is, `route` leads to something else or is null. Throws
-   * `rate-limited`.
+   * Takes one token from each bucket of a call that policy allowed: the consumer's (or the key's, if it has its own
+   * rate) and those of the called tool, if `route` leads to one. Throws `rate-limited`.
    */
   take(who: Principal, route: Route | null): void;
-  /** The limit whose rate is 0, so that it lets no call of this target by this caller pass; null if there is none. */
+  /** Returns the limit of rate 0 that bars this caller from the target; null if there is none. */
   barring(who: Principal, route: Route): string | null;
 };
 
 export type Policy = {
   /** SHA-256 of the compiled rules, hex; recorded with every decision. */
   readonly digest: string;
-  /** The source properties that some rule tests, as one string (a cache key); empty if no rule tests any. */
+  /** Returns the source properties that any rule tests, as one string (a cache key); empty if no rule tests any. */
   sourceKey(source: Source): string;
   /**
-   * Sets the call's `verdict` and `policy`, also where it throws: `denied` (with the rule and what to change), or what
-   * `notFound` makes where the target is hidden from the caller. `named`: the resource that the `uri` of an extension's
-   * method means.
+   * Sets the call's `verdict` and `policy`, even if it throws: `denied` (with the rule and what to change), or the
+   * failure of `notFound` if the target is hidden from the caller. `named` is the resource in the `uri` of an
+   * extension's method.
    */
   decide(call: Call, who: Principal, route: Route, named?: Route | null): Verdict;
   /**
-   * Whether some arguments would be allowed (for a template: some URIs). A list shows exactly these. Without a source,
-   * a target whose decision depends on the source is not listed.
+   * Reports whether some arguments (for a template: some URIs) would be allowed; lists show exactly these targets.
+   * Without a source, a target whose decision depends on the source is not listed.
    */
   lists(who: Principal, route: Route, source?: Source): boolean;
   /**
-   * The decision on these arguments, without a call; `args` null asks whether some arguments would be allowed. Without
-   * a source, conditions on the source count against the caller.
+   * Returns the decision on these arguments without a call. With `args` null, it tells whether some arguments would be
+   * allowed. Without a source, conditions on the source count against the caller.
    */
   judge(who: Principal, source: Source | null, route: Route, args: unknown): Judged;
-  /** The decision on these arguments, for an operator who does not know where the call comes from. */
+  /** Returns the decision on these arguments, for an operator who does not know the call's source. */
   explain(who: Principal, route: Route, args: unknown): Explained;
-  /**
-   * Whether a server may ask this of the caller. The call is allowed already, so only a guardrail can forbid the
-   * question.
-   */
+  /** Reports whether a server may ask the caller this. The call is allowed already, so only a guardrail forbids it. */
   admitsInput(who: Principal, source: Source, server: string, method: InputMethod): Judged;
-  /** Whether the caller may use a capability of the gateway. */
+  /** Reports whether the caller may use a capability of the gateway. */
   permits(who: Principal, capability: Capability, source: Source): boolean;
 };
 
-/** What a rule can allow of the gateway besides its tools, as if it were a tool of server `mcpgw`. */
+/** What rules can allow of the gateway itself, apart from its tools, in the form of tools of server `mcpgw`. */
 export const gatewayCapabilities = ["metrics", "status", "audit_all"] as const;
 export type Capability = (typeof gatewayCapabilities)[number];
 
@@ -97,100 +90,95 @@ type Judged = Verdict & { readonly allowed: boolean };
 /** A decision without a source: conditions on the source count against the caller. */
 export type Explained = Judged & {
   readonly listed: boolean;
-  /** What the refusal tells the caller to change; null if nothing. */
+  /** What the refusal advises the caller to change; null if nothing. */
   readonly remedy: string | null;
-  /** Whether the source may change what is listed or allowed. */
+  /** Whether a different source may change what is listed or allowed. */
   readonly elsewhere: boolean;
 };
 
-/** One thing that is not offered, and why. */
+/** An item that is not offered, and the reason. */
 export type Missing = {
   readonly kind: Kind;
   readonly canonical: string;
   readonly reason: string;
-  /** True if it stands for the unknown rest of a list. */
+  /** Set if it represents the unknown rest of a list. */
   readonly cut?: true;
-  /** True if it lacks only a name or URI of its own on the wire. */
+  /** Set if it lacks only its own name or URI on the wire. */
   readonly unnamed?: true;
 };
 
 export type Catalog = {
-  /** Whether this configuration has such a scope: a server or a toolset. */
+  /** Reports whether the configuration has the scope, which is a server or a toolset. */
   hasScope(scope: string): boolean;
-  /** Whether it has such a scope for this caller: one with a server on which the caller has any right. */
+  /** Reports whether the scope has a server on which the caller has any right. */
   hasScopeFor(scope: string, who: Principal, source: Source): boolean;
-  /** Whether the scope has something of this kind and wire name for such a client, whatever the caller's rights. */
+  /** Reports whether the scope offers the item to the party's kind of client, regardless of the caller's rights. */
   offers(kind: Kind, name: unknown, scope: string | null, party: Party): boolean;
   /**
-   * The route of the thing that a call names, within its scope. Throws `unknown-tool` and its kin, in the same words
-   * for missing and for hidden things, and `invalid-params` if the value is no name or several servers offer the URI.
+   * Returns the route of the item that a call names, within its scope. Throws `unknown-tool` and the like, in the same
+   * words for missing and for hidden items, and `invalid-params` if the value is not a name or several servers offer
+   * the URI.
    */
   resolve(call: IdentifiedCall, kind: Kind, name: unknown): Route;
-  /** Whether a scope includes this route, listed or not. A toolset includes what it names and does not exclude. */
+  /** Reports whether a scope includes this route, listed or not: a toolset is what it names and does not exclude. */
   admits(route: Route, scope: string | null): boolean;
-  /** The route of a tool, or of an item of another list, by its canonical name; null if there is none. */
+  /** Returns the route of a tool, or of an item of another list, by its canonical name; null if there is none. */
   find(canonical: string, list?: ListName): Route | null;
-  /** The route to a server's resource by its own URI, listed or not, or to a method of its extensions. */
+  /** Returns the route to a server's resource by its own URI, listed or not, or to a method of its extensions. */
   routeTo(kind: "extension" | "resource", server: string, name: string): Route;
-  /** The routes of a URI, whoever may use them, those given to these callers included. For operators. */
+  /** Returns all routes of a URI, including those given to these callers, regardless of rights. For operators. */
   locate(uri: string, callers: readonly Principal[]): readonly Route[];
   /**
-   * The result of a list request as JSON text, in the wording of the caller's era: the page at the call's cursor.
-   * Throws `invalid-params` for a cursor that was not made for this caller.
+   * Returns the list page at the call's cursor, as JSON in the format of the caller's era. Throws `invalid-params` for
+   * a cursor that was not issued to this caller.
    */
   list(call: IdentifiedCall, list: ListName): string;
-  /** The routes of the tools in that list, on all pages. */
+  /** Returns the routes of the tools in that list, from all pages. */
   tools(from: Viewpoint): readonly Route[];
-  /** A fingerprint of what the caller sees in these lists. */
+  /** Returns a fingerprint of what the caller sees in these lists. */
   shown(from: Viewpoint, group: ListGroup): string;
-  /** Ids of the servers that have something in this scope. */
+  /** Returns the ids of the servers that have something in this scope. */
   servers(scope: string | null): ReadonlySet<string>;
-  /**
-   * The instructions of those servers in the scope on which this caller has any right, bounded in length; null if there
-   * are none.
-   */
+  /** Returns the instructions (length-bounded) of the scope's servers on which this caller has any right, or null. */
   instructions(scope: string | null, who: Principal, source: Source): string | null;
   /**
-   * A result of the route's server. URIs in its links become those on the wire; nothing else changes. For a URI that no
-   * list has, the catalog remembers which server gave it to the caller. Returns the same text if nothing changed.
+   * Rewrites the URIs of links in a result to those on the wire; returns the same text if nothing changed. For a URI
+   * that is in no list, the catalog remembers which server gave it to the caller.
    */
   outgoing(route: Route, result: string, who: Principal): string;
-  /**
-   * The route of a URI that, by its server's word, lies below one of that server's resources. It is remembered for the
-   * caller in the same way.
-   */
+  /** Returns the route of a URI that its server says is below a resource of its own, and remembers it for `who`. */
   below(route: Route, uri: string, who: Principal): Route;
-  /** Every item of a list in a scope, sorted by wire name. */
+  /** Returns every item of a list in a scope, sorted by wire name. */
   routes(list: ListName, scope: string | null): readonly Route[];
-  /** What a scope does not offer, each with a reason. */
+  /** Returns what a scope does not offer, with reasons. */
   missing(scope: string | null): readonly Missing[];
-  /** The same of all scopes together: toolsets may give names that cannot be told apart. */
+  /** Like `missing`, for all scopes together: toolsets may assign names that cannot be told apart. */
   allMissing(): readonly Missing[];
 };
 
-/** Checks a call's arguments against its tool's schema; throws `invalid-arguments` naming each path that is wrong. */
+/** Checks a call's arguments against its tool's schema; throws `invalid-arguments` with each path that is wrong. */
 export type Validator = {
   check(call: Call, route: Route): void;
-  /** Why a tool's schema cannot be used, which hides the tool; null if it can. */
+  /** Returns why a tool's schema cannot be used, which hides the tool; null if it can. */
   refuses(tool: Tool): string | null;
-  /** Why legacy clients, which compile every schema as it is, could not use this outputSchema; null if they could. */
+  /** Returns why legacy clients, which compile every schema as is, could not use this outputSchema; null if fine. */
   refusesOutput(schema: Record<string, unknown>): string | null;
-  /** The patterns of a tool's schema that arguments are not held to, as they could not be matched in bounded time. */
+  /** Returns the schema patterns that are not enforced, because matching them could take unbounded time. */
   unchecked(tool: Tool): readonly string[];
 };
 
-/** The outcome of a question that a server put to a caller. */
+/** The outcome of a question that a server asked a caller. */
 type InputOutcome = "asked" | "accept" | "decline" | "cancel" | "error" | "refused";
 
 export type InputStep = {
   readonly request: InputRequest;
   readonly outcome: InputOutcome;
-  /** What the caller answered, raw JSON; null before it did. */
+  /** The caller's answer, raw JSON; null before it answered. */
   readonly answer: string | null;
-  /** The rule that forbade it; null: none did. */
+  /** The rule that forbade the question; null if none did. */
   readonly rule: string | null;
   readonly reason?: string;
-  /** The call in which the question was put, if that was another request; null if it was this one. */
+  /** The call in which the question was asked, if that was another request; null if it was this one. */
   readonly of?: string | null;
 };
 
@@ -199,36 +187,32 @@ export type Audit = {
   begin(call: RoutedCall): Promise<BegunCall>;
   /** Commits the ending before the reply may leave: `call.end`, or `call.refused` if the call has not begun. */
   end(call: Call): Promise<void>;
-  /**
-   * Commits the only record of a subscription (`call.end` with `facts`) and sets `recordedOnce`. Throws
-   * `audit-unavailable`.
-   */
+  /** Commits a subscription's only record (`call.end` with `facts`); sets `recordedOnce`. May throw as `begin`. */
   once(call: Call, facts: Facts): Promise<void>;
   /**
-   * Commits one step of a question to the caller during a call (`call.input`): before the question leaves, and before
-   * its answer is passed on. Throws `audit-unavailable`.
+   * Commits one step of a question during a call (`call.input`), before the question is sent or its answer passed on.
+   * Throws `audit-unavailable`.
    */
   input(call: Call, step: InputStep): Promise<void>;
   /** Commits one step of a question to a session outside of any call (`session.input`). Throws `audit-unavailable`. */
   inputOutside(to: Reached, server: string, step: InputStep): Promise<void>;
-  /** Commits an event; resolves once it is committed. */
   recordEvent(event: AuditEvent): Promise<void>;
 };
 
 /** Called at each change of a resource with the params that its server sent; null if changes may have been missed. */
 export type Updated = (params: string | null) => void;
 
-/** The tasks of one server that a caller wants to hear of; the ids are the server's. */
+/** The tasks of one server whose changes a caller wants to hear of; the ids are the server's. */
 export type TaskWatch = {
   readonly server: string;
   readonly taskIds: readonly string[];
   /** Called with each new state, raw JSON. */
   changed(task: string): void;
-  /** The server will tell no more of these tasks, or may have left something out. */
+  /** Called when the server will report no more on these tasks, or may have left something out. */
   lost(): void;
 };
 
-/** The tasks that a server now tells of, and a function that ends it. */
+/** The tasks on which a server now reports, and a function that ends the reports. */
 export type Followed = { readonly taskIds: ReadonlySet<string>; readonly end: () => void };
 
 /** The managed servers. `send` is the path's last step before the answer; the rest is for the catalog and operators. */
@@ -239,33 +223,33 @@ export type Upstreams = {
    */
   send(call: BegunCall, request: UpstreamRequest): Promise<Reply>;
   /**
-   * Keeps a server that a reload removes for a call that may send several requests, as a call in flight does, until the
-   * function is called that it returns.
+   * Keeps a server that a reload removes alive for a call that may send several requests, as a call in flight does,
+   * until the returned function is called.
    */
   hold(server: string): () => void;
   /**
-   * Subscribes a caller to a resource; equal subscriptions of one instance share one at the server. `updated` is called
-   * at each update. Returns a function that ends the subscription. Throws as `send` does.
+   * Subscribes a caller to a resource and calls `updated` at each update; equal subscriptions of one instance share one
+   * at the server. Returns a function that ends the subscription. Throws as `send` does.
    */
   subscribe(call: IdentifiedCall, route: Route, updated: Updated): Promise<() => void>;
-  /** Asks a server to tell of these tasks. Throws if it tells of none of them, and as `send` does. */
+  /** Asks a server to report on these tasks. Throws as `send` does, and if it reports on none of them. */
   followTasks(call: IdentifiedCall, watch: TaskWatch): Promise<Followed>;
   /**
-   * Asks the servers that this caller may use for the tools that they offer only to clients such as its, and waits for
-   * what its own instances are being asked for; null if that is known, or cannot be found out now.
+   * Asks the servers that the caller may use for the tools that they show only to its kind of client, and waits for
+   * pending listings of its own instances. Returns null if these tools are known, or cannot be found out now.
    */
   learnTools(party: Party, mayUse: (server: string) => boolean): Promise<unknown> | null;
-  /** The tools that only the instances which this party's calls need offer, by server. */
+  /** Returns, by server, the tools that only the instances of this party's calls offer. */
   callerTools(party: Party): ReadonlyMap<string, readonly Tool[]>;
-  /** Passes a notification of a legacy caller on to the instances that were started for its session. */
+  /** Forwards a notification of a legacy caller to the instances that were started for its session. */
   notify(call: IdentifiedCall, method: string): void;
-  /** Ends the instances that were started for one legacy session alone. */
+  /** Ends the instances that serve only this legacy session. */
   endSession(id: string): void;
   listings(): readonly Listing[];
   status(): readonly ServerStatus[];
   /**
-   * Resolves once every server that starts at boot, or was never listed, has been listed or has failed; servers that
-   * were taken over are left to those who waited for them before.
+   * Resolves once every server that starts at boot or was never listed has been listed or has failed. Does not wait for
+   * servers that were taken over from the previous set.
    */
   settled(): Promise<void>;
 };
@@ -277,20 +261,19 @@ export type LocalServer = {
   call(call: IdentifiedCall, tool: string, args: unknown): Promise<Reply>;
 };
 
-/** The longest time for which a text is sealed, ms. A key can still open for this long after it last sealed. */
+/** Maximum time for which a text is sealed, ms. A key can still open texts for this long after it last sealed one. */
 export const longestSeal = 366 * 86_400_000;
 
-/** The longest sealed text that can be opened, in characters. A longer one was not sealed here. */
+/** Maximum length of a sealed text, in characters. A longer one was not sealed here. */
 export const longestSealed = 256 * 1024;
 
-/** Seals texts that callers carry and bring back, so that they can neither read nor change them (AES-256-GCM). */
+/** Seals texts that callers keep and send back, so that they can neither read nor change them (AES-256-GCM). */
 export type Sealer = {
   /**
-   * Returns URL-safe text. `open` reads it under the same purpose and context (whom it is for), for `ttl` ms, at most
-   * `longestSeal`.
+   * Returns URL-safe text that `open` accepts for `ttl` ms (`longestSeal` at most) with the same purpose and context.
    */
   seal(purpose: string, context: string, value: string, ttl: number): string;
-  /** Null for a text that was not sealed here under this purpose and context, or that has expired. */
+  /** Returns null if the text was not sealed here for this purpose and context, or has expired. */
   open(purpose: string, context: string, sealed: string): string | null;
 };
 
@@ -303,35 +286,30 @@ export type Reached = {
   readonly ask: NonNullable<Call["ask"]>;
 };
 
-/** One who is told of changes outside of any call. */
+/** A recipient of notifications about changes outside of any call. */
 export type Listener = Pick<Viewpoint, "who" | "source" | "scope" | "capabilities"> & {
-  /** Those of whose changes it is told. */
+  /** The lists whose changes it is notified of. */
   readonly lists: ReadonlySet<ListGroup>;
-  /** Takes the method and raw `params` of each notification. */
+  /** Receives the method and raw `params` of each notification. */
   readonly send: (method: string, params: string | null) => void;
-  /** Set for a legacy session, which is also told what servers say to it outside of any exchange. */
+  /** Set for a legacy session, which also receives what servers send it outside of any exchange. */
   readonly session?: ClientSession;
-  /** Reaches the client of the session. */
+  /** Asks the client of the session. */
   readonly ask?: Reached["ask"];
-  /** While it is false, the client cannot be asked; `send` keeps what it is told. */
+  /** While it returns false, the client cannot be asked; `send` keeps its notifications. */
   readonly here?: () => boolean;
 };
 
-/**
- * Tells listeners of changes outside of any call: legacy sessions with an open stream, and modern
- * `subscriptions/listen`.
- */
+/** Notifies listeners outside of any call: legacy sessions with an open stream, and modern `subscriptions/listen`. */
 export type Notifier = {
   /**
-   * Returns a function that ends it. Lists that changed since a session last listened are announced when it joins
-   * again. Throws `overloaded`.
+   * Adds a listener and returns a function that removes it. A session that joins again is notified of the lists that
+   * changed since it last listened. Throws `overloaded`.
    */
   join(listener: Listener): () => void;
-  /**
-   * A caller has just been given one of these lists: it is told of what changes afterwards, even back to what it was.
-   */
+  /** Records that a caller just got one of these lists: it is notified of later changes, even back to what it was. */
   served(to: Viewpoint, group: ListGroup): void;
-  /** The client of a legacy session; null if it cannot be reached now. */
+  /** Returns the client of a legacy session; null if it cannot be reached now. */
   reach(session: string): Reached | null;
   /** Notifies one legacy session, if it has joined. */
   notify(session: ClientSession, method: string, params: string | null): void;

@@ -8,8 +8,8 @@ import type { Principal, Source } from "./principal.ts";
 const wholes = createBoundedMap<Route>({ cap: 4096 });
 
 /**
- * The route that stands for all that a server may have of a kind, to ask whether a caller has any right on it. Always
- * the same one: what the rules say of a route is worked out once.
+ * Returns the route that represents everything of a kind on a server, to ask whether a caller has any right on it. It
+ * is always the same object, because rules are evaluated once per route.
  */
 export function anyOf(kind: Kind, server: string): Route {
   const canonical = canonicalName(server, "*");
@@ -21,6 +21,6 @@ export function anyOf(kind: Kind, server: string): Route {
   return route;
 }
 
-/** Whether a caller has any right on a server. */
+/** Reports whether a caller has any right on a server. */
 export const mayUse = (policy: Pick<Policy, "lists">, who: Principal, source: Source, server: string): boolean =>
   kinds.some((kind) => policy.lists(who, anyOf(kind, server), source));

@@ -1,12 +1,12 @@
 import { Counts } from "./counts.ts";
 
-/** Most that one owner may take, and all together. */
+/** The maximum for one owner, and for all of them together. */
 type RoomBounds = { readonly ofOne: number; readonly ofAll: number };
 
-/** The bound that stands in the way. */
+/** The bound that was reached. */
 export type Full = { readonly of: "one" | "all"; readonly most: number };
 
-/** What each owner takes of a room that all share. */
+/** A shared quota, with the amount that each owner uses. */
 export class Room extends Counts {
   readonly #bounds: RoomBounds;
 
@@ -15,7 +15,7 @@ export class Room extends Counts {
     this.#bounds = bounds;
   }
 
-  /** Which bound so much more of an owner would pass; null: none. Two of the `longest` find room in any case. */
+  /** Returns the bound that `more` would exceed, or null. Two items of size `longest` always fit. */
   whyFull(owner: string, more: number, longest: number): Full | null {
     const ofOne = Math.max(this.#bounds.ofOne, 2 * longest);
     if (this.of(owner) + more > ofOne) return { of: "one", most: ofOne };

@@ -1,13 +1,13 @@
-/** What only the entry file can know, handed down from `main.ts`. */
+/** What only the entry file `main.ts` can know. */
 export type Self = {
-  /** The argument vector that runs this program again with these arguments. */
+  /** Returns the argument vector that runs this program again with these arguments. */
   command(...args: string[]): string[];
   /** URL of the housekeeping Worker's entry file. */
   readonly housekeeper: URL;
   readonly version: string;
 };
 
-/** `entry` is the path of `main.ts`. Inside the binary, the executable itself is the program. */
+/** `entry` is the path of `main.ts`. In the compiled binary, the executable itself is the program. */
 export function selfCommand(entry: string, ...args: string[]): string[] {
   return entry.startsWith("/$bunfs/") ? [process.execPath, ...args] : [process.execPath, entry, ...args];
 }

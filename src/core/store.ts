@@ -1,7 +1,7 @@
 import type { Era } from "./inbound.ts";
 import type { ListName } from "./lists.ts";
 
-// The storage ports: verbs of the domain, nothing of SQL.
+// The storage ports, in terms of the domain, free of SQL.
 
 /** A stored API key; the key itself is never stored. */
 export type StoredKey = {
@@ -25,45 +25,41 @@ export type KeyStore = {
   keys(): StoredKey[];
   addKey(key: StoredKey): void;
   revokeKey(id: string, at: number): void;
-  /** Ids and hashes of configured keys that were revoked; they outlive the file and a reload. */
+  /** Returns the ids and hashes of configured keys that were revoked; they outlive the file and a reload. */
   tombstones(): string[];
   addTombstone(id: string, at: number): void;
-  /** Changes whenever another process has changed keys, tombstones or the freeze; cheap to ask. */
+  /** Changes whenever another process changes keys, tombstones or the freeze; cheap to read. */
   version(): string;
   frozen(): boolean;
   setFrozen(on: boolean): void;
-  /** When keys were used last, epoch ms by key id. */
+  /** Returns when keys were last used, in epoch ms by key id. */
   uses(): ReadonlyMap<string, number>;
-  /** An earlier use than the stored one changes nothing. */
+  /** A use earlier than the stored one changes nothing. */
   saveUses(uses: ReadonlyMap<string, number>): void;
 };
 
-/** What a server offered when it was last listed: definitions as it wrote them. */
+/** What a server offered when it was last listed, in its own definitions. */
 export type Remembered = Readonly<Record<ListName, readonly string[]>> & {
   readonly era: Era;
-  /** Raw JSON; `null` if the server has not said what it has. */
+  /** Raw JSON; `null` if the server has not declared any yet. */
   readonly capabilities: string;
   readonly instructions: string | null;
 };
 
-/** The eras that a server speaks, and when that was found out. */
+/** The eras that a server speaks, and when they were detected. */
 export type RememberedEras = {
   readonly speaks: "modern" | "legacy" | "both";
-  /** Epoch ms. */
   readonly at: number;
 };
 
-/**
- * What is known of a server, so that it can be listed while it is down or not yet started. It is bound to the server's
- * options.
- */
+/** What is known about a server, so that it can be listed while it is not running; tied to the server's options. */
 export type ListStore = {
   recall(server: string, optionsHash: string): Remembered | null;
   remember(server: string, optionsHash: string, offers: Remembered): void;
   recallEras(server: string, optionsHash: string): RememberedEras | null;
-  /** Null forgets it. */
+  /** Null forgets them. */
   rememberEras(server: string, optionsHash: string, eras: RememberedEras | null): void;
-  /** Forgets a server. What the configuration of another process has under the same id with other options stays. */
+  /** Forgets a server, except what another process stored under the same id for other options. */
   forget(server: string, optionsHash: string): void;
 };
 
@@ -76,49 +72,46 @@ export type AuditRow = {
   readonly leaf: Uint8Array;
 };
 
-/** The payload beside a record, at most one: `ad` or `rd` of the record is HMAC-SHA256(salt, body). */
+/** A record's payload, at most one: `ad` or `rd` of the record is HMAC-SHA256(salt, body). */
 export type Payload = { readonly part: "args" | "result"; readonly salt: Uint8Array; readonly body: string };
 
 export type PayloadRow = Payload & { readonly seq: number };
 
-/** One record to be stored; its text may be UTF-8 bytes, which are only read during the call. */
+/** A record to be stored. If its text is UTF-8 bytes, they are only read during the call. */
 export type NewAuditRow = Omit<AuditRow, "rec"> & {
   readonly rec: string | Buffer;
   readonly payload: Payload | null;
 };
 
-/** The point a chain can be continued or verified from. */
+/** A point from which a chain can be continued or verified. */
 export type Anchor = {
   readonly size: number;
   /** The signed note. */
   readonly note: string;
   /** Merkle frontier, concatenated hashes. */
   readonly frontier: Uint8Array;
-  /** All calls that began before this sequence have ended. */
+  /** All calls that began before this sequence number have ended. */
   readonly settled: number;
 };
 
-/** What a pseudonym in the records stands for; erasing the row leaves the chain whole. */
+/** What a pseudonym in the records stands for; erasing the row leaves the chain intact. */
 export type SubjectRow = { readonly id: string; readonly salt: Uint8Array; readonly value: string };
 
 /** The single writer of one chain. */
 export type AuditStore = Disposable & {
-  /** Last record, null for an empty chain. */
+  /** Returns the last record; null for an empty chain. */
   last(): AuditRow | null;
-  /** Commits all or nothing. Throws `StoreBusy` if another process holds the database, else `StoreFailed`. */
+  /** Commits all rows or none. Throws `StoreBusy` if another process holds the database, otherwise `StoreFailed`. */
   append(rows: readonly NewAuditRow[], subjects?: readonly SubjectRow[]): void;
   /** Resolves once everything appended before is on stable storage; an error here is final. */
   sync(): Promise<void>;
   anchor(): Anchor | null;
   saveAnchor(anchor: Anchor): void;
-  /** The first record of each call that never ended, found by the saved anchor's `settled` and the records after it. */
+  /** Returns the first record of each call that never ended, found from the saved anchor's `settled` on. */
   unfinished(): Omit<AuditRow, "leaf">[];
-  /** Records from `from` on, oldest first, at most `limit`. */
+  /** Returns records from `from` on, oldest first, at most `limit`. */
   page(from: number, limit: number): AuditRow[];
-  /**
-   * Why the files can no longer be trusted to keep what is written (deleted, replaced, no permission); null if they
-   * can.
-   */
+  /** Returns why the files no longer reliably keep what is written (deleted, replaced, no permission), or null. */
   fault(): string | null;
 };
 
@@ -126,9 +119,9 @@ export type AuditQuery = {
   readonly consumer?: string | undefined;
   readonly server?: string | undefined;
   readonly tool?: string | undefined;
-  /** Statuses or one of the groups success, error, denied, rate-limited. */
+  /** A status, or one of the groups success, error, denied, rate-limited. */
   readonly status?: string | undefined;
-  /** A type, or the beginning of one and `*`; absent: everything but `leftOutTypes`. */
+  /** A type, or its start followed by `*`; if absent, everything except `leftOutTypes`. */
   readonly type?: string | undefined;
   /** Epoch µs, inclusive. */
   readonly since?: number | undefined;
@@ -138,23 +131,23 @@ export type AuditQuery = {
 
 export type FoundRow = { readonly chain: string; readonly row: AuditRow };
 
-/** What a search came upon, newest first, and the chains that could not be read. */
+/** The records that a search found, newest first, and the chains that could not be read. */
 export type Found = { readonly rows: readonly FoundRow[]; readonly unread: readonly string[] };
 
-/** Read access to all chains of a state directory; never writes, pages in short snapshots. */
+/** Read access to all chains of a state directory; never writes, and reads pages in short snapshots. */
 export type AuditReader = Disposable & {
   chains(): string[];
-  /** Records of a chain from `from` on, oldest first, at most `limit`. */
+  /** Returns records of a chain from `from` on, oldest first, at most `limit`. */
   page(chain: string, from: number, limit: number): AuditRow[];
-  /** Throws where there are chains and none of them can be read. */
+  /** Throws if there are chains and none of them can be read. */
   find(query: AuditQuery): Found;
-  /** Payloads of the records `from` to `upto`, both included; without `upto` of the one record. */
+  /** Returns the payloads of the records `from` to `upto`, inclusive; without `upto`, of one record. */
   payloads(chain: string, from: number, upto?: number): PayloadRow[];
-  /** The last record, null for an empty chain. */
+  /** Returns the last record; null for an empty chain. */
   last(chain: string): AuditRow | null;
-  /** What a pseudonym stands for; null if unknown or erased. */
+  /** Returns what a pseudonym stands for; null if unknown or erased. */
   subject(chain: string, id: string): SubjectRow | null;
-  /** What SQLite finds wrong with the file, null when nothing. */
+  /** Returns what SQLite finds wrong with the file; null if nothing. */
   integrity(chain: string): string | null;
 };
 
@@ -174,25 +167,25 @@ export type UsageRow = {
   readonly bytesOut: number;
 };
 
-/** What rows of usage differ in. */
+/** The columns that identify a row of usage. */
 export type UsageKey = "consumer" | "server" | "tool" | "hour";
 
 export type UsageQuery = {
   readonly consumer?: string | undefined;
-  /** Epoch µs; an hour that one of them falls into counts whole, one that begins with `until` does not. */
+  /** Epoch µs. An hour that `since` or `until` falls into counts in full; one that begins at `until` does not count. */
   readonly since?: number | undefined;
   readonly until?: number | undefined;
   /**
-   * What counted rows are told apart by; absent: by all. What else they differ in is empty or 0, except that what was
-   * always refused is never added to what was not.
+   * The columns to group by; all if absent. The others are empty or 0 in the result. Rows in which every call was
+   * denied are never added to other rows.
    */
   readonly apart?: readonly UsageKey[];
 };
 
-/** The span by which usage is counted, µs. */
+/** The period by which usage is counted, µs. */
 export const hourUs = 3_600_000_000;
 
-/** The first epoch hour that a query asks for, and the one after the last; periods that touch have none in common. */
+/** Returns the first epoch hour of a query and the one after its last; adjacent periods share none. */
 export function hoursOf({ since = 0, until = Number.MAX_SAFE_INTEGER }: UsageQuery): [first: number, end: number] {
   return [Math.floor(since / hourUs), Math.ceil(until / hourUs)];
 }
@@ -201,18 +194,18 @@ export function hoursOf({ since = 0, until = Number.MAX_SAFE_INTEGER }: UsageQue
 export type CountedUsage = { readonly rows: readonly UsageRow[]; readonly marks: ReadonlyMap<string, number> };
 
 export type UsageStore = {
-  /** Last (chain, seq) that was counted, 0 before the first. */
+  /** Returns the sequence number of the last record counted; 0 before the first. */
   usageMark(chain: string): number;
   /** Adds the rows and moves the mark in one transaction. Throws `StoreBusy` if the mark is no longer at `from`. */
   apply(chain: string, from: number, upto: number, rows: readonly UsageRow[]): void;
   counted(query: UsageQuery): CountedUsage;
 };
 
-/** Another process holds the database; worth another try. */
+/** Another process holds the database; a retry may succeed. */
 export class StoreBusy extends Error {}
 /** The store cannot record: full, I/O error, replaced. */
 export class StoreFailed extends Error {}
-/** A sync failed: committed records may be lost, and trying again would hide that. The process must end. */
+/** A sync failed: committed records may be lost, and a retry would hide that. The process must end. */
 export class StoreUnsynced extends StoreFailed {}
 
 /** What helps where the file of a log is damaged, or a record in it was changed. */

@@ -1,18 +1,18 @@
-/** Epoch µs as `2026-01-31T08:00:00.123456Z`. */
+/** Formats epoch µs as `2026-01-31T08:00:00.123456Z`. */
 export function timeText(at: number): string {
   return createTimeText()(at);
 }
 
-/** Epoch µs of what `timeText` wrote; NaN for anything else. */
+/** Parses the output of `timeText` to epoch µs; NaN for anything else. */
 export function timeOf(text: string): number {
   return Date.parse(`${text.slice(0, 19)}Z`) * 1000 + Number(text.slice(20, 26));
 }
 
-// Years outside 0000–9999 would change the length of the text and with it its order.
+// Years outside 0000–9999 would change the length of the text, and so its sort order.
 const earliest = Date.parse("0000-01-01");
 const latest = Date.parse("9999-12-31");
 
-/** `timeText` for times that come in order: the text of the second is kept. */
+/** Returns a `timeText` that caches the text of the last second, for times in order. */
 export function createTimeText(): (at: number) => string {
   let second = Number.NaN;
   let text = "";

@@ -1,13 +1,13 @@
 /** How long one source may use the event loop before all others get their turn, ms. */
 const share = 2;
-/** A source that has used less than this is not watched: it costs the loop nothing, ms. */
+/** A source that has used less than this is not watched, which costs the event loop nothing; ms. */
 const light = 0.25;
-/** Bytes that are handled at once: few enough that even the shortest messages in them take about a share. */
+/** Bytes that are handled at once: few enough that even the shortest messages in them take only about one share. */
 const portion = 8 * 1024;
 
 /**
- * Those that have had their share. Each turn of the loop gives one of them another, so that all floods together get no
- * more.
+ * The sources that have used up their share. Each loop turn grants one of them another, so that all floods together get
+ * no more than that.
  */
 const waiting: (() => void)[] = [];
 
@@ -17,19 +17,19 @@ function giveTurn(): void {
 }
 
 /**
- * The share of the event loop that one source of messages has, such as a connection, a child's output or a stream. A
- * source that stays below it never waits.
+ * The share of the event loop of one source of messages, such as a connection, a child's output or a stream. A source
+ * that stays below it never waits.
  */
 export class Turn {
   readonly #now: () => number;
-  /** Such that the source has used the loop for `now - since` ms. */
+  /** A point in time such that the source has used the loop for `now - since` ms. */
   #since = 0;
   #begun = 0;
-  /** What it used while it was not watched. */
+  /** The time used while it was not watched. */
   #used = 0;
-  /** From here on all time counts, until the loop has turned: also what the messages set off. */
+  /** From here until the loop turns, all time counts, including work that the messages triggered. */
   #watched = false;
-  /** All that the pieces of work took, ms. */
+  /** The time that all pieces of work took, ms. */
   total = 0;
 
   constructor(now: () => number = () => performance.now()) {
@@ -41,7 +41,7 @@ export class Turn {
     if (!this.#watched) this.#since = this.#begun - this.#used;
   }
 
-  /** A piece of work is done. True if the share is used up: then `next` must have resolved before more is done. */
+  /** Ends a piece of work. Returns true if the share is used up; then await `next` before doing more. */
   over(): boolean {
     const now = this.#now();
     const used = now - this.#since;
@@ -53,12 +53,12 @@ export class Turn {
     return used >= share;
   }
 
-  /** Whether the share is used up, and the loop has not turned since. */
+  /** Reports whether the share is used up and the loop has not turned since. */
   get spent(): boolean {
     return this.#watched && this.#now() - this.#since >= share;
   }
 
-  /** Resolves when all others have had their turn. */
+  /** Resolves once all others have had their turn. */
   next(): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
     const go = (): void => {
@@ -70,8 +70,8 @@ export class Turn {
   }
 
   /**
-   * Takes a chunk of a stream in pieces; resolves when the next chunk may be read. Until then nothing is read, which
-   * holds up whoever writes.
+   * Handles a chunk of a stream in pieces; resolves when the next chunk may be read. Until then nothing is read, which
+   * exerts backpressure on the writer.
    */
   async feed(chunk: Uint8Array, take: (piece: Uint8Array) => void): Promise<void> {
     for (const piece of piecesOf(chunk)) {
@@ -92,12 +92,12 @@ export class Turn {
   }
 }
 
-/** The bytes of a chunk in pieces, between which others can get their turn. */
+/** Splits a chunk into pieces between which others can get their turn. */
 export function* piecesOf(chunk: Uint8Array): Generator<Uint8Array> {
   for (let at = 0; at < chunk.length; at += portion) yield chunk.subarray(at, at + portion);
 }
 
-/** Does work that consists of steps, and gives others their turn between them. */
+/** Runs work that consists of steps, giving others their turn between them. */
 export async function inTurns<T>(steps: Generator<unknown, T>, turn = new Turn()): Promise<T> {
   for (;;) {
     turn.begin();
@@ -108,14 +108,14 @@ export async function inTurns<T>(steps: Generator<unknown, T>, turn = new Turn()
   }
 }
 
-/** Begins a piece of work with each of many, and gives others their turn between; resolves once all of it has ended. */
+/** Starts work on each item, giving others their turn in between; resolves once all of it has ended. */
 export async function eachInTurns<T, R>(all: readonly T[], begin: (one: T) => Promise<R>): Promise<R[]> {
   const turn = new Turn();
   const begun: Promise<R>[] = [];
   for (const one of all) {
     turn.begin();
     const work = begin(one);
-    // Until all have begun nobody waits for it.
+    // Nothing awaits it until all have begun.
     work.catch(() => {});
     begun.push(work);
     if (turn.over()) await turn.next();
@@ -123,7 +123,7 @@ export async function eachInTurns<T, R>(all: readonly T[], begin: (one: T) => Pr
   return Promise.all(begun);
 }
 
-/** Does all of such work at once, where there is nobody else yet. */
+/** Runs such work without pauses, for when nothing else can be waiting yet. */
 export function atOnce<T>(steps: Generator<unknown, T>): T {
   for (;;) {
     const { done, value } = steps.next();
@@ -131,17 +131,17 @@ export function atOnce<T>(steps: Generator<unknown, T>): T {
   }
 }
 
-/** A source whose messages come by themselves. */
+/** A source that pushes its messages. */
 type MessageSource<T> = {
   take(message: T): void;
-  /** Nothing more is to be read, which holds up whoever writes. What was read already may still come. */
+  /** Stops reading, which exerts backpressure on the writer. What was already read may still arrive. */
   pause(): void;
   resume(): void;
 };
 
 /**
- * Takes the messages of a source as they come. Once it has had its share, they wait in their order, and the source is
- * paused until all that came is taken.
+ * Handles the messages of a source as they arrive. Once it has used up its share, messages are queued in order and the
+ * source is paused until the queue is empty.
  */
 export class Intake<T> {
   readonly #source: MessageSource<T>;
@@ -161,7 +161,7 @@ export class Intake<T> {
     if (this.#turn.over()) void this.#drain((this.#waiting = []));
   }
 
-  /** Nothing comes any more; calls `then` after the last message was taken. */
+  /** Marks the end of input; calls `then` after the last message was handled. */
   end(then: () => void): void {
     if (this.#waiting) this.#ended = then;
     else then();
@@ -173,7 +173,7 @@ export class Intake<T> {
     for (const message of messages) {
       this.#turn.begin();
       this.#source.take(message);
-      // What the message sets off counts too.
+      // Work that the message triggers counts too.
       await Promise.resolve();
       if (this.#turn.over()) await this.#turn.next();
     }

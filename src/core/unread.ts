@@ -1,22 +1,22 @@
-/** A connection of a client that may hold what its client has not read. */
+/** A client connection that may hold data that its client has not read. */
 type Holder = {
-  /** Bytes that the client has not taken yet. */
+  /** Returns the bytes that the client has not read yet. */
   queued(): number;
-  /** Ends the connection and forgets them. */
+  /** Closes the connection and discards them. */
   drop(): void;
 };
 
-/** What clients have not read, on all connections of an owner together: a principal, or a user of this host. */
+/** The unread data on all connections of each owner: a principal, or a user of this host. */
 export class Unread {
   readonly #byOwner = new Map<string, Set<Holder>>();
   readonly #dropping: (owner: string, bytes: number) => void;
 
-  /** `dropping` is told of each connection that is dropped, and what that holds. */
+  /** `dropping` is called for each dropped connection with the bytes that it holds. */
   constructor(dropping: (owner: string, bytes: number) => void) {
     this.#dropping = dropping;
   }
 
-  /** Counts a connection of an owner; returns the way to count it no more. */
+  /** Adds a connection of an owner; returns a function that removes it. */
   add(owner: string, holder: Holder): () => void {
     const all = this.#byOwner.getOrInsertComputed(owner, () => new Set()).add(holder);
     return () => {
@@ -25,7 +25,7 @@ export class Unread {
     };
   }
 
-  /** Drops those connections of an owner that hold the most, until the others hold no more than `most` bytes. */
+  /** Drops the connections of an owner that hold the most, until the others hold `most` bytes at most. */
   bound(owner: string, most: number): void {
     const held = [...(this.#byOwner.get(owner) ?? [])].map((holder) => ({ holder, bytes: holder.queued() }));
     let sum = 0;

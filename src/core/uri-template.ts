@@ -1,19 +1,19 @@
 import { type GlobTokens, globTokens, literalTokens } from "./glob.ts";
 import { longestName } from "./name.ts";
 
-/** A URI template (RFC 6570), read as far as matching needs it: literal text with expressions between. */
+/** A URI template (RFC 6570), parsed as far as matching needs: literal text with expressions in between. */
 export type UriTemplate = {
   /** Whether every expression is a plain `{variable}`, whose value contains no delimiter. */
   readonly simple: boolean;
   /** The text with which every URI made from it begins. */
   readonly prefix: string;
-  /** Its literal characters, a `*` for each expression. */
+  /** Its literal characters, with a `*` for each expression. */
   readonly tokens: GlobTokens;
-  /** Whether it can have made the URI, if each expression may become any text. */
+  /** Reports whether it can produce the URI if each expression may expand to any text. */
   matches(uri: string): boolean;
 };
 
-/** Reads a template; braces that do not pair are literal. */
+/** Parses a template; unpaired braces are literal. */
 export function readTemplate(text: string): UriTemplate {
   const pieces = text.split(/\{[^{}]*\}/);
   const [prefix = ""] = pieces;
@@ -21,12 +21,12 @@ export function readTemplate(text: string): UriTemplate {
     simple: !/\{[+#./;?&]/.test(text),
     prefix,
     tokens: pieces.flatMap((piece, at) => [...(at > 0 ? globTokens("*") : []), ...literalTokens(piece)]),
-    // No real URI is longer, and each would cost time with every template.
+    // No valid URI is longer, and each would cost time with every template.
     matches: (uri) => uri.length <= longestName && fits(pieces, uri),
   };
 }
 
-/** Whether the pieces stand in the text in this order, the first at its start and the last at its end. */
+/** Reports whether the text contains the pieces in this order, starts with the first and ends with the last. */
 function fits(pieces: readonly string[], text: string): boolean {
   const [first = ""] = pieces;
   const last = pieces.at(-1) ?? "";

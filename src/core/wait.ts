@@ -5,8 +5,8 @@ import { after } from "./clock.ts";
 type Over = "late" | "aborted";
 
 /**
- * The value of a promise, or that of `over` (which may throw) if `ms` pass first (null: no limit) or the signal ends.
- * Leaves neither a timer nor a listener behind.
+ * Resolves like `promise`, or with the result of `over` (which may throw) if `ms` pass (null: no limit) or the signal
+ * fires first. Leaves neither a timer nor a listener behind.
  */
 export async function within<T, E>(
   promise: Promise<T>,
@@ -27,10 +27,10 @@ export async function within<T, E>(
   }
 }
 
-/** Ms between two attempts. */
+/** Milliseconds between two attempts. */
 const retry = 20;
 
-/** What an attempt gives, which is made again and again until it gives something or `ms` have passed; then null. */
+/** Repeats `attempt` until it returns something or `ms` have passed; then returns null. */
 export async function untilGiven<T>(attempt: () => T | null, ms: number): Promise<T | null> {
   const end = performance.now() + ms;
   for (;;) {
@@ -40,6 +40,6 @@ export async function untilGiven<T>(attempt: () => T | null, ms: number): Promis
   }
 }
 
-/** Resolves after `ms`, or at once when the signal ends. */
+/** Resolves after `ms`, or at once if the signal fires. */
 export const sleep = (ms: number, signal: AbortSignalLike): Promise<void> =>
   within(new Promise<void>(() => {}), ms, signal, () => {});

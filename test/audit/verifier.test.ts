@@ -74,7 +74,7 @@ test("A01: evidence that is damaged or cannot be read is no missing evidence", a
   expect(await readHead(at.root, "main")).toEqual({ chain: "main", seq: 1, leaf: "x" });
   rmSync(file);
   mkdirSync(file);
-  expect(String(await reasonOf(readHead(at.root, "main")))).toContain("is no regular file");
+  expect(String(await reasonOf(readHead(at.root, "main")))).toContain("is not a regular file");
 });
 
 test("A08, A10: an end that is missing shows by a checkpoint alone, and by a head note alone; so does another history", () => {

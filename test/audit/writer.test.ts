@@ -152,16 +152,20 @@ test("D6 what cannot be spelled is refused alone: what comes with it and after i
   // All in one turn of the event loop, so that they are one commit.
   expect(await Promise.all([1, NaN, 2, NaN].map(recorded))).toEqual([
     "1 is recorded",
-    "NaN is no safe integer",
+    "NaN is not a safe integer",
     "2 is recorded",
-    "NaN is no safe integer",
+    "NaN is not a safe integer",
   ]);
   const alone = new Promise<string>((resolve) => {
     const fields = { type: "call.refused", at: 0, mono: 0, us: NaN } as const;
     const waiter = { done: () => resolve(""), failed: ({ message }: Error) => resolve(message) };
     writer.add({ fields, payload: null }, "commit", waiter, true);
   });
-  expect([await alone, writer.failing, await recorded(3)]).toEqual(["NaN is no safe integer", null, "3 is recorded"]);
+  expect([await alone, writer.failing, await recorded(3)]).toEqual([
+    "NaN is not a safe integer",
+    null,
+    "3 is recorded",
+  ]);
   expect(store.page(1, 9).map(({ seq }) => seq)).toEqual([1, 2, 3]);
   await writer.drain();
 });

@@ -67,7 +67,7 @@ test.skipIf(!mayMount())(
       });
     expect(await ask(3)).toMatchObject({
       code: 1,
-      err: expect.stringContaining(`cannot write ${file} (ENOSPC); its disk is full: make room`),
+      err: expect.stringContaining(`cannot write ${file} (ENOSPC); the disk is full; free some space`),
     });
     expect(readdirSync(disk.dir)).toEqual([]);
     expect(await ask(2)).toMatchObject({ code: 0, err: `2 records in ${file}\n` });
@@ -102,7 +102,7 @@ test("R9 audit export leaves what came in its place meanwhile, and nothing of it
 });
 
 test.each([
-  ["file/audit.jsonl", "(ENOTDIR); a part of that path is no directory"],
+  ["file/audit.jsonl", "(ENOTDIR); a component of that path is not a directory"],
   ["x".repeat(300), "(ENAMETOOLONG); that name is too long"],
 ])("R9 audit export says before it is on record why no file can be made: %s", async (name, why) => {
   using at = new TempDir();

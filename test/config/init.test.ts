@@ -55,11 +55,11 @@ test("where nothing can be written it is told who cannot write what, and why", (
   using at = new TempDir();
   writeFileSync(at.path("file"), "");
   const file = at.path("file", "gateway.yaml");
-  const why = `uid ${process.getuid?.()} cannot write ${file} (ENOTDIR); a part of that path is no directory`;
+  const why = `uid ${process.getuid?.()} cannot write ${file} (ENOTDIR); a component of that path is not a directory`;
   expect(() => initConfig({ file, force: false, demo: null })).toThrow(`${why}: name another with --config`);
 });
 
-test("of a file that cannot be written whole no part stays", () => {
+test("a configuration that cannot be written completely is removed again", () => {
   using at = new TempDir();
   const file = at.path("gateway.yaml");
   // Blocks of 512 bytes.
@@ -76,9 +76,11 @@ test.skipIf(!mayMount())(
     const file = `${disk.dir}/gateway.yaml`;
     const init = () => initConfig({ file, force: false, demo: null });
     fill(`${disk.dir}/full`);
-    expect(init).toThrow(`cannot write ${file} (ENOSPC); its disk is full: make room, or name another with --config`);
+    expect(init).toThrow(
+      `cannot write ${file} (ENOSPC); the disk is full; free some space, or name another with --config`,
+    );
     expect(readdirSync(disk.dir)).toEqual(["full"]);
     expect(Bun.spawnSync(["mount", "-o", "remount,ro", disk.dir]).exitCode).toBe(0);
-    expect(init).toThrow(`cannot write ${file} (EROFS); its disk is read-only for this process`);
+    expect(init).toThrow(`cannot write ${file} (EROFS); the file system is read-only for this process`);
   },
 );

@@ -367,7 +367,7 @@ test("R120: what concerns the gateway's own files and keys is read without the r
   expect(own).toMatchObject({ state: at.path("s"), usage: { enabled: false }, auth: { keys: [{ id: "k", key }] } });
   expect(() => read('state: "${NONE}"')).toThrow("NONE is not set");
   expect(() => read("audit: { durability: 7 }")).toThrow("audit.durability");
-  expect(() => read(keys.replace("] }", "], cidrs: [10.0.0.0/33] }"))).toThrow("auth.keys[0].cidrs[0]: no network");
+  expect(() => read(keys.replace("] }", "], cidrs: [10.0.0.0/33] }"))).toThrow("auth.keys[0].cidrs[0]: not a network");
   for (const text of ["[]", "7"]) expect(() => read(text)).toThrow(ConfigError);
 });
 

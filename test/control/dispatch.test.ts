@@ -116,7 +116,11 @@ test.each([
   ["audit.show", { seq: 0 }, "seq: must be more than 0"],
   ["keys.create", { name: "", consumerId: "c", roles: ["r"] }, "name: must have at least 1 character"],
   ["keys.create", { name: "n", consumerId: "c", roles: [] }, "roles: must have at least 1 entry"],
-  ["keys.create", { name: "n", consumerId: "c", roles: ["r"], cidrs: ["x"] }, "cidrs.0: no network; write an address"],
+  [
+    "keys.create",
+    { name: "n", consumerId: "c", roles: ["r"], cidrs: ["x"] },
+    "cidrs.0: not a network; write an address",
+  ],
   ["keys.create", { name: 7, consumerId: "c", roles: ["r"] }, "name: expected a text, got a number; put it in quotes"],
   ["usage", { by: "weather" }, 'by: expected consumer, server, tool, tag, day or hour, got "weather"'],
   ["usage", { weather: 1 }, "nothing here is called weather"],

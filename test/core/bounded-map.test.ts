@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { createBoundedMap } from "../../src/core/bounded-map.ts";
 import { stillClock } from "../support/principal.ts";
 
-test("a bounded map drops the least recently used and what is too old", () => {
+test("a bounded map evicts the least recently used entry and expired entries", () => {
   const clock = stillClock();
   const map = createBoundedMap<number>({ cap: 2, age: 2_000_000, clock });
   map.set("a", 1);
@@ -21,7 +21,7 @@ test("a bounded map drops the least recently used and what is too old", () => {
   expect(map.size).toBe(2);
 });
 
-test("a bounded map lets go of all that is too old when something is put in", () => {
+test("a bounded map removes all expired entries when one is set", () => {
   const clock = stillClock();
   const map = createBoundedMap<number>({ cap: 8, age: 2_000_000, clock });
   map.set("a", 1);
@@ -33,7 +33,7 @@ test("a bounded map lets go of all that is too old when something is put in", ()
   expect(map.values()).toEqual([3, 4]);
 });
 
-test("a bounded map without an age forgets nothing but what exceeds its cap", () => {
+test("a bounded map without an age evicts only entries beyond its cap", () => {
   const clock = stillClock();
   const map = createBoundedMap<number>({ cap: 2, clock });
   map.set("a", 1);

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { Busy } from "../../src/core/busy.ts";
 
-test("who waits until nothing is being done waits for the last that is, and no longer than it may", async () => {
+test("idle() resolves when the last activity ends, or at its time limit", async () => {
   const busy = new Busy();
   await busy.idle(60_000);
   busy.enter();

@@ -3,7 +3,7 @@ import { readInbound } from "../../src/mcp/classify.ts";
 import { makeCall, makeRoute } from "../support/call.ts";
 import { principal } from "../support/principal.ts";
 
-test("a call with a life of its own is the same but for how its caller is reached", () => {
+test("a detached call is equal except for how its caller is reached", () => {
   const call = makeCall({ scope: "docs", emit: () => {}, ask: () => Promise.reject(new Error()) });
   call.who = principal();
   call.route = makeRoute("crm", "get");
@@ -17,7 +17,7 @@ test("a call with a life of its own is the same but for how its caller is reache
   expect(detached.knownMethod).toBe("tools/call");
 });
 
-test("a request is ok only with a result; what is no request has none", () => {
+test("a request is ok only with a result; a notification is ok without one", () => {
   const call = makeCall();
   expect(call.status).toBe("error");
   call.reply = { kind: "result", era: "legacy", text: "{}", isError: false, type: null };
@@ -43,7 +43,7 @@ test.each([
   ["completion/complete", '{"argument":["name"],"context":{"arguments":[1]}}', "{}"],
   ["tasks/cancel", '{"taskId":"t-1","arguments":{"a":1}}', '{"taskId":"t-1"}'],
   ["com.acme/deploy", whole, whole],
-])("what %s asks is known: %s", (method, params, asked) => {
+])("the arguments of %s %s are %s", (method, params, asked) => {
   const text = `{"jsonrpc":"2.0","id":1,"method":"${method}","params":${params}}`;
   const inbound = readInbound(text, { depth: 9, nodes: 99 }, { headers: null, pinned: "legacy", revision: null });
   expect(makeCall({ inbound }).argumentsText).toBe(asked);

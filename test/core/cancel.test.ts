@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { abortSignalOf, Cancel, endingWith, onAbort } from "../../src/core/cancel.ts";
 
-/** A controller and whether what listens to its signal was called. */
+/** A controller, and a record of whether a listener on its signal was called. */
 function listening(controller: AbortController | Cancel) {
   const calls: string[] = [];
   const stop = onAbort(controller.signal, () => calls.push("ended"));
@@ -12,7 +12,7 @@ for (const [name, make] of [
   ["AbortController", () => new AbortController()],
   ["Cancel", () => new Cancel()],
 ] as const) {
-  test(`${name}: what listens is told once`, async () => {
+  test(`${name}: a listener is called once`, async () => {
     const controller = make();
     const { calls } = listening(controller);
     expect(calls).toEqual([]);
@@ -22,7 +22,7 @@ for (const [name, make] of [
     expect(calls).toEqual(["ended"]);
   });
 
-  test(`${name}: what begins to listen too late is told as well`, async () => {
+  test(`${name}: a listener added after the abort is called as well`, async () => {
     const controller = make();
     controller.abort();
     const { calls } = listening(controller);
@@ -30,7 +30,7 @@ for (const [name, make] of [
     expect(calls).toEqual(["ended"]);
   });
 
-  test(`${name}: what has stopped listening is not told`, async () => {
+  test(`${name}: a removed listener is not called`, async () => {
     const controller = make();
     const { calls, stop } = listening(controller);
     stop();
@@ -39,7 +39,7 @@ for (const [name, make] of [
     expect(calls).toEqual([]);
   });
 
-  test(`${name}: the platform is told of an end before and after it asks`, () => {
+  test(`${name}: a native signal fires for an abort before or after its creation`, () => {
     const [before, after] = [make(), make()];
     before.abort();
     const signals = [abortSignalOf(before.signal), abortSignalOf(after.signal)];
@@ -49,7 +49,7 @@ for (const [name, make] of [
   });
 }
 
-test("one listener ends all that share a signal, but what was taken off, and at once what comes too late", () => {
+test("one listener ends all items of a signal except removed ones; items added after the abort end at once", () => {
   const ended: string[] = [];
   const endWith = endingWith<string>(({ reason }, one) => ended.push(`${one} ${String(reason)}`));
   const [key, other] = [new AbortController(), new AbortController()];

@@ -31,7 +31,7 @@ const { json } = fc.letrec<{ json: Json }>((tie) => ({
   ),
 }));
 
-test("canonical: one spelling, whatever the order of keys, and it reads back as the same value", () => {
+test("canonical: the text is the same for any order of keys and parses back to the same value", () => {
   fc.assert(
     fc.property(json, (value) => {
       const text = canonical(value);

@@ -22,7 +22,7 @@ const rows: [cidr: string, ip: string, inside: boolean][] = [
   ["10.0.0.0/8", "evil", false],
 ];
 
-test.each(rows)("R37: %p holds %p: %p", (cidr, ip, inside) => {
+test.each(rows)("R37: %p contains %p: %p", (cidr, ip, inside) => {
   expect(compileCidr(cidr)?.(ip)).toBe(inside);
 });
 
@@ -38,7 +38,7 @@ test.each([
   "10.0.0.0/",
   "*",
   "",
-])("R37: %p is no network", (text) => expect(compileCidr(text)).toBeNull());
+])("R37: %p is not a network", (text) => expect(compileCidr(text)).toBeNull());
 
 test.each([
   ["::ffff:127.0.0.1", "127.0.0.1"],
@@ -48,9 +48,9 @@ test.each([
   ["2001:db8::1", "2001:db8::1"],
   ["fe80::1%eth0", "fe80::1%eth0"],
   ["nowhere", "nowhere"],
-])("the address %p is named %p", (ip, plain) => expect(plainAddress(ip)).toBe(plain));
+])("the address %p is normalized to %p", (ip, plain) => expect(plainAddress(ip)).toBe(plain));
 
-test("one IPv6 host is one peer, whatever address of its /64 it takes", () => {
+test("all addresses of an IPv6 /64 are one peer", () => {
   expect(peerKey("2001:db8::1")).toBe(peerKey("2001:db8::ffff:1"));
   expect(peerKey("2001:db8::1")).not.toBe(peerKey("2001:db8:0:1::1"));
   expect(peerKey("10.0.0.1")).not.toBe(peerKey("10.0.0.2"));
@@ -72,4 +72,4 @@ test.each([
   ["0.0.0.0", false],
   ["::", false],
   ["", false],
-])("S31: %p is this machine for sure: %p", (host, expected) => expect(isLoopback(host)).toBe(expected));
+])("S31: %p certainly means this machine: %p", (host, expected) => expect(isLoopback(host)).toBe(expected));

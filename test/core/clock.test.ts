@@ -2,16 +2,16 @@ import { expect, test } from "bun:test";
 import { heldUpBy, lookEvery } from "../../src/core/clock.ts";
 import { until } from "../support/until.ts";
 
-test("a timer that is late was held up, but not twice in a row", () => {
+test("a late timer counts as held up, but not twice in a row", () => {
   const isHeldUp = heldUpBy(100);
   expect([100, 101, 101, 101, 0, 101].map(isHeldUp)).toEqual([false, true, false, true, false, true]);
 });
 
-test("after the process stood still there is time to read what came before the next regular look", async () => {
+test("after the process was stalled, the next call of lookEvery leaves time to read pending input", async () => {
   let looked = 0;
   const timer = lookEvery(300, () => void (looked = performance.now()));
   await until(() => looked > 0, "a look");
-  // The whole process, timers and all.
+  // Stalls the whole process, including timers.
   Bun.sleepSync(900);
   const goesOn = performance.now();
   await until(() => looked > goesOn, "the next look");

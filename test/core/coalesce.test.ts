@@ -6,7 +6,7 @@ const minute = 60_000_000;
 function setUp(free: number) {
   let now = 0;
   const coalescer = createCoalescer<string>(free, { now: () => now, mono: () => now }, (a) => a);
-  /** How many of `times` occurrences were let through. */
+  /** Returns how many of `times` occurrences were let through. */
   const take = (times: number, name = "x") =>
     Array.from({ length: times }, () => coalescer.take("who", "kind", () => name)).filter(Boolean).length;
   const nextMinute = () => {
@@ -24,7 +24,7 @@ test("a flood is counted for as long as it lasts, one record a minute", () => {
   expect(nextMinute()).toEqual(["x 10"]);
 });
 
-test("who goes on slowly after a burst is recorded one by one again", () => {
+test("a source that continues slowly after a burst is recorded one by one again", () => {
   const { take, nextMinute } = setUp(3);
   expect(take(10)).toBe(3);
   expect(nextMinute()).toEqual(["x 7"]);
@@ -34,7 +34,7 @@ test("who goes on slowly after a burst is recorded one by one again", () => {
   expect(nextMinute()).toEqual([]);
 });
 
-test("T20: beyond 10,000 keys at once all others share one window, which names none of them", () => {
+test("T20: all keys beyond the first 10,000 share one window, which names none of them", () => {
   const coalescer = createCoalescer<{ who?: string; code?: string }>(1, { now: () => 0, mono: () => 0 }, common);
   const take = (who: string) => coalescer.take(who, "kind", () => ({ who, code: "no" }));
   const passed = Array.from({ length: 10_005 }, (_, key) => take(`k${key}`));
@@ -46,7 +46,7 @@ test("T20: beyond 10,000 keys at once all others share one window, which names n
   ]);
 });
 
-test("what was counted says by the clock of the records when it first and last happened", () => {
+test("a count has the wall-clock times of its first and last occurrence", () => {
   let mono = 0;
   const coalescer = createCoalescer<string>(1, { now: () => 1_000 + mono, mono: () => mono }, (a) => a);
   const take = (at: number) => ((mono = at), coalescer.take("who", "kind", () => "x"));

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { Counts } from "../../src/core/counts.ts";
 
-test("counts are kept by owner and in all, and owners that have none are forgotten", () => {
+test("counts are kept per owner and in total, and owners at zero are forgotten", () => {
   const counts = new Counts();
   counts.add("a");
   counts.add("a", 2);
@@ -11,7 +11,7 @@ test("counts are kept by owner and in all, and owners that have none are forgott
   expect([counts.of("a"), counts.total, counts.owners]).toEqual([0, 1, 1]);
 });
 
-test("what an owner does not have cannot be taken away", () => {
+test("a count never goes below zero", () => {
   const counts = new Counts();
   counts.add("a", -1);
   counts.add("b");

@@ -10,7 +10,7 @@ function thrownBy(run: () => void): unknown {
   return null;
 }
 
-test("what fails while something is let go of does not hide why that was", () => {
+test("an error in disposal does not hide the error that caused it", () => {
   const full = Object.assign(new Error("the disk is full"), { code: "ENOSPC" });
   const failing = {
     [Symbol.dispose]() {
@@ -25,6 +25,6 @@ test("what fails while something is let go of does not hide why that was", () =>
   expect([messageOf(thrown), codeOf(thrown)]).toEqual(["the disk is full", "ENOSPC"]);
 });
 
-test("what is no error is told as text, and has no code", () => {
+test("a thrown value that is not an error is converted to text and has no code", () => {
   expect([messageOf("gone"), codeOf("gone"), codeOf(new Error("gone"))]).toEqual(["gone", null, null]);
 });

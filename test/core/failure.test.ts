@@ -12,7 +12,7 @@ test.each([
   expect(failure.said).toBe("It failed.");
 });
 
-test("FIELD T28: whatever is thrown, operators are told what it was, and callers nothing of it", () => {
+test("FIELD T28: any thrown value is shown to operators, but not to callers", () => {
   const bare = Object.assign(new Error("gone"), { stack: "" });
   const internal = (error: unknown) => asFailure(error).detail.internal;
   expect([internal(bare), internal(new DOMException("", "AbortError")), internal("a text")]).toEqual([
@@ -24,7 +24,7 @@ test("FIELD T28: whatever is thrown, operators are told what it was, and callers
   expect(asFailure(new Error("broken")).message).not.toContain("broken");
 });
 
-test("a call that failed while something was let go of, which fails too, ends as it did; operators are told of both", () => {
+test("if disposal fails too, a call ends with its first failure, and operators see both", () => {
   const failing = (why: string) => ({
     [Symbol.dispose]() {
       throw new Error(why);

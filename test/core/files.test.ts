@@ -14,7 +14,7 @@ import { moduleAt, noStrace, traced } from "../support/processes.ts";
 import { TempDir } from "../support/temp-dir.ts";
 import { mayMount, mountTmpfs } from "../support/tmpfs.ts";
 
-test("files: of several that create one, one wins, and nothing else is left", async () => {
+test("files: if several writers create the same file, one wins and leaves nothing else behind", async () => {
   using at = new TempDir();
   const path = at.path("key");
   const texts = Array.from({ length: 8 }, (_, index) => `text ${index}`);
@@ -27,7 +27,7 @@ test("files: of several that create one, one wins, and nothing else is left", as
 });
 
 test.skipIf(noStrace)(
-  "T02 files: one that is created is there after a power cut, text and name (needs strace)",
+  "T02 files: a created file survives a power cut with its text and name (needs strace)",
   async () => {
     using at = new TempDir();
     const code = `
@@ -45,7 +45,7 @@ test.skipIf(noStrace)(
   },
 );
 
-test("files: one that is replaced has the text and the mode it is given, in a directory made for it", async () => {
+test("files: a replaced file has the given text and mode, and its directory is created", async () => {
   using at = new TempDir();
   const path = at.path("new", "note");
   await replaceFile(path, "one");
@@ -55,7 +55,7 @@ test("files: one that is replaced has the text and the mode it is given, in a di
   expect([readdirSync(at.path("new")), statSync(at.path("new")).mode & 0o777]).toEqual([["note"], 0o700]);
 });
 
-test("files: what a killed writer left beside a file of its own is gone with the next text", async () => {
+test("files: the next write of a single-writer file removes the draft that a killed writer left", async () => {
   using at = new TempDir();
   const path = at.path("main.head");
   const code = `
@@ -72,7 +72,7 @@ test("files: what a killed writer left beside a file of its own is gone with the
   expect([readFileSync(path, "utf8"), readdirSync(at.dir)]).toEqual(["two", ["main.head"]]);
 });
 
-test("files: a failure leaves nothing beside the file", async () => {
+test("files: a failed write leaves no draft behind", async () => {
   using at = new TempDir();
   const path = at.path("taken");
   mkdirSync(path);
@@ -81,7 +81,7 @@ test("files: a failure leaves nothing beside the file", async () => {
 });
 
 test.skipIf(!mayMount())(
-  "files: where nothing can be written it is that which is told (needs mount as root)",
+  "files: on a read-only file system the error of the write is reported (needs mount as root)",
   async () => {
     using disk = mountTmpfs("1m");
     if (!disk) throw new Error("nothing is mounted");
@@ -90,7 +90,7 @@ test.skipIf(!mayMount())(
   },
 );
 
-test("files: nothing waits for what is no regular file, such as a pipe that nobody writes to", async () => {
+test("files: reading anything but a regular file fails at once, even a pipe without a writer", async () => {
   using at = new TempDir();
   writeFileSync(at.path("file"), "text");
   mkdirSync(at.path("directory"));
@@ -101,18 +101,21 @@ test("files: nothing waits for what is no regular file, such as a pipe that nobo
   ]);
   expect(await readRegular("/proc/self/mounts")).not.toBe("");
   for (const name of ["directory", "pipe"]) {
-    const unfit = `${at.path(name)} is no regular file`;
+    const unfit = `${at.path(name)} is not a regular file`;
     expect(() => readRegularSync(at.path(name))).toThrow(unfit);
     expect(await reasonOf(readRegular(at.path(name)))).toMatchObject({ name: "UnfitFile", message: unfit });
   }
   expect(() => readRegularSync(at.path("file"), 3)).toThrow(new UnfitFile(at.path("file"), true));
 });
 
-test.skipIf(!mayMount())("files: one that finds no room is named, and leaves nothing (needs a tmpfs)", async () => {
-  using disk = mountTmpfs("64k");
-  if (!disk) throw new Error("a file system that could be mounted before cannot be mounted now");
-  const path = join(disk.dir, "main.head");
-  const full = { code: "ENOSPC", message: expect.stringContaining(`${path}.draft: ENOSPC`) as unknown };
-  expect(await reasonOf(replaceOwnFile(path, "x".repeat(1 << 20)))).toMatchObject(full);
-  expect(readdirSync(disk.dir)).toEqual([]);
-});
+test.skipIf(!mayMount())(
+  "files: a full disk is reported with the file's path and leaves no draft (needs a tmpfs)",
+  async () => {
+    using disk = mountTmpfs("64k");
+    if (!disk) throw new Error("a file system that could be mounted before cannot be mounted now");
+    const path = join(disk.dir, "main.head");
+    const full = { code: "ENOSPC", message: expect.stringContaining(`${path}.draft: ENOSPC`) as unknown };
+    expect(await reasonOf(replaceOwnFile(path, "x".repeat(1 << 20)))).toMatchObject(full);
+    expect(readdirSync(disk.dir)).toEqual([]);
+  },
+);

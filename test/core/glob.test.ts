@@ -24,7 +24,7 @@ const rows: [glob: string, text: string, matches: boolean][] = [
   ["", "a", false],
 ];
 
-test.each(rows)("R4 globs: %p on %p is %p", (glob, text, matches) => {
+test.each(rows)("R4 globs: %p matches %p: %p", (glob, text, matches) => {
   expect(compileGlob(glob)(text)).toBe(matches);
 });
 
@@ -42,7 +42,7 @@ test("R4 globs agree with a naive reference", () => {
   );
 });
 
-test("S27: two globs overlap if some text is matched by both, and only then", () => {
+test("S27: two globs overlap exactly if both match some text", () => {
   const glob = fc.string({ unit: fc.constantFrom("a", "b", "*", "?"), maxLength: 5 });
   const texts = [""];
   for (const text of texts) if (text.length < 8) texts.push(`${text}a`, `${text}b`);
@@ -57,7 +57,7 @@ test("S27: two globs overlap if some text is matched by both, and only then", ()
   expect(["a", "b"].map((first) => overlap(globTokens(`a${long}`), globTokens(first + long)))).toEqual([true, false]);
 });
 
-test("S27: a glob covers another only if it matches all that the other one does", () => {
+test("S27: a glob covers another only if it matches everything that the other matches", () => {
   const glob = fc.string({ unit: fc.constantFrom("a", "b", "*", "?"), maxLength: 6 });
   const text = fc.string({ unit: fc.constantFrom("a", "b"), maxLength: 6 });
   fc.assert(
@@ -71,23 +71,23 @@ test("S27: a glob covers another only if it matches all that the other one does"
   );
 });
 
-test("globs match in bounded time what makes others hang", () => {
+test("globs match in bounded time where backtracking would hang", () => {
   expect(compileGlob(`${"*a".repeat(200)}*b`)("a".repeat(10_000))).toBe(false);
 });
 
-test("whether a glob with a `*` in front overlaps the long ones that a caller makes costs next to nothing", () => {
+test("checking whether a glob with a leading `*` overlaps a caller's long glob costs next to nothing", () => {
   const long = globTokens(`http://${"a".repeat(8_000)}*`);
   const globs = Array.from({ length: 200 }, (_, i) => globTokens(`*/private${i}/*.key`));
   expect(globs.every((glob) => overlap(glob, long) && overlap(long, glob))).toBe(true);
   expect(fastest(() => globs.some((glob) => !overlap(glob, long) || !overlap(long, glob)))).toBeLessThan(50);
 });
 
-test("literal tokens hold no wildcards", () => {
+test("literal tokens contain no wildcards", () => {
   expect(matchTokens([...literalTokens("*"), ...globTokens("/*")], "x/1")).toBe(false);
   expect(matchTokens([...literalTokens("*"), ...globTokens("/*")], "*/1")).toBe(true);
 });
 
-test("S23: a long text is looked through for wildcards once, with however many globs it is compared", () => {
+test("S23: a long text is scanned for wildcards once, however many globs it is compared with", () => {
   let looks = 0;
   const text = Object.assign(Array.from("x".repeat(8192)), { includes: () => (looks++, false) });
   for (let n = 0; n < 100; n++) expect(overlap(globTokens(`a${n}*`), text)).toBe(false);

@@ -9,7 +9,7 @@ const temp = new TempDir();
 afterAll(() => temp[Symbol.dispose]());
 const linux = process.platform === "linux";
 
-/** Runs a program that has the functions of libc.ts in scope, to the end. */
+/** Runs a program that has the functions of libc.ts in scope. */
 function run(body: string, env: Record<string, string> = {}, prefix: readonly string[] = []) {
   const code = `import * as libc from ${moduleAt("core/libc.ts")}; import fs from "node:fs"; ${body}`;
   return Bun.spawn([...prefix, process.execPath, "-e", code], { env, stdout: "pipe", stderr: "pipe" });
@@ -36,12 +36,12 @@ test("a lock excludes other processes, names its holder and ends with its proces
   again?.[Symbol.dispose]();
 });
 
-test("a lock survives the children that its holder spawns", async () => {
+test("children that the lock's holder spawns do not keep the lock", async () => {
   const path = temp.path("inherited");
   const lock = tryLock(path);
   const child = Bun.spawn(["sleep", "20"]);
   lock?.[Symbol.dispose]();
-  // A vfork's parent goes on a moment before exec closes the descriptors.
+  // After a vfork, the parent continues a moment before exec closes the descriptors.
   const free = await until(() => tryLock(path), "the lock to be free", 500);
   expect(child.exitCode).toBeNull();
   child.kill();
@@ -52,7 +52,7 @@ test("lockHolder is null without a pid to read", () => {
   expect(lockHolder(temp.path("absent"))).toBeNull();
 });
 
-test("the peer of a Unix socket is who connected", async () => {
+test("the peer of a Unix socket is the process that connected", async () => {
   const path = temp.path("peer.sock");
   const { promise, resolve } = Promise.withResolvers<ReturnType<typeof peerCredentials>>();
   const open = (socket: object) => resolve(peerCredentials("fd" in socket ? Number(socket.fd) : -1));
@@ -67,7 +67,7 @@ test("the peer of a Unix socket is who connected", async () => {
   expect(new Set(peer.groups)).toEqual(new Set(process.getgroups?.()));
 });
 
-test("peerCredentials throws on what is no socket", () => {
+test("peerCredentials throws on a descriptor that is not a socket", () => {
   expect(() => peerCredentials(9999)).toThrow("EBADF");
 });
 
@@ -75,7 +75,7 @@ test("sdNotify without a service manager does nothing", () => {
   expect(sdNotify("READY=1", "")).toBe(false);
 });
 
-// Neither Bun nor Node has datagram Unix sockets, hence Python as the service manager.
+// Neither Bun nor Node has Unix datagram sockets, so Python plays the service manager.
 const listen = `
 import socket, sys
 s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -97,11 +97,11 @@ test.skipIf(!linux || !Bun.which("python3")).each([temp.path("notify.sock"), `@m
   },
 );
 
-test.skipIf(!linux)("sdNotify says why it could not, and leaves no socket open (needs Linux)", () => {
+test.skipIf(!linux)("a failing sdNotify reports the reason and leaves no socket open (needs Linux)", () => {
   const open = readdirSync("/proc/self/fd").length;
   const times = 20;
   for (let at = 0; at < times; at++) expect(() => sdNotify("READY=1", temp.path("nobody.sock"))).toThrow("ENOENT");
-  // Others of this process may come and go meanwhile.
+  // Other descriptors of this process may open and close in the meantime.
   expect(readdirSync("/proc/self/fd").length).toBeLessThan(open + times / 2);
 });
 
@@ -113,7 +113,7 @@ test.skipIf(!linux)(
   },
 );
 
-test("execve of what does not exist throws", async () => {
+test("execve of a program that does not exist throws", async () => {
   const child = run(`try { libc.execve("/no/such", ["x"], {}) } catch (error) { console.log(error.message) }`);
   expect(await output(child)).toContain("ENOENT");
 });
@@ -123,7 +123,7 @@ test.skipIf(!linux || (isRoot && !mayBecomeNobody))(
   async () => {
     const spawn = `Bun.spawnSync(["cat", "/proc/" + process.pid + "/environ"], { stdout: "pipe", stderr: "ignore" }).stdout.toString().includes("canary")`;
     const body = `console.log(${spawn}); libc.setNonDumpable(); console.log(${spawn})`;
-    // Root reads the environment of every process.
+    // Root can read the environment of every process.
     const child = run(body, { SECRET: "canary" }, isRoot ? asNobody : []);
     expect(await output(child)).toBe("true\nfalse\n");
   },
@@ -150,7 +150,7 @@ test("reap leaves a running child alone", async () => {
   expect(await until(() => reap(child.pid), "reaped")).toBe(true);
 });
 
-test.skipIf(!linux)("Bun starts a detached child in a session of its own (needs Linux)", async () => {
+test.skipIf(!linux)("Bun starts a detached child in its own session (needs Linux)", async () => {
   const child = Bun.spawn(["sleep", "20"], { detached: true });
   const stat = readFileSync(`/proc/${child.pid}/stat`, "utf8");
   const [, , group, session] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");

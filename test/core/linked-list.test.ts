@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { List, type ListNode } from "../../src/core/linked-list.ts";
 
-test("a list holds what a Set would, in the same order", () => {
+test("a list holds the same items in the same order as a Set", () => {
   fc.assert(
     fc.property(fc.array(fc.nat(20)), (steps) => {
       const list = new List<number>();

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { memoize } from "../../src/core/memoize.ts";
 
-test("a value is worked out once for each object, also where it is none, and anew for an equal one", () => {
+test("a value, even null, is computed once per object, and again for an equal object", () => {
   let made = 0;
   const lengthOf = memoize((list: readonly string[]) => (made++, list.length || null));
   const [full, empty] = [["a"], []];

@@ -15,6 +15,6 @@ test.each([
   ["frobnicate", null],
   ["", null],
   ["x".repeat(10_000), null],
-])("nearest to %p is %p", (text, expected) => {
+])("the name nearest to %p is %p", (text, expected) => {
   expect(nearest(text, names)).toBe(expected);
 });

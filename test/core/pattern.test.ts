@@ -10,7 +10,7 @@ const rows: [source: string, text: string, matches: boolean][] = [
   ["^a$", "a\n", false],
 ];
 
-test.each(rows)("pattern %p on %p is %p", (source, text, matches) => {
+test.each(rows)("pattern %p matches %p: %p", (source, text, matches) => {
   expect(compilePattern(source)?.test(text)).toBe(matches);
 });
 
@@ -36,7 +36,7 @@ test.each(["^(a+)+$", "(x+x+)+y", "(a|a)*$", "^(a|b)*a(a|b){150}$"])("pattern %p
   expect(pattern?.test(`${"a".repeat(20_000)}!`)).toBe(source === "(a|a)*$");
 });
 
-test("a text beyond the bound is not matched", () => {
+test("a text that is too long for the bound is not matched", () => {
   const pattern = compilePattern("a");
   const long = "a".repeat(20_000_001);
   expect(pattern?.fits(long)).toBe(false);

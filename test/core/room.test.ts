@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { Room } from "../../src/core/room.ts";
 
-test("an owner's bound comes before that of all, and what is given back is free again", () => {
+test("the bound of an owner is checked before the total, and released room is free again", () => {
   const room = new Room({ ofOne: 10, ofAll: 15 });
   room.add("a", 8);
   expect([room.whyFull("a", 2, 1), room.whyFull("a", 3, 1)]).toEqual([null, { of: "one", most: 10 }]);
@@ -10,7 +10,7 @@ test("an owner's bound comes before that of all, and what is given back is free 
   expect(room.whyFull("b", 10, 1)).toBeNull();
 });
 
-test("two of the longest find room, however long they are", () => {
+test("two items of the maximum length always fit", () => {
   const room = new Room({ ofOne: 10, ofAll: 15 });
   room.add("a", 20);
   expect([room.whyFull("a", 20, 20), room.whyFull("a", 21, 20)]).toEqual([null, { of: "one", most: 40 }]);

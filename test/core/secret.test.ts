@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { maskable, maskValues, secretName, withEarlier } from "../../src/core/secret.ts";
 
-test("R17: values are masked as a whole, whatever the order they are known in", () => {
+test("R17: values are masked in full, in whatever order they are given", () => {
   const values = maskable(["abc", "", "abcdef", "abc", "$&"]);
   expect(maskValues("abcdef abc $& ab", values)).toBe("[redacted] [redacted] [redacted] ab");
 });
@@ -16,7 +16,7 @@ test.each([
   ["TOKENIZER", false],
 ])("R17: %s names a secret: %p", (name, expected) => expect(secretName.test(name)).toBe(expected));
 
-test("secrets of earlier configurations stay known, those of now first, the oldest go", () => {
+test("secrets of earlier configurations stay known after the current ones, and the oldest are dropped", () => {
   expect(withEarlier(["new", "kept"], ["kept", "old"])).toEqual(["new", "kept", "old"]);
   let known: readonly string[] = [];
   for (let i = 0; i < 500; i += 1) known = withEarlier([`secret-${i}`], known);

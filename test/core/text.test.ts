@@ -6,27 +6,27 @@ const hidden =
   "\u0000 \n \u001b \u007f \u009b \u00ad \u034f \u061c \u115f \u1160 \u180e \u200b \u200d \u202e \u2028 \u2029 " +
   "\u2060 \u2066 \u2800 \u3164 \ufe0f \ufeff \uffa0 \ufff9 \ufffc \u{e0041} \u{e0101}";
 
-test.each(hidden.split(" "))("T58: %j is shown as what it is, also where it hides in a name", (char) => {
+test.each(hidden.split(" "))("T58: %j is made visible, even inside a name", (char) => {
   const code = char.codePointAt(0)?.toString(16) ?? "";
   expect(plain(`get${char}all`)).toBe(`get\\u{${code}}all`);
   expect(JSON.parse(plainJson(JSON.stringify(`get${char}all`)))).toBe(`get${char}all`);
   expect(plainJson(JSON.stringify(char))).toMatch(/^[ -~]*$/);
 });
 
-test("T58: text of any script stays as it is, and so does an emoji, whose selector hides nothing", () => {
+test("T58: text in any script stays unchanged, and so does an emoji with its variation selector", () => {
   const text = "Überprüfe\tdas: 世界, мир, שלום, العالم, नमस्ते, e\u0301, ⚠\ufe0f 🗑\ufe0f 👍";
   expect(plain(text)).toBe(text);
 });
 
-test("a text is cut to so many characters, the ellipsis among them", () => {
+test("a text is cut to at most N characters including the ellipsis", () => {
   expect([cut("four", 4), cut("fours", 4)]).toEqual(["four", "fou…"]);
 });
 
-test("a text is cut between characters, for many parsers refuse half of a surrogate pair", () => {
+test("a text is never cut inside a surrogate pair, because many parsers refuse half of one", () => {
   expect([cut("abcd", 4), cut("abcde", 4), cut("ab😀e", 4), cut("a😀de", 4)]).toEqual(["abcd", "abc…", "ab…", "a😀…"]);
 });
 
-test("what is left of a long text keeps the rest of it no longer in memory", () => {
+test("a cut text does not keep the whole text in memory", () => {
   const heap = (): number => (Bun.gc(true), heapStats().heapSize);
   const long = (at: number): string => Buffer.alloc(2 ** 20, "x").toString() + at;
   const before = heap();
@@ -35,7 +35,7 @@ test("what is left of a long text keeps the rest of it no longer in memory", () 
   expect(kept.at(-1)).toBe(`${"x".repeat(199)}…`);
 });
 
-test("S27: keys that servers take for the same are spelt the same, also beyond ASCII", () => {
+test("S27: keys that servers treat as equal are folded to the same spelling, even beyond ASCII", () => {
   for (const key of ["arguments", "ARGUMENTS", "argument\u017f", "Argument\u017f"])
     expect(foldCase(key)).toBe(foldCase("Arguments"));
   for (const key of ["stra\u00dfe", "STRA\u1e9eE"]) expect(foldCase(key)).toBe(foldCase("Stra\u00dfe"));

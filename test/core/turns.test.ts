@@ -3,7 +3,7 @@ import { setImmediate as turn } from "node:timers/promises";
 import { inTurns, Intake, piecesOf, Turn } from "../../src/core/turns.ts";
 import { use } from "../support/turns.ts";
 
-/** A source on a clock that the test moves: each message takes as long as it says, ms, then sets off what it says. */
+/** A source on a clock that the test controls: each message takes `ms`, then triggers work that takes `later`. */
 function source(log: string[] = []) {
   let clock = 0;
   const ended = Promise.withResolvers<void>();
@@ -25,7 +25,7 @@ function source(log: string[] = []) {
   return { log, intake, ended: ended.promise };
 }
 
-test("a source below its share is never held up, however long it lasts", async () => {
+test("a source that stays below its share is never paused, however long it lasts", async () => {
   const { log, intake } = source();
   for (let at = 0; at < 100; at++) {
     intake.push([String(at), 1]);
@@ -37,31 +37,34 @@ test("a source below its share is never held up, however long it lasts", async (
 });
 
 const floods: [string, [ms: number, later?: number], perTurn: number][] = [
-  ["a long message each", [3], 1],
-  ["a message of half a share each", [1], 2],
-  ["what its messages set off", [0.5, 1], 2],
+  ["each long message", [3], 1],
+  ["every second message", [1], 2],
+  ["the work that its messages trigger", [0.5, 1], 2],
 ];
-test.each(floods)("a source waits for its turn, in order, when %s uses up its share", async (_, cost, perTurn) => {
-  const { log, intake, ended } = source();
-  const names = Array.from({ length: 8 }, (_, at) => String(at));
-  for (const name of names) {
-    intake.push([name, ...cost]);
-    // Each message comes in a callback of its own, as from a socket.
-    await Promise.resolve();
-  }
-  let over = false;
-  void ended.then(() => (over = true));
-  const perTurns: number[] = [log.filter((one) => one !== "paused").length];
-  while (!over) {
-    const before = log.length;
-    await turn();
-    perTurns.push(log.slice(before).filter((one) => one !== "resumed").length);
-  }
-  expect(log).toEqual([...names.slice(0, perTurn), "paused", ...names.slice(perTurn), "resumed"]);
-  expect(Math.max(...perTurns)).toBe(perTurn);
-});
+test.each(floods)(
+  "a source waits for its turn and keeps its order when %s uses up its share",
+  async (_, cost, perTurn) => {
+    const { log, intake, ended } = source();
+    const names = Array.from({ length: 8 }, (_, at) => String(at));
+    for (const name of names) {
+      intake.push([name, ...cost]);
+      // Each message arrives in its own callback, as from a socket.
+      await Promise.resolve();
+    }
+    let over = false;
+    void ended.then(() => (over = true));
+    const perTurns: number[] = [log.filter((one) => one !== "paused").length];
+    while (!over) {
+      const before = log.length;
+      await turn();
+      perTurns.push(log.slice(before).filter((one) => one !== "resumed").length);
+    }
+    expect(log).toEqual([...names.slice(0, perTurn), "paused", ...names.slice(perTurn), "resumed"]);
+    expect(Math.max(...perTurns)).toBe(perTurn);
+  },
+);
 
-test("what comes while others wait keeps its place, and the end comes last", async () => {
+test("messages that arrive while others wait keep their order, and the end comes last", async () => {
   const { log, intake } = source();
   const { promise, resolve } = Promise.withResolvers<void>();
   intake.push(["a", 5]);
@@ -80,7 +83,7 @@ test("what comes while others wait keeps its place, and the end comes last", asy
   expect(calm.log).toEqual(["a", "end"]);
 });
 
-test("all floods together get one share in each turn of the loop, one after the other", async () => {
+test("all floods together get one share per turn of the event loop, in rotation", async () => {
   const log: string[] = [];
   const sources = ["a", "b", "c"].map((name) => {
     const { intake, ended } = source(log);
@@ -100,7 +103,7 @@ test("all floods together get one share in each turn of the loop, one after the 
   expect(log.filter((one) => one !== "resumed").join("")).toBe("abcabcabc");
 });
 
-test("a chunk is taken in pieces, and no piece before the turn of the source", async () => {
+test("a chunk is handled in pieces, each no earlier than the source's turn", async () => {
   let clock = 0;
   const chunk = new Uint8Array(100_000).map((_, at) => at);
   const taken: Uint8Array[] = [];
@@ -120,7 +123,7 @@ test("a chunk is taken in pieces, and no piece before the turn of the source", a
   expect([...piecesOf(chunk)].every(({ length }) => length <= 8 * 1024)).toBe(true);
 });
 
-test("work in steps leaves others their turn, and gives what it gave or throws what it threw", async () => {
+test("work in steps gives others their turn and passes on its result or error", async () => {
   function* steps(): Generator<void, string> {
     for (let at = 0; at < 3; at++) {
       use(2);

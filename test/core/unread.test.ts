@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { Unread } from "../../src/core/unread.ts";
 
-test("T27: of what one principal has not read the largest goes first, until the rest is within the limit", () => {
+test("T27: a principal's connections with the most unread data are dropped until the rest is within the limit", () => {
   const told: unknown[] = [];
   const unread = new Unread((...what) => void told.push(what));
   const dropped: number[] = [];
@@ -23,7 +23,7 @@ test("T27: of what one principal has not read the largest goes first, until the 
   expect(dropped).toEqual([40, 30]);
 });
 
-test("T27: a connection that leaves twice takes nobody who came after it along", () => {
+test("T27: removing a connection twice does not remove one that was added later", () => {
   const unread = new Unread(() => {});
   const dropped: string[] = [];
   const add = (name: string) => unread.add("key:a", { queued: () => 9, drop: () => void dropped.push(name) });

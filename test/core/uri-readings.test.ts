@@ -4,7 +4,7 @@ import { compileUriGlob, hasLongHost, readingsOf, readingsOfTemplate } from "../
 const takes = (glob: string, uri: string): boolean | null => compileUriGlob(glob)(readingsOf(uri), null);
 
 describe("S27: no spelling of a URI gets around a rule", () => {
-  // Each is opened as /etc/passwd by some server that parses, decodes or resolves before it looks.
+  // Each is opened as /etc/passwd by some server that parses, decodes or resolves it first.
   const spelled = [
     "file:///etc/passwd",
     "file:///\tetc/passwd",
@@ -43,17 +43,17 @@ describe("S27: no spelling of a URI gets around a rule", () => {
     "file:///srv/%2e%09%2e/etc/passwd",
     "file:///srv/%2525252525252e./etc/passwd",
   ];
-  test.each(spelled)("%j is met by a denial", (uri) => {
+  test.each(spelled)("a denial of the folder matches %j", (uri) => {
     expect(takes("file:///etc/*", uri)).not.toBe(false);
   });
-  test.each(spelled)("%j is not granted with another folder", (uri) => {
+  test.each(spelled)("a grant of another folder does not cover %j", (uri) => {
     expect(takes("file:///srv/*", uri)).not.toBe(true);
   });
-  test("nor does a space beside it that only some programs drop", () => {
+  test("a space around the URI that only some programs drop does not hide a file", () => {
     for (const uri of ["file:///etc/passwd\u00a0", "\ufefffile:///etc/passwd"])
       expect([uri, takes("file:///etc/passwd", uri)]).toEqual([uri, null]);
   });
-  test("S23: a host longer than any, which takes a parser the square of its length, may be any other", () => {
+  test("S23: a host longer than any valid one is not parsed, which would take quadratic time, and may be any host", () => {
     const marked = (marks: number): string => `a${"\u0301\u0323".repeat(marks / 2)}`;
     for (const start of ["https://", "https:", "https:\\\\", "HTTPS:/\t/", "file://me@"])
       expect([start, takes("https://b/*", `${start}${marked(256)}/`)]).toEqual([start, null]);
@@ -62,10 +62,10 @@ describe("S27: no spelling of a URI gets around a rule", () => {
     for (const start of ["https://", "file://me@"])
       expect([start, takes("https://b/*", start + encodeURI(marked(256)))]).toEqual([start, null]);
     expect(takes("https://b/*", `https://${encodeURI(marked(254))}/`)).toBe(false);
-    // Parsers drop these anywhere.
+    // Parsers drop these characters anywhere.
     expect(hasLongHost(`https://${encodeURI(marked(256)).replaceAll("%", "%\t\n\r")}`)).toBe(true);
   });
-  test("a host beyond ASCII is the same in its other spelling, which whoever names it is granted as it is named", () => {
+  test("a host beyond ASCII may be its ASCII form, but a grant covers only the spelling that it names", () => {
     const [letters, ascii] = ["https://www.müller.example/", "https://www.xn--mller-kva.example/"];
     for (const [glob, uri] of [
       [letters, ascii],
@@ -82,13 +82,13 @@ describe("S27: no spelling of a URI gets around a rule", () => {
       expect(takes(uri.replace("www", "*"), uri)).toBe(true);
       expect(takes(uri.replace("example", "*"), uri)).toBe(true);
     }
-    // Neither a part that is no such spelling nor one with a wildcard has another.
+    // A part that is not such a spelling, or that has a wildcard, has no other spelling.
     for (const uri of ["https://xn--/a", "https://xn--\u00fc/a", "https://10.0.0.12/a"])
       expect(takes(uri, uri)).toBe(true);
     expect(takes("https://10.0.0.1*/a", "https://10.0.0.12/a")).toBe(true);
     expect(takes("https://m?ller.example/a", "https://müller.example/a")).not.toBe(false);
   });
-  test("a host beyond ASCII may be spelled in one way here and in the other there, in a rule too", () => {
+  test("each label of a host beyond ASCII may be spelled either way, in a URI and in a rule", () => {
     const parts = ["m\u00fcller", "xn--mller-kva"];
     const hosts = parts.flatMap((first) => parts.map((second) => `${first}.${second}.example`));
     for (const scheme of ["https", "git"])
@@ -106,10 +106,10 @@ describe("S27: no spelling of a URI gets around a rule", () => {
       ["*://xn--mller-kva.example/a%20b", "jdbc:redis://xn--mller-kva.example/a b"],
     ] as const)
       expect([rule, uri, takes(rule, uri)]).toEqual([rule, uri, null]);
-    // Another port is another server.
+    // A different port is a different server.
     expect(takes("git://m\u00fcller:80/*", "git://xn--mller-kva:81/a")).toBe(false);
   });
-  test("what no parser of the web reads is no host: letters in it are granted by any glob that takes them", () => {
+  test("letters in an authority that no web parser reads as a host are granted by any glob that matches them", () => {
     for (const [glob, uri] of [
       ["notes://会議*", "notes://会議-1"],
       ["notes://team-*", "notes://team-müller"],
@@ -120,7 +120,7 @@ describe("S27: no spelling of a URI gets around a rule", () => {
     expect(
       compileUriGlob("notes://team-*")(readingsOfTemplate("notes://team-müller/{x}"), "notes://team-müller/{x}"),
     ).toBe(true);
-    // Some fetch from it all the same.
+    // Some programs fetch from it all the same.
     const mixed = "redis://xn--mller-kva.bücher.example/";
     for (const glob of ["redis://müller.bücher.example/", "redis://xn--mller-kva.xn--bcher-kva.example/"])
       expect([glob, takes(`${glob}*`, `${mixed}1`)]).toEqual([glob, null]);
@@ -129,7 +129,7 @@ describe("S27: no spelling of a URI gets around a rule", () => {
     expect(takes("file:///etc/passwd", "file:///etc/passwd?x")).toBe(null);
     expect(takes("file:///etc/passwd", "file:///etc/passwd#x")).toBe(null);
   });
-  test("nor does a fragment hide what it is of, which whoever names it is still granted", () => {
+  test("a fragment does not hide its resource, and a rule that names the fragment still grants it", () => {
     for (const fragment of ["#f", "%23f", "#/x", "#"]) {
       expect(takes("db://h/x", `db://h/x${fragment}`)).toBe(null);
       expect(takes("db://h/y", `db://h/x${fragment}`)).toBe(false);
@@ -140,39 +140,39 @@ describe("S27: no spelling of a URI gets around a rule", () => {
     expect(takes("db://h/x#f", "db://h/x")).toBe(false);
     expect(takes("file:///srv/a#f", "file:///srv/a#f")).toBe(null);
   });
-  test("a share that is granted by its host is so as a folder too", () => {
+  test("a grant of a file share by its host also covers the share as a folder", () => {
     for (const glob of ["file://box/srv/*", "file://*/srv/*", "file://b*"])
       expect([glob, takes(glob, "file://box/srv/a")]).toEqual([glob, true]);
     for (const share of ["file://Box", "FILE://box", "file://box:445", "file://me@box"])
       expect([share, takes(`${share}/srv/*`, `${share}/srv/a`)]).toEqual([share, true]);
     expect(takes("file://box/srv/*", "file:///box/srv/a")).toBe(false);
   });
-  test.each(["/", "//", "%2f", "\\", "/?x", "/#"])("nor does %j at its end", (end) => {
+  test.each(["/", "//", "%2f", "\\", "/?x", "/#"])("%j at the end does not hide a file", (end) => {
     for (const glob of ["file:///etc/passwd", "*/passwd", "file:///*wd"])
       expect([glob, takes(glob, `file:///etc/passwd${end}`)]).toEqual([glob, null]);
     expect(takes("file:///etc/passwd", `file://x/etc/passwd${end}`)).toBe(null);
     expect(takes("file:///etc/group", `file:///etc/passwd${end}`)).toBe(false);
   });
-  test("a grant of what is below folders does not reach what is beside them", () => {
+  test("a grant of files below folders does not cover files next to the folders", () => {
     for (const uri of ["file:///srv//a.txt", "file:///srv/a.txt?/x", "file:///srv/a.txt#/x", "file://srv//a.txt"])
       expect([uri, takes("file:///srv/*/*", uri) || takes("file://srv/*/*", uri)]).not.toEqual([uri, true]);
     expect(takes("file:///srv/*/", "file:///srv/a.txt?/")).toBe(null);
     expect(takes("file:///srv/*/*", "file:///srv//")).toBe(null);
     expect(takes("file:///srv/app.log?", "file:///srv/app.log/")).toBe(null);
   });
-  test("a template of files may bring a host", () => {
+  test("a template of file URIs may include a host", () => {
     const meets = (template: string) => compileUriGlob("file:///etc/*")(readingsOfTemplate(template), template);
     for (const template of ["file://x/etc/{name}", "file://x{y}/etc/{name}", "file://x{+path}"])
       expect([template, meets(template)]).toEqual([template, null]);
     expect(meets("file://x/srv/{name}")).toBe(false);
   });
-  test("a name is the same with escapes and without", () => {
+  test("a name is the same with and without escapes", () => {
     expect(takes("db://salaries*", "db://%73alaries")).toBe(null);
     expect(takes("file:///My%20Secret/*", "file:///My Secret/x")).toBe(null);
   });
 });
 
-describe("S27: nor one that a server may take for a path from its authority on", () => {
+describe("S27: no spelling that a server may read as a path starting at the authority gets around a rule", () => {
   const spelled = [
     "notes://private/1",
     "notes:///private/1",
@@ -208,10 +208,10 @@ describe("S27: nor one that a server may take for a path from its authority on",
     "notes://public%3f@private/1",
     "notes://public\\@private/1",
   ];
-  test.each(spelled)("%j is met by a denial", (uri) => {
+  test.each(spelled)("a denial of the folder matches %j", (uri) => {
     for (const glob of ["notes://private/*", "notes://Private/*"]) expect(takes(glob, uri)).not.toBe(false);
   });
-  test.each(spelled)("%j is not granted with another folder", (uri) => {
+  test.each(spelled)("a grant of another folder does not cover %j", (uri) => {
     for (const glob of ["notes://public/*", "notes://public*"]) expect(takes(glob, uri)).not.toBe(true);
   });
   test("a file's root is above every file", () => {
@@ -219,7 +219,7 @@ describe("S27: nor one that a server may take for a path from its authority on",
       expect(takes("file:///etc/*", uri)).toBe(null);
     expect(takes("file:///*", "file:///srv/../../x")).toBe(true);
   });
-  test("a template is met as its URIs are", () => {
+  test("a template is matched like its URIs", () => {
     const meets = (glob: string, template: string) => compileUriGlob(glob)(readingsOfTemplate(template), template);
     for (const template of ["notes://PRIVATE/{id}", "notes:///private/{id}", "notes://x@private:80/{+id}"])
       expect(meets("notes://private/*", template)).toBe(null);
@@ -227,7 +227,7 @@ describe("S27: nor one that a server may take for a path from its authority on",
     expect(meets("notes://Public/*", "notes://Public/{+id}")).toBe(true);
     expect(meets("notes://private/*", "notes://public/{+id}")).toBe(false);
   });
-  test("a scheme that a glob leaves open is not looked for in what a template's variables hold", () => {
+  test("a glob's open scheme is not searched for in the values of a template's variables", () => {
     const meets = (glob: string, template: string) => compileUriGlob(glob)(readingsOfTemplate(template), template);
     expect(meets("*://secret/*", "m://ok/{id}")).toBe(false);
     expect(meets("*://ok/*", "m://ok/{id}")).toBe(true);
@@ -238,7 +238,7 @@ describe("S27: nor one that a server may take for a path from its authority on",
   });
 });
 
-describe("an honest URI is what it says", () => {
+describe("an ordinary URI matches only the rules that name it", () => {
   test.each([
     ["https://host/a", 1],
     ["https://host:8080/a", 2],
@@ -313,7 +313,7 @@ describe("an honest URI is what it says", () => {
   ])("%s has nothing to do with %j", (glob, uri) => {
     expect(takes(glob, uri)).toBe(false);
   });
-  test("a long one is read to its end", () => {
+  test("a long URI is compared to its end", () => {
     expect(takes(`file:///etc/${"x".repeat(300)}*`, `file:///srv/${"y".repeat(8000)}`)).toBe(false);
   });
 });

@@ -7,7 +7,7 @@ setDefaultTimeout(30_000);
 
 const never = (): Promise<string> => new Promise(() => {});
 
-test("what comes in time is given, and neither timer nor listener is left", async () => {
+test("within() returns a timely value and leaves neither timer nor listener behind", async () => {
   const removed: string[] = [];
   const signal = { aborted: false, addEventListener() {}, removeEventListener: () => void removed.push("it") };
   expect(await within(Promise.resolve("value"), 60_000, signal, (why) => why)).toBe("value");
@@ -17,7 +17,7 @@ test("what comes in time is given, and neither timer nor listener is left", asyn
   expect(await failing.catch((error: unknown) => error)).toBe(broken);
 });
 
-test("what does not come is replaced by what the end of the wait says, or throws", async () => {
+test("a wait that ends early returns what its callback returns, or throws what it throws", async () => {
   expect(await within(never(), 1, null, (why) => why)).toBe("late");
   const cancel = new Cancel();
   const waiting = within(never(), 60_000, cancel, (why) => why);
@@ -32,14 +32,14 @@ test("what does not come is replaced by what the end of the wait says, or throws
   expect(await failing.catch((error: unknown) => error)).toBe(late);
 });
 
-test("what came while the process stood still is no late answer; what did not come is, soon after", async () => {
+test("a value that arrived while the process was stalled is not late; a missing value is, soon afterwards", async () => {
   const { stdout } = Bun.spawn(["sh", "-c", "sleep 0.2; printf value"]);
   const waits = [stdout.text(), never()].map((one) => within(one, 300, null, (why) => why));
   await standStill(900);
   expect(await Promise.all(waits)).toEqual(["value", "late"]);
 });
 
-test("an attempt is made until it gives something, at least once, and not for ever", async () => {
+test("an attempt is repeated until it returns something, at least once and not forever", async () => {
   let attempts = 0;
   expect(await untilGiven(() => (++attempts < 3 ? null : 0), 60_000)).toBe(0);
   expect(attempts).toBe(3);
@@ -47,16 +47,16 @@ test("an attempt is made until it gives something, at least once, and not for ev
   expect(attempts).toBe(4);
 });
 
-test("a rest ends with its time or its signal", async () => {
+test("sleep() ends with its time or its signal", async () => {
   const { signal } = new AbortController();
   await sleep(1, signal);
   await sleep(60_000, AbortSignal.abort());
 });
 
-test("a time longer than a timer can take is not over at once", async () => {
+test("a wait longer than the maximum timer delay does not end at once", async () => {
   const cancel = new Cancel();
   const waiting = within(never(), 30 * 86_400_000, cancel, (why) => why);
-  // Timers end in their order.
+  // Timers fire in order.
   await sleep(2, cancel);
   cancel.abort();
   expect(await waiting).toBe("aborted");

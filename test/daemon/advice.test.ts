@@ -18,10 +18,10 @@ test("R17 T62 a start whose directories cannot be made names who tried, which, a
     place.flags = () => ["--config", place.config, ...flags];
     return (await place.cli(daemonCommand)).stderr;
   };
-  const who = `uid ${process.getuid?.()} cannot make or use`;
+  const who = `uid ${process.getuid?.()} cannot create or open`;
   const state = await start("--state", within("state"));
   expect(state).toContain(
-    `${who} ${within("state")} (ENOTDIR); a part of that path is no directory: name another with --state`,
+    `${who} ${within("state")} (ENOTDIR); a component of that path is not a directory: name another with --state`,
   );
   const socket = await start("--state", place.state, "--socket", within("run/control.sock"));
   expect(socket).toContain(`control socket ${within("run/control.sock")}: ${who} ${within("run")} (ENOTDIR); `);
@@ -35,7 +35,7 @@ test.skipIf(!mayMount())("a start whose directory has no room on its disk says s
   const state = join(disk?.dir ?? "", "state");
   place.flags = () => ["--config", place.config, "--state", state];
   const { code, stderr } = await place.cli(daemonCommand);
-  const said = `${state} (ENOSPC); its disk is full: make room, or name another with --state`;
+  const said = `${state} (ENOSPC); the disk is full; free some space, or name another with --state`;
   expect([code, stderr]).toEqual([1, expect.stringContaining(said)]);
 });
 
@@ -47,9 +47,9 @@ test.skipIf(!mayMount())("a start whose directory is on a read-only disk says so
   mkdirSync(state, { mode: 0o700 });
   expect(Bun.spawnSync(["mount", "-o", "remount,ro", disk?.dir ?? ""]).exitCode).toBe(0);
   place.flags = () => ["--config", file, "--state", state];
-  const why = "(EROFS); its disk is read-only for this process: name another with --state";
+  const why = "(EROFS); the file system is read-only for this process: name another with --state";
   const { code, stderr } = await place.cli(daemonCommand);
-  const said = `uid ${process.getuid?.()} cannot make or use ${join(state, "audit")} ${why}`;
+  const said = `uid ${process.getuid?.()} cannot create or open ${join(state, "audit")} ${why}`;
   expect([code, stderr]).toEqual([1, expect.stringContaining(said)]);
 });
 

@@ -26,6 +26,6 @@ test("R9 housekeeper: a verification that nobody waits for any more ends, and sa
   const left = new Cancel();
   const begun = verify(left);
   left.abort();
-  expect(await begun).toMatchObject({ exit: 2, bad: { kind: "unreadable", detail: "It was given up." } });
+  expect(await begun).toMatchObject({ exit: 2, bad: { kind: "unreadable", detail: "The request was canceled." } });
   expect(await verify(new Cancel())).toMatchObject({ exit: 3, bad: null });
 });

@@ -24,7 +24,11 @@ test("a named pipe in the place of a file of the gateway's own keeps nothing wai
     Bun.spawnSync(["mkfifo", "-m", "600", file]);
     for (const args of commands) {
       const { code, stdout, stderr } = await place.cli(args);
-      expect([file, code === 0, stdout + stderr]).toEqual([file, false, expect.stringContaining("is no regular file")]);
+      expect([file, code === 0, stdout + stderr]).toEqual([
+        file,
+        false,
+        expect.stringContaining("is not a regular file"),
+      ]);
     }
     renameSync(`${file}.kept`, file);
   }

@@ -61,7 +61,7 @@ test("T07 store: a named pipe in place of a database is refused instead of waite
   const open = `
     import { openReadable } from ${moduleAt("store/sqlite/database.ts")};
     openReadable(${JSON.stringify(at.path("x.db"))}, 0);`;
-  expect(await run(open)).toMatchObject({ code: 1, stderr: expect.stringContaining("is no regular file") });
+  expect(await run(open)).toMatchObject({ code: 1, stderr: expect.stringContaining("is not a regular file") });
 });
 
 test.skipIf(!mayMount())(

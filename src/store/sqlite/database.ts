@@ -44,7 +44,7 @@ export function opened<T>(db: Database, use: (db: Database) => T): T {
 /** Opens an existing database for reading; `wait` as for writing. */
 export function openReadable(path: string, wait: number): Database {
   // SQLite would wait for somebody to write to a named pipe.
-  if (statSync(path, { throwIfNoEntry: false })?.isFIFO()) throw new StoreFailed("is no regular file");
+  if (statSync(path, { throwIfNoEntry: false })?.isFIFO()) throw new StoreFailed("is not a regular file");
   return withStoreErrors(() => {
     // SQLite makes files beside a database that was closed in order, unless it is told that nobody can write it.
     const db = isFixed(path)

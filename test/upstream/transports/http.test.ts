@@ -280,7 +280,7 @@ test("what is wrong with an answer is said in whole sentences, and of a list wit
   await using more = upstreams([http("b", other.url)]);
   const says = async (): Promise<string> => (await rejectionOf(more.ask("b", "t"))).message;
   const words = (what: string): string =>
-    `The server "b" broke the protocol: its answer${what}. The call may have run: check before you repeat it.`;
+    `The server "b" violated the protocol: its answer${what}. The call may have run: check before you repeat it.`;
   const much = (what: string): string => `The result of the server "b" is too much to be read: ${what}.`;
   expect(await says()).toStartWith(much("The message is nested deeper than 64 levels (limits.depth)"));
   result = `{"structuredContent":{"a":[${"1,".repeat(2_200_000)}1]}}`;
@@ -298,6 +298,6 @@ test.each(["resources/read", "prompts/get", "tools/call"])(
     await using set = await listed([http("a", server.url)]);
     const { message } = await rejectionOf(set.ask("a", "x", {}, { request: { method, edits: {} } }));
     const acts = method === "tools/call" ? " The call may have run: check before you repeat it." : "";
-    expect(message).toBe(`The server "a" broke the protocol: HTTP 500: oh no.${acts}`);
+    expect(message).toBe(`The server "a" violated the protocol: HTTP 500: oh no.${acts}`);
   },
 );
