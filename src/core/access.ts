@@ -19,8 +19,8 @@ function cannot(act: string, path: string, error: unknown, [usual, instead]: rea
   const code = codeOf(error);
   const [why, remedy] = reasons.get(code ?? "") ?? [null, usual];
   const help = [remedy, instead].filter(Boolean).join(", or ");
-  const told = [why, help].filter(Boolean).join(": ");
-  return `uid ${process.getuid?.()} cannot ${act} ${path} (${code ?? messageOf(error)}); ${told}`;
+  const advice = [why, help].filter(Boolean).join("; ");
+  return `uid ${process.getuid?.()} cannot ${act} ${path} (${code ?? messageOf(error)}); ${advice}`;
 }
 
 /** Errors that no change of owner or mode can fix: the reason, and a remedy if there is one. */

@@ -56,7 +56,7 @@ test("where nothing can be written it is told who cannot write what, and why", (
   writeFileSync(at.path("file"), "");
   const file = at.path("file", "gateway.yaml");
   const why = `uid ${process.getuid?.()} cannot write ${file} (ENOTDIR); a component of that path is not a directory`;
-  expect(() => initConfig({ file, force: false, demo: null })).toThrow(`${why}: name another with --config`);
+  expect(() => initConfig({ file, force: false, demo: null })).toThrow(`${why}; name another with --config`);
 });
 
 test("a configuration that cannot be written completely is removed again", () => {

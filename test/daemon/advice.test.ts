@@ -21,11 +21,11 @@ test("R17 T62 a start whose directories cannot be made names who tried, which, a
   const who = `uid ${process.getuid?.()} cannot create or open`;
   const state = await start("--state", within("state"));
   expect(state).toContain(
-    `${who} ${within("state")} (ENOTDIR); a component of that path is not a directory: name another with --state`,
+    `${who} ${within("state")} (ENOTDIR); a component of that path is not a directory; name another with --state`,
   );
   const socket = await start("--state", place.state, "--socket", within("run/control.sock"));
   expect(socket).toContain(`control socket ${within("run/control.sock")}: ${who} ${within("run")} (ENOTDIR); `);
-  expect(socket).toContain(": name another with --socket");
+  expect(socket).toContain("; name another with --socket");
 });
 
 test.skipIf(!mayMount())("a start whose directory has no room on its disk says so (needs mount as root)", async () => {
@@ -47,7 +47,7 @@ test.skipIf(!mayMount())("a start whose directory is on a read-only disk says so
   mkdirSync(state, { mode: 0o700 });
   expect(Bun.spawnSync(["mount", "-o", "remount,ro", disk?.dir ?? ""]).exitCode).toBe(0);
   place.flags = () => ["--config", file, "--state", state];
-  const why = "(EROFS); the file system is read-only for this process: name another with --state";
+  const why = "(EROFS); the file system is read-only for this process; name another with --state";
   const { code, stderr } = await place.cli(daemonCommand);
   const said = `uid ${process.getuid?.()} cannot create or open ${join(state, "audit")} ${why}`;
   expect([code, stderr]).toEqual([1, expect.stringContaining(said)]);
@@ -142,7 +142,7 @@ test.skipIf(!mayBecomeNobody)(
       const env = { STATE_DIRECTORY: "", HOME: home };
       const { code, stderr } = await place.cli(["keys", "create", "A", "agent", "user"], { env });
       expect(code).toBe(1);
-      expect(stderr).toContain(`uid 65534 cannot make or use ${heads}, for what is kept outside the state`);
+      expect(stderr).toContain(`uid 65534 cannot create or open ${heads}, for what is kept outside the state`);
       expect(stderr).toContain(" set XDG_STATE_HOME to a directory of its own");
       return stderr;
     };
@@ -153,14 +153,12 @@ test.skipIf(!mayBecomeNobody)(
       mkdirSync(dirname(heads), { recursive: true });
       writeFileSync(heads, "");
     });
-    expect(inTheWay).toContain("(ENOTDIR); a part of that path is no directory: set XDG_STATE_HOME");
+    expect(inTheWay).toContain("(ENOTDIR); a component of that path is not a directory; set XDG_STATE_HOME");
     const linked = await begin(() => {
       mkdirSync(dirname(heads), { recursive: true });
       symlinkSync(place.path("nowhere"), heads);
     });
-    expect(linked).toContain(
-      "(ENOENT); a part of that path is a link that leads nowhere: make what it leads to, or set",
-    );
+    expect(linked).toContain("(ENOENT); a component of that path is a dangling link; create its target, or set");
   },
 );
 
