@@ -171,6 +171,14 @@ export const brokeProtocol = (server: string, what: string): Failure =>
     internal: what,
   });
 
+/** The failure of a call that its server cannot take now. */
+export const serverDown = (server: string, reason: string, retryAfterMs?: number): Failure =>
+  new Failure("upstream-down", `The server "${server}" is not available: ${reason}.`, {
+    ran: "no",
+    retryAfterMs,
+    internal: reason,
+  });
+
 /**
  * Turns anything thrown into a Failure; the caller sees nothing of an unforeseen error. Where letting go of something
  * fails too, the call ended as it did before, and operators are told of both.

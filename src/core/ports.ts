@@ -124,6 +124,7 @@ export type Catalog = {
   /**
    * The route of the thing that a call names, within its scope. Throws `unknown-tool` and its kin, in the same words
    * for missing and for hidden things, and `invalid-params` if the value is no name or several servers offer the URI.
+   * Throws `upstream-down` if the caller may use what has this name, but its server has not been listed and is down.
    */
   resolve(call: IdentifiedCall, kind: Kind, name: unknown): Route;
   /** Whether a scope includes this route, listed or not. A toolset includes what it names and does not exclude. */
