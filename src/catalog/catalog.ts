@@ -1,10 +1,10 @@
 import { orNull, thrownBy } from "../core/attempt.ts";
 import { type IdentifiedCall, isShown, type Kind, type Party, type Route, type Viewpoint } from "../core/call.ts";
 import type { Clock } from "../core/clock.ts";
-import { Failure } from "../core/failure.ts";
+import { Failure, serverDown } from "../core/failure.ts";
 import { clientKind, noCapabilities } from "../core/inbound.ts";
 import { type ListGroup, type ListName, listNames, lists, mapLists } from "../core/lists.ts";
-import { checkLength, explicitScheme, longestName, notFound, ownServer } from "../core/name.ts";
+import { checkLength, explicitScheme, longestName, nameBehind, notFound, ownServer } from "../core/name.ts";
 import type { Catalog, Missing, Policy, Sealer } from "../core/ports.ts";
 import type { Principal, Source } from "../core/principal.ts";
 import { mayUse } from "../core/rights.ts";
@@ -16,7 +16,7 @@ import { appOf, byWire, type Entry, gather } from "./entries.ts";
 import type { HandedOut } from "./handed-out.ts";
 import { instructionsOf } from "./instructions.ts";
 import type { NamedServer } from "./names.ts";
-import { omittedText } from "./omitted.ts";
+import { omittedText, whyEmpty } from "./omitted.ts";
 import type { NamesOptions, ToolsetOptions } from "./options.ts";
 import { outgoingText, type Receiver, routeBelow } from "./outgoing.ts";
 import { cursorAt, startOf } from "./pages.ts";
@@ -126,6 +126,8 @@ class CompiledCatalog implements Catalog {
       call.target = route.canonical;
       return route;
     }
+    const down = this.#unavailable(call, kind, name);
+    if (down) throw down;
     call.verdict = { rule: null, reason: `there is no such ${kind}` };
     throw notFound(kind, name);
   }
@@ -274,6 +276,24 @@ class CompiledCatalog implements Catalog {
     }
     const route = seen[0] ?? routes[0];
     return route ?? (call.inbound.method === "completion/complete" ? null : this.#unnamed(scope, name, who));
+  }
+
+  /**
+   * The refusal of a name that begins with a server whose list is not known now, if policy would show the caller a
+   * thing of that name; null for every other name, which is then refused like a hidden one.
+   */
+  #unavailable({ who, source, scope }: IdentifiedCall, kind: Kind, wire: string): Failure | null {
+    const endpoint = this.#scope(scope);
+    if (!endpoint || (kind !== "tool" && kind !== "prompt")) return null;
+    for (const listing of this.#options.listings) {
+      const { server } = listing;
+      const name = endpoint.servers.has(server) ? nameBehind(server, wire) : null;
+      const reason = name === null ? null : whyEmpty(listing, kind === "tool" ? "tools" : "prompts");
+      if (name === null || reason === null) continue;
+      const route = this.#unlisted(kind, server, name, wire);
+      if (endpoint.admits(route) && this.#options.policy.lists(who, route, source)) return serverDown(server, reason);
+    }
+    return null;
   }
 
   #toolNamed(scope: Scope, wire: string, party: Party): Route | null {

@@ -10,7 +10,7 @@ import type { Scope } from "./scopes.ts";
 const most = { entries: 20, characters: 2000, reason: 300 };
 
 /** Why a server's list is empty although the server may have things; null if the list is known to be complete. */
-function whyEmpty(listing: Listing, list: ListName): string | null {
+export function whyEmpty(listing: Listing, list: ListName): string | null {
   const { reason, stale, capabilities } = listing;
   if (listing[list].length > 0 || !stale) return null;
   // The last handshake tells whether the server has such a list at all.

@@ -158,3 +158,11 @@ export const serverFacts = (server: ServerStatus): readonly (readonly [name: str
   ["listed", server.listedAt === null ? "never" : moment(server.listedAt)],
   ["sandbox", server.sandbox],
 ];
+
+/** What to do about a server that does not start; null if its last start has not failed. */
+export function helpFor({ id, transport, state, reason }: ServerStatus): string | null {
+  const logs = transport === "stdio" ? `; \`mcpgw servers logs ${id}\` shows what it wrote` : "";
+  if (state === "starting" && reason !== null) return `it is being started again${logs}`;
+  if (state !== "backoff" && state !== "open-circuit") return null;
+  return `it is tried again later${logs}; \`mcpgw servers restart ${id}\` tries at once`;
+}

@@ -169,6 +169,14 @@ export const brokeProtocol = (server: string, what: string): Failure =>
     internal: what,
   });
 
+/** The failure of a call that its server cannot take now. */
+export const serverDown = (server: string, reason: string, retryAfterMs?: number): Failure =>
+  new Failure("upstream-down", `The server "${server}" is not available: ${reason}.`, {
+    ran: "no",
+    retryAfterMs,
+    internal: reason,
+  });
+
 /**
  * Turns any thrown value into a Failure; the caller sees nothing of an unexpected error. If disposal fails too, the
  * first failure decides how the call ends, and operators see both.

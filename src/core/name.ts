@@ -23,6 +23,12 @@ export function splitCanonical(text: string): { readonly server: string; readonl
   return at < 1 ? null : { server: text.slice(0, at), tool: text.slice(at + 1) };
 }
 
+/** What follows a server's id in a name on the wire or in a canonical name; null if it does not begin with that id. */
+export function nameBehind(server: string, text: string): string | null {
+  const between = [separator, ":"].find((each) => text.startsWith(server + each));
+  return between === undefined ? null : text.slice(server.length + between.length);
+}
+
 /**
  * Returns the globs of a tool or prompt and of its server (null: any) in a rule or limit. Without a separate `server`,
  * `crm:q_*` is short for server crm and name q_*.

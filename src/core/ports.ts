@@ -117,7 +117,7 @@ export type Catalog = {
   /**
    * Returns the route of the item that a call names, within its scope. Throws `unknown-tool` and the like, in the same
    * words for missing and for hidden items, and `invalid-params` if the value is not a name or several servers offer
-   * the URI.
+   * the URI. Throws `upstream-down` if the caller may use the item, but its server is down and has not been listed yet.
    */
   resolve(call: IdentifiedCall, kind: Kind, name: unknown): Route;
   /** Reports whether a scope includes this route, listed or not: a toolset is what it names and does not exclude. */

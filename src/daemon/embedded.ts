@@ -7,6 +7,7 @@ import { asFailure } from "../core/failure.ts";
 import type { Logger } from "../core/log.ts";
 import { localSource } from "../core/principal.ts";
 import type { Self } from "../core/self.ts";
+import { within } from "../core/wait.ts";
 import { identify, type Caller } from "../gateway/call-by-name.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import { encodeLine } from "../mcp/lines.ts";
@@ -17,7 +18,7 @@ import { embeddedChains } from "../store/open.ts";
 import { boot } from "./boot.ts";
 import { openInstallation } from "./installation.ts";
 import type { Stores } from "./stores.ts";
-import { readLines, type Streams } from "./stdio.ts";
+import { readLines, sayGivenUp, type Streams } from "./stdio.ts";
 import { openLog } from "./own-log.ts";
 import { guardProcess, prepareProcess } from "./process.ts";
 
@@ -72,7 +73,8 @@ export async function serveEmbedded(
     const endless = await readLines(most, takers, AbortSignal.any([over, left.signal]));
     if (endless !== null) unread.abort(endless);
     // A client that has closed its own end may still read the answers; a call that a signal cuts off is told so.
-    await (over.aborted ? engine.finish(0) : engine.running.idle(patience));
+    const giveUp = left.signal.aborted ? () => {} : sayGivenUp;
+    await (over.aborted ? engine.finish(0) : within(connection.answered(), patience, null, giveUp));
     connection.close();
     await engine.finish(patience);
   } finally {

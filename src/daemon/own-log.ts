@@ -73,7 +73,8 @@ export function createLogger(options: LogOptions): OwnLog {
 function spell({ level, msg, ...facts }: Line, format: LogStyle["format"]): string {
   const t = new Date().toISOString();
   if (format === "json") return `${plainJson(JSON.stringify({ t, level, msg, ...facts }))}\n`;
-  const tail = Object.entries(facts).map(([key, value]) => ` ${key}=${JSON.stringify(value)}`);
+  const known = Object.entries(facts).filter(([, value]) => value !== undefined);
+  const tail = known.map(([key, value]) => ` ${key}=${JSON.stringify(value)}`);
   return `${plain(`${t} ${level.padEnd(5)} ${msg}${tail.join("")}`)}\n`;
 }
 

@@ -13,7 +13,7 @@ import { acknowledgedIn, cancelledIn, idsIn, plainId } from "../mcp/message.ts";
 import { errorMessage } from "../mcp/reply.ts";
 import { maxQueued } from "../serve/queue-limits.ts";
 import { serveEmbedded } from "./embedded.ts";
-import { LineWriter, maxLine, readLines, type Streams } from "./stdio.ts";
+import { LineWriter, maxLine, readLines, sayGivenUp, type Streams } from "./stdio.ts";
 import { loadingFrom } from "./loading.ts";
 import { endProcess } from "./process.ts";
 
@@ -183,7 +183,7 @@ async function relay(tunnel: ClientTunnel, { output, asked }: Streams): Promise<
   // A client that closed its own end has given up what it still waits for.
   if (!ended || asked.aborted) {
     for (const id of owed.ids()) output.write(`${errorMessage(id, rpcCodes.internalError, unanswered(why))}\n`);
-  }
+  } else if (!owed.isDone()) sayGivenUp();
   if (!ended) {
     process.stderr.write(`mcpgw: the connection to the daemon ended${why === null ? "" : `: ${why}`}\n`);
     return 1;

@@ -89,3 +89,11 @@ export type Streams = {
   /** Fires when the process is asked to end. */
   readonly asked: AbortSignal;
 };
+
+/** Says on standard error that requests stay without an answer because standard input ended before. */
+export function sayGivenUp(): void {
+  const advice = "a client has to keep it open until it has all answers";
+  process.stderr.write(
+    `mcpgw: standard input ended, and requests that were not answered yet were given up: ${advice}\n`,
+  );
+}

@@ -2,7 +2,7 @@ import { Box, Text } from "ink";
 import { useEffect, useState } from "react";
 import { messageOf } from "../core/error-text.ts";
 import { plain } from "../core/text.ts";
-import { downUntil, factsIn, recordRows, servedBy, serverFacts } from "../control/present.ts";
+import { downUntil, factsIn, helpFor, recordRows, servedBy, serverFacts } from "../control/present.ts";
 import type { AuditEntry } from "../control/schemas.ts";
 import type { ServerStatus } from "../core/upstream.ts";
 import type { Feed } from "./feed.ts";
@@ -70,7 +70,10 @@ export function RecordScreen({ feed, entry, ...size }: Props) {
 /** One server in full, as it is now; null if it is no longer there. */
 export function ServerScreen({ id, server, ...size }: Size & { id: string; server: ServerStatus | null }) {
   const down = server?.down.map((one): Row => ["down", `${servedBy(one)}, until ${downUntil(one)}: ${one.reason}`]);
-  const rows = server ? [...serverFacts(server), ...(down ?? [])] : [];
+  const help = server && helpFor(server);
+  const rows = server
+    ? [...serverFacts(server), ...(down ?? []), ...(help === null ? [] : [["help", help] as const])]
+    : [];
   const trouble = server ? null : "this server is not configured any more";
   return <Details {...size} title={`Server ${id}`} trouble={trouble} rows={rows} />;
 }

@@ -1,6 +1,6 @@
 import { formatDuration } from "../core/duration.ts";
 import { codeOf, messageOf } from "../core/error-text.ts";
-import { brokeProtocol, Failure } from "../core/failure.ts";
+import { brokeProtocol, Failure, serverDown } from "../core/failure.ts";
 import { maskSpelled, spellingsOf } from "../core/secret.ts";
 import { cut, plain } from "../core/text.ts";
 
@@ -35,12 +35,7 @@ export const faults = {
       ran: "maybe",
       internal: reason,
     }),
-  down: (server: string, reason: string, retryAfterMs?: number): Failure =>
-    new Failure("upstream-down", `The server "${server}" is not available: ${reason}.`, {
-      ran: "no",
-      retryAfterMs,
-      internal: reason,
-    }),
+  down: serverDown,
   /** The gateway has no room for one more call to this server. */
   full: (server: string, reason: string, retryAfterMs = 1_000): Failure =>
     new Failure("overloaded", `The server "${server}" is overloaded: ${reason}.`, { ran: "no", retryAfterMs }),

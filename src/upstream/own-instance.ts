@@ -177,7 +177,8 @@ export class OwnInstance {
   async #tryConnect(): Promise<void> {
     clearTimeout(this.#retry);
     this.#retry = undefined;
-    this.set("starting", null);
+    // The reason of the last failure stays until this attempt has succeeded or failed.
+    this.set("starting", this.#reason);
     await this.#predecessor;
     if (this.#state !== "starting") return;
     let running: Running | null = null;

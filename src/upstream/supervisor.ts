@@ -71,7 +71,7 @@ export class Supervisor {
   async #listOnce(): Promise<void> {
     const { options, host } = this.#terms;
     const before = host.clock.mono();
-    this.#own.set("starting", null);
+    this.#own.set("starting", this.#own.reason);
     const connect = async (): Promise<void> => {
       if (this.#own.state === "starting") await this.#own.connect();
     };

@@ -22,7 +22,7 @@ test("R9 of a file that nobody waits for any more nothing is read, and it is clo
     readdirSync("/proc/self/fd").some((fd) => orNull(() => readlinkSync(`/proc/self/fd/${fd}`)) === file);
   await until(isOpen, "open");
   left.abort();
-  expect(String(await reasonOf(gathered))).toContain("given up");
+  expect(String(await reasonOf(gathered))).toContain("canceled");
   await until(() => !isOpen(), "closed");
 });
 

@@ -1,5 +1,7 @@
 import { expect, test } from "bun:test";
-import { ask, buildCatalog } from "../support/catalog.ts";
+import { ask, buildCatalog, lead } from "../support/catalog.ts";
+import { failureOf } from "../support/failure.ts";
+import { policyOf } from "../support/policy.ts";
 import { principal } from "../support/principal.ts";
 
 test("FIELD T61: a list that is not known in full comes before things, and the last entry says how many are not named", () => {
@@ -18,4 +20,48 @@ test("FIELD T61: a list that is not known in full comes before things, and the l
   expect(ask(broken, "tools", { scope: "other" }).omitted).toBeUndefined();
   expect(ask(broken, "tools", { who: principal("key:x", []) }).omitted).toBeUndefined();
   expect(ask(broken, "prompts").omitted).toBeUndefined();
+});
+
+const policy = policyOf([], {
+  reader: [
+    { tool: "get*", server: "crm", action: "allow" },
+    { server: "down", tool: "get*", action: "allow" },
+  ],
+  admin: [{ action: "allow" }],
+});
+const catalog = buildCatalog(
+  {
+    crm: { tools: ["get"] },
+    down: { stale: true, reason: "connect ECONNREFUSED" },
+    stale: { stale: true, reason: "connect ECONNREFUSED", tools: ["get_old"] },
+    secret: { stale: true, reason: "it is starting" },
+    bare: { capabilities: {}, reason: "gone", stale: true },
+  },
+  { policy },
+);
+
+test.each([
+  ["down__get_all", "admin", null],
+  ["down:get_all", "admin", null],
+  ["down__get_all", "reader", null],
+  ["down__get_all", "reader", "down"],
+] as const)("SEMANTICS 2: %s names a server that is down and was never listed, for %s at %p", (name, role, scope) => {
+  const failure = failureOf(() => lead(catalog, "tool", name, { who: principal("key:x", [role]), scope }));
+  expect([failure.code, failure.message]).toEqual([
+    "upstream-down",
+    'The server "down" is not available: connect ECONNREFUSED. The call did not run.',
+  ]);
+});
+test.each([
+  ["down__put", "reader", null],
+  ["secret__get", "reader", null],
+  ["down__get", "nobody", null],
+  ["down__get", "admin", "crm"],
+  ["stale__get", "admin", null],
+  ["bare__get", "admin", null],
+  ["down", "admin", null],
+  ["gone__get", "admin", null],
+] as const)("SEMANTICS 2: %s stays an unknown tool for %s at %p", (name, role, scope) => {
+  const failure = failureOf(() => lead(catalog, "tool", name, { who: principal("key:x", [role]), scope }));
+  expect([failure.code, failure.message]).toEqual(["unknown-tool", `Unknown tool: ${name}`]);
 });

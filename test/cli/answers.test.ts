@@ -208,19 +208,38 @@ describe("R24 servers", () => {
     ["backoff", 1],
     ["disabled", 1],
   ] as const)("restart to %s exits %p", async (state, code) => {
-    expect(await run("servers restart s", () => ({ server: serverStatus("s", { state }) }))).toMatchObject({ code });
+    const answer = { server: serverStatus("s", { state }) };
+    const err = expect.stringMatching(/^waiting until s is ready or has failed\n/);
+    expect(await run("servers restart s", () => answer)).toMatchObject({ code, err });
   });
 
   test.each([
     [
       "stdio",
+      "open-circuit",
       "it is tried again later; `mcpgw servers logs s` shows what it wrote; `mcpgw servers restart s` tries at once\n",
     ],
-    ["http", "it is tried again later; `mcpgw servers restart s` tries at once\n"],
-  ] as const)("show says what to do about a server over %s that does not start", async (transport, help) => {
+    ["http", "backoff", "it is tried again later; `mcpgw servers restart s` tries at once\n"],
+    ["stdio", "starting", "it is being started again; `mcpgw servers logs s` shows what it wrote\n"],
+  ] as const)(
+    "show says what to do about a server over %s in state %s that has failed",
+    async (transport, state, help) => {
+      const things = {
+        others: { prompts: 0, resources: 0, templates: 0, hidden: [] },
+        leftOut: { first: [], more: 0 },
+      };
+      const server = serverStatus("s", { state, transport, reason: "exited with 1" });
+      expect(await run("servers show s", () => ({ server, tools: [], ...things }))).toMatchObject({
+        code: 0,
+        err: help,
+      });
+    },
+  );
+
+  test("show gives no advice about a server that starts for the first time", async () => {
     const things = { others: { prompts: 0, resources: 0, templates: 0, hidden: [] }, leftOut: { first: [], more: 0 } };
-    const server = serverStatus("s", { state: "open-circuit", transport });
-    expect(await run("servers show s", () => ({ server, tools: [], ...things }))).toMatchObject({ code: 0, err: help });
+    const server = serverStatus("s", { state: "starting" });
+    expect(await run("servers show s", () => ({ server, tools: [], ...things }))).toMatchObject({ code: 0, err: "" });
   });
 
   test("logs -f says how many lines it missed", async () => {

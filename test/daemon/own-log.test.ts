@@ -82,6 +82,12 @@ test("R118 T58 a line of text is one line whatever a name holds, and shows no co
   expect(written).toEqual([expect.stringMatching(/^[\u0020-\u007e\ufffd]*\n$/)]);
 });
 
+test("R118 a line of text leaves out what is undefined, as a JSON line does", () => {
+  const { lines: written, log } = writtenLog({ format: "text" });
+  log.warn("changed", { added: "a", removed: undefined });
+  expect(written).toEqual([expect.stringMatching(/ changed added="a"\n$/)]);
+});
+
 test("R118 level and format can change while the process runs", () => {
   const { lines: written, log } = writtenLog();
   log.info("before");

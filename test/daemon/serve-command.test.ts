@@ -69,6 +69,22 @@ test("R22: two calls under one id are both answered where the client closes its 
   expect(client.lines.filter((line) => pick(JSON.parse(line), "id") === 1)).toHaveLength(2);
 });
 
+test("R22: it says on standard error that requests are given up when the client closes its end, beside a daemon and alone", async () => {
+  const stdio = { consumerId: "local", roles: ["user"] };
+  const policies = [everything(), everything("admin")];
+  const vouched = { ...config, policies, auth: { ...config.auth, stdio } };
+  await using daemon = await start(vouched);
+  using alone = new Place(vouched);
+  for (const place of [daemon.place, alone])
+    for (const tool of ["hang", "echo"]) {
+      await using client = new StdioClient(place);
+      await client.open();
+      client.send(toolCall(`fake__${tool}`, {}, 1));
+      expect(await client.end()).toBe(0);
+      expect((await client.stderr).includes("requests that were not answered yet were given up")).toBe(tool === "hang");
+    }
+});
+
 test("R22: it ends when its standard input fails, as where its client died with answers unread, beside a daemon and alone", async () => {
   const vouched = { ...config, auth: { ...config.auth, stdio: { consumerId: "local", roles: ["user"] } } };
   await using daemon = await start(vouched);

@@ -38,6 +38,11 @@ test("FIELD T2: servers that cannot be started or reached fail no handshake, no 
     { server: "unreachable", reason: expect.stringContaining("ECONNREFUSED") },
   ]);
   expect(textOf((await daemon.call("good__echo", { n: 1 }, key)).json)).toContain('"n":1');
+  const down = await daemon.call("missing__echo", {}, key);
+  expect(pick(down.json, "result.isError")).toBe(true);
+  expect(textOf(down.json)).toStartWith('The server "missing" is not available: ');
+  const [refused] = pick(await daemon.place.json("audit", "log", "--status", "error"), "records") as unknown[];
+  expect(refused).toMatchObject({ type: "call.refused", tool: "missing__echo", status: "error" });
   const metrics = (await daemon.get("/metrics")).text;
   expect(metrics).toContain('mcpgw_server_ok{server="good"} 1');
   expect(metrics).toContain('mcpgw_server_ok{server="missing"} 0');

@@ -145,6 +145,8 @@ export type HarnessOptions = {
   previous?: ManagedUpstreams;
   lists?: ListStore;
   clock?: Clock;
+  /** Receives the lines of the level info. */
+  info?: Logger["info"];
   tuning?: Partial<Tuning>;
   result?: number;
   run?: string;
@@ -172,6 +174,7 @@ export function upstreams(servers: ServerOptions[], options: HarnessOptions = {}
   const notices: Notice[] = [];
   const log: Logger = {
     ...silent,
+    info: options.info ?? silent.info,
     warn: (message, facts) => void warnings.push(`${message} ${JSON.stringify(facts)}`),
   };
   const { program = process.execPath } = options;

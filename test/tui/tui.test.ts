@@ -163,6 +163,10 @@ test("R125: Enter shows a server in full, also where its row is too narrow for t
   await shows(/^down +key:key-2, until 2026-03-01 12:01:00, circuit open: exited/m);
   await pressed("\u001b[5~", /^state +ready$/m);
   await pressed("\u001b", "REASON");
+  press(down);
+  await pressed("\r", "Server broken");
+  for (let page = 0; page < 3; page++) press("\u001b[6~");
+  await shows(/^help +it is tried again later; `mcpgw servers logs broken` shows/m);
 });
 
 test("a filter and its Enter that come in one read are both taken, even if it names a key, and one that nothing matches says so", async () => {

@@ -1,7 +1,7 @@
 import { expect, spyOn, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { rejectionOf } from "../support/failure.ts";
-import { opens, serve } from "../support/mcp-server.ts";
+import { greets, opens, refusal, serve } from "../support/mcp-server.ts";
 import { fake, http, listed, quick, upstreams } from "../support/upstream.ts";
 import { TempDir } from "../support/temp-dir.ts";
 import { until } from "../support/until.ts";
@@ -37,6 +37,24 @@ test("T11: that the circuit is open is recorded when it opens, not again where t
     await until(() => count("server.crashed") === crash, `crash ${crash}`);
   }
   expect(count("server.circuit-open")).toBe(1);
+});
+
+test("a server that is started again keeps the reason of its last failure until it is ready", async () => {
+  const [asked, answer] = [Promise.withResolvers<unknown>(), Promise.withResolvers<Response>()];
+  let attempts = 0;
+  using server = serve(({ method, id }) => {
+    if (method !== "initialize") return null;
+    if (attempts++ === 0) return refusal(id, -32603, "no licence");
+    asked.resolve(id);
+    return answer.promise;
+  });
+  await using set = upstreams([http("a", server.url, { protocol: "legacy" })]);
+  const id = await asked.promise;
+  expect(state(set)).toMatchObject({ state: "starting", reason: expect.stringContaining("no licence") });
+  expect(set.listings()[0]?.reason).toContain("no licence");
+  answer.resolve(greets(id));
+  await until(() => state(set)?.state === "ready", "the handshake");
+  expect(state(set)?.reason).toBeNull();
 });
 
 test("a restart waits for the end of a process that was given up before, and starts none beside it", async () => {

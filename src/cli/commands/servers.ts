@@ -8,7 +8,7 @@ import { keepFollowing, missed } from "../keep-following.ts";
 import { exit, Failed } from "../errors.ts";
 import { type Cell, type Color, type Output, right, toneColors, untilReaderLeaves, whole } from "../output.ts";
 import { line, number } from "../../control/format.ts";
-import { downUntil, servedBy, serverFacts, stateTones } from "../../control/present.ts";
+import { downUntil, helpFor, servedBy, serverFacts, stateTones } from "../../control/present.ts";
 import { wholeNumber } from "../when.ts";
 import { setEnabled } from "../server-switch.ts";
 import { toolRows } from "./tools.ts";
@@ -54,12 +54,6 @@ const uncheckedRows = (tools: readonly ServerTool[]): Cell[][] =>
 const downRows = (down: ServerStatus["down"]): Cell[][] =>
   down.map((one) => [whole(servedBy(one)), whole(downUntil(one)), whole(one.reason, "red")]);
 
-/** What to do about a server that does not start. */
-function helpFor({ id, transport }: ServerStatus): string {
-  const logs = transport === "stdio" ? `\`mcpgw servers logs ${id}\` shows what it wrote; ` : "";
-  return `it is tried again later; ${logs}\`mcpgw servers restart ${id}\` tries at once`;
-}
-
 const show = command({
   summary: "Show one server, its tools, and what else it offers",
   args: id,
@@ -84,7 +78,8 @@ const show = command({
     if (leftOut.first.length > 0)
       await out.section(["OFFERED IN PART", "NAME", "WHAT CLIENTS COULD NOT READ"], reasonRows(leftOut.first));
     if (leftOut.more > 0) out.say(`others offered in part: ${number(leftOut.more)}; the daemon's log says which`);
-    if (server.state === "backoff" || server.state === "open-circuit") out.say(helpFor(server));
+    const help = helpFor(server);
+    if (help !== null) out.say(help);
   },
 });
 
@@ -93,6 +88,7 @@ const restart = command({
   args: id,
   async run(args, { out, open }) {
     const client = await open();
+    out.say(`waiting until ${args.id} is ready or has failed`);
     const answer = await client.call("servers.restart", { id: args.id });
     const { state, reason } = answer.server;
     if (out.json) await untilReaderLeaves(out.document(answer));

@@ -186,7 +186,11 @@ async function listOne(of: Stocktaking, old: Inventory, list: ListName): Promise
     const same = items.length === before.length && items.every((item, at) => isSame(item, before[at]));
     const isKnown = before.length > 0 || old.listedAt !== null;
     const changes = same || !isKnown ? null : changesIn(before, items);
-    if (changes) log.info("what a server lists has changed", { server, list, ...changes }, `${server} ${list}`);
+    if (changes) {
+      const facts = { server, list, ...changes };
+      // Only equal changes are counted together: the names of each change must reach the log.
+      log.info("what a server lists has changed", facts, JSON.stringify(facts));
+    }
     return { list, items: same ? before : items, missing: [...read.missing, ...rest], failure: null };
   } catch (error) {
     const reason = reasonOf(error);
@@ -235,14 +239,14 @@ const isSame = (a: Item, b: Item | undefined): boolean =>
 
 /**
  * What became of the definitions that were known, by name: rules go by names, so a new one may fit other rules. Null if
- * only their order is another.
+ * only their order is another. Compares only the texts: a stored definition does not tell which parts were left out.
  */
 function changesIn(before: readonly Item[], now: readonly Item[]): LogFacts | null {
   const [old, names] = [new Map(before.map((item) => [item.name, item])), new Set(now.map(({ name }) => name))];
   const told = (items: readonly Item[]) => cut(items.map(({ name }) => name).join(", "), 500) || undefined;
   const added = told(now.filter(({ name }) => !old.has(name)));
   const removed = told(before.filter(({ name }) => !names.has(name)));
-  const changed = told(now.filter((item) => old.has(item.name) && !isSame(item, old.get(item.name))));
+  const changed = told(now.filter(({ name, text }) => old.has(name) && old.get(name)?.text !== text));
   return (added ?? removed ?? changed) === undefined ? null : { added, removed, changed };
 }
 

@@ -79,7 +79,7 @@ class SsePipe implements Pipe {
       await readEvents(response, { longest, silence: null, received: take });
       ended("its stream ended");
     } catch (error) {
-      if (isTooLarge(error)) return ended(`it sent an event of more than ${longest()} bytes`);
+      if (isTooLarge(error)) return ended(`it sent an event of more than ${longest()} bytes (limits.result)`);
       ended(faultOfError(this.#host, error, this.#spec.proxy));
     }
   }

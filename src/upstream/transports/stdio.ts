@@ -119,7 +119,7 @@ class ChildPipe implements Pipe {
     const lines = new LineReader({
       max: () => events.longest(),
       onLine: events.received,
-      onOverflow: () => events.ended(`it wrote a line of more than ${events.longest()} bytes`),
+      onOverflow: () => events.ended(`it wrote a line of more than ${events.longest()} bytes (limits.result)`),
     });
     await drain(this.#child.stdout, (chunk) => {
       this.#read++;

@@ -62,7 +62,7 @@ class SocketPipe implements Pipe {
     const take = (data: unknown): void => {
       if (typeof data !== "string") return ended("it sent a frame that is no text");
       const longest = events.longest();
-      if (isLonger(data, longest)) return ended(`it sent a message of more than ${longest} bytes`);
+      if (isLonger(data, longest)) return ended(`it sent a message of more than ${longest} bytes (limits.result)`);
       received(data);
     };
     const intake = new Intake({ take, pause: () => socket.pause(), resume: () => socket.resume() });

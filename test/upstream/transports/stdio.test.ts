@@ -71,7 +71,7 @@ test("T13: a flood without a line end ends the child, and memory stays bounded",
   const before = process.memoryUsage.rss();
   await set.settled();
   const longest = 16 * mib + 64 * 1024;
-  const reason = expect.stringContaining(`a line of more than ${longest} bytes`);
+  const reason = expect.stringContaining(`a line of more than ${longest} bytes (limits.result)`);
   expect(set.status()[0]).toMatchObject({ state: "backoff", reason });
   expect(process.memoryUsage.rss() - before).toBeLessThan(200 * mib);
 });
