@@ -94,7 +94,10 @@ export type Capability = (typeof gatewayCapabilities)[number];
 
 type Judged = Verdict & { readonly allowed: boolean };
 
-/** A decision without a source: conditions on the source count against the caller. */
+/**
+ * A decision without a source: conditions on the source count against the caller. If another rule may decide for a call
+ * from another source, `reason` names it.
+ */
 export type Explained = Judged & {
   readonly listed: boolean;
   /** What the refusal tells the caller to change; null if nothing. */
