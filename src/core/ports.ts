@@ -77,6 +77,8 @@ export type Policy = {
    * a source, conditions on the source count against the caller.
    */
   judge(who: Principal, source: Source | null, route: Route, args: unknown): Judged;
+  /** Whether any policy names one of these roles; without one, nothing is allowed. */
+  names(roles: readonly string[]): boolean;
   /** The decision on these arguments, for an operator who does not know where the call comes from. */
   explain(who: Principal, route: Route, args: unknown): Explained;
   /**

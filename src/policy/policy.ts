@@ -66,6 +66,7 @@ export function createPolicy(set: PolicySet): CompiledPolicy {
     sourceKey: sourceKeyIn(bundle),
     warnings: (given, stored) => roleWarnings(bundle.policies, given, stored),
     mentions: () => mentionsIn(bundle),
+    names: (roles) => bundle.policies.some((policy) => policy.roles.some((role) => roles.includes(role))),
     decide(call, who, route, named = null) {
       const plan = planOf(who, route);
       const { source } = call;
