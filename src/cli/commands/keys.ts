@@ -133,6 +133,7 @@ const listKeys = command({
       ["ID", "STATE", "CONSUMER", "ROLES", "EXPIRES", "LAST USED", "RATE", "FROM", "SOURCE", "NAME"],
       rows,
     );
+    if (rows.length === 0) out.say("there are no keys; `mcpgw keys create NAME CONSUMER ROLE` makes one");
     if (answer.frozen) out.say("all keys are frozen; `mcpgw keys unfreeze` ends it", "red");
   },
 });
