@@ -146,8 +146,8 @@ function warnUnrecorded(answer: { readonly recorded: boolean }, { online }: Clie
 }
 
 /**
- * Returns the exit code of a change that no daemon was told of. A daemon of `./gateway.yaml`, which key commands may not
- * read, may go on as before; scripts look at the exit code only.
+ * Returns the exit code of a change. If no daemon made it, one of the `./gateway.yaml` that key commands may not read
+ * may go on as before; scripts look at the exit code only.
  */
 function exitOf({ online }: Client, { globals, out }: Cli): number {
   if (online || overlooked(thisHost(), globals) === "") return exit.done;
