@@ -4,7 +4,16 @@ import type { Clock } from "../core/clock.ts";
 import { Failure, serverDown } from "../core/failure.ts";
 import { clientKind, noCapabilities } from "../core/inbound.ts";
 import { type ListGroup, type ListName, listNames, lists, mapLists } from "../core/lists.ts";
-import { checkLength, explicitScheme, longestName, nameBehind, notFound, ownServer } from "../core/name.ts";
+import {
+  checkLength,
+  explicitScheme,
+  longestName,
+  misnamedTool,
+  nameBehind,
+  notFound,
+  ownServer,
+  splitCanonical,
+} from "../core/name.ts";
 import type { Catalog, Missing, Policy, Sealer } from "../core/ports.ts";
 import type { Principal, Source } from "../core/principal.ts";
 import { mayUse } from "../core/rights.ts";
@@ -128,8 +137,14 @@ class CompiledCatalog implements Catalog {
     }
     const down = this.#unavailable(call, kind, name);
     if (down) throw down;
-    call.verdict = { rule: null, reason: `there is no such ${kind}` };
-    throw notFound(kind, name);
+    // Only for a tool that this caller may use: it must not learn that any other exists.
+    const meant =
+      kind === "tool" && splitCanonical(name)
+        ? this.tools(call).find(({ canonical }) => canonical === name)
+        : undefined;
+    const reason = meant ? `its name for MCP clients is ${meant.wire}` : `there is no such ${kind}`;
+    call.verdict = { rule: null, reason };
+    throw meant ? misnamedTool(name, meant.wire) : notFound(kind, name);
   }
 
   admits(route: Route, scope: string | null): boolean {

@@ -27,6 +27,7 @@ type Asked = { readonly policy: Policy; readonly who: Principal; readonly source
  * many things are not named.
  */
 export function omittedText(scope: Scope, listings: readonly Listing[], asked: Asked): string {
+  if (!asked.policy.names(asked.who.roles)) return '[{"reason":"no policy names a role of this caller"}]';
   const texts: string[] = [];
   let characters = 0;
   let more = 0;

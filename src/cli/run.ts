@@ -1,4 +1,4 @@
-import { chosenPaths, namedConfig, passedOver, thisHost } from "../config/paths.ts";
+import { overlooked, thisHost } from "../config/paths.ts";
 import { findSocket } from "../config/client-socket.ts";
 import { ConfigError } from "../config/problem.ts";
 import { connect, type ConnectOptions, givenKey } from "../control/client.ts";
@@ -46,21 +46,14 @@ function createCli(line: Line, deps: Deps, version: string): Cli {
         last = await online(options);
       } catch (error) {
         if (!(error instanceof Unreachable)) throw error;
-        if (!options.offline) throw new Unreachable(error.message + overlooked(globals, options));
+        if (!options.offline)
+          throw new Unreachable(error.message + (options.local ? "" : overlooked(thisHost(), globals)));
         last = await deps.offline(globals);
       }
       return last;
     },
     close: () => last?.close(),
   };
-}
-
-/** Says that a `gateway.yaml` is there which may name another socket, where nothing has named one. */
-function overlooked(globals: Line["globals"], { local = false }: OpenOptions): string {
-  const host = thisHost();
-  const { state, socket } = chosenPaths(host, globals);
-  const isNamed = state !== undefined || socket !== undefined || namedConfig(host, globals.config) !== null;
-  return local || isNamed ? "" : passedOver(host.cwd);
 }
 
 async function isDaemonOf(socket: string, file: string, options: ConnectOptions): Promise<boolean> {
@@ -92,7 +85,7 @@ export async function runLine(program: Group, argv: readonly string[], deps: Dep
   // Its reader may have left, or its disk be full: what is said beside the output changes nothing of what was done.
   process.stderr.on("error", () => {});
   try {
-    const line = await readLine(program, argv);
+    const line = await readLine(program, argv[0] === "help" ? [...argv.slice(1), "--help"] : argv);
     const { command, path } = line;
     if (line.version) {
       await write(process.stdout, line.globals.json ? `${JSON.stringify({ version }, null, 2)}\n` : `${version}\n`);

@@ -211,6 +211,9 @@ function toolLimits({ limits, servers }: Config, report: Report): void {
   if (limits.burst !== undefined && limits.perMinute === undefined) {
     report.problem(["limits", "burst"], "without limits.perMinute it limits nothing; set that too");
   }
+  if (limits.perMinute === 0) {
+    report.warn(["limits", "perMinute"], "0 refuses every call; leave it out to set no limit");
+  }
   const known = [ownServer, ...servers.map(({ id }) => id)];
   for (const [index, { tool, server: beside }] of limits.perTool.entries()) {
     const at = ["limits", "perTool", index];

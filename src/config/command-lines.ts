@@ -28,16 +28,33 @@ export function commandLines({ servers }: Config, report: Report, written: Writt
   }
 }
 
+type Program = Extract<Config["servers"][number], { readonly command: string }>;
+
+/** Where a program of a server is looked for. */
+const placeOf = ({ cwd, env }: Program, directory: string) => ({
+  cwd: resolve(directory, cwd ?? "."),
+  ...(env["PATH"] !== undefined && { PATH: env["PATH"] }),
+});
+
+/** Programs that this process cannot find. The gateway may run on another machine, or with another PATH. */
+export function missingPrograms({ servers }: Config, directory: string): Finding[] {
+  return servers.flatMap((server, index): Finding[] => {
+    if (!("command" in server) || !server.enabled) return [];
+    const { command } = server;
+    if (Bun.which(command, placeOf(server, directory)) !== null) return [];
+    const where = command.includes("/") ? "" : " in the PATH of this process";
+    const message = `there is no program ${command}${where}; install it, or name the path of its file`;
+    return [{ path: ["servers", index, "command"], message }];
+  });
+}
+
 /** Programs that are named together with their arguments, which no shell takes apart: no file has such a name. */
 export function programsWithArguments({ servers }: Config, directory: string): Finding[] {
   return servers.flatMap((server, index): Finding[] => {
     if (!("command" in server)) return [];
-    const { command, env } = server;
+    const { command } = server;
     const [program = "", ...args] = command.trim().split(/\s+/);
-    const where = {
-      cwd: resolve(directory, server.cwd ?? "."),
-      ...(env["PATH"] !== undefined && { PATH: env["PATH"] }),
-    };
+    const where = placeOf(server, directory);
     if (args.length === 0 || Bun.which(command, where) !== null) return [];
     // What begins as a path may be the name of a file that this machine lacks, which only its program would disprove.
     if (program.includes("/") && Bun.which(program, where) === null) return [];

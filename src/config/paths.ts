@@ -182,6 +182,13 @@ export function namedConfig({ env, cwd }: Pick<Host, "env" | "cwd">, flag: strin
   return null;
 }
 
+/** What `passedOver` says, if no flag or variable names an installation; else empty. */
+export function overlooked(host: Host, flags: Flags): string {
+  const { state, socket } = chosenPaths(host, flags);
+  const isNamed = state !== undefined || socket !== undefined || namedConfig(host, flags.config) !== null;
+  return isNamed ? "" : passedOver(host.cwd);
+}
+
 /**
  * Finds the file by flag, environment, `./gateway.yaml` under its conditions, then the default place; the first that is
  * named wins.

@@ -2,6 +2,7 @@ import { Document, isScalar, visit } from "yaml";
 import { maskPatterns } from "../core/credential-patterns.ts";
 import { formatDuration } from "../core/duration.ts";
 import type { Path } from "../core/finding.ts";
+import { formatSize } from "../core/options.ts";
 import { formatRate, parseRate } from "../core/rate.ts";
 import { mark, maskValues, secretName } from "../core/secret.ts";
 import { pathOf } from "./document.ts";
@@ -9,6 +10,7 @@ import { durations } from "./durations.ts";
 import type { Loaded, Origin } from "./load.ts";
 
 const rates = new Set(["perMinute", "rateLimit"]);
+const sizes = new Set(["body", "result"]);
 
 /** The configuration in force as plain data, spelt as in a file and without secret values. */
 export function shownData(loaded: Loaded): unknown {
@@ -20,7 +22,8 @@ export function shownYaml(loaded: Loaded): string {
   const doc = new Document(shownData(loaded));
   visit(doc, {
     Pair(_, pair, ancestors) {
-      const comment = originComment(loaded.origin(pathOf(ancestors, pair)));
+      const path = pathOf(ancestors, pair);
+      const comment = originComment(loaded.origin(path)) ?? isolationComment(loaded, path);
       if (comment && isScalar(pair.value)) pair.value.comment = comment;
     },
   });
@@ -35,6 +38,16 @@ const textOf = (doc: Document): string => doc.toString({ lineWidth: 0 }).trimEnd
 function originComment(origin: Origin): string | null {
   if (origin.from === "override") return ` ${origin.name}`;
   return origin.from === "default" ? " default" : null;
+}
+
+/** The isolation of a server that sets none, beside its id. It may depend on what the server speaks. */
+function isolationComment({ config }: Loaded, [section, index, key]: Path): string | null {
+  const server = section === "servers" && key === "id" ? config.servers[Number(index)] : undefined;
+  if (!server || server.isolation !== undefined) return null;
+  const isHttp = "url" in server && server.transport === "http";
+  const modern = server.protocol === "auto" ? "shared if it speaks 2026-07-28, else per-principal" : "shared";
+  const isModern = isHttp && server.protocol !== "legacy";
+  return ` isolation: ${"builtin" in server ? "shared" : isModern ? modern : "per-principal"}, by default`;
 }
 
 function show(loaded: Loaded, value: unknown, path: Path): unknown {
@@ -57,6 +70,7 @@ function show(loaded: Loaded, value: unknown, path: Path): unknown {
 
 function spelt(key: string, value: number): number | string {
   if (durations.has(key)) return formatDuration(value);
+  if (sizes.has(key)) return formatSize(value);
   const rate = rates.has(key) ? formatRate(value) : "";
   // A rate that options cannot spell was written as a number.
   return parseRate(rate) === null ? value : rate;

@@ -43,7 +43,9 @@ export const stateTones = {
  * type of event.
  */
 export function subject({ server, tool, method, type }: AuditEntry): string {
-  const what = [server, tool].filter((part) => part !== null).join(":");
+  // Quoted, the name that a caller sent and that nothing was found by differs from the canonical name of a tool.
+  const isUnknown = server === null && tool !== null && tool !== method;
+  const what = isUnknown ? JSON.stringify(tool) : [server, tool].filter((part) => part !== null).join(":");
   // A method of an extension stands where a tool would.
   const plain = tool !== null && (method === null || method === "tools/call" || method === tool);
   return plain ? what : `${method ?? type} ${what}`.trimEnd();

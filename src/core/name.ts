@@ -69,7 +69,7 @@ export function nameFault(
 }
 
 const unknowns: Readonly<Record<Kind, (name: string) => Failure>> = {
-  tool: (name) => new Failure("unknown-tool", `Unknown tool: ${cut(name, 200)}`),
+  tool: (name) => unknownTool(name, ""),
   prompt: (name) => new Failure("unknown-prompt", `Unknown prompt: ${cut(name, 200)}`),
   resource: (uri) =>
     new Failure("unknown-resource", `Resource not found: ${cut(uri, 500)}`, { data: { uri: cut(uri, 2000) } }),
@@ -90,6 +90,13 @@ export function checkLength(kind: Kind, name: string): void {
   const of = kind === "extension" ? "method" : kind;
   throw new Failure("invalid-params", `The ${what} of the ${of} is longer than ${longestName} characters.`);
 }
+
+const unknownTool = (name: string, advice: string): Failure =>
+  new Failure("unknown-tool", `Unknown tool: ${cut(name, 200)}${advice}`);
+
+/** The refusal of a tool that the caller may use, but named as operators do, as `server:tool`. */
+export const misnamedTool = (name: string, wire: string): Failure =>
+  unknownTool(name, `; its name for MCP clients is ${wire}`);
 
 /**
  * Returns the refusal of an item, by its name, URI or method as the caller wrote it. It reads the same whether the item

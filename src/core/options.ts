@@ -18,6 +18,12 @@ export const duration = z.union([z.string(), z.number().int().nonnegative()]).tr
 
 const sizeUnits: Record<string, number> = { "": 1, B: 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 };
 
+/** The shortest exact spelling of a number of bytes. */
+export function formatSize(bytes: number): string | number {
+  const [unit, factor] = Object.entries(sizeUnits).findLast(([, each]) => each > 1 && bytes % each === 0) ?? ["", 1];
+  return unit === "" ? bytes : `${bytes / factor}${unit}`;
+}
+
 /** `4MiB`, `64KiB` or a number of bytes. Yields bytes. */
 export const size = z.union([z.string(), z.number().int().positive()]).transform((value, ctx) => {
   if (typeof value === "number") return value;

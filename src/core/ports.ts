@@ -73,6 +73,8 @@ export type Policy = {
    * allowed. Without a source, conditions on the source count against the caller.
    */
   judge(who: Principal, source: Source | null, route: Route, args: unknown): Judged;
+  /** Reports whether any policy names one of these roles; without one, nothing is allowed. */
+  names(roles: readonly string[]): boolean;
   /** Returns the decision on these arguments, for an operator who does not know the call's source. */
   explain(who: Principal, route: Route, args: unknown): Explained;
   /** Reports whether a server may ask the caller this. The call is allowed already, so only a guardrail forbids it. */
@@ -87,7 +89,10 @@ export type Capability = (typeof gatewayCapabilities)[number];
 
 type Judged = Verdict & { readonly allowed: boolean };
 
-/** A decision without a source: conditions on the source count against the caller. */
+/**
+ * A decision without a source: conditions on the source count against the caller. If another rule may decide for a call
+ * from another source, `reason` names it.
+ */
 export type Explained = Judged & {
   readonly listed: boolean;
   /** What the refusal advises the caller to change; null if nothing. */

@@ -1,4 +1,5 @@
 import { dirname, join, sep } from "node:path";
+import { missingPrograms } from "../config/command-lines.ts";
 import { unusableFiles } from "../config/files.ts";
 import { inOrder, loadConfig, type Loaded } from "../config/load.ts";
 import { findOverrides } from "../config/overrides.ts";
@@ -33,7 +34,10 @@ export function loadAt(path: string, flags: LoadFlags, host: Host = thisHost()):
     overrides: findOverrides(host, flags),
     ...(flags.starts ? { unusable: unusableFiles } : {}),
   });
-  return { ...loaded, warnings: inOrder([...loaded.warnings, ...withinState(loaded, stateDir(host, loaded.config))]) };
+  const { config, locate } = loaded;
+  const programs = flags.starts ? missingPrograms(config, dirname(path)).map(locate) : [];
+  const more = [...programs, ...withinState(loaded, stateDir(host, config))];
+  return { ...loaded, warnings: inOrder([...loaded.warnings, ...more]) };
 }
 
 function withinState({ config, locate }: Loaded, state: string): Problem[] {

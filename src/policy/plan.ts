@@ -1,4 +1,4 @@
-import type { Route, Verdict } from "../core/call.ts";
+import type { Route } from "../core/call.ts";
 import type { InputMethod } from "../core/inbound.ts";
 import type { Explained } from "../core/ports.ts";
 import { type Readings, readingsOf, readingsOfTemplate } from "../core/uri-readings.ts";
@@ -95,21 +95,32 @@ function matchesSome(rule: Rule, facts: Facts): boolean {
   return rule.action === "allow" && truth === true;
 }
 
-type Outlook = Omit<Explained, keyof Verdict | "allowed"> & { readonly decision: Decision };
+export type Outlook = Pick<Explained, "listed" | "remedy" | "elsewhere"> & {
+  readonly decision: Decision;
+  /** The decision for a source that passes all conditions on it; null if the same rule decides. */
+  readonly otherwise: Decision | null;
+};
 
-/** What is decided without a source, and what other arguments, or another source, may change about that. */
+/** Decides without a source, and tells what other arguments, or another source, may change about that. */
 export function outlook(plan: Plan, facts: Facts): Outlook {
-  const some = decideSome(plan, facts);
-  const listed = some.allowed;
-  // Where no arguments would help, a rule over those that were given is not the reason.
-  const decision = listed ? decide(plan, facts) : some;
+  const here = outcome(plan, facts);
   const best = { ...plan, guardrails: atBest(plan.guardrails), policies: plan.policies.map(atBest) };
+  const other = outcome(best, facts);
+  const { listed, decision } = here.listed ? here : other;
   return {
-    decision,
-    listed,
+    ...here,
     remedy: listed && !decision.allowed ? remedy(plan, decision, facts) : null,
-    elsewhere: (!listed && decideSome(best, facts).allowed) || (!decision.allowed && decide(best, facts).allowed),
+    elsewhere: (other.listed && !here.listed) || (other.decision.allowed && !here.decision.allowed),
+    otherwise: isSame(other.decision, here.decision) ? null : other.decision,
   };
+}
+
+const isSame = (one: Decision, two: Decision): boolean => one.allowed === two.allowed && one.rule?.id === two.rule?.id;
+
+function outcome(plan: Plan, facts: Facts): Pick<Outlook, "listed" | "decision"> {
+  const some = decideSome(plan, facts);
+  // If no arguments would help, a rule over the given arguments is not the reason.
+  return { listed: some.allowed, decision: some.allowed ? decide(plan, facts) : some };
 }
 
 /** The rules as they are where every condition on the source helps the caller. */

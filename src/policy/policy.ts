@@ -4,7 +4,7 @@ import { Failure } from "../core/failure.ts";
 import { formatPath, type Mention } from "../core/finding.ts";
 import { memoize } from "../core/memoize.ts";
 import { notFound, ownServer, plainRoute } from "../core/name.ts";
-import type { Capability, Policy } from "../core/ports.ts";
+import type { Capability, Explained, Policy } from "../core/ports.ts";
 import type { Principal, Source } from "../core/principal.ts";
 import { cut } from "../core/text.ts";
 import { type Bundle, compileBundle } from "./compile.ts";
@@ -13,7 +13,17 @@ import { digestOf } from "./digest.ts";
 import { mentionsIn, roleWarnings } from "./findings.ts";
 import type { PolicySet } from "./options.ts";
 import { ArgumentsText } from "./arguments-text.ts";
-import { type Decision, decide, decideSome, inputRule, outlook, type Plan, planFor, remedy } from "./plan.ts";
+import {
+  type Decision,
+  decide,
+  decideSome,
+  inputRule,
+  type Outlook,
+  outlook,
+  type Plan,
+  planFor,
+  remedy,
+} from "./plan.ts";
 
 // The number of role sets whose plans are kept; a plan lives as long as its route does.
 const maxRoleSets = 256;
@@ -56,6 +66,7 @@ export function createPolicy(set: PolicySet): CompiledPolicy {
     sourceKey: sourceKeyIn(bundle),
     warnings: (given, stored) => roleWarnings(bundle.policies, given, stored),
     mentions: () => mentionsIn(bundle),
+    names: (roles) => bundle.policies.some((policy) => policy.roles.some((role) => roles.includes(role))),
     decide(call, who, route, named = null) {
       const plan = planOf(who, route);
       const { source } = call;
@@ -80,8 +91,7 @@ export function createPolicy(set: PolicySet): CompiledPolicy {
     explain(who, route, args) {
       const plan = planOf(who, route);
       const facts = { ...some(who, route.server, null), args, readings: plan.readings };
-      const { decision, ...more } = outlook(plan, facts);
-      return { ...verdictOf(decision), allowed: decision.allowed, ...more };
+      return explained(outlook(plan, facts));
     },
     admitsInput(who, source, server, method) {
       const rule = inputRule(bundle.inputs, method, some(who, server, source));
@@ -122,6 +132,14 @@ function textOf({ inbound: { text, spans } }: Call, { kind }: Route): ArgumentsT
 function verdictOf({ allowed, rule }: Decision): Verdict {
   if (!rule) return { rule: null, reason: "no rule allows it" };
   return { rule: rule.id, reason: rule.reason ?? (allowed ? "allowed" : "denied") };
+}
+
+function explained({ decision, otherwise, ...more }: Outlook): Explained {
+  const { rule, reason } = verdictOf(decision);
+  const phrase = (other: Verdict): string =>
+    other.rule === null ? other.reason : `rule ${other.rule}: ${other.reason}`;
+  const also = otherwise ? `; from another source, ${phrase(verdictOf(otherwise))}` : "";
+  return { rule, reason: reason + also, allowed: decision.allowed, ...more };
 }
 
 /** The name as the caller wrote it, so that a refusal reveals no more than the caller knows. */

@@ -188,7 +188,7 @@ describe("resolve", () => {
     expect(resolved.call.target).toBe("crm:get.all");
     expect(catalog.find("crm:get.all")).toBe(route!);
   });
-  test.each(["", "*", "crm", "crm__", "crm__*", "crm:put", "CRM__put", "crm__get.all", "put", "__proto__"])(
+  test.each(["", "*", "crm", "crm__", "crm__*", "crm:gone", "CRM__put", "crm__get.all", "put", "__proto__"])(
     "S32: %p is unknown, never wider",
     (name) => {
       const { call, route } = resolve(name);
@@ -198,6 +198,15 @@ describe("resolve", () => {
       expect(call.target).toBe(name);
     },
   );
+  test("a tool under its canonical name is unknown; only a caller that may use it is told its name", () => {
+    const { call, route } = resolve("crm:put");
+    const name = "its name for MCP clients is crm__put";
+    expect(failureOf(route)).toMatchObject({ code: "unknown-tool", message: `Unknown tool: crm:put; ${name}` });
+    expect(call).toMatchObject({ target: "crm:put", verdict: { rule: null, reason: name } });
+    call.who = principal("key:other", ["nobody"]);
+    expect(failureOf(route).message).toBe("Unknown tool: crm:put");
+    expect(call.verdict?.reason).toBe("there is no such tool");
+  });
   test.each(["", "*", "crm", "crm:*", "none:x", "*:put"])("S32: find %p is nothing", (name) =>
     expect(catalog.find(name)).toBeNull(),
   );
@@ -226,7 +235,7 @@ describe("list", () => {
     expect(JSON.parse(reader).tools.map((tool: { name: string }) => tool.name)).toEqual(["crm__get", "files__get_b"]);
     const all = JSON.parse(listed(catalog)).tools.map((tool: { name: string }) => tool.name);
     expect(all).toEqual(["crm__get", "files__get_b", "files__put", "mcpgw__usage"]);
-    expect(listed(catalog, principal("key:b", []))).toBe('{"tools":[]}');
+    expect(listed(catalog, principal("key:b", []))).toStartWith('{"tools":[],');
   });
   test("an outputSchema that clients of an era could not read is not in their list, the rest is as it was", () => {
     const inputSchema = { type: "object" };

@@ -18,7 +18,6 @@ test("FIELD T61: a list that is not known in full comes before things, and the l
   }
   expect(ask(broken, "tools", { scope: "desk" }).omitted).toEqual([note]);
   expect(ask(broken, "tools", { scope: "other" }).omitted).toBeUndefined();
-  expect(ask(broken, "tools", { who: principal("key:x", []) }).omitted).toBeUndefined();
   expect(ask(broken, "prompts").omitted).toBeUndefined();
 });
 
@@ -64,4 +63,11 @@ test.each([
 ] as const)("SEMANTICS 2: %s stays an unknown tool for %s at %p", (name, role, scope) => {
   const failure = failureOf(() => lead(catalog, "tool", name, { who: principal("key:x", [role]), scope }));
   expect([failure.code, failure.message]).toEqual(["unknown-tool", `Unknown tool: ${name}`]);
+});
+
+test("FIELD T61: the list of a caller whose roles no policy names says so, and nothing else", () => {
+  const catalog = buildCatalog({ crm: { tools: ["get"], missing: [{ list: "tools", name: "put", reason: "bad" }] } });
+  const none = [{ reason: "no policy names a role of this caller" }];
+  for (const roles of [[], ["nobody"]])
+    expect(ask(catalog, "tools", { who: principal("key:x", roles) })).toMatchObject({ names: [], omitted: none });
 });

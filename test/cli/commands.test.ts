@@ -27,6 +27,11 @@ test("help of every command and group", async () => {
   expectGolden("cli/help.txt", (await helpOf([])).join("\n"));
 });
 
+test("help with the words of a command prints what its --help prints", async () => {
+  for (const words of [[], ["keys"], ["keys", "create"]])
+    expect(await program.run(["help", ...words])).toEqual(await program.run([...words, "--help"]));
+});
+
 const printing = [
   ["R24", "servers list"],
   ["R24", "servers show files"],
@@ -167,6 +172,7 @@ describe("a wrong line does nothing, exits 2 and names the nearest", () => {
     ["audit export --out nowhere/x", "--out: there is no directory nowhere"],
     ["builtin abacus", 'there is no built-in server "abacus"'],
     ["tui", "tui needs a terminal"],
+    ["tui --json", "tui prints no JSON"],
     ["keys -- freeze surplus --socket /nope", 'keys freeze takes no further argument: "surplus"'],
     ["keys -- freeze --socket /nope", 'keys freeze takes no further argument: "--socket"'],
     ["keys -- frieze", 'unknown command "keys frieze"; did you mean freeze?'],

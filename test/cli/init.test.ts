@@ -45,9 +45,13 @@ test("R28 init writes where the environment says, and a flag goes before it", as
   }
 });
 
-test("init names the state directory that it was given", async () => {
+test("init names the next commands, with the state directory that it was given", async () => {
   const file = path.join(program.directory, "placed", "gateway.yaml");
   const written = await program.run(["init", "--force", "--config", file, "--state", "st"]);
   expect(written.err).toContain("next: mcpgw daemon --config placed/gateway.yaml --state st\n");
+  const key = (role: string) => `mcpgw keys create NAME CONSUMER ${role} --config placed/gateway.yaml --state st\n`;
+  expect(written.err).toContain(key("reader"));
+  const demo = await program.run(["init", "--demo", "--force", "--config", file, "--state", "st"]);
+  expect(demo.err).toContain(key("demo"));
   expect(written.err.includes("as a user other than root")).toBe(process.getuid?.() === 0);
 });

@@ -23,10 +23,11 @@ describe("R23 keys", () => {
     }
   });
 
-  test("list says that every caller is refused while keys are frozen", async () => {
+  test("list says that there are no keys, and that every caller is refused while keys are frozen", async () => {
     const said = async (frozen: boolean) => (await run("keys list", () => ({ frozen, keys: [] }))).err;
-    expect(await said(true)).toBe("all keys are frozen; `mcpgw keys unfreeze` ends it\n");
-    expect(await said(false)).toBe("");
+    const none = "there are no keys; `mcpgw keys create NAME CONSUMER ROLE` makes one\n";
+    expect(await said(true)).toBe(`${none}all keys are frozen; \`mcpgw keys unfreeze\` ends it\n`);
+    expect(await said(false)).toBe(none);
   });
 
   test.each(["keys create A a r", "keys rotate k-1"])(

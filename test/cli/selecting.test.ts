@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import type { OpenOptions } from "../../src/cli/cli.ts";
 import { run } from "../support/command-line.ts";
+import { entry } from "../support/control-answers.ts";
 import { reasonOf } from "../support/failure.ts";
 import { sample } from "../support/sample.ts";
 
@@ -93,4 +94,21 @@ test.each<[line: string, how: OpenOptions | undefined, asked: object]>([
     throw new Error("this daemon has no answers");
   });
   expect([opened[0], last]).toEqual([how, asked]);
+});
+
+test("R123 tail on a terminal says that it follows the log, where it would print nothing", async () => {
+  const said = async (terminal: boolean) =>
+    (await run("tail", (name) => (name === "tail" ? [] : { records: [] }), { terminal })).err;
+  expect(await said(true)).toContain("following the audit log; Ctrl-C stops it\n");
+  expect(await said(false)).toBe("");
+});
+
+test("R25 audit log without a daemon says that a table is not proof", async () => {
+  const said = async (online: boolean, records: unknown[]) =>
+    (await run("audit log", () => ({ records, more: false }), { online })).err;
+  const hint = "this table is read from the files as they are; `mcpgw audit verify` says whether they were changed\n";
+  const records = [entry({ type: "call.refused" })];
+  expect(await said(false, records)).toBe(hint);
+  expect(await said(true, records)).toBe("");
+  expect(await said(false, [])).not.toContain(hint);
 });

@@ -108,22 +108,23 @@ test("R25 audit stats of a time without records says so instead of printing empt
   expect(await stats(" --json")).toMatchObject({ code: 0, out: expect.stringContaining('"chain": "main"'), err });
 });
 
-test("why says what it could not know of a call", async () => {
-  const caller = { id: "k", consumer: "a", roles: [], refused: null, listed: true, allowed: false, rule: null };
-  const rest = { reason: "no", remedy: `r${escape}`, elsewhere: true };
-  const answer = {
-    kind: "resource",
-    name: "x",
-    wire: null,
-    missing: null,
-    down: null,
-    toolsets: [],
-    callers: [{ ...caller, ...rest }],
+test("why does not assert what depends on the source of a call", async () => {
+  const caller = { id: "k", consumer: "a", roles: [], refused: null, allowed: false, rule: null, reason: "no" };
+  const thing = { kind: "tool", name: "x", wire: null, missing: null, down: null, toolsets: [] };
+  const said = async (listed: boolean, remedy: string | null, elsewhere = true) => {
+    const callers = [{ ...caller, listed, remedy, elsewhere }];
+    const { code, out, err } = await run("why a x --args {}", () => ({ ...thing, callers }));
+    return { code, err, out };
   };
-  const { code, out, err } = await run("why a x", () => answer);
-  expect(code).toBe(1);
-  expect(out).toEndWith(`\nk: r${shown}\n`);
-  expect(err).toBe("where a call comes from is not known here: conditions on it count against the caller\n");
+  const err = "where a call comes from is not known here, and conditions test it: LISTS or USE depends on it\n";
+  const depends = "depends on where the call comes from";
+  const row = (lists: string, use: string) => expect.stringMatching(new RegExp(` ${lists} +${use} +no\n`));
+  expect(await said(false, null)).toEqual({ code: 1, err, out: row("depends", depends) });
+  expect(await said(true, null)).toEqual({ code: 1, err, out: row("listed", depends) });
+  const withRemedy = await said(false, `r${escape}`);
+  expect(withRemedy).toEqual({ code: 1, err, out: row("depends", "may not use it") });
+  expect(withRemedy.out).toEndWith(`\nk: r${shown}\n`);
+  expect(await said(false, null, false)).toEqual({ code: 1, err: "", out: row("hidden", "may not use it") });
 });
 
 test("why says that it judged a call without arguments, where it did and they may matter", async () => {

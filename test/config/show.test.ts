@@ -31,6 +31,29 @@ test("R29: what an older or longer spelling gives is called no default", () => {
   expect(shownYaml(loadText("{}"))).toContain("type: api-key # default");
 });
 
+test("R29: a size is shown with its unit, and the isolation that applies by default beside a server's id", () => {
+  const url = "https://a.example/mcp";
+  const servers = [
+    { id: "a", builtin: "calculator" },
+    { id: "b", command: "tool" },
+    { id: "c", url },
+    { id: "d", url, protocol: "modern" },
+    { id: "e", url, protocol: "legacy" },
+    { id: "f", url, isolation: "per-session" },
+  ];
+  const shown = shownYaml(loadText(JSON.stringify({ servers, limits: { body: 3 * 1024, result: 1001 } })));
+  expect(shown).toContain("body: 3KiB\n");
+  expect(shown).toContain("result: 1001\n");
+  expect(shown.match(/id: \w.*/g)).toEqual([
+    "id: a # isolation: shared, by default",
+    "id: b # isolation: per-principal, by default",
+    "id: c # isolation: shared if it speaks 2026-07-28, else per-principal, by default",
+    "id: d # isolation: shared, by default",
+    "id: e # isolation: per-principal, by default",
+    "id: f",
+  ]);
+});
+
 test("a rate is shown as options spell it, and one that they cannot spell as the number that it is", () => {
   for (const [written, shown] of [
     ["5/h", "5/h"],

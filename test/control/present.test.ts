@@ -33,6 +33,7 @@ test.each([
   [{ method: null }, "files:read_file", "ok"],
   [{ method: "resources/read", tool: null }, "resources/read files", "ok"],
   [{ method: "tools/list", server: null, tool: null }, "tools/list", "ok"],
+  [{ method: "tools/call", server: null, tool: "files:read_file" }, '"files:read_file"', "ok"],
   // A method of an extension stands where a tool would.
   [{ method: "x/ask", tool: "x/ask" }, "files:x/ask", "ok"],
   [{ type: "call.begin", status: null }, "files:read_file", "begin"],

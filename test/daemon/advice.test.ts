@@ -103,6 +103,31 @@ test("R39 config check warns of checkpoints beside the key that signs them", asy
   expect(stderr.indexOf("servers: no server is in use")).toBeGreaterThan(stderr.indexOf("audit.checkpoints[1]"));
 });
 
+test("R17 config check warns of a program that is not found with the PATH of its server", async () => {
+  const [command, path] = ["no-such-program", "./no-such-file"];
+  const found = { id: "found", command: "tool", env: { PATH: "bin" } };
+  using place = new Place({
+    servers: [
+      { id: "lost", command },
+      { id: "gone", command: path },
+      { id: "moved", command: "sh", env: { PATH: "/nowhere" } },
+      { id: "off", command, enabled: false },
+      found,
+    ],
+    policies: [],
+  });
+  mkdirSync(place.path("bin"));
+  writeFileSync(place.path("bin/tool"), "", { mode: 0o755 });
+  const { code, stderr } = await place.cli(["config", "check"]);
+  expect(code).toBe(0);
+  const warned = [...stderr.matchAll(/servers\[(\d)\]\.command: there is no program (.*); install/g)];
+  expect(warned.map(([, index, what]) => [index, what])).toEqual([
+    ["0", `${command} in the PATH of this process`],
+    ["1", path],
+    ["2", "sh in the PATH of this process"],
+  ]);
+});
+
 test("R17 config check outside of the unit says what stands in for systemd's credentials, and that does", async () => {
   const headers = { authorization: "Bearer ${credential:crm-token}" };
   using place = new Place({ servers: [{ id: "crm", url: "https://crm.example/mcp", headers }] });

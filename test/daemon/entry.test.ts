@@ -42,7 +42,7 @@ test.each(["key:k-1", "local:0", "stdio:desk", "anonymous"])(
 
 test.each([
   [{ type: "call.end", method: "tools/call", srv: "crm", tool: "get" }, "crm:get"],
-  [{ type: "call.refused", method: "tools/call", tool: "nobody__knows" }, "nobody__knows"],
+  [{ type: "call.refused", method: "tools/call", tool: "nobody__knows" }, '"nobody__knows"'],
   [
     { type: "call.end", method: "resources/subscribe", srv: "docs", tool: "file:///a" },
     "resources/subscribe docs:file:///a",

@@ -8,7 +8,6 @@ import { tryLock } from "../../src/core/libc.ts";
 import { embeddedChains, openFreeChain, prepareStateDir } from "../../src/store/open.ts";
 import { openUsageStore } from "../../src/store/sqlite/usage.ts";
 import { nothing } from "../../src/usage/counters.ts";
-import { isRoot, mayBecomeNobody } from "../support/processes.ts";
 import { StdioClient } from "../support/stdio-client.ts";
 
 // What commands do without a daemon, above all what they refuse to say.
@@ -118,30 +117,6 @@ test("D15 a gateway without a daemon beside eight others says that no more can r
     for (const lock of held) lock?.[Symbol.dispose]();
   }
 });
-
-test.skipIf(isRoot && !mayBecomeNobody)(
-  "a daemon of ./gateway.yaml is found by config in that directory, and by no command that may not read it (needs setpriv as root)",
-  async () => {
-    using place = new Place({ ...config, state: "state" });
-    // Root reads no `./gateway.yaml`.
-    place.becomeNobody();
-    await using daemon = await place.start();
-    expect(await place.bare(["config", "reload"])).toMatchObject({ code: 0 });
-    for (const args of [
-      ["config", "show"],
-      ["config", "show", "--running"],
-    ]) {
-      const shown = await place.bare(args);
-      expect(shown.code).toBe(0);
-      expect(shown.stderr).toContain(place.config);
-    }
-    const frozen = await place.bare(["keys", "freeze"]);
-    expect(frozen).toMatchObject({ code: 2, stdout: "" });
-    expect(frozen.stderr).toContain("this command has not read the gateway.yaml in this directory");
-    expect(await place.json("keys", "list")).toMatchObject({ frozen: false });
-    expect(daemon.exited).toBe(false);
-  },
-);
 
 test("an export that fails leaves no file behind", async () => {
   using place = new Place(config);

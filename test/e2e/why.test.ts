@@ -57,6 +57,6 @@ test("why tells an operator what the refused caller is told, and guesses at no c
   expect(await why("one:env")).toMatchObject({ code: 1, stderr: "" });
   expect(await why("one:count")).toMatchObject({
     code: 1,
-    stderr: "where a call comes from is not known here: conditions on it count against the caller\n",
+    stderr: "where a call comes from is not known here, and conditions test it: LISTS or USE depends on it\n",
   });
 });

@@ -11,7 +11,14 @@ const allowsMine = { ...all, when: mine };
 const near = { "source.loopback": { eq: true } };
 const far = { "source.loopback": { eq: false } };
 
-type Said = { rule?: string | null; listed?: boolean; allowed?: boolean; remedy?: string | null; elsewhere?: boolean };
+type Said = {
+  rule?: string | null;
+  reason?: string;
+  listed?: boolean;
+  allowed?: boolean;
+  remedy?: string | null;
+  elsewhere?: boolean;
+};
 
 const take = 'Allowed are calls where args.of eq "consumer-k1".';
 const avoid = (where: string, missing = "missing, "): string =>
@@ -88,14 +95,27 @@ const rows: [what: string, rules: Rule[], policy: Rule[], args: Record<string, u
   ],
   ["nothing that arguments change", [none], [all], {}, { listed: false, remedy: null }],
   ["an allow of another place", [], [{ ...all, when: near }], {}, { listed: false, elsewhere: true }],
-  ["a denial that another place escapes", [{ ...none, when: far }], [all], {}, { allowed: false, elsewhere: true }],
+  [
+    "a denial that another source escapes, and the rule that allows the call then",
+    [{ id: "office", ...none, when: far }],
+    [{ id: "mine", ...all }],
+    {},
+    { rule: "office", reason: "denied; from another source, rule mine: allowed", allowed: false, elsewhere: true },
+  ],
+  [
+    "the rule that denies a call from any source, behind one that tests the source",
+    [{ id: "office", ...none, when: far }],
+    [{ id: "closed", ...none }],
+    {},
+    { rule: "office", reason: "denied; from another source, rule closed: denied", allowed: false },
+  ],
   ["guardrails that another place passes", [{ ...all, when: near, priority: 1 }, none], [all], {}, { elsewhere: true }],
   [
     "another place where other arguments are allowed",
     [],
     [{ ...all, when: { ...mine, ...near } }],
     {},
-    { listed: false, allowed: false, remedy: null, elsewhere: true },
+    { listed: false, allowed: false, remedy: take, elsewhere: true },
   ],
   [
     "an allow where nobody knows from where",

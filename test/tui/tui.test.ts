@@ -124,13 +124,13 @@ test("the selected row stays selected while newer ones come, and Enter opens tha
   const key = await place.key("agent");
   for (const name of ["one", "two"]) await daemon.call(name, {}, key);
   const { shows, pressed } = start({ socket: path.join(place.state, "control.sock") });
-  await shows(selected("two"));
-  await pressed(down, selected("one"));
+  await shows(selected('"two"'));
+  await pressed(down, selected('"one"'));
   for (const name of ["three", "four"]) await daemon.call(name, {}, key);
-  await shows(/ agent +four /);
-  await shows(selected("one"));
+  await shows(/ agent +"four" /);
+  await shows(selected('"one"'));
   await pressed("p", "● paused");
-  await shows(selected("one"));
+  await shows(selected('"one"'));
   await pressed("\r", /tool +one\b/);
 });
 

@@ -39,6 +39,8 @@ const log = command({
       await out.document({ records: oldestFirst, more, unread });
       return code;
     }
+    if (!client.online && records.length > 0)
+      out.say("this table is read from the files as they are; `mcpgw audit verify` says whether they were changed");
     const rows = oldestFirst.map((entry) => [right(`${entry.chain}/${entry.seq}`), ...cells(entry, true)]);
     await out.table(["RECORD", "TIME", "CONSUMER", "TOOL", "STATUS", "TOOK", "WHY"], rows);
     if (input.type === undefined && records.some(({ type }) => type === "call.end")) {

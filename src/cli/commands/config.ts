@@ -1,4 +1,4 @@
-import { findConfig, thisHost } from "../../config/paths.ts";
+import { findConfig, resolvePaths, thisHost } from "../../config/paths.ts";
 import type { Loaded } from "../../config/load.ts";
 import type { Cli } from "../cli.ts";
 import { command, group } from "../command.ts";
@@ -40,7 +40,9 @@ const show = command({
       return out.print(paragraph(dataYaml(answer.config)));
     }
     const loaded = await load(cli);
-    out.say(`read from ${loaded.file}`);
+    const { state, control } = loaded.config;
+    const paths = resolvePaths(thisHost(), { state, socket: control.socket });
+    out.say(`read from ${loaded.file}; state directory ${paths.state}, control socket ${paths.socket}`);
     if (out.json) return out.document(shownData(loaded));
     await out.print(paragraph(shownYaml(loaded)));
   },

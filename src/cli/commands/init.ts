@@ -19,7 +19,9 @@ export const init = command({
     await out.print(`wrote ${written.file}`);
     if (demo && !npx) out.say("npx is not installed: the demo has the calculator only");
     const state = globals.state === undefined ? "" : ` --state ${globals.state}`;
-    out.say(`next: mcpgw daemon --config ${nearName(written.file, process.cwd())}${state}`);
+    const where = `--config ${nearName(written.file, process.cwd())}${state}`;
+    out.say(`next: mcpgw daemon ${where}`);
+    out.say(`then, for a key: mcpgw keys create NAME CONSUMER ${demo ? "demo" : "reader"} ${where}`);
     if (process.getuid?.() === 0)
       out.say("run it as a user other than root, who may read that file: programs that are servers run as that user");
   },

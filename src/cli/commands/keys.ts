@@ -1,3 +1,4 @@
+import { overlooked, thisHost } from "../../config/paths.ts";
 import { messageOf } from "../../core/error-text.ts";
 import { network, perMinute, plainId } from "../../core/options.ts";
 import { formatRate, rateText } from "../../core/rate.ts";
@@ -132,6 +133,7 @@ const listKeys = command({
       ["ID", "STATE", "CONSUMER", "ROLES", "EXPIRES", "LAST USED", "RATE", "FROM", "SOURCE", "NAME"],
       rows,
     );
+    if (rows.length === 0) out.say("there are no keys; `mcpgw keys create NAME CONSUMER ROLE` makes one");
     if (answer.frozen) out.say("all keys are frozen; `mcpgw keys unfreeze` ends it", "red");
   },
 });
@@ -143,15 +145,26 @@ function warnUnrecorded(answer: { readonly recorded: boolean }, { online }: Clie
   out.warn(`done, but not yet recorded: ${online ? owed : never}`);
 }
 
+/**
+ * Returns the exit code of a change. If no daemon made it, one of the `./gateway.yaml` that key commands may not read
+ * may go on as before; scripts look at the exit code only.
+ */
+function exitOf({ online }: Client, { globals, out }: Cli): number {
+  if (online || overlooked(thisHost(), globals) === "") return exit.done;
+  out.warn("a daemon that runs with the gateway.yaml in this directory may not know of it: repeat it with --config");
+  return exit.failed;
+}
+
 const revoke = command({
   summary: "Revoke a key and end its open streams at once",
   args: { id: { type: "positional", required: true, description: "the key's id" } },
-  async run({ id }, { out, open }) {
-    const client = await open({ offline: true });
+  async run({ id }, cli) {
+    const { out } = cli;
+    const client = await cli.open({ offline: true });
     const answer = await client.call("keys.revoke", { id });
     warnUnrecorded(answer, client, out);
-    if (out.json) return out.document(answer);
-    await out.print(line(`revoked ${answer.id}`));
+    await (out.json ? out.document(answer) : out.print(line(`revoked ${answer.id}`)));
+    return exitOf(client, cli);
   },
 });
 
@@ -174,12 +187,13 @@ const freezing = (name: "freeze" | "unfreeze", summary: string, done: Done) =>
   command({
     summary,
     args: {},
-    async run(_args, { out, open }) {
-      const client = await open({ offline: true });
+    async run(_args, cli) {
+      const { out } = cli;
+      const client = await cli.open({ offline: true });
       const answer = await client.call(`keys.${name}`, {});
       warnUnrecorded(answer, client, out);
-      if (out.json) return out.document(answer);
-      await out.print(client.online ? done.online : done.offline);
+      await (out.json ? out.document(answer) : out.print(client.online ? done.online : done.offline));
+      return exitOf(client, cli);
     },
   });
 

@@ -12,14 +12,13 @@ import { pastTime } from "../when.ts";
 import { timeText } from "../../core/time-text.ts";
 
 // The widest cell of a stream is not known in advance: columns start at usual widths and grow.
-const start = [5, 12, 12, 19, 12, 8];
+const start = [8, 12, 12, 19, 12, 8];
 
 /** Prints records one by one, aligned as well as a stream can be. */
 export function follower(out: Output): (entry: AuditEntry) => Promise<void> {
   let widths = start;
   return async (entry) => {
-    // All of one chain, the one that `audit show` means by a number alone.
-    const row = [right(String(entry.seq)), ...cells(entry, false)];
+    const row = [right(`${entry.chain}/${entry.seq}`), ...cells(entry, false)];
     widths = widthsOf([row]).map((width, index) => Math.min(48, Math.max(widths[index] ?? 0, width)));
     await out.print(aligned(row, widths, out.paint));
   };
@@ -75,6 +74,7 @@ export const tail = command({
       // What keeps this from being known ends the stream too, which reports it.
       const text = await unheard(client, selection).catch(() => null);
       if (text !== null) out.say(text);
+      else if (out.terminal) out.say("following the audit log; Ctrl-C stops it");
     };
     let hinted: Promise<void> | null = null;
     await keepFollowing({ out, open }, async (client) => {

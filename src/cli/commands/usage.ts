@@ -28,13 +28,15 @@ const cut = ({ chain, upto }: NonNullable<Answer<"usage">["cutShort"]>[number]):
   `chain ${chain} cannot be read beyond record ${upto}: what comes after is not counted; if that stays so, \`mcpgw audit verify\` says why`;
 
 export const usage = command({
-  summary: "Show calls, errors, denials (by rule or limit), latency and bytes",
+  summary:
+    "Show calls, errors, denials (by a rule, limit, credential or unknown name), mean latency, bytes of arguments (IN) and results (OUT)",
   args: {
     consumer: { type: "positional", required: false, description: "only this consumer" },
     by: {
       type: "enum",
       options: [...usageGroupings],
-      description: "what to group by; a tag counts the servers that have it now",
+      description:
+        "what to group by; a tag counts the servers that have it now; (unknown): names that no server offers, (none): no known caller or server",
     },
     ...period,
     csv: { type: "boolean", description: "print CSV" },

@@ -4,7 +4,7 @@ import { line } from "../../control/format.ts";
 import { parseObject } from "../../core/json.ts";
 import { command } from "../command.ts";
 import { exit, UsageError } from "../errors.ts";
-import { type Cell, type Color, type Output, untilReaderLeaves, whole } from "../output.ts";
+import { type Cell, type Output, untilReaderLeaves, whole } from "../output.ts";
 
 type Why = Answer<"why">;
 type Caller = Why["callers"][number];
@@ -16,16 +16,26 @@ function argumentsOf(text: string | undefined): Record<string, unknown> | undefi
   throw new UsageError("--args: expected one JSON object");
 }
 
+const lists = ({ listed, elsewhere }: Caller): Cell =>
+  listed ? { text: "listed", color: "green" } : { text: elsewhere ? "depends" : "hidden", color: "yellow" };
+
+function use({ allowed, listed, elsewhere, remedy }: Caller): Cell {
+  if (allowed) return whole("may use it", "green");
+  // From a source for which it is listed, a call with these arguments may still be refused; then there is a remedy.
+  const depends = elsewhere && (listed || remedy === null);
+  return depends ? whole("depends on where the call comes from", "yellow") : whole("may not use it", "red");
+}
+
 /** The answer for one caller: whether it may, and what decides that. What is not `offered` is in nobody's lists. */
-function row({ id, consumer, roles, refused, listed, allowed, rule, reason }: Caller, offered: boolean): Cell[] {
-  const [text, color]: [string, Color] = allowed ? ["may use it", "green"] : ["may not use it", "red"];
+function row(caller: Caller, offered: boolean): Cell[] {
+  const { id, consumer, roles, refused, rule, reason } = caller;
   const decided = `${rule === null ? "" : `rule ${rule}: `}${reason}`;
   return [
     whole(id),
     whole(consumer),
     roles.join(","),
-    offered ? { text: listed ? "listed" : "hidden", color: listed ? "green" : "yellow" } : "-",
-    whole(text, color),
+    offered ? lists(caller) : "-",
+    use(caller),
     whole(refused ?? decided),
   ];
 }
@@ -49,11 +59,12 @@ async function show({ kind, name, wire, missing, down, toolsets, callers }: Why,
 
 /** What the answer could not take into account. */
 function unknown({ kind, callers }: Why, withArguments: boolean): string[] {
-  const hinges = ({ refused, listed, allowed }: Caller): boolean => refused === null && listed && !allowed;
+  const hinges = ({ refused, listed, allowed, remedy }: Caller): boolean =>
+    refused === null && !allowed && (listed || remedy !== null);
   return [
     ...(!withArguments && kind !== "resource" && callers.some(hinges) ? ["judged with no arguments; give --args"] : []),
     ...(callers.some(({ elsewhere }) => elsewhere)
-      ? ["where a call comes from is not known here: conditions on it count against the caller"]
+      ? ["where a call comes from is not known here, and conditions test it: LISTS or USE depends on it"]
       : []),
   ];
 }
