@@ -58,7 +58,8 @@ test.each(["servers restart s", "servers restart s --json"])(
   async (text) => {
     const answer = { server: serverStatus("s", { state: "backoff", reason: "exited with 1" }) };
     const { code, err } = await run(text, () => answer, { full: "left" });
-    expect([code, err]).toEqual([1, "Failed: s could not be started: exited with 1\n"]);
+    const waiting = "waiting until s is ready or has failed";
+    expect([code, err]).toEqual([1, `${waiting}\nFailed: s could not be started: exited with 1\n`]);
   },
 );
 
