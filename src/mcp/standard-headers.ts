@@ -51,11 +51,11 @@ export function legacyRevision(headers: Headers, negotiated: Revision | null): R
 const show = (text: string): string => plain(cut(text, 100));
 
 const missing = (header: string): Failure =>
-  new Failure("header-mismatch", `The header ${header} is missing; it must repeat what the body says.`, {
+  new Failure("header-mismatch", `The header ${header} is missing; it must repeat the value in the body.`, {
     data: { header },
   });
 
 const mismatch = (header: string, received: string, body: string): Failure =>
-  new Failure("header-mismatch", `The header ${header} says "${show(received)}", the body says "${show(body)}".`, {
+  new Failure("header-mismatch", `The header ${header} says "${show(received)}", but the body says "${show(body)}".`, {
     data: { header },
   });
