@@ -15,35 +15,35 @@ import { type Bucket, fullBucket, refill, waitFor } from "./bucket.ts";
 import type { LimitsOptions } from "./options.ts";
 import { createFailures, createThrottle, type Failures } from "./throttle.ts";
 
-// A forgotten bucket would be full again, and one with a large burst may take months to refill: none goes for its age.
+// Buckets have no maximum age: a forgotten one would be full again, but a large burst may take months to refill.
 const maxBuckets = 200_000;
 
-/** What the requests in flight may weigh (`weightOf`). */
+/** Maximum weight of the requests in flight (`weightOf`), of one principal and of all. */
 const weights = { ofOne: 64 * 1024 ** 2, ofAll: 256 * 1024 ** 2 };
 
 type Buckets = BoundedMap<Bucket>;
 type ToolLimit = {
   readonly name: string;
-  /** Its place among the limits of the same name, which a reload may give another rate. */
+  /** Its position among the limits of the same name; identifies it even if a reload changes its rate. */
   readonly nth: number;
   readonly rate: Rate;
   readonly covers: (route: Route) => boolean;
 };
-/** A limit, and the bucket whose tokens its calls take. */
+/** A limit, and the bucket that its calls take tokens from. */
 type Drawn = { readonly name: string; readonly rate: Rate; readonly bucket: Bucket };
 
-/** The memory of the limits; it outlives a reload, so that no reload hands out tokens. */
+/** The state of the limits; it survives reloads, so that no reload hands out tokens. */
 export type LimitsState = {
   readonly consumers: Buckets;
   readonly keys: Buckets;
   readonly tools: Buckets;
   readonly failures: Failures;
-  /** Requests in flight by principal, and what they weigh. */
+  /** Requests in flight by principal, and their weight. */
   readonly inFlight: Counts;
   readonly weight: Room;
 };
 
-/** Creates the memory that each Limits of a process is built on. */
+/** Creates the state that all `Limits` of a process share. */
 export function createLimitsState(clock: Clock): LimitsState {
   const buckets = (): Buckets => createBoundedMap({ cap: maxBuckets, clock });
   const failures = createFailures(clock);
@@ -51,12 +51,12 @@ export function createLimitsState(clock: Clock): LimitsState {
   return { consumers: buckets(), keys: buckets(), tools: buckets(), failures, inFlight, weight };
 }
 
-/** Creates admission, token buckets and the throttle of failing sources on top of this memory. */
+/** Creates admission, token buckets and the throttle for failing sources on top of this state. */
 export function createLimits(options: LimitsOptions, clock: Clock, state: LimitsState): Limits {
   const usual = options.perMinute === undefined ? null : toRate(options.perMinute, options.burst);
   const toolLimits = compileToolLimits(options.perTool);
   const limitsOf = memoize((route: Route) => toolLimits.filter((limit) => limit.covers(route)));
-  /** What limits all calls of a key that has a rate of its own, else those of a consumer. */
+  /** Returns the limit on all calls of a principal: the key's own rate if it has one, else the consumer's. */
   const ownOf = ({ rate, keyId, consumerId }: Principal) => {
     if (rate && keyId) return { name: "rateLimit", rate, buckets: state.keys, key: keyId };
     return usual && { name: "perMinute", rate: usual, buckets: state.consumers, key: consumerId };
@@ -126,8 +126,7 @@ function addWeight(state: LimitsState, { body, nodes }: LimitsOptions, who: Prin
   state.weight.add(who.id, weight);
 }
 
-const charactersOf = (most: number): string =>
-  `${most} characters of requests, where each value counts as ${perValue} more,`;
+const charactersOf = (most: number): string => `${most} characters of requests (each value counts as ${perValue} more)`;
 
 const overloaded = (who: string, most: string, limit?: string): Failure =>
   new Failure("overloaded", `${who} at the limit of ${most} in flight; try again when some are answered.`, {
@@ -143,7 +142,7 @@ function bucketOf(buckets: Buckets, key: string, rate: Rate, now: number): Bucke
   return bucket;
 }
 
-/** Takes one token from every bucket, or from none if any is empty: the refusal names the one that stays so longest. */
+/** Takes one token from every bucket, or none if any is empty; the refusal names the limit with the longest wait. */
 function takeFrom(drawn: readonly Drawn[], now: number): void {
   let last: Drawn | null = null;
   let longest = 0;

@@ -12,10 +12,10 @@ const maxSources = 10_000;
 
 type Strikes = { failures: number; since: number; until: number };
 
-/** Failures of sources by peer; bounded, so that many addresses cost no memory. */
+/** Failures of sources by peer; bounded, so that many addresses cannot fill the memory. */
 export type Failures = BoundedMap<Strikes>;
 
-/** Creates the memory of failures that each throttle of a process is built on. */
+/** Creates the failure counts that all throttles of a process share. */
 export const createFailures = (clock: Clock): Failures =>
   createBoundedMap<Strikes>({ cap: maxSources, age: 2 * minuteUs, clock });
 

@@ -4,8 +4,8 @@ const initial = 4096;
 const kept = 65_536;
 
 /**
- * The beginning of an unfinished line, in bytes, since a chunk may end within a character. It grows by doubling, so
- * that a line costs linear time and memory however it is split. It copies, so that a chunk may be reused.
+ * The start of an unfinished line, kept as bytes because a chunk may end within a character. The buffer doubles as it
+ * grows, so a line costs linear time and memory however it is split. Chunks are copied, so the caller may reuse them.
  */
 export class ByteLine {
   #buffer = new Uint8Array(initial);
@@ -26,7 +26,7 @@ export class ByteLine {
     this.#size = size;
   }
 
-  /** The whole line with these last bytes, as text (see `decodeUtf8`). Afterwards the line is empty. */
+  /** Returns the whole line, which ends with `last`, as text (see `decodeUtf8`), and clears it. */
   take(last: Uint8Array): string {
     if (this.#size === 0) return decodeUtf8(last);
     this.append(last);

@@ -20,31 +20,30 @@ import { isModern, modernRevision } from "./revisions.ts";
 import type { ScanLimits } from "./scan.ts";
 import { checkStandardHeaders, checkVersionHeader, legacyRevision, versionHeader } from "./standard-headers.ts";
 
-/** What the transport knows about a message before it is read. */
+/** What the transport knows about a message before parsing it. */
 export type WireContext = {
   /** The HTTP headers; null for other transports. */
   readonly headers: Headers | null;
-  /** The era chosen by the first message of a stdio connection, null before it. HTTP reads the era from each body. */
+  /** The era set by the first message of a stdio connection; null before it. With HTTP, each body sets its own era. */
   readonly pinned: Era | null;
-  /** The revision that was negotiated for a legacy connection or session. */
+  /** The revision negotiated for a legacy connection or session. */
   readonly revision: Revision | null;
 };
 
 type Meta = Readonly<Record<string, unknown>>;
 
 const longestClientText = 200;
-/** Most characters of the capabilities in `initialize`; a session keeps them for its whole life. */
+/** Maximum length in characters of the capabilities in `initialize`, which a session keeps until it ends. */
 const longestCapabilities = 16_384;
-/** Most values in them: each takes more memory than its text. */
+/** Maximum number of values in the capabilities; each takes more memory than its text. */
 const mostCapabilities = 500;
 const noMeta: Meta = Object.freeze({});
 const nothing: readonly string[] = [];
 
 /**
- * Reads one message of a caller and checks its text and headers: JSON-RPC shape, era, envelope, revision, headers, the
- * parameters of `tools/call`, in the order of the reference server. Throws the failure of the first wrong step:
- * `parse-error`, `invalid-request`, `bad-envelope`, `unsupported-version`, `header-mismatch`, `unknown-method` or
- * `invalid-params`.
+ * Parses one message from a client and checks JSON-RPC shape, era, envelope, revision, headers and the parameters of
+ * `tools/call`, in the order of the reference server. The first check that fails throws `parse-error`,
+ * `invalid-request`, `bad-envelope`, `unsupported-version`, `header-mismatch`, `unknown-method` or `invalid-params`.
  */
 export function readInbound(text: string, limits: ScanLimits, ctx: WireContext): Inbound {
   const message = parseMessage(text, limits);
@@ -53,7 +52,7 @@ export function readInbound(text: string, limits: ScanLimits, ctx: WireContext):
   const meta = metaOf(message);
   let revision: Revision | null = modernRevision;
   if (era === "legacy") {
-    // `initialize` negotiates the revision; before it there is none.
+    // `initialize` negotiates the revision, so there is none before it.
     if (method === "initialize") revision = null;
     else revision = ctx.headers ? legacyRevision(ctx.headers, ctx.revision) : ctx.revision;
   } else if (kind === "request") checkModern(message, meta, ctx.headers);
@@ -85,16 +84,13 @@ function metaOf({ params }: RpcMessage): Meta {
   throw new Failure("invalid-params", '"params._meta" is not an object.');
 }
 
-/**
- * The body decides the era; a header can only contradict it (2026-07-28, versioning). A stdio connection keeps its
- * first era.
- */
+/** The body decides the era; a header can only contradict it (2026-07-28, versioning). Stdio keeps its first era. */
 function eraOf(message: RpcMessage, ctx: WireContext): Era {
   const { kind, method, params } = message;
   const header = versionHeader(ctx.headers);
   const modernPeer = ctx.headers ? header !== null && isModern(header) : ctx.pinned === "modern";
   if (kind === "response") {
-    if (modernPeer) throw new Failure("invalid-request", "Clients send no responses in protocol 2026-07-28.");
+    if (modernPeer) throw new Failure("invalid-request", "Clients do not send responses in protocol 2026-07-28.");
     return "legacy";
   }
   if (!ctx.headers && ctx.pinned === "legacy") return "legacy";
@@ -129,15 +125,15 @@ function checkModern(message: RpcMessage, meta: Meta, headers: Headers | null): 
 
 function checkCall(params: RpcMessage["params"]): void {
   if (typeof params.name !== "string") {
-    throw new Failure("invalid-params", '"params.name" is not a string; it names the tool to call.');
+    throw new Failure("invalid-params", '"params.name" is not a string; it must name the tool to call.');
   }
-  // Clients in Go write null for a map without entries.
+  // Go clients write null for an empty map.
   if (!isObject(params.arguments ?? {})) {
-    throw new Failure("invalid-params", '"params.arguments" is not an object; leave it out when there are none.');
+    throw new Failure("invalid-params", '"params.arguments" is not an object; omit it if there are no arguments.');
   }
 }
 
-/** The capabilities that the client declares: with each request in the modern era, with `initialize` before. */
+/** Returns the capabilities that a client declares: with `initialize` in the legacy era, else with each request. */
 function capabilitiesOf({ kind, method, text, params, outline }: RpcMessage, era: Era, meta: Meta) {
   if (kind !== "request") return null;
   if (era === "modern") return declared(text, outline.capabilities, meta[clientCapabilitiesKey]);
@@ -153,7 +149,7 @@ function capabilitiesOf({ kind, method, text, params, outline }: RpcMessage, era
   return found && { ...found, text: copied(found.text) };
 }
 
-/** The number of values that one consists of. */
+/** Counts a value and all values nested in it. */
 function valuesIn(value: unknown): number {
   const parts = typeof value === "object" && value !== null ? Object.values(value) : [];
   return parts.reduce<number>((sum, part) => sum + valuesIn(part), 1);
@@ -163,24 +159,24 @@ function declared(text: string, span: Span | null, value: unknown): ClientCapabi
   return span && isObject(value) ? { text: text.slice(span[0], span[1]), value } : null;
 }
 
-/** The log level that a modern request asks for; null if it wants no log messages. */
+/** Returns the log level that a modern request sets, or null if it asks for no log messages. */
 function levelOf(meta: Meta): LogLevel | null {
   const level = meta[logLevelKey];
   if (level === undefined) return null;
   const known = logLevels.find((one) => one === level);
   if (known) return known;
-  throw new Failure("invalid-params", `"${logLevelKey}" is none of ${logLevels.join(", ")}.`);
+  throw new Failure("invalid-params", `"${logLevelKey}" must be one of ${logLevels.join(", ")}.`);
 }
 
-/** The result or error of a response, as it was written. */
+/** Returns the result or error of a response as the client wrote it. */
 function answerOf(text: string): ClientAnswer {
   const result = rawValue(text, 0, "result");
-  // Only one of the two is an object; a client may write the other as null.
+  // Exactly one of the two is an object; a client may write the other as null.
   if (result?.startsWith("{")) return { kind: "result", text: result };
   return { kind: "error", text: rawValue(text, 0, "error") ?? "" };
 }
 
-/** A progress token as it was written: a string or an integer. Older revisions allow any number. */
+/** Returns a progress token as written: a string or an integer. Older revisions allow any number. */
 function tokenOf(text: string, [start, end]: Span, era: Era): string {
   const raw = text.slice(start, end);
   if (isId(raw) || (era === "legacy" && raw.length <= longestId && /^-?\d/.test(raw))) return raw;
@@ -198,7 +194,7 @@ const nameOf = ({ name, version }: Implementation): Implementation => ({
 });
 
 const badEnvelope = (what: string): Failure =>
-  new Failure("bad-envelope", `The request's "_meta" is not as protocol ${modernRevision} asks: ${what}.`);
+  new Failure("bad-envelope", `The request's "_meta" is not valid in protocol ${modernRevision}: ${what}.`);
 
 const legacyHandshake = (header: string): Failure =>
   new Failure(
@@ -209,7 +205,7 @@ const legacyHandshake = (header: string): Failure =>
 
 function unsupported(requested: unknown): Failure {
   const name = typeof requested === "string" ? plain(cut(requested, 100)) : "unknown";
-  return new Failure("unsupported-version", `Protocol revision "${name}" is not served; use ${modernRevision}.`, {
+  return new Failure("unsupported-version", `Protocol revision "${name}" is not supported; use ${modernRevision}.`, {
     data: { supported: [modernRevision], requested: name },
   });
 }

@@ -1,20 +1,20 @@
 import { foldCase } from "../core/text.ts";
 import { comma, type Member, members, skipSpace } from "./json-text.ts";
 
-/** Raw JSON value text by key; null removes the member. */
+/** The new value of each key as raw JSON; null removes the member. */
 export type Edits = Readonly<Record<string, string | null>>;
 
 /**
- * Replaces, removes or appends top-level members of a JSON object. All other text stays as it is, so that numbers keep
- * their spelling. `text` must be a valid JSON object.
+ * Replaces, removes or appends top-level members of a JSON object. All other text is unchanged, so numbers keep their
+ * spelling. `text` must be a valid JSON object.
  */
 export function editObject(text: string, edits: Edits): string {
   return Object.keys(edits).length === 0 ? text : editMembers(text, members(text), edits);
 }
 
 /**
- * `editObject` for what a caller wrote: it also removes the members that a server which ignores case would take for an
- * edited one.
+ * Edits text from a client like `editObject`, and also removes members whose keys differ from an edited key only in
+ * case, because a server that ignores case would use them in its place.
  */
 export function overrideMembers(text: string, edits: Edits): string {
   const found = members(text);
@@ -23,7 +23,7 @@ export function overrideMembers(text: string, edits: Edits): string {
   return editMembers(text, found, { ...Object.fromEntries(posing.map(({ key }) => [key, null])), ...edits });
 }
 
-/** `editObject` for a text whose members are already known. */
+/** Edits like `editObject`, for a text whose members are already known. */
 export function editMembers(text: string, found: readonly Member[], edits: Edits): string {
   const added = new Set(Object.keys(edits));
   if (added.size === 0) return text;
@@ -35,7 +35,7 @@ export function editMembers(text: string, found: readonly Member[], edits: Edits
     const edit = Object.hasOwn(edits, key) ? edits[key] : undefined;
     added.delete(key);
     const stop = skipSpace(text, end);
-    // Each with the white space around it.
+    // Each member keeps the whitespace around it.
     if (edit === undefined) pieces.push(text.slice(from, stop));
     else if (edit !== null) pieces.push(text.slice(from, start) + edit + text.slice(end, stop));
     from = text.charCodeAt(stop) === comma ? stop + 1 : stop;

@@ -3,15 +3,15 @@ import { rpcCodes } from "../core/rpc-code.ts";
 import { editObject } from "./edit.ts";
 import { locate, rawValue } from "./json-text.ts";
 
-/** Codes that have a meaning on one hop only. */
+/** Whether a code has a meaning on one hop only. */
 const isHop = (code: number): boolean => code <= rpcCodes.headerMismatch && code >= rpcCodes.unsupportedVersion;
-/** Codes that 2026-07-28 leaves undefined, and codes that it froze because older servers use them in their own ways. */
+/** Whether 2026-07-28 leaves a code undefined, or froze it because older servers use it with meanings of their own. */
 const isFrozen = (code: number): boolean => code <= rpcCodes.serverError && code >= -32099;
 
 /**
- * Translates an upstream's `error` object into the caller's era; raw JSON in and out. A code that the caller's hop must
- * not show becomes that of an internal error. `uri` is that of the resource that is read or subscribed to; null for
- * all other requests.
+ * Translates an upstream's `error` object into the caller's era; raw JSON in and out. A code that must not appear on
+ * the caller's hop becomes that of an internal error. `uri` is the resource that the request reads or subscribes to;
+ * null for all other requests.
  */
 export function errorBetween(error: string, from: Era, to: Era, uri: string | null): string {
   const code = Number(rawValue(error, 0, "code") ?? 0);
@@ -19,12 +19,12 @@ export function errorBetween(error: string, from: Era, to: Era, uri: string | nu
     return notFound(error, from === to ? code : notFoundCodes[to], uri);
   if (from === "legacy" && to === "legacy" ? !isHop(code) : !isFrozen(code)) return error;
   const masked = { code: String(rpcCodes.internalError) };
-  // The data of these is about the upstream's hop, or asks for visits to URLs, which only a question may.
+  // Such data describes the upstream's hop, or asks the user to visit URLs, which only an elicitation may do.
   const isOwn = isHop(code) || code === rpcCodes.urlElicitation;
   return editObject(error, isOwn ? { ...masked, data: null } : masked);
 }
 
-/** A missing resource had a code of its own before 2026-07-28, and has `data.uri` since; some servers mix the two. */
+/** Before 2026-07-28 a missing resource had its own code; since then it has `data.uri`. Some servers mix the two. */
 const notFoundCodes: Readonly<Record<Era, number>> = {
   legacy: rpcCodes.resourceNotFound,
   modern: rpcCodes.invalidParams,

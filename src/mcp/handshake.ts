@@ -10,18 +10,18 @@ export type Introduction = {
   readonly instructions: string | null;
 };
 
-/** The revision that answers `initialize`: the requested one if it is a legacy revision, else the latest legacy one. */
+/** Returns the revision to answer `initialize` with: the requested one if it is legacy, else the latest legacy one. */
 export function negotiate(requested: unknown): Revision {
   return isLegacyRevision(requested) ? requested : latestLegacy;
 }
 
-/** The result of `initialize`, raw JSON. */
+/** Returns the result of `initialize` as raw JSON. */
 export function initializeResult(revision: Revision, { server, capabilities, instructions }: Introduction): string {
   const said = instructions === null ? "" : `,"instructions":${JSON.stringify(instructions)}`;
   return `{"protocolVersion":"${revision}","capabilities":${capabilities},"serverInfo":${implementationText(server)}${said}}`;
 }
 
-/** The result of `server/discover`, raw JSON. It must not be cached, since a reload may change it. */
+/** Returns the result of `server/discover` as raw JSON. Clients must not cache it, since a reload may change it. */
 export function discoverResult({ server, capabilities, instructions }: Introduction): string {
   const versions = JSON.stringify(revisions.toReversed());
   const said = instructions === null ? "" : `,"instructions":${JSON.stringify(instructions)}`;

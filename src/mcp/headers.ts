@@ -13,15 +13,13 @@ const sentinelEnd = "?=";
 const base64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
 /** Visible ASCII, with spaces and tabs only inside. */
 const plainValue = /^[\x21-\x7e](?:[\t\x20-\x7e]*[\x21-\x7e])?$/;
-/** The same with bytes that are not ASCII, each of which Bun reads as one character. */
+/** Like `plainValue`, but also with non-ASCII bytes, each of which Bun reads as one character. */
 const rawValue = /^[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?$/;
 const decimal = /^-?\d+(?:\.\d+)?$/;
 const integer = /^-?\d+$/;
 const strictUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
-/**
- * Writes a value as an HTTP field: unchanged if that is safe, else as a Base64 sentinel (2026-07-28, custom headers).
- */
+/** Encodes an HTTP field: the value itself if that is safe, else a Base64 sentinel (2026-07-28, custom headers). */
 export function encodeHeader(value: string): string {
   const ambiguous = value.startsWith(sentinelStart) && value.endsWith(sentinelEnd);
   if (!ambiguous && plainValue.test(value)) return value;
@@ -29,8 +27,8 @@ export function encodeHeader(value: string): string {
 }
 
 /**
- * Reads the value of an HTTP field; null if it is not a valid sentinel or has characters that are not allowed. Clients
- * in Go write UTF-8 without a sentinel.
+ * Decodes the value of an HTTP field; null if it is not a valid sentinel or has characters that are not allowed. Go
+ * clients write UTF-8 without a sentinel.
  */
 export function decodeHeader(field: string): string | null {
   const value = field.replace(/^[ \t]+|[ \t]+$/g, "");
@@ -44,7 +42,7 @@ export function decodeHeader(field: string): string | null {
 
 const utf8 = (bytes: Uint8Array): string | null => orNull(() => strictUtf8.decode(bytes));
 
-/** The `Mcp-Param-*` headers of a request as received, by lower-case name. */
+/** Returns the `Mcp-Param-*` headers of a request as received, by lower-case name. */
 export function readParamHeaders(headers: Headers): Readonly<Record<string, string>> {
   const found: Record<string, string> = {};
   headers.forEach((value, name) => {
@@ -53,10 +51,10 @@ export function readParamHeaders(headers: Headers): Readonly<Record<string, stri
   return found;
 }
 
-/** A call: its arguments, parsed and as they were written. */
+/** The arguments of a call, both parsed and as the client wrote them. */
 type Written = Pick<Inbound, "params" | "text" | "spans">;
 
-/** The headers that repeat a call's arguments for a modern HTTP upstream, as the tool's schema asks. */
+/** Returns the headers that repeat a call's arguments for a modern HTTP upstream, as the tool's schema requires. */
 export function paramHeaders(inputSchema: Tool["inputSchema"], call: Written): Record<string, string> {
   const headers: Record<string, string> = {};
   for (const { name, path } of headerNames(inputSchema).headers) {
@@ -78,11 +76,11 @@ export function checkParamHeaders(
     const text = fieldText(value, call, header.path);
     if (text === null) continue;
     const field = received[prefix + header.name.toLowerCase()];
-    // Official clients in TypeScript send no header for an integer that they cannot hold.
+    // The official TypeScript clients send no header for an integer that they cannot represent exactly.
     if (field === undefined && isRounded(value)) continue;
     if (field === undefined) throw mismatch(header, "is missing");
     const decoded = decodeHeader(field);
-    if (decoded === null) throw mismatch(header, "is no valid header value or Base64 sentinel");
+    if (decoded === null) throw mismatch(header, "is not a valid header value or Base64 sentinel");
     // Numbers are compared as numbers: 42.0 and 42 are equal.
     const isNumber = typeof value === "number" && !isRounded(value) && decimal.test(decoded);
     const same = isNumber ? Number(decoded) === value : decoded === text;
@@ -111,13 +109,13 @@ function valueAt(args: unknown, path: readonly string[]): unknown {
 const isRounded = (value: unknown): value is number =>
   typeof value === "number" && !Number.isSafeInteger(value) && (Number.isInteger(value) || !Number.isFinite(value));
 
-/** The digits of the integer that a server in Python takes a number such as 1e30 for, which refuses it without. */
+/** Returns a number such as 1e30 as the integer that Python servers read; they refuse a call without the header. */
 const roundedText = (value: unknown): string | null =>
   isRounded(value) && Number.isFinite(value) ? String(BigInt(value)) : null;
 
 /**
- * The text of an argument in a header; null if it has none of its own: absent, not primitive, or a number too large and
- * not written in digits alone. Servers in Python compare every digit.
+ * Returns the header text of an argument. It is null if the argument is absent, not primitive, or a number that is too
+ * large to be exact and not written in digits alone. Python servers compare every digit.
  */
 function fieldText(value: unknown, { text, spans }: Written, path: readonly string[]): string | null {
   if (typeof value === "string") return value;
@@ -130,9 +128,7 @@ function fieldText(value: unknown, { text, spans }: Written, path: readonly stri
   return integer.test(written) ? written : null;
 }
 
-/**
- * An argument that a header repeats: its path from the root of the arguments, and the header's name after `Mcp-Param-`.
- */
+/** An argument that a header repeats: its path in the arguments, and the header's name after `Mcp-Param-`. */
 type ParamHeader = { readonly path: readonly string[]; readonly name: string };
 
 /** The `x-mcp-header` entries of a tool's schema; if `invalid` is set, the tool must not be offered. */
@@ -146,7 +142,7 @@ const maxDepth = 64;
 const maxSchemas = 10_000;
 
 const none: ParamHeaders = { headers: [], invalid: null };
-/** The headers that an input schema asks for, or what is wrong with them (2026-07-28, `x-mcp-header`). */
+/** Returns the headers that an input schema asks for, or what is wrong with them (2026-07-28, `x-mcp-header`). */
 export const headerNames: (inputSchema: Tool["inputSchema"]) => ParamHeaders = memoize(search);
 
 /** A schema still to be searched; `path` is null if no chain of `properties` leads to it. */
@@ -164,9 +160,9 @@ function search(root: Tool["inputSchema"]): ParamHeaders {
     if (depth > maxDepth || queue.length > maxSchemas) return refused("the schema is too large to be checked");
     if (Object.hasOwn(schema, annotation)) {
       const name = schema[annotation];
-      if (!path?.length) return refused(`"${annotation}" stands where no chain of "properties" leads`);
-      if (typeof name !== "string" || !token.test(name)) return refused(`"${annotation}" is no HTTP token`);
-      if (!types.has(schema.type)) return refused(`"${annotation}" stands on a property that is not primitive`);
+      if (!path?.length) return refused(`"${annotation}" is not on a property that a chain of "properties" leads to`);
+      if (typeof name !== "string" || !token.test(name)) return refused(`"${annotation}" is not an HTTP token`);
+      if (!types.has(schema.type)) return refused(`"${annotation}" is on a property that is not primitive`);
       if (names.has(name.toLowerCase())) return refused(`two properties have the same "${annotation}"`);
       names.add(name.toLowerCase());
       headers.push({ path, name });

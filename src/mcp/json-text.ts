@@ -1,8 +1,8 @@
 import { orNull } from "../core/attempt.ts";
 import type { Span } from "../core/inbound.ts";
 
-// Functions that walk JSON text without parsing it. For text that JSON.parse accepts, every answer is exact. For other
-// text they stop (-1, null) and never throw, because JSON.parse is the judge of that.
+// Functions that walk JSON text without parsing it. For text that JSON.parse accepts, every result is exact. For other
+// text they stop (-1, null) and never throw, because JSON.parse decides whether text is valid.
 
 export const quote = 34;
 export const comma = 44;
@@ -13,7 +13,7 @@ export const closeArray = 93;
 export const openObject = 123;
 export const closeObject = 125;
 
-/** The index after the closing quote of the string that opens at `at`, -1 when it never closes. */
+/** Returns the index after the closing quote of the string that opens at `at`, or -1 if it never closes. */
 export function stringEnd(text: string, at: number): number {
   for (let end = text.indexOf('"', at + 1); end >= 0; end = text.indexOf('"', end + 1)) {
     let escape = end;
@@ -23,13 +23,13 @@ export function stringEnd(text: string, at: number): number {
   return -1;
 }
 
-/** The index of the first character at or after `at` that is no white space. */
+/** Returns the index of the first character at or after `at` that is not whitespace. */
 export function skipSpace(text: string, at: number): number {
   while (text.charCodeAt(at) <= 32) at++;
   return at;
 }
 
-/** The index after the number, `true`, `false` or `null` at `at`, but at most `stop`. */
+/** Returns the index after the number, `true`, `false` or `null` at `at`, but at most `stop`. */
 export function literalEnd(text: string, at: number, stop = text.length): number {
   for (let i = at; i < stop; i++) {
     const c = text.charCodeAt(i);
@@ -38,7 +38,7 @@ export function literalEnd(text: string, at: number, stop = text.length): number
   return stop;
 }
 
-/** The index after the value that starts at `at`, -1 when it never ends. */
+/** Returns the index after the value that starts at `at`, or -1 if it never ends. */
 export function valueEnd(text: string, at: number): number {
   const first = text.charCodeAt(at);
   if (first === quote) return stringEnd(text, at);
@@ -55,24 +55,21 @@ export function valueEnd(text: string, at: number): number {
   return -1;
 }
 
-/** The characters between the quotes, escapes decoded; null when they are no valid string. */
+/** Returns the characters between the quotes with escapes decoded, or null if they are not a valid string. */
 export function decodeKey(text: string, start: number, end: number): string | null {
   const raw = text.slice(start, end);
   return raw.includes("\\") ? orNull(() => String(JSON.parse(`"${raw}"`))) : raw;
 }
 
-/** One member of an object: where its key (with quotes) and its value begin. `end` is -1 until it is known. */
+/** One member of an object: where its key (including quotes) and its value start. `end` is -1 until it is known. */
 export type Cursor = { key: number; keyEnd: number; value: number; end: number };
 
-/** A cursor before the first member of the object at `at`. */
+/** Returns a cursor before the first member of the object at `at`. */
 export function cursorAt(at: number): Cursor {
   return { key: -1, keyEnd: -1, value: -1, end: at };
 }
 
-/**
- * Moves to the next member without searching for the end of its value. False at the end of the object, or if there is
- * no object.
- */
+/** Moves to the next member without searching for the end of its value; returns false if there is none. */
 export function next(text: string, cursor: Cursor): boolean {
   let i = skipSpace(text, endOf(text, cursor));
   if (i < 0 || text.charCodeAt(i) !== (cursor.key < 0 ? openObject : comma)) return false;
@@ -89,13 +86,13 @@ export function next(text: string, cursor: Cursor): boolean {
   return true;
 }
 
-/** The index after the cursor's value, -1 when it never ends. */
+/** Returns the index after the cursor's value, or -1 if it never ends. */
 export function endOf(text: string, cursor: Cursor): number {
   if (cursor.end < 0) cursor.end = valueEnd(text, cursor.value);
   return cursor.end;
 }
 
-/** Whether the cursor's key, escapes decoded, is `key`. */
+/** Whether the cursor's key, with escapes decoded, is `key`. */
 export function isKey(text: string, { key: start, keyEnd }: Cursor, key: string): boolean {
   const length = keyEnd - start - 2;
   if (length === key.length) return text.startsWith(key, start + 1);
@@ -103,7 +100,7 @@ export function isKey(text: string, { key: start, keyEnd }: Cursor, key: string)
   return length > key.length && decodeKey(text, start + 1, keyEnd - 1) === key;
 }
 
-/** The elements of the array at `at`; empty if there is no array, and cut where the text becomes invalid. */
+/** Returns the elements of the array at `at`, up to where the text becomes invalid; empty if there is no array. */
 export function elements(text: string, at: number): Span[] {
   const found: Span[] = [];
   if (text.charCodeAt(at) !== openArray) return found;
@@ -120,7 +117,7 @@ export function elements(text: string, at: number): Span[] {
 /** One member of an object; `start` is the opening quote of its key. */
 export type Member = { readonly key: string; readonly start: number; readonly value: Span };
 
-/** The members of the object that starts at or after `at`, in order; empty if there is no object. */
+/** Returns the members of the object that starts at or after `at`, in order; empty if there is no object. */
 export function members(text: string, at = 0): Member[] {
   const found: Member[] = [];
   const cursor = cursorAt(skipSpace(text, at));
@@ -132,7 +129,7 @@ export function members(text: string, at = 0): Member[] {
   return found;
 }
 
-/** Where the value of the first member called `key` lies in the object that starts at or after `at`. */
+/** Returns the span of the value of the first member `key` in the object that starts at or after `at`, or null. */
 export function locate(text: string, at: number, key: string): Span | null {
   const cursor = cursorAt(skipSpace(text, at));
   while (next(text, cursor)) {
@@ -141,46 +138,46 @@ export function locate(text: string, at: number, key: string): Span | null {
   return null;
 }
 
-/** What `locate` finds, but for null: there are servers that write each member they know, also the absent ones. */
+/** Works like `locate`, but treats a null value as absent, because some servers write null for absent members. */
 export function locatePresent(text: string, at: number, key: string): Span | null {
   const span = locate(text, at, key);
   return span && text.startsWith("null", span[0]) ? null : span;
 }
 
 /**
- * False only if no key of the text contains `part`, which must have no slash: JSON may write that as `\/`. Much faster
- * than reading the members of a large text.
+ * Returns false only if no key of the text contains `part`, which must have no slash, since JSON may write one as `\/`.
+ * Much faster than reading the members of a large text.
  */
 export function mayHold(text: string, part: string): boolean {
   return text.includes(part) || text.includes("\\u");
 }
 
-/** The value that `locate` finds, as it was written; null if there is none. */
+/** Returns the value that `locate` finds as written, or null. */
 export function rawValue(text: string, at: number, key: string): string | null {
   const span = locate(text, at, key);
   return span && text.slice(span[0], span[1]);
 }
 
-/** The value that `locate` finds, if it is a string; else null. */
+/** Returns the value that `locate` finds if it is a string, else null. */
 export function stringValue(text: string, at: number, key: string): string | null {
   const span = locate(text, at, key);
   return span && stringAt(text, span);
 }
 
-/** The string at a position; null if there is another value. */
+/** Returns the string at a position, or null if the value there is not a string. */
 export function stringAt(text: string, [start, end]: Span): string | null {
   return text.charCodeAt(start) === quote ? decodeKey(text, start + 1, end - 1) : null;
 }
 
-/** JSON text with U+FFFD for each half of a surrogate pair that stands alone: some parsers refuse the whole text. */
+/** Replaces each unpaired surrogate in JSON text with U+FFFD, because some parsers refuse the whole text. */
 export function wellFormed(text: string): string {
   if (!/\\u[dD][89a-fA-F]/.test(text)) return text;
-  // Every escape is matched whole, so that the second of two backslashes begins none.
+  // Every escape is matched as a whole, so that the second of two backslashes does not start another.
   const escapes = /\\u[dD][89abAB]..\\u[dD][c-fC-F]..|(\\u[dD][89a-fA-F]..)|\\./gs;
   return text.replace(escapes, (escape, half?: string) => (half === undefined ? escape : "\\ufffd"));
 }
 
-/** JSON text with the largest number in place of larger ones, for which some parsers refuse the whole text. */
+/** Replaces numbers that overflow a double with the largest double, because some parsers refuse the whole text. */
 export function finite(text: string): string {
   if (!/[eE]\+?\d\d|\d{300}/.test(text)) return text;
   const token = /"|(-?)\d[\d.eE+-]*/g;
@@ -188,7 +185,7 @@ export function finite(text: string): string {
   let from = 0;
   for (let found = token.exec(text); found; found = token.exec(text)) {
     const [all, sign = ""] = found;
-    // Digits in a string are no number. A pattern that matched strings whole would give up on very long ones.
+    // Digits in a string are not a number. A pattern that matches whole strings would fail on very long ones.
     if (all === '"') {
       const end = stringEnd(text, found.index);
       token.lastIndex = end < 0 ? text.length : end;

@@ -1,21 +1,17 @@
 import { ByteLine } from "./byte-line.ts";
 
 export type LineReaderOptions = {
-  /** Most bytes of a line, its end not counted; asked anew for each. */
+  /** Returns the maximum bytes of a line without its line ending; called again as bytes arrive. */
   readonly max: () => number;
   readonly onLine: (line: string) => void;
-  /**
-   * Called once for each line that is too long, with its first `max` bytes as text. The rest of the line is dropped.
-   */
+  /** Called once for a line that is too long, with its first `max` bytes as text; the rest is dropped. */
   readonly onOverflow: (head: string) => void;
 };
 
 const lineFeed = 10;
 const nothing = new Uint8Array(0);
 
-/**
- * Splits a byte stream into lines (MCP stdio: one message per line). LF or CRLF ends a line; blank lines are skipped.
- */
+/** Splits a byte stream into lines (MCP stdio: one message per line), ended by LF or CRLF; skips blank lines. */
 export class LineReader {
   readonly #options: LineReaderOptions;
   readonly #line = new ByteLine();
@@ -25,7 +21,7 @@ export class LineReader {
     this.#options = options;
   }
 
-  /** Takes the next bytes of the stream; the caller may reuse the chunk afterwards. */
+  /** Processes the next bytes of the stream; the caller may reuse the chunk afterwards. */
   push(chunk: Uint8Array): void {
     let from = 0;
     for (let at = chunk.indexOf(lineFeed); at >= 0; at = chunk.indexOf(lineFeed, from)) {
@@ -36,7 +32,7 @@ export class LineReader {
     if (rest.length > 0 && this.#fits(rest)) this.#line.append(rest);
   }
 
-  /** The stream has ended; an unterminated last line counts too. */
+  /** Ends the stream; an unterminated last line counts too. */
   end(): void {
     this.#finish(nothing);
   }
@@ -59,7 +55,7 @@ export class LineReader {
   }
 }
 
-/** Writes one message as a line. Line breaks in JSON stand only between tokens, so a space may replace them. */
+/** Encodes one message as a line. Line breaks in JSON occur only between tokens, so a space can replace them. */
 export function encodeLine(message: string): string {
   return `${message.includes("\n") || message.includes("\r") ? message.replace(/[\r\n]+/g, " ") : message}\n`;
 }

@@ -4,35 +4,35 @@ import { foldCase } from "../core/text.ts";
 import { type Edits, editObject } from "./edit.ts";
 import { locate, mayHold, members, openObject } from "./json-text.ts";
 
-/** Prefix of `_meta` keys that belong to one hop: they are removed and set anew on each hop. */
+/** Prefix of `_meta` keys that belong to one hop: each hop removes them and sets its own. */
 const reserved = "io.modelcontextprotocol/";
 const reservedFolded = foldCase(reserved);
 const ownDomain = "mcpgw.dev";
-/** Prefix of the `_meta` keys by which the gateway itself tells clients something. */
+/** Prefix of the `_meta` keys that the gateway itself adds for clients. */
 const own = `${ownDomain}/`;
 export const protocolVersionKey = `${reserved}protocolVersion`;
 export const clientCapabilitiesKey = `${reserved}clientCapabilities`;
 export const clientInfoKey = `${reserved}clientInfo`;
 export const logLevelKey = `${reserved}logLevel`;
 export const serverInfoKey = `${reserved}serverInfo`;
-/** On messages that follow from a `subscriptions/listen`: the id of that request. */
+/** Set on messages that belong to a `subscriptions/listen`: the id of that request. */
 export const subscriptionIdKey = `${reserved}subscriptionId`;
 
-/** In the result of a call that a limit refused: which, and when to come again. */
+/** Set in the result of a call that a limit refused: which limit, and when to retry. */
 export const limitKey = `${own}limit`;
-/** In a list: what is missing from it, and why. */
+/** Set in a list: what is missing from it, and why. */
 export const omittedKey = `${own}omitted`;
 
 export type Implementation = { readonly name: string; readonly version: string };
 
-/** The text of a `clientInfo` or `serverInfo` with only its name and version; made once, since each message has one. */
+/** Returns a `clientInfo` or `serverInfo` with only name and version as JSON; memoized, since each message has one. */
 export const implementationText: (of: Implementation) => string = memoize(({ name, version }) =>
   JSON.stringify({ name, version }),
 );
 
 /**
- * A `_meta` for the next hop: the members of the one at `span` as they were written, without the reserved keys and the
- * key `drop`, in any case, then `stamps` (raw members such as `"key":value`). Null if nothing is left.
+ * Returns the `_meta` for the next hop: the members at `span` as written, without the reserved keys and the key `drop`
+ * (ignoring case), then `stamps` (raw members such as `"key":value`). Null if nothing is left.
  */
 export function hopMeta(
   text: string,
@@ -49,7 +49,7 @@ export function hopMeta(
   return kept.length + stamps.length === 0 ? null : `{${[...kept, ...stamps].join(",")}}`;
 }
 
-/** Params or an answer for the next hop: with the `_meta` that `hopMeta` makes of its own, and with `edits`. */
+/** Returns params or an answer for the next hop, with `edits` applied and its `_meta` rewritten by `hopMeta`. */
 export function forNextHop(
   text: string,
   drop: string | null,
@@ -57,12 +57,12 @@ export function forNextHop(
   edits: Edits = {},
 ): string {
   const meta = locate(text, 0, "_meta");
-  // Most have none, and may be long.
+  // Most texts have no `_meta`, and they may be long.
   if (!meta && stamps.length === 0 && Object.keys(edits).length === 0) return text;
   return editObject(text, { ...edits, _meta: hopMeta(text, meta, drop, stamps) });
 }
 
-/** A server's result, or the task that holds it, without `_meta` keys that only the gateway sets. */
+/** Removes the `_meta` keys that only the gateway sets from a server's result, or from the task that contains it. */
 export function withoutOwnKeys(result: string): string {
   if (!mayHold(result, ownDomain)) return result;
   const meta = locate(result, 0, "_meta");

@@ -2,19 +2,19 @@ import type { Era } from "../core/inbound.ts";
 import { isRequestMethod, type RequestMethod } from "../core/methods.ts";
 
 /**
- * The kinds of results that eras treat differently: `call` may hold structured content, `list` and `read` may be
- * cached, `round` asks for input, `own` was made by the gateway in its final form, `extension` answers a method that is
- * in no revision, `other` is the rest.
+ * The kinds of results that the eras treat differently: `call` may hold structured content, `list` and `read` may be
+ * cached, `round` asks for input, `own` is written by the gateway in its final form, `extension` answers a method that
+ * no revision defines, `other` is everything else.
  */
 export type Shape = "call" | "list" | "read" | "round" | "own" | "other" | "extension";
 
-/** One request of the protocol. */
+/** One request method of the protocol. */
 type Spec = {
   readonly eras: readonly Era[];
   readonly result: Shape;
-  /** The parameter that names what it is about; `Mcp-Name` repeats it (2026-07-28, streamable HTTP). */
+  /** The parameter that names the target; `Mcp-Name` repeats it (2026-07-28, streamable HTTP). */
   readonly names?: "name" | "uri" | "taskId";
-  /** Whether it may be answered by asking for input (2026-07-28, MRTR). */
+  /** Whether the answer may ask for input (2026-07-28, MRTR). */
   readonly inRounds?: true;
 };
 
@@ -22,7 +22,7 @@ const legacy: readonly Era[] = ["legacy"];
 const modern: readonly Era[] = ["modern"];
 const both: readonly Era[] = ["legacy", "modern"];
 
-/** How each is answered is in `gateway/methods.ts`. */
+/** `gateway/methods.ts` defines how each method is answered. */
 const specs: Readonly<Record<RequestMethod, Spec>> = {
   initialize: { eras: legacy, result: "other" },
   "server/discover": { eras: modern, result: "own" },
@@ -44,5 +44,5 @@ const specs: Readonly<Record<RequestMethod, Spec>> = {
   "tasks/cancel": { eras: modern, result: "other", names: "taskId" },
 };
 
-/** What the protocol says of a method; null for one that is in no revision. */
+/** Returns the protocol's definition of a method, or null if no revision defines it. */
 export const specOf = (method: string): Spec | null => (isRequestMethod(method) ? specs[method] : null);

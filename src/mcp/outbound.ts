@@ -12,35 +12,35 @@ import {
   protocolVersionKey,
 } from "./meta.ts";
 
-/** The properties of an upstream and of the call to it that its parameters depend on. */
+/** The properties of an upstream and of a call that determine the call's parameters. */
 type CallTarget = {
-  /** Members that replace those of the caller: raw JSON, or null to leave the member out. */
+  /** Members that replace those of the caller: raw JSON, or null to omit the member. */
   readonly edits: Readonly<Record<string, string | null>>;
   readonly era: Era;
   readonly revision: Revision;
-  /** Our token as raw JSON, null when the caller asked for no progress. */
+  /** The gateway's token as raw JSON; null if the caller asked for no progress. */
   readonly progressToken: string | null;
   /** The gateway's own `clientInfo`. */
   readonly client: Implementation;
   /** The capabilities that the gateway declares to the server, as raw JSON. */
   readonly capabilities: string;
-  /** The least severe log messages that the caller wants, null for none. */
+  /** The lowest severity of log messages that the caller wants; null for none. */
   readonly logLevel: LogLevel | null;
 };
 
-/** A JSON-RPC request; `params` is raw JSON. */
+/** Returns a JSON-RPC request; `params` is raw JSON. */
 export function requestText(id: string | number, method: string, params: string | null): string {
   return `{"jsonrpc":"2.0","id":${JSON.stringify(id)},"method":${JSON.stringify(method)}${paramsMember(params)}}`;
 }
 
-/** A JSON-RPC notification; `params` is raw JSON. */
+/** Returns a JSON-RPC notification; `params` is raw JSON. */
 export function notificationText(method: string, params: string | null): string {
   return `{"jsonrpc":"2.0","method":${JSON.stringify(method)}${paramsMember(params)}}`;
 }
 
 /**
- * The parameters of `notifications/cancelled`, with the reason of whoever withdrew the request; `reason` is that of the
- * signal which ended it. If they gave none, or the gateway ended it, `own` says why.
+ * Returns the parameters of `notifications/cancelled`. `reason` is that of the signal that ended the request; if it
+ * carries no reason given by the peer that withdrew the request, `own` is sent.
  */
 export function cancelledParams(idText: string, reason: unknown, own: string): string {
   const said = reason instanceof Withdrawn ? reason.said : null;
@@ -52,14 +52,14 @@ const paramsMember = (params: string | null): string => (params === null ? "" : 
 /** Members that the gateway reads or writes itself. */
 const understood = ["arguments", "_meta"].map(foldCase);
 /**
- * Members never copied from the caller: that of tasks before 2026-07-28, which are not offered, and those of input
- * rounds, which only an edit sends, to modern servers.
+ * Members never copied from the caller: `task`, for tasks before 2026-07-28, which are not offered, and those of input
+ * rounds, which only an edit sends and only to modern servers.
  */
 const neverCopied = ["task", "inputResponses", "requestState"].map(foldCase);
 
 /**
- * The parameters of a call for its upstream: names as the server knows them, and `_meta` with the gateway's reserved
- * keys instead of the caller's, since these belong to one hop. All other members stay as the caller wrote them.
+ * Returns the parameters of a call for its upstream: names as the server knows them, and `_meta` with the gateway's
+ * reserved keys instead of the caller's, since these belong to one hop. All other members stay as written.
  */
 export function callParams(inbound: Inbound, to: CallTarget): string {
   const { text, spans } = inbound;
@@ -83,7 +83,7 @@ export function callParams(inbound: Inbound, to: CallTarget): string {
   return `{${parts.slice(1)}}`;
 }
 
-/** Ignores case: a server that does so would take `Name` or `ARGUMENTS` for the members that were decided on. */
+/** Whether the gateway decides on a key. Ignores case, since a server may read `Name` or `ARGUMENTS` as the key. */
 function isOurs(key: string, edits: CallTarget["edits"]): boolean {
   const folded = foldCase(key);
   if (understood.includes(folded) || neverCopied.includes(folded)) return true;

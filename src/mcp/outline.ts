@@ -2,10 +2,7 @@ import type { Span } from "../core/inbound.ts";
 import { closeObject, type Cursor, cursorAt, endOf, isKey, next, openObject, skipSpace } from "./json-text.ts";
 import { clientCapabilitiesKey } from "./meta.ts";
 
-/**
- * The positions of those parts of a message that are passed on or compared as they were written. One that is null is
- * absent, but for an id.
- */
+/** The positions of the parts of a message that are used as written. Null parts count as absent, except the id. */
 export type Outline = {
   id: Span | null;
   params: Span | null;
@@ -15,7 +12,7 @@ export type Outline = {
   capabilities: Span | null;
 };
 
-/** Finds these positions in one pass over the text of a JSON object. */
+/** Finds the positions in one pass over the text of a JSON object. */
 export function outline(text: string): Outline {
   const found: Outline = { id: null, params: null, arguments: null, progressToken: null, capabilities: null };
   const root = cursorAt(skipSpace(text, 0));
@@ -52,7 +49,7 @@ function meta(text: string, at: number, found: Outline): number {
 const span = (text: string, cursor: Cursor): Span | null =>
   text.startsWith("null", cursor.value) ? null : [cursor.value, endOf(text, cursor)];
 
-/** The index after the object whose last member is at the cursor. */
+/** Returns the index after the object whose last member is at the cursor. */
 function objectEnd(text: string, cursor: Cursor): number {
   const at = skipSpace(text, cursor.key < 0 ? cursor.end + 1 : endOf(text, cursor));
   return text.charCodeAt(at) === closeObject ? at + 1 : -1;

@@ -3,7 +3,7 @@ import type { ListName } from "../core/lists.ts";
 import { editMembers } from "./edit.ts";
 import { elements, finite, members, wellFormed } from "./json-text.ts";
 
-/** Takes raw JSON and returns what of it clients can read, or null; tells each fault with the path of its value. */
+/** Returns the part of raw JSON that clients can read, or null; reports each fault with the path of its value. */
 type Shape = (text: string, path: string, tell: (fault: string) => void) => string | null;
 
 const value =
@@ -14,7 +14,7 @@ const value =
     return null;
   };
 
-/** An object in which these members are as described, if they are there; others may stand beside them. */
+/** An object whose members have these shapes if they are present; other members are allowed. */
 const object =
   (what: string, shapes: Readonly<Record<string, Shape>>, needed?: string): Shape =>
   (text, path, tell) => {
@@ -34,7 +34,7 @@ const object =
     return editMembers(text, found, edits);
   };
 
-/** A list without the elements that cannot be read. Faults of one of them are told, since there may be many. */
+/** A list without its unreadable elements. Only the faults of the first one are reported, since there may be many. */
 const list =
   (what: string, shape: Shape): Shape =>
   (text, path, tell) => {
@@ -51,7 +51,7 @@ const list =
 
 const text = value("a string", (each) => typeof each === "string");
 const flag = value("true or false", (each) => typeof each === "boolean");
-/** As some clients read no fraction, exponent or sign in one, nor more than 64 bits. */
+/** A size that all clients read: some accept no fraction, exponent or sign, and no more than 64 bits. */
 const size: Shape = (text, path, tell) => {
   if (/^\d{1,15}$/.test(text)) return text;
   tell(`${path} is not a whole number of at most 15 digits`);
@@ -80,14 +80,14 @@ const unreadable: Shape = (_text, path, tell) => {
 };
 
 const ambiguous: Shape = (_text, path, tell) => {
-  tell(`${path} may be that of another's schema, which clients would use instead`);
+  tell(`${path} may belong to another schema, which clients would use instead`);
   return null;
 };
 
-/** An object of any members but `constructor`: clients on Zod 3 take one that has it for no plain object. */
+/** An object with any members except `constructor`: clients on Zod 3 refuse an object that has it. */
 const record = object("an object", { constructor: unreadable });
 
-/** Members that things of all lists have. */
+/** Members that the entries of all lists have. */
 const shared = {
   title: text,
   description: text,
@@ -100,7 +100,7 @@ const shared = {
 const annotations = object("an object", { audience: roles, priority: fraction, lastModified: time });
 const content = { ...shared, name: text, mimeType: text, annotations };
 
-/** Definitions as the official clients read them, over all revisions (schema: Tool, Prompt, Resource …). */
+/** Definitions as the official clients read them, across all revisions (schema: Tool, Prompt, Resource …). */
 const shapes: Readonly<Record<ListName, Shape>> = {
   tools: object("an object", {
     ...shared,
@@ -126,17 +126,17 @@ const shapes: Readonly<Record<ListName, Shape>> = {
   resourceTemplates: object("an object", content, "name"),
 };
 
-/** What of a definition clients can read, null if they cannot read it at all, and what is wrong with the rest. */
+/** The part of a definition that clients can read, null if there is none, and what is wrong with the rest. */
 type Readable = { readonly text: string | null; readonly faults: readonly string[] };
 
 /**
- * Leaves out of a definition what the official clients could not read: for one odd member of one definition they refuse
- * the whole list. Everything else stays as it was written. The text must be valid JSON in which no key is twice.
+ * Removes from a definition what the official clients cannot read, since they refuse a whole list for one such member.
+ * Everything else stays as written. The text must be valid JSON without duplicate keys.
  */
 export function readable(definition: string, list: ListName): Readable {
   const faults: string[] = [];
   const whole = wellFormed(definition);
-  if (whole !== definition) faults.push("half of a surrogate pair stands alone in it");
+  if (whole !== definition) faults.push("it has an unpaired surrogate");
   const bounded = finite(whole);
   if (bounded !== whole) faults.push("a number in it is larger than clients can read");
   const kept = shapes[list](bounded, "its", (fault) => void faults.push(fault));

@@ -19,12 +19,12 @@ import { forNextHop, hopMeta, type Implementation, implementationText, limitKey,
 import { specOf, type Shape } from "./methods.ts";
 import { notificationText } from "./outbound.ts";
 
-/** A JSON-RPC response; both arguments are raw JSON. */
+/** Returns a JSON-RPC response; both arguments are raw JSON. */
 export function resultMessage(idText: string | null, result: string): string {
   return `{"jsonrpc":"2.0","id":${idText},"result":${result}}`;
 }
 
-/** A JSON-RPC error; the id is null only if the id of the request could not be read. */
+/** Returns a JSON-RPC error; the id is null only if the request's id could not be read. */
 export function errorMessage(
   idText: string | null,
   code: number,
@@ -36,7 +36,7 @@ export function errorMessage(
 
 const errorText = (idText: string | null, error: string): string => `{"jsonrpc":"2.0","id":${idText},"error":${error}}`;
 
-/** The message that tells the caller of a failure: for a tool call a result that an agent can act on, else an error. */
+/** Returns the message that reports a failure: for a tool call a result that an agent can act on, else an error. */
 export function failureMessage(
   failure: Failure,
   inbound: Inbound | null,
@@ -51,28 +51,25 @@ export function failureMessage(
     const { uri } = inbound.params;
     return errorText(idText, errorBetween(refusal, "legacy", "legacy", typeof uri === "string" ? uri : null));
   }
-  // A limit that names no time to come back allows nothing.
+  // A limit without a retry time allows no calls at all.
   const isBarred = failure.code === "rate-limited" && retryAfterMs === undefined;
   const retry = failure.row.retryable && !isBarred && { retryable: true, retryAfterMs };
   const shown = data || retry ? { ...data, ...retry } : undefined;
   return errorMessage(idText, codeOf(failure, inbound), sentence(failure), shown);
 }
 
-/**
- * Completion too can name what there is not; only where a resource is asked for itself have older revisions a code for
- * that.
- */
+/** A completion can also name a missing resource, but older revisions have a code for that in `resources/*` only. */
 function codeOf({ row: { rpc, legacyRpc = rpc } }: Failure, inbound: Inbound | null): number {
   return inbound?.era === "legacy" && inbound.method.startsWith("resources/") ? legacyRpc : rpc;
 }
 
 function answersAsTool(failure: Failure, { kind, method, revision }: Inbound): boolean {
   if (failure.row.as !== "tool" || kind !== "request" || method !== "tools/call") return false;
-  // Wrong arguments became tool errors with 2025-11-25.
+  // Invalid arguments became tool errors in 2025-11-25.
   return failure.code !== "invalid-arguments" || (revision !== null && revision >= "2025-11-25");
 }
 
-/** The result of a tool call that failed, as an agent can act on it. */
+/** Returns the result of a failed tool call, in a form that an agent can act on. */
 export function toolFailure(failure: Failure, era: Era, server: Implementation | null): string {
   const { retryAfterMs, limit } = failure.detail;
   const limited = failure.code === "rate-limited" && { code: failure.code, limit, retryAfterMs };
@@ -88,19 +85,19 @@ export function toolFailure(failure: Failure, era: Era, server: Implementation |
   });
 }
 
-/** The failure's sentence. A denial always names the rule, even if the author of its reason did not. */
+/** Returns the failure's sentence. A denial always names the rule, even if its configured reason does not. */
 function sentence({ message, detail }: Failure): string {
   return detail.rule === undefined || message.includes(detail.rule) ? message : `${message} (rule ${detail.rule})`;
 }
 
-/** A progress notification for the caller, under the caller's token; token and params are raw JSON. */
+/** Returns a progress notification under the caller's token; token and params are raw JSON. */
 export function progressNotification(token: string, params: string): string {
   return notificationText("notifications/progress", forNextHop(params, null, [], { progressToken: token }));
 }
 
 /**
- * Rewrites a notification for another request of the same call: progress gets that request's token. Null for progress
- * and log messages if that request did not ask for them, and for what else is not of an extension.
+ * Rewrites a notification for another request of the same call: progress gets that request's token. Returns null for
+ * progress and log messages that the request did not ask for, and for all others except those of extensions.
  */
 export function underToken(
   notification: string,
@@ -115,10 +112,7 @@ export function underToken(
   return notification.slice(0, params[0]) + edited + notification.slice(params[1]);
 }
 
-/**
- * The message that answers a request with the server's reply, translated for the caller's era. `uri` is the wire URI if
- * a resource was asked for.
- */
+/** Returns the response for a server's reply in the caller's era. `uri` is the wire URI of a requested resource. */
 export function answerMessage(inbound: Inbound, reply: Reply, server: Implementation, uri: string | null): string {
   const { era, method, idText } = inbound;
   if (reply.kind === "error") {
@@ -170,10 +164,7 @@ const isPresent = (result: string, value: Span | null): value is Span =>
 const newMembers = { resultType: null, ttlMs: null, cacheScope: null } as const;
 const milliseconds = /^\d{1,15}$/;
 
-/**
- * What a caller sees depends on its rights, so a shared cache must not keep it; a result that asks for input is never
- * cached.
- */
+/** What a caller sees depends on its rights, so no shared cache may store it; requests for input are never cached. */
 function cacheHints(result: string, from: Era, shape: Shape, all: readonly Member[]): Record<string, string | null> {
   if (shape === "round") return { ttlMs: null, cacheScope: null };
   if (shape !== "list" && shape !== "read") return otherHints(result, from, shape, all);
@@ -183,8 +174,8 @@ function cacheHints(result: string, from: Era, shape: Shape, all: readonly Membe
 }
 
 /**
- * Which results of an extension have to carry hints is known to the extension alone (those of skills do), and clients
- * refuse such a result without: an older server's, which has none, gets those that forbid to keep it.
+ * Only an extension knows which of its results need cache hints (those of skills do), and clients refuse such a result
+ * without them. So a result of an older server, which has none, gets hints that forbid caching.
  */
 function otherHints(result: string, from: Era, shape: Shape, all: readonly Member[]): Record<string, string | null> {
   const scopes = all.filter(({ key }) => key === "cacheScope").map(({ value }) => stringAt(result, value));
@@ -193,10 +184,7 @@ function otherHints(result: string, from: Era, shape: Shape, all: readonly Membe
   return isBare ? { ttlMs: "0", cacheScope: '"private"' } : {};
 }
 
-/**
- * Before 2026-07-28 structured content had to be an object. Other content is removed, or becomes text if the result has
- * no `content`.
- */
+/** Before 2026-07-28, structured content must be an object: others are removed, or fill an empty `content` as text. */
 function objectsOnly(result: string, all: readonly Member[]): Record<string, string | null> {
   const structured = valueOf(all, "structuredContent");
   if (!structured || result.charCodeAt(structured[0]) === openObject) return {};

@@ -1,6 +1,6 @@
 import { type Revision, revisions } from "../core/inbound.ts";
 
-/** The revision whose messages carry an envelope, without a handshake. */
+/** The revision whose messages carry an envelope instead of a handshake. */
 export const modernRevision = "2026-07-28" satisfies Revision;
 /** The revision offered to a legacy client that asks for an unknown one. */
 export const latestLegacy = "2025-11-25" satisfies Revision;
@@ -9,12 +9,12 @@ export const assumedLegacy = "2025-03-26" satisfies Revision;
 
 const date = /^\d{4}-\d{2}-\d{2}$/;
 
-/** Narrows to a legacy revision that is served. */
+/** Whether a value is a supported legacy revision. */
 export function isLegacyRevision(value: unknown): value is Revision {
   return revisions.some((revision) => revision === value && !isModern(revision));
 }
 
-/** Whether a revision, known or not, is of the modern era: its date is not before the first modern one. */
+/** Whether a revision, known or not, belongs to the modern era: its date is not before the first modern one. */
 export function isModern(revision: string): boolean {
   return date.test(revision) && revision >= modernRevision;
 }

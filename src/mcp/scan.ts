@@ -13,16 +13,16 @@ import {
   stringEnd,
 } from "./json-text.ts";
 
-/** The deepest nesting and the most values of a message. */
+/** The maximum nesting depth and number of values of a message. */
 export type ScanLimits = { readonly depth: number; readonly nodes: number };
 
 /**
- * Deepest nesting of what a server says of itself or offers. In a message it stands up to three levels below the top,
- * and parsers of official clients refuse one of more than 64 (C#), 128 (Rust) or 200 levels (Python) as a whole.
+ * Maximum nesting depth of a server's own description and definitions. They are up to three levels below the top of a
+ * message, and official clients refuse a whole message of more than 64 (C#), 128 (Rust) or 200 levels (Python).
  */
 export const deepestRead = 60;
 
-/** The failure of a text that is beyond a limit, or ambiguous. */
+/** The failure of a text that exceeds a limit or is ambiguous. */
 export class Unscannable extends Failure {
   /** What is wrong, without the advice to the caller. */
   readonly what: string;
@@ -36,15 +36,15 @@ export class Unscannable extends Failure {
   }
 }
 
-/** Most characters of one number, since its conversion blocks the event loop. */
+/** Maximum length of a number in characters, since converting it blocks the event loop. */
 const longestNumber = 4096;
-/** Up to this number, keys are compared in pairs, which needs no memory; a larger object gets a set. */
+/** Up to this number, keys are compared in pairs, which allocates nothing; a larger object gets a set. */
 const fewKeys = 8;
-/** Most keys of one object: a key costs more than an element of an array. */
+/** Maximum number of keys of one object: a key costs more than an array element. */
 const mostKeys = 10_000;
 
-// The keys of all objects that are open at this point of a scan. A scan is synchronous and never nests, so one set of
-// arrays serves all scans, and a message costs no allocation.
+// The keys of all objects that are open at this point of a scan. Scans are synchronous and never nest, so they share
+// these arrays, and a message costs no allocation.
 const keyStarts: number[] = [];
 const keyEnds: number[] = [];
 const firstKeys: number[] = [];
@@ -52,9 +52,8 @@ const keySets = new Map<number, Set<string>>();
 let keyCount = 0;
 
 /**
- * Throws if text nests too deep, holds too many values or repeats a key in an object (escapes decoded). Takes one pass,
- * before JSON.parse, whose work has no limit. Invalid JSON may pass: JSON.parse finds that. Returns the number of
- * values.
+ * Returns the number of values in a text. Throws if it nests too deep, has too many values or repeats a key in an
+ * object (escapes decoded). Runs before JSON.parse, whose work is unbounded; invalid JSON may pass and fails there.
  */
 export function scan(text: string, limits: ScanLimits): number {
   const escapes = text.includes("\\");
@@ -97,7 +96,7 @@ export function scan(text: string, limits: ScanLimits): number {
   return nodes;
 }
 
-/** Remembers a key of the innermost open object; throws if the object already has it. */
+/** Records a key of the innermost open object; throws if the object already has it. */
 function noteKey(text: string, start: number, end: number, depth: number, escapes: boolean): void {
   const escaped = escapes && text.slice(start, end).includes("\\");
   const first = firstKeys[depth] ?? 0;

@@ -5,18 +5,18 @@ import { ByteLine } from "./byte-line.ts";
 export type SseEvent = { readonly event: string; readonly data: string; readonly id: string | null };
 
 type SseParserOptions = {
-  /** Most bytes of one event; asked anew for each. */
+  /** Returns the maximum size of one event in bytes; called again as bytes arrive. */
   readonly maxEvent: () => number;
   readonly onEvent: (event: SseEvent) => void;
 };
 
-/** The id of the last complete event, and how long to wait first (ms); null if the server did not say. */
+/** The id of the last complete event and the delay before reconnecting (ms); null if the server did not send them. */
 export type Resumption = { readonly lastId: string | null; readonly retry: number | null };
 
-/** A comment line: keeps proxies from ending a silent stream. */
+/** A comment line, which keeps proxies from closing an idle stream. */
 export const keepAlive = ":\n\n";
 
-/** One message as an event; the legacy era numbers its events with `id` for resumption. */
+/** Encodes one message as an event; the legacy era numbers its events with `id` for resumption. */
 export function encodeEvent(text: string, id?: string): string {
   const data = text.includes("\n") || text.includes("\r") ? text.replace(/\r\n|\r|\n/g, "\ndata: ") : text;
   return `${id === undefined ? "" : `id: ${id}\n`}event: message\ndata: ${data}\n\n`;
@@ -25,13 +25,13 @@ export function encodeEvent(text: string, id?: string): string {
 const lineFeed = 10;
 const carriageReturn = 13;
 
-/** Splits a byte stream into events. An incomplete event at the end of the stream is dropped, as the standard says. */
+/** Splits a byte stream into events. Drops an incomplete event at the end of the stream, as the standard requires. */
 export class SseParser {
   readonly #options: SseParserOptions;
   readonly #line = new ByteLine();
   #size = 0;
   #afterCarriageReturn = false;
-  /** The parts of the event that is not complete yet. */
+  /** The fields of the event that is not complete yet. */
   #event = "";
   #id: string | null = null;
   #data: string[] = [];
@@ -46,15 +46,12 @@ export class SseParser {
     return this.#size;
   }
 
-  /** How to continue the stream after it broke. */
+  /** How to resume the stream after a disconnect. */
   get resumption(): Resumption {
     return { lastId: this.#lastId, retry: this.#retry };
   }
 
-  /**
-   * Takes the next bytes of the stream. Throws `result-too-large` beyond the limit; then the parser must not be used
-   * again.
-   */
+  /** Processes the next bytes of the stream. Throws `result-too-large`; the parser must not be used after that. */
   push(chunk: Uint8Array): void {
     let from = this.#afterCarriageReturn && chunk[0] === lineFeed ? 1 : 0;
     if (chunk.length > 0) this.#afterCarriageReturn = false;
@@ -102,10 +99,7 @@ export class SseParser {
   }
 }
 
-/**
- * Finds the next CR or LF at or after an index; the chunk's length if there is none. Each byte is searched for only
- * once.
- */
+/** Returns a search for the next CR or LF, or the chunk's length if there is none; it scans each byte only once. */
 function createBreaks(chunk: Uint8Array): (from: number) => number {
   const next = (byte: number, from: number): number => {
     const at = chunk.indexOf(byte, from);

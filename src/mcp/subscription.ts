@@ -1,20 +1,17 @@
 import { forNextHop, type Implementation, implementationText, serverInfoKey, subscriptionIdKey } from "./meta.ts";
 import { notificationText } from "./outbound.ts";
 
-/** A notification on the stream of a `subscriptions/listen`; `id` is the id of that request, as it was written. */
+/** Returns a notification for the stream of a `subscriptions/listen`; `id` is that request's id as written. */
 export function subscribed(method: string, params: string | null, id: string): string {
   return notificationText(method, forNextHop(params ?? "{}", null, [`"${subscriptionIdKey}":${id}`]));
 }
 
-/**
- * The params that tell a client of a changed resource: those of its server, null for none, with the URI that the client
- * knows.
- */
+/** Returns the params that notify a client of a changed resource: the server's, but with the URI the client knows. */
 export function updateParams(params: string | null, uri: string): string {
   return forNextHop(params ?? "{}", null, [], { uri: JSON.stringify(uri) });
 }
 
-/** The `_meta` of the result that ends a `subscriptions/listen`. */
+/** Returns the `_meta` of the result that ends a `subscriptions/listen`. */
 export function subscriptionMeta(id: string, server: Implementation): string {
   return `{"${subscriptionIdKey}":${id},"${serverInfoKey}":${implementationText(server)}}`;
 }

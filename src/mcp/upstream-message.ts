@@ -4,11 +4,11 @@ import { rawValue } from "./json-text.ts";
 import { isId } from "./message.ts";
 import { type ScanLimits, scan, Unscannable } from "./scan.ts";
 
-/** One message from an upstream. `result`, `error` and `idText` are raw text, so that they are passed on unchanged. */
+/** One message from an upstream. `result`, `error` and `idText` are raw text, so they can be passed on unchanged. */
 export type UpstreamMessage =
   | {
       readonly kind: "result";
-      /** In the gateway's own spelling, if the id can be one of its own. */
+      /** In the gateway's spelling, if the id can be one of the gateway's. */
       readonly idText: string;
       readonly result: string;
       readonly isError: boolean;
@@ -35,15 +35,15 @@ export type UpstreamMessage =
   | {
       readonly kind: "invalid";
       readonly reason: string;
-      /** What is wrong, in words for an answer to a request. */
+      /** What is wrong, as a phrase about the answer to a request. */
       readonly ofAnswer: string;
-      /** The exceeded limit; null if it is not a valid message. */
+      /** The exceeded limit; null if the message is invalid for another reason. */
       readonly limit: string | null;
     };
 
 /**
- * Reads one message from an upstream. The upstream is not trusted to follow the protocol; never throws. A member that
- * is null counts as absent, since there are servers that write each one they know.
+ * Parses one message from an upstream. Never throws, since an upstream may break the protocol. A null member counts as
+ * absent, because some servers write every member they know.
  */
 export function readUpstream(text: string, limits: ScanLimits): UpstreamMessage {
   let message: unknown;
@@ -71,31 +71,31 @@ export function readUpstream(text: string, limits: ScanLimits): UpstreamMessage 
 const digits = /^\d{1,15}$/;
 
 /**
- * The id of an answer in the spelling of the gateway, whose ids are whole numbers; null if it can be none of them.
- * There are servers that repeat 1 as `1.0` or `"1"`, and the official SDKs take both.
+ * Returns the id of an answer in the spelling of the gateway, whose ids are whole numbers, or null if it cannot be one
+ * of them. Some servers repeat 1 as `1.0` or `"1"`, and the official SDKs accept both.
  */
 export function ownId(id: unknown): string | null {
   if (Number.isSafeInteger(id)) return String(id);
   return typeof id === "string" && digits.test(id) ? id : null;
 }
 
-/** Characters of a message besides one part of it that may stay in memory with that. */
+/** Maximum number of characters around a part of a message that may stay in memory along with it. */
 const mostBesides = 4096;
 
 /**
- * A part of a message that may have to wait for a client, and then counts by its length: it is copied where it would
- * keep much more in memory.
+ * Returns a part of a message that may have to wait for a client. Only the part's own length is counted, so it is
+ * copied if it would keep much more text in memory.
  */
 const cutOut = (text: string, part: string): string => (text.length - part.length > mostBesides ? copied(part) : part);
 
 function readMethod(text: string, message: Record<string, unknown>, idText: string | null): UpstreamMessage {
   const { method } = message;
   const params = message.params ?? {};
-  if (typeof method !== "string") return invalid("a method that is no string");
-  if (!isObject(params)) return invalid("params that are no object");
+  if (typeof method !== "string") return invalid("a method that is not a string");
+  if (!isObject(params)) return invalid("params that are not an object");
   const paramsText = message.params ? cutOut(text, rawValue(text, 0, "params") ?? "{}") : "{}";
   if (idText !== null) return { kind: "request", idText: cutOut(text, idText), method, paramsText };
-  // Nobody waits for an answer to a notification, but the sender of this may.
+  // The sender of such a message may wait for an answer, so it is not a notification.
   if (message.id === null && !method.startsWith("notifications/")) return invalid("a request whose id is null");
   return { kind: "notification", method, params, paramsText };
 }
@@ -111,9 +111,9 @@ function readError(text: string, error: unknown, idText: string | null): Upstrea
 function readResult(text: string, result: unknown, idText: string | null): UpstreamMessage {
   if (result === null) return invalid("neither a method nor a result nor an error");
   if (idText === null) return invalid("a result without an id");
-  if (!isObject(result)) return invalid("a result that is no object");
+  if (!isObject(result)) return invalid("a result that is not an object");
   const { isError, resultType = null } = result;
-  if (resultType !== null && typeof resultType !== "string") return invalid("a resultType that is no string");
+  if (resultType !== null && typeof resultType !== "string") return invalid("a resultType that is not a string");
   return { kind: "result", idText, result: rawValue(text, 0, "result") ?? "", isError: isError === true, resultType };
 }
 

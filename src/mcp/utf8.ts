@@ -5,8 +5,8 @@ const loose = new TextDecoder();
 const broken = "\u0000";
 
 /**
- * Decodes bytes. JSON has to be UTF-8 (RFC 8259 §8.1), and a replacement character is not what was sent. So invalid
- * bytes yield a text that no parser accepts as JSON, but that may still show an id to answer to.
+ * Decodes bytes. JSON must be UTF-8 (RFC 8259 §8.1), and replacement characters are not what was sent, so invalid bytes
+ * yield a text that no JSON parser accepts but that may still show an id to answer to.
  */
 export function decodeUtf8(bytes: Uint8Array | ArrayBuffer): string {
   try {
@@ -16,12 +16,12 @@ export function decodeUtf8(bytes: Uint8Array | ArrayBuffer): string {
   }
 }
 
-/** Whether a text takes more than that many bytes; none of its characters takes more than three. */
+/** Whether a text is longer than `bytes` in UTF-8, in which no character of a string takes more than three. */
 export function isLonger(text: string, bytes: number): boolean {
   return text.length * 3 > bytes && Buffer.byteLength(text) > bytes;
 }
 
-/** Why a text is not JSON, as a sentence. */
+/** Returns a sentence that says why a text is not JSON. */
 export function whyNoJson(text: string): string {
   return text.endsWith(broken) ? "The message is not valid UTF-8." : "The message is not valid JSON.";
 }

@@ -4,21 +4,21 @@ import { longestSeal } from "../core/ports.ts";
 import { StoreFailed } from "../core/store.ts";
 import { sealKeyBytes, type SealKeys } from "./seal.ts";
 
-/** Age in ms from which a start makes the current key the previous one, which stays readable for as long again. */
+/** Age in ms at which a start makes the current key the previous one, which opens values for as long again. */
 const generation = longestSeal;
-/** What others than the owner may do with the file. */
+/** Permission bits of all users except the owner. */
 const others = 0o077;
 
 /**
- * Reads `seal.key` (two base64 lines, the current key first), creating it when it is missing and renewing it when it is
- * old. Throws StoreFailed for a file that holds something else or that others may read.
+ * Reads `seal.key` (two base64 lines, the current key first), creating it if it is missing and renewing it if it is
+ * old. Throws StoreFailed for a file with other contents or one that other users can access.
  */
 export async function loadSealKeys(path: string, now: number): Promise<SealKeys> {
   if (!existsSync(path)) await createFile(path, textOf([fresh(), fresh()]));
   const known = statSync(path);
   if ((known.mode & others) !== 0) {
     throw new StoreFailed(
-      `${path} is not its owner's alone; delete it if others have read it, else run: chmod 600 ${path}`,
+      `${path} is accessible to other users; delete it if others have read it, otherwise run: chmod 600 ${path}`,
     );
   }
   const [current, previous] = readRegularSync(path)
@@ -27,7 +27,7 @@ export async function loadSealKeys(path: string, now: number): Promise<SealKeys>
     .split("\n")
     .map((line) => Buffer.from(line, "base64"));
   if (current?.length !== sealKeyBytes || previous?.length !== sealKeyBytes) {
-    throw new StoreFailed(`${path} holds no two keys; delete it: only handles that callers hold now are lost`);
+    throw new StoreFailed(`${path} does not contain two keys; delete it: only handles that callers hold now are lost`);
   }
   if (now - known.mtimeMs < generation) return [current, previous];
   const renewed: SealKeys = [fresh(), current];

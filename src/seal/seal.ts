@@ -14,7 +14,7 @@ const expiryBytes = 8;
 
 /**
  * Seals with AES-256-GCM (NIST SP 800-38D). The result is base64url of a random 96-bit nonce, the expiry (ms since the
- * epoch, big-endian) and the ciphertext with its tag. Purpose and context are authenticated, but not part of it.
+ * epoch, big-endian) and the ciphertext with its tag. Purpose and context are authenticated but not included.
  */
 export function createSealer(keys: SealKeys, clock: Clock): Sealer {
   const [current] = keys;
@@ -44,7 +44,7 @@ export function createSealer(keys: SealKeys, clock: Clock): Sealer {
   };
 }
 
-/** The data that is authenticated besides the text. The lengths keep its parts apart. */
+/** Returns the additional authenticated data. The lengths keep its parts apart. */
 function bound(purpose: string, context: string, expiry: Uint8Array): Buffer {
   return Buffer.concat([Buffer.from(`${purpose.length}:${purpose}${context.length}:${context}`), expiry]);
 }

@@ -5,7 +5,7 @@ import { codeOf } from "../core/error-text.ts";
 import { readRegularSync, UnfitFile } from "../core/files.ts";
 import { leastSecret } from "../core/secret.ts";
 
-/** A reference in the configuration that cannot be resolved; the message names the reference, never a value. */
+/** The error of a reference that cannot be resolved; the message names the reference, never a value. */
 export class SecretError extends Error {
   override readonly name = "SecretError";
 }
@@ -26,7 +26,7 @@ type Source = { readonly form: RegExp; readonly read: (match: RegExpExecArray, o
 
 const maxBytes = 64 * 1024;
 
-// One entry per kind of reference; the first whose form fits the text between the braces is used.
+// One entry per kind of reference; the first whose form matches the text between the braces is used.
 const sources: readonly Source[] = [
   { form: /^file:(.+)$/s, read: ([, path = ""], { directory }) => readSecret(resolvePath(directory, path)) },
   { form: /^credential:([A-Za-z0-9_.-]+)$/, read: ([, name = ""], options) => readCredential(name, options) },
@@ -44,8 +44,8 @@ function readEnv(name: string, fallback: string | undefined, env: SecretsOptions
 }
 
 function readCredential(name: string, { credentialsDirectory }: SecretsOptions): Found {
-  const remedy = `under systemd add LoadCredential=${name}:PATH to the unit, in a shell run with CREDENTIALS_DIRECTORY=DIR`;
-  if (/^\.+$/.test(name)) throw new SecretError(`"${name}" is no name of a credential`);
+  const remedy = `under systemd, add LoadCredential=${name}:PATH to the unit; in a shell, run with CREDENTIALS_DIRECTORY=DIR`;
+  if (/^\.+$/.test(name)) throw new SecretError(`"${name}" is not a valid credential name`);
   if (!credentialsDirectory || !isAbsolute(credentialsDirectory)) {
     throw new SecretError(`credential ${name}: there is no systemd credentials directory; ${remedy}`);
   }
@@ -55,7 +55,7 @@ function readCredential(name: string, { credentialsDirectory }: SecretsOptions):
 function readSecret(path: string): Found {
   const bytes = bytesOf(path);
   if (bytes.includes(0) || !isUtf8(bytes)) {
-    throw new SecretError(`${path} is binary or in another encoding; a secret must be one line of text in UTF-8`);
+    throw new SecretError(`${path} is binary or not UTF-8; a secret must be one line of UTF-8 text`);
   }
   return { value: bytes.toString("utf8").replace(/\r?\n$/, ""), secret: true };
 }
@@ -78,14 +78,14 @@ function lookUp(reference: string, options: SecretsOptions): Found {
     if (match) return read(match, options);
   }
   throw new SecretError(
-    `\${${reference.slice(0, 60)}} is no reference; write \${VAR}, \${VAR:-default}, \${file:PATH} or \${credential:NAME}`,
+    `\${${reference.slice(0, 60)}} is not a reference; write \${VAR}, \${VAR:-default}, \${file:PATH} or \${credential:NAME}`,
   );
 }
 
 /**
- * Makes the function that resolves `${VAR}`, `${VAR:-default}` (the default also replaces an empty value),
+ * Returns a function that resolves `${VAR}`, `${VAR:-default}` (the default also replaces an empty value),
  * `${file:PATH}` (without one final line end) and `${credential:NAME}`. `$${` stands for a literal `${`.
- * `${principal.…}` stays: the policy fills it in for each call. Values are never resolved again. Throws SecretError.
+ * `${principal.…}` stays: the policy fills it in for each call. Values are not resolved again. Throws SecretError.
  */
 export function createResolver(options: SecretsOptions): (text: string) => Resolved {
   return (text) => {
@@ -93,7 +93,7 @@ export function createResolver(options: SecretsOptions): (text: string) => Resol
     const value = text.replace(references, (whole, reference?: string, end?: string) => {
       if (whole === "$${") return "${";
       if (reference === undefined) return whole;
-      if (end === "") throw new SecretError(`"\${${reference.slice(0, 60)}" lacks its closing brace`);
+      if (end === "") throw new SecretError(`"\${${reference.slice(0, 60)}" has no closing brace`);
       const found = lookUp(reference, options);
       if (found.secret && found.value.length >= leastSecret) secrets.add(found.value);
       return found.value;

@@ -7,14 +7,14 @@ type ClientCall = { readonly idText: string; readonly call: AbortControllerLike 
 /** The running calls of one client. */
 export class ClientCalls {
   readonly #all = new List<ClientCall>();
-  /** The ids of calls that are to begin, with what each was cancelled with meanwhile. */
+  /** The ids of calls that are about to begin, each with its cancellation if one has already arrived. */
   readonly #expected = new Map<string, Withdrawn | null>();
 
   get size(): number {
     return this.#all.size;
   }
 
-  /** From now on a call can be cancelled that has yet to begin. */
+  /** Allows a call to be cancelled before it begins. */
   expect(idText: string): void {
     this.#expected.set(plainId(idText), null);
   }
@@ -33,7 +33,7 @@ export class ClientCalls {
     this.#all.delete(node);
   }
 
-  /** Cancels the call with this id; the newest one, if a client uses an id twice. False if there is none. */
+  /** Cancels the call with this id, the newest if a client uses an id twice. Returns false if there is none. */
   cancel(idText: string, why: Withdrawn): boolean {
     const id = plainId(idText);
     if (this.#expected.has(id)) {
@@ -45,7 +45,7 @@ export class ClientCalls {
     return found !== undefined;
   }
 
-  /** Ends all; `why` as for `abort`. */
+  /** Cancels all calls; `why` is passed to `abort`. */
   cancelAll(why?: string): void {
     for (const { call } of this.#all.items) call.abort(why);
   }

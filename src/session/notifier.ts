@@ -10,40 +10,40 @@ import { stringValue } from "../mcp/json-text.ts";
 
 type Member = Omit<Listener, "session"> &
   Viewpoint & {
-    /** What the member was last shown of each list, so that only changes it may see are announced. */
+    /** The fingerprint of each list as the member last saw it, so that only changes it may see are announced. */
     readonly shown: Map<ListGroup, string>;
   };
 
-/** What members are shown, as the catalog says. */
+/** The part of the catalog that determines what members see. */
 export type Shown = Pick<Catalog, "shown" | "servers" | "hasScopeFor">;
 
-/** The lists whose changes legacy clients are told of. */
+/** The lists whose changes legacy clients are notified of. */
 export const allLists: ReadonlySet<ListGroup> = new Set(listGroups);
 
 const mostMembers = 20_000;
-/** Changes are announced together after this time, since servers often report the same change several times. */
+/** Changes are announced together after this delay, since servers often report the same change several times. */
 const debounceMs = 250;
-/** In place of the fingerprint of lists, of which a session has read a part before a change and a part after it. */
+/** Replaces the fingerprint of a list that a session has read partly before a change and partly after it. */
 const mixed = "";
 
-/** All listening clients and how to reach them. There is one notifier per process, across all reloads. */
+/** All listening clients and how to reach them. One notifier per process survives all reloads. */
 export class Notifier implements Port {
   readonly #members = new Set<Member>();
   readonly #bySession = new Map<string, Member>();
   readonly #byOwner = new Map<string, Set<Member>>();
-  /** What each session knows of each list, also of a client that does not listen yet, or was cut off and comes back. */
+  /** What each session knows of each list, even if its client does not listen yet or was cut off and may come back. */
   readonly #known = new WeakMap<ClientSession, Member["shown"]>();
   readonly #catalog: () => Shown;
-  /** What readers without a session were given since the announcement that is due was first due, by `readerKey`. */
+  /** What readers without a session were given since the pending announcement became due, by `readerKey`. */
   #served = new Map<string, string>();
-  /** Set from the first change on until all that is due is announced. */
+  /** Set from the first change until everything due has been announced. */
   #timer: Timer | undefined;
-  /** Something has changed since the last announcement began. */
+  /** Whether something has changed since the last announcement began. */
   #due = false;
   /** How long the last announcement took, ms. */
   #took = 0;
 
-  /** `catalog`: the one in force. */
+  /** `catalog` returns the current catalog. */
   constructor(catalog: () => Shown) {
     this.#catalog = catalog;
   }
@@ -55,7 +55,7 @@ export class Notifier implements Port {
   join: Port["join"] = (listener) => {
     const { session = null, lists } = listener;
     if (this.#members.size >= mostMembers) {
-      throw new Failure("overloaded", `All ${mostMembers} places for listeners are taken; try again later.`, {
+      throw new Failure("overloaded", `All ${mostMembers} listener slots are in use; try again later.`, {
         retryAfterMs: 5_000,
       });
     }
@@ -64,7 +64,7 @@ export class Notifier implements Port {
     const member: Member = { ...listener, session, inbound, shown };
     for (const list of lists) {
       const now = this.#catalog().shown(member, list);
-      // Changes from the time without a stream are announced soon.
+      // Changes from while there was no stream are announced soon.
       if (shown.getOrInsert(list, now) !== now) this.changed();
     }
     this.#members.add(member);
@@ -74,7 +74,7 @@ export class Notifier implements Port {
 
   served: Port["served"] = (to, group) => {
     const { session } = to;
-    // Without a pending announcement the next comparison already starts from this list.
+    // Without a pending announcement, the next comparison already starts from this list.
     if (!session && !this.#timer) return;
     const now = this.#catalog().shown(to, group);
     if (!session) return void this.#served.set(readerKey(to, group), now);
@@ -94,7 +94,7 @@ export class Notifier implements Port {
     return { who, source, session, ask };
   }
 
-  /** Tells each listener which of its lists changed, once for all changes of a short time. */
+  /** Notifies each listener of its changed lists, once for all changes within a short time. */
   changed(): void {
     this.#due = true;
     const announce = (): void => {
@@ -105,28 +105,28 @@ export class Notifier implements Port {
     this.#timer ??= setTimeout(announce, Math.max(debounceMs, this.#took)).unref();
   }
 
-  /** Passes on what a server said outside of any call, to the sessions that its instance belongs to. */
+  /** Passes a server's notification outside any call to the sessions that the server's instance belongs to. */
   notice = (notice: Notice): void => {
     for (const member of this.#reached(notice)) {
       const { session, scope, who, source } = member;
       if (who.revoked.aborted || !session || !passes(notice, session)) continue;
-      // A reload may have left its caller no right on the server, whose instance runs on.
+      // A reload may have removed the caller's rights on the server while its instance keeps running.
       const isTheirs = this.#catalog().hasScopeFor(notice.server, who, source);
       if (isTheirs && this.#isWithin(notice, scope)) member.send(notice.method, notice.params);
     }
   };
 
-  /** Whether a notice is for an endpoint; what an instance of one session's own said is, wherever that session is. */
+  /** Whether a notice is for an endpoint. One from a session's own instance is, whatever the session's endpoint. */
   #isWithin({ server, session }: Notice, scope: string | null): boolean {
     return session !== null || scope === null || scope === server || this.#catalog().servers(scope).has(server);
   }
 
-  /** Compares for one listener after the other, since that takes time for each. */
+  /** Compares lists for one listener per turn, since each comparison takes time. */
   *#announce(turn: Turn): Generator<void, void> {
     this.#due = false;
     const given = this.#served;
     this.#served = new Map();
-    // Who joins meanwhile knows what is in force.
+    // A listener that joins in the meantime already knows the current lists.
     const before = [...this.#members];
     for (const member of before) {
       yield;
@@ -150,10 +150,7 @@ export class Notifier implements Port {
     }
   }
 
-  /**
-   * The sessions that a notice is for. A notice of a shared instance cannot be attributed to one caller, so it is
-   * dropped.
-   */
+  /** Returns the sessions that a notice is for. One from a shared instance has no single caller, so it is dropped. */
   #reached({ owner, session }: Notice): Iterable<Member> {
     if (session !== null) {
       const member = this.#bySession.get(session);
@@ -175,7 +172,7 @@ export class Notifier implements Port {
     this.#members.delete(member);
     const { session, who } = member;
     if (!session) return;
-    // If the session opened a new stream, a newer member has its id.
+    // If the session has opened a new stream, a newer member has its id.
     if (this.#bySession.get(session.id) === member) this.#bySession.delete(session.id);
     const own = this.#byOwner.get(who.id);
     own?.delete(member);
@@ -185,17 +182,17 @@ export class Notifier implements Port {
 
 const isAway = ({ here }: Member): boolean => here?.() === false;
 
-/** Whoever reads a list without a session: any client of 2026-07-28 of this principal and kind. */
+/** Identifies readers of a list without a session: all 2026-07-28 clients of this principal and kind. */
 const readerKey = ({ who, scope, capabilities }: Viewpoint, group: ListGroup): string =>
   JSON.stringify([group, who.id, scope, clientKind(capabilities)]);
 
-/** Whether a session is told of a notice of its instance. */
+/** Whether a session receives a notice from its instance. */
 function passes({ method, params }: Notice, session: ClientSession): boolean {
   if (method === "notifications/elicitation/complete") return true;
   if (isExtensionNotification(method)) return hasExtensions(session.capabilities);
   return method === "notifications/message" && hears(session, stringValue(params, 0, "level"));
 }
 
-/** Whether a session wants log messages of this level. Until it sets a level, the server's default holds. */
+/** Whether a session wants log messages of this level. Until it sets a level, the server's default applies. */
 const hears = ({ logLevel }: ClientSession, level: unknown): boolean =>
   logLevel === null || isAsSevere(level, logLevel);

@@ -14,19 +14,16 @@ type Waiting = {
 };
 
 const mostWaiting = 64;
-/** Ids begin below this, so that they fit into 32 bits, as some clients keep them. */
+/** Ids start below this value, so that they fit into the 32 bits that some clients use. */
 const firstBelow = 2 ** 30;
 
-/** The open questions to one legacy client. The gateway chooses their ids, and answers are matched by them. */
+/** The open questions to one legacy client. The gateway chooses their ids and matches answers by them. */
 export class OpenQuestions {
   readonly #waiting = new Map<string, Waiting>();
   readonly #traffic: Traffic;
-  /**
-   * A client that initializes anew on its connection may still answer what it was asked before: that must not be an id
-   * of the present session.
-   */
+  /** Random at first: after a second `initialize`, answers to earlier questions must not match those of the session. */
   #last = randomInt(firstBelow);
-  /** Why nothing can be asked any more; null while it can. */
+  /** Why no more questions can be asked; null while they can. */
   #closed: Failure | null = null;
 
   constructor(traffic: Traffic) {
@@ -38,9 +35,9 @@ export class OpenQuestions {
   }
 
   /**
-   * Sends a request to the client by `send` and resolves with its answer; `signal` limits the wait. Rejects with
-   * `cancelled` if `signal` fires or the client has gone, with `overloaded` if too many questions are open, and as
-   * `close` says. A client that is still there is told that the request is cancelled.
+   * Sends a request to the client with `send` and resolves with its answer; `signal` limits the wait. Rejects with
+   * `cancelled` if `signal` fires or the client has gone, with `overloaded` if too many questions are open, and with
+   * the failure passed to `close`. If `signal` fires, the client is notified that the request is cancelled.
    */
   async ask(
     { method, params, progress }: InputRequest,
@@ -50,9 +47,9 @@ export class OpenQuestions {
     if (this.#closed) throw this.#closed;
     if (signal.aborted) throw gone();
     if (this.#waiting.size >= mostWaiting) {
-      throw new Failure("overloaded", `The client has ${mostWaiting} unanswered questions already.`);
+      throw new Failure("overloaded", `The client already has ${mostWaiting} unanswered questions.`);
     }
-    // A number, since there are clients (langchain4j) that read any id as one and answer a text under 0.
+    // A number, because some clients (langchain4j) read every id as a number and answer a string id under 0.
     const id = ++this.#last;
     const key = String(id);
     const { promise, resolve, reject } = Promise.withResolvers<ClientAnswer>();
@@ -74,7 +71,7 @@ export class OpenQuestions {
     }
   }
 
-  /** Passes an answer to its question; false if no open question has this id. */
+  /** Passes an answer to its question; returns false if no open question has this id. */
   answer(idText: string, answer: ClientAnswer): boolean {
     const id = plainId(idText);
     const waiting = this.#waiting.get(id);
@@ -84,16 +81,16 @@ export class OpenQuestions {
     return true;
   }
 
-  /** Passes on the progress of a client with a question; `token` is the raw text of the question's id. */
+  /** Passes on a client's progress on a question; `token` is the raw text of the question's id. */
   progress(token: string, params: string): void {
     this.#waiting.get(plainId(token))?.progress?.(params);
   }
 
-  /** Rejects all questions, those to come too: the client has gone, or `why` it cannot answer any more. */
+  /** Rejects all open and future questions with `why`; by default, because the client has gone. */
   close(why = gone()): void {
     this.#closed ??= why;
     for (const { reject } of this.#waiting.values()) reject(this.#closed);
   }
 }
 
-const gone = (): Failure => new Failure("cancelled", "The client is no longer there to be asked.");
+const gone = (): Failure => new Failure("cancelled", "The client can no longer be asked.");

@@ -7,7 +7,7 @@ import { OpenQuestions } from "./open-questions.ts";
 import { type Backlog, Streams } from "./streams.ts";
 import type { Traffic } from "./traffic.ts";
 
-/** What `initialize` says of a new session, and the endpoint at which it was sent. */
+/** What `initialize` declares for a new session, and the endpoint that received it. */
 export type Opening = Pick<Session, "revision" | "scope"> & { readonly capabilities?: ClientCapabilities | null };
 
 type SessionInit = Opening & {
@@ -18,14 +18,12 @@ type SessionInit = Opening & {
   readonly now: number;
 };
 
-/** A name that nobody can guess: 256 random bits. */
+/** Returns an unguessable id of 256 random bits. */
 export function secretId(): string {
   return Buffer.from(crypto.getRandomValues(new Uint8Array(32))).toString("base64url");
 }
 
-/**
- * One legacy client after `initialize`, over any transport. Parts that an idle client never needs are made on demand.
- */
+/** One legacy client after `initialize`, over any transport. Parts that idle clients never need are made on demand. */
 export class Session implements ClientSession {
   readonly id = secretId();
   readonly owner: string;
@@ -34,20 +32,20 @@ export class Session implements ClientSession {
   readonly key: string | null;
   readonly revision: Revision;
   readonly capabilities: ClientCapabilities;
-  /** The server or toolset whose endpoint opened it; null for all servers. */
+  /** The server or toolset whose endpoint opened the session; null for all servers. */
   readonly scope: string | null;
   logLevel: LogLevel | null = null;
   /** Monotonic µs of the last request, or of the end of its call. */
   seen: number;
-  /** Ends what it is told outside any call; that outlasts its stream, for a client that was cut off and comes back. */
+  /** Ends its notifications outside calls, which outlast its stream in case a client that was cut off comes back. */
   leave: (() => void) | null = null;
-  /** Stops watching for the loss of its key, which ends it. */
+  /** Stops watching for the loss of its key, which ends the session. */
   unwatch: (() => void) | null = null;
   readonly #backlog: Backlog;
   readonly #traffic: Traffic;
   #calls: ClientCalls | null = null;
   #subscriptions: Map<string, { readonly target: string; readonly end: () => void }> | null = null;
-  /** Those that are being asked for. */
+  /** Subscriptions that have been requested but are not established yet. */
   #asked: Set<{ readonly uri: string; readonly ended: () => void }> | null = null;
   #questions: OpenQuestions | null = null;
   #streams: Streams | null = null;
@@ -106,7 +104,7 @@ export class Session implements ClientSession {
     return (this.#streams ??= new Streams(this.#backlog));
   }
 
-  /** The open questions to its client; those of a session that has ended are closed. */
+  /** The open questions to its client; closed once the session has ended. */
   get questions(): OpenQuestions {
     const questions = (this.#questions ??= new OpenQuestions(this.#traffic));
     if (this.#ended) questions.close();
@@ -121,15 +119,13 @@ export class Session implements ClientSession {
     return this.#ended;
   }
 
-  /** The gateway is stopping and takes no answers: refuses the questions that wait for one, and all to come. */
+  /** Rejects all open and future questions, because the gateway is stopping and accepts no more answers. */
   stopAsking(): void {
-    const message = "The gateway is stopping, so the client's answer could not reach it any more.";
+    const message = "The gateway is stopping, so the client's answer could no longer reach it.";
     this.questions.close(new Failure("input-unavailable", message));
   }
 
-  /**
-   * Ends its calls, questions, subscriptions and streams; `why` is for callers, unless the client has gone for good.
-   */
+  /** Ends its calls, questions, subscriptions and streams; `why` is for callers, absent if the client has gone. */
   end(why?: string): void {
     if (!this.#ended) this.#traffic.sessions--;
     this.#ended = true;

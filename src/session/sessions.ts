@@ -10,20 +10,17 @@ import { Traffic } from "./traffic.ts";
 export type SessionLimits = {
   total: number;
   perOwner: number;
-  /**
-   * New sessions that one owner may open in a minute. The limit is for clients that loop. Many clients open a session
-   * for each call, and must not reach it.
-   */
+  /** New sessions per owner and minute: stops clients that loop, but not the many that open a session for each call. */
   perMinute: number;
-  /** Idle time after which a session without an open stream ends, ms. */
+  /** Idle time in ms after which a session without an open stream or running call ends. */
   idle: number;
 };
 
 const sessionDefaults: SessionLimits = { total: 10_000, perOwner: 1_000, perMinute: 6_000, idle: 30 * 60_000 };
 const minuteUs = 60_000_000;
-/** How long a client has to begin a call or open a stream, or the next one would end its new session. */
+/** How long a new session is spared, so that its client can begin a call or open a stream before it is replaced. */
 const youngUs = 10_000_000;
-/** The share of an owner's places that sessions which have that time may take from those in use. */
+/** The share of an owner's sessions that are spared as new, at the cost of sessions in use. */
 const youngShare = 0.1;
 
 /** Why a session ended, as the audit log names it. */
@@ -36,9 +33,7 @@ type SessionsOptions = {
   onEnd: (session: Session, reason: SessionEnd) => void;
 };
 
-/**
- * The legacy HTTP sessions of this process. Their number and idle time are limited, and each belongs to one principal.
- */
+/** The legacy HTTP sessions of this process. Their number and idle time are limited; each belongs to one principal. */
 export class Sessions {
   readonly #byId = new Map<string, Session>();
   readonly #perOwner = new Counts();
@@ -62,10 +57,7 @@ export class Sessions {
     return this.#byId.size;
   }
 
-  /**
-   * Opens a session. Throws `overloaded` if all places are taken or the owner opens too many per minute. An owner with
-   * too many sessions loses one.
-   */
+  /** Opens a session; an owner with too many loses one. Throws `overloaded` at the total and per-minute limits. */
   open(who: Principal, opening: Opening): Session {
     this.#count(who.id);
     if (this.#perOwner.of(who.id) >= this.#limits.perOwner) this.#replaceOneOf(who.id);
@@ -93,14 +85,14 @@ export class Sessions {
     const { perMinute } = this.#limits;
     if (opened.count >= perMinute) {
       const retryAfterMs = Math.ceil((opened.since + minuteUs - now) / 1000);
-      const message = `More than ${perMinute} sessions were opened within a minute; keep one and use it again.`;
+      const message = `More than ${perMinute} sessions were opened within a minute; keep one open and reuse it.`;
       throw new Failure("overloaded", message, { retryAfterMs });
     }
     opened.count++;
     this.#opened.set(owner, opened);
   }
 
-  /** The owner's session of this endpoint, marked as used. Null if it is unknown, has ended or belongs to another. */
+  /** Returns the owner's session of this endpoint and marks it as used, or null if the owner has none with this id. */
   find(id: string, owner: string, scope: string | null): Session | null {
     const session = this.#byId.get(id);
     if (!session || session.owner !== owner || session.scope !== scope) return null;
@@ -110,22 +102,22 @@ export class Sessions {
 
   touch(session: Session): void {
     const now = this.#clock.mono();
-    // Uses soon after one another count as one.
+    // Uses in quick succession count as one.
     if (now - session.seen < Math.min(1_000, this.#limits.idle / 16) * 1_000) return;
     session.seen = now;
     // Re-inserting keeps the map ordered by last use, so that the oldest is always first.
     if (this.#byId.delete(session.id)) this.#byId.set(session.id, session);
   }
 
-  /** Null as the reason: its opening is not on record, so its end must not be. */
+  /** Ends a session. The reason is null if its opening was not recorded, so that its end is not recorded either. */
   end(session: Session, reason: SessionEnd | null): void {
     if (!this.#byId.delete(session.id)) return;
     this.#perOwner.add(session.owner, -1);
-    session.end(reason === "replaced" ? "The session was ended for a newer one of the same key." : undefined);
+    session.end(reason === "replaced" ? "The session was replaced by a newer one of the same key." : undefined);
     if (reason !== null) this.#onEnd(session, reason);
   }
 
-  /** Ends sessions that were idle for too long, and forgets streams that nobody came back to. */
+  /** Ends sessions that have been idle for too long, and forgets streams that no client came back to. */
   sweep(): void {
     const now = this.#clock.mono();
     this.#backlog.sweep(now);
@@ -144,10 +136,7 @@ export class Sessions {
     for (const session of this.#byId.values()) this.end(session, reason);
   }
 
-  /**
-   * Ends one that has been idle for long, or one of too many that have just begun; only where there is neither, the one
-   * whose last request is longest ago.
-   */
+  /** Ends a session idle for `youngUs` or one of too many new ones, else the one with the oldest last request. */
   #replaceOneOf(owner: string): void {
     const own = this.#byId.values().filter((session) => session.owner === owner);
     const since = this.#clock.mono() - youngUs;

@@ -1,25 +1,25 @@
 import { encodeEvent } from "../mcp/sse.ts";
 
-/** Receives the events of a stream while its client is connected. Without `must` an event may be dropped. */
+/** Receives the events of a stream while its client is connected. An event without `must` may be dropped. */
 export type Reader = { write(event: string, must: boolean): void; close(): void };
 
 type Kept = { readonly n: number; readonly event: string; readonly must: boolean };
 
 const mostEvents = 256;
-/** Most characters kept of one stream. */
+/** Maximum number of characters kept of one stream. */
 const mostKept = 1024 ** 2;
-/** What an event takes in memory besides its text, in characters. */
+/** The memory that an event takes in addition to its text, in characters. */
 const overhead = 512;
-/** Most ended streams kept of one session: those that were read to their end, and those that were not. */
+/** Maximum number of ended streams kept of one session: those that were read to the end, and those that were not. */
 const mostEnded = { read: 16, missed: 256 };
-/** Most characters kept of all streams of the process. */
+/** Maximum number of characters kept of all streams of the process. */
 const mostInAll = 64 * 1024 ** 2;
 /** How long a stream is kept after its end. */
 const ageUs = 5 * 60_000_000;
 
 /** The streams that clients may come back to; their number, age and size are limited across all sessions. */
 export class Backlog {
-  /** Those that were read to their end, and all others, which a client may have missed something of; oldest first. */
+  /** Streams that were read to the end, and all others, of which a client may have missed events; oldest first. */
   readonly #read = new Set<StreamLog>();
   readonly #missed = new Set<StreamLog>();
   #size = 0;
@@ -28,7 +28,7 @@ export class Backlog {
     return this.#size;
   }
 
-  /** Counts what a log grew by; if all logs are too large together, the oldest give way, those first that were read. */
+  /** Counts what a log grew by. If all logs together are too large, frees the oldest, those that were read first. */
   grew(log: StreamLog, by: number): void {
     this.#missed.add(log);
     this.#size += by;
@@ -55,7 +55,7 @@ export class Backlog {
   }
 }
 
-/** The numbered events of one stream. The newest are kept for a client that comes back with `Last-Event-ID`. */
+/** The numbered events of one stream. The newest are kept for a client that reconnects with `Last-Event-ID`. */
 export class StreamLog {
   readonly id: number;
   readonly #backlog: Backlog;
@@ -63,17 +63,17 @@ export class StreamLog {
   #kept: Kept[] = [];
   #size = 0;
   #last = 0;
-  /** The newest event that is kept no more, and the newest whose loss has been counted. */
+  /** The newest event that is no longer kept, and the newest whose loss has been counted. */
   #dropped = 0;
   #counted = 0;
   #reader: Reader | null = null;
   #forgotten = false;
-  /** Whether somebody read it to its end. */
+  /** Whether a client has read it to the end. */
   read = false;
-  /** Monotonic µs of its last event; null while there may be more. */
+  /** Monotonic µs of its last event; null while more may follow. */
   endedAt: number | null = null;
 
-  /** `drop` unregisters a forgotten log. Stream 0 has none and keeps recording. */
+  /** `drop` unregisters a forgotten log. Stream 0 has no `drop` and keeps recording. */
   constructor(id: number, backlog: Backlog, drop: (() => void) | null = null) {
     this.id = id;
     this.#backlog = backlog;
@@ -84,7 +84,7 @@ export class StreamLog {
     return this.#reader;
   }
 
-  /** `must`: the client waits for this message. Other messages may be dropped if the reader is too slow. */
+  /** Adds a message. `must` means that the client waits for it; others may be dropped if the reader is too slow. */
   write(message: string, must: boolean): void {
     const event = encodeEvent(message, `${this.id}-${++this.#last}`);
     if (!this.#forgotten) this.#keep({ n: this.#last, event, must });
@@ -92,8 +92,8 @@ export class StreamLog {
   }
 
   /**
-   * Sends an event id before the first event, so that the client can come back (2025-11-25, transports). No `retry`:
-   * the Java SDK before 2.1.0, and so Spring AI 2.0, gives the stream up over it.
+   * Sends an event id before the first event, so that the client can reconnect (2025-11-25, transports). Sends no
+   * `retry`, since the Java SDK before 2.1.0, and so Spring AI 2.0, gives up the stream because of it.
    */
   prime(): void {
     this.#reader?.write(`id: ${this.id}-${this.#last}\ndata: \n\n`, true);
@@ -108,13 +108,13 @@ export class StreamLog {
 
   /**
    * Sends the reader the kept events after number `after`, then all further events; closes the previous reader. Returns
-   * how many after that number are kept no more, without those that it returned before.
+   * how many events after that number are no longer kept, excluding those that an earlier call has counted.
    */
   readBy(reader: Reader, after = this.#last): number {
     const before = this.#reader;
     this.#reader = reader;
     before?.close();
-    // Stream 0 has ended only as long as nobody reads it.
+    // Stream 0 counts as ended only while nobody reads it.
     if (!this.#drop) this.endedAt = null;
     const kept = this.#kept.filter(({ n }) => n > after);
     for (const { event } of kept) reader.write(event, true);
@@ -125,14 +125,14 @@ export class StreamLog {
     return lost;
   }
 
-  /** The reader has gone, unless it was replaced; its client may come back. `now`: until then the stream has ended. */
+  /** Removes a reader that has gone, unless replaced. With `now`, the stream counts as ended until the next reader. */
   leave(reader: Reader, now: number | null = null): void {
     if (this.#reader !== reader) return;
     this.#reader = null;
     this.endedAt ??= now;
   }
 
-  /** Whether it has ended, and with the event of this number or before it. */
+  /** Whether it has ended with the event of this number or an earlier one. */
   endedBy(n: number): boolean {
     return this.endedAt !== null && this.#last <= n;
   }
@@ -142,14 +142,14 @@ export class StreamLog {
     return this.endedAt !== null && this.endedAt < now - ageUs;
   }
 
-  /** Forgets the kept events; the present reader continues. */
+  /** Forgets the kept events; the current reader continues. */
   forget(): void {
     this.#clear();
     this.#forgotten = this.#drop !== null;
     this.#drop?.();
   }
 
-  /** Makes room. What runs goes on keeping what is yet to come, its answer above all. */
+  /** Frees memory. A running stream still keeps future events, above all its answer. */
   giveWay(): void {
     if (this.endedAt === null) this.#clear();
     else this.forget();
@@ -162,7 +162,7 @@ export class StreamLog {
     this.#size = 0;
   }
 
-  /** Its reader has all of it. A reader that was too slow has gone by now. */
+  /** Closes the reader, which has received everything: one that was too slow has already gone. */
   #finish(): void {
     const reader = this.#reader;
     if (!reader) return;
@@ -192,7 +192,7 @@ const weightOf = ({ event }: Kept): number => event.length + overhead;
 
 const eventId = /^(\d{1,9})-(\d{1,9})$/;
 
-/** The event streams of one session; ids are unique within it. Stream 0 is for messages outside of calls. */
+/** The event streams of one session; ids are unique within it. Stream 0 is for messages outside calls. */
 export class Streams {
   readonly #backlog: Backlog;
   readonly #logs = new Map<number, StreamLog>();
@@ -211,7 +211,7 @@ export class Streams {
     return this.#outside?.reader ?? null;
   }
 
-  /** Opens the stream of a POST; of those that have ended, the oldest are forgotten if there are too many. */
+  /** Opens the stream of a POST; forgets the oldest ended streams if there are too many. */
   open(): StreamLog {
     const id = ++this.#last;
     const log = new StreamLog(id, this.#backlog, () => void this.#logs.delete(id));
@@ -220,7 +220,7 @@ export class Streams {
     return log;
   }
 
-  /** The stream of an event id, and the number of the event in it; null if the stream is not kept. */
+  /** Returns the stream of an event id and the number of the event in it, or null if the stream is not kept. */
   find(id: string): { readonly log: StreamLog; readonly after: number } | null {
     const match = eventId.exec(id);
     if (!match) return null;
@@ -234,7 +234,7 @@ export class Streams {
     for (const log of this.#logs.values()) log.forget();
   }
 
-  /** Those of running calls stay: the bound of calls in flight is theirs too. */
+  /** Streams of running calls stay; the limit on calls in flight bounds them too. */
   #forgetEnded(): void {
     const ended = [...this.#logs.values()].filter(({ endedAt }) => endedAt !== null);
     const read = ended.filter((log) => log.read).slice(0, -mostEnded.read);

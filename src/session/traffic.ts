@@ -1,21 +1,21 @@
 import { type Logger, silent } from "../core/log.ts";
 import { Unread } from "../core/unread.ts";
 
-/** The traffic between the gateway and its clients besides calls, one per process: counters, for metrics only. */
+/** Counters of the traffic with clients other than calls, for metrics only; one per process. */
 export class Traffic {
-  /** Legacy sessions that have not ended. */
+  /** Open legacy sessions. */
   sessions = 0;
-  /** Event streams that are open. */
+  /** Open event streams. */
   streams = 0;
-  /** Requests to clients that are not answered yet. */
+  /** Unanswered requests to clients. */
   asked = 0;
-  /** Notifications that were dropped because a client was too slow, or away for too long. */
+  /** Notifications dropped because a client was too slow or away for too long. */
   lost = 0;
-  /** Answers of clients to no open question. */
+  /** Answers from clients that match no open question. */
   stray = 0;
-  /** Requests that were refused because all places for them were taken. */
+  /** Requests refused because all slots for them were in use. */
   refused = 0;
-  /** No counter: what clients have not read, which is limited for each principal. */
+  /** Not a counter: the bytes that clients have not read, which are limited per principal. */
   readonly unread = new Unread((principal, bytes) => this.leftUnread(principal, bytes));
   readonly #log: Logger;
 
@@ -23,9 +23,9 @@ export class Traffic {
     this.#log = log;
   }
 
-  /** Says that a connection is cut off which holds so many bytes that its client has not read. */
+  /** Logs that a connection is closed because its client left this many bytes unread. */
   leftUnread(principal: string, bytes: number): void {
     const facts = { principal, bytes };
-    this.#log.warn("a connection was cut off, as its client left too much unread", facts, principal);
+    this.#log.warn("a connection was closed because its client left too much unread", facts, principal);
   }
 }

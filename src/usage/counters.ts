@@ -1,7 +1,7 @@
 import { denials, statusesOf, unknownThings } from "../core/failure.ts";
 import { hourUs, type UsageRow } from "../core/store.ts";
 
-/** What metering reads of a record that ends a call. */
+/** The members that metering reads from a record that ends a call. */
 type Ended = {
   readonly type: string;
   readonly consumer?: string | undefined;
@@ -10,19 +10,19 @@ type Ended = {
   readonly tool?: string | undefined;
   readonly st?: string | undefined;
   readonly code?: string | undefined;
-  /** Duration, µs; the mean of those it stands for. */
+  /** Duration in µs; the mean if the record stands for several calls. */
   readonly us?: number | undefined;
-  /** Bytes of arguments and result; the mean likewise. */
+  /** Bytes of arguments and of the result; means likewise. */
   readonly al?: number | undefined;
   readonly rl?: number | undefined;
-  /** Calls that this record stands for; absent: one. */
+  /** Number of calls that this record stands for; one if absent. */
   readonly count?: number | undefined;
 };
 
 /** Stands for all names that no server offers, since callers may invent any number of them. */
 const unknownName = "(unknown)";
 
-/** Methods that name a thing from the list of a server, so that there are only so many names. */
+/** Methods that name an entry of a server's list, so that the number of names is limited. */
 const listed: ReadonlySet<string> = new Set([
   "tools/call",
   "prompts/get",
@@ -32,22 +32,22 @@ const listed: ReadonlySet<string> = new Set([
   "subscriptions/listen",
 ]);
 
-/** The outcome of a task, which its server told to whoever listens: nobody called, but what was told has a length. */
+/** Whether a record is a task's outcome, sent by its server to subscribers: it is not a call, but has a length. */
 const isTold = ({ method, tool }: Ended): boolean => method === "subscriptions/listen" && tool !== undefined;
 
-/** How many calls a record that ends some stands for. */
+/** Returns the number of calls that a record stands for. */
 export const callsOf = (record: Ended): number => (isTold(record) ? 0 : (record.count ?? 1));
 
-/** What a call is counted under; one name where callers choose it, as they do with URIs and methods of extensions. */
+/** Returns the name to count a call under. Names that callers choose (URIs, extension methods) share one. */
 function nameOf({ method = "tools/call", srv = "", tool, code }: Ended): string {
-  // Of those that were only counted, the name is not kept.
+  // A record that stands for many calls keeps no name, so their failure code decides.
   if (srv === "") return tool === undefined && !unknownThings.has(code) ? "" : unknownName;
   if (listed.has(method)) return tool ?? "";
   if (method === "completion/complete") return "(completion)";
   return method.startsWith("resources/") ? "(resource)" : "(extension)";
 }
 
-/** A row without the names of what is there, but hidden from who reads it. */
+/** Returns a row without its server and tool, for a reader who may not see them. */
 export const unnamed = (row: UsageRow): UsageRow => ({ ...row, server: "", tool: unknownName });
 
 /** Adds up usage per consumer, server, tool and hour. */
@@ -60,7 +60,7 @@ export type Counters = {
 const ends: ReadonlySet<string> = new Set(["call.end", "call.refused", "call.lost", "auth.failed"]);
 const errors = new Set(statusesOf("error"));
 
-/** Counters that all stand at nothing. */
+/** Creates counters that start at zero. */
 export function createCounters(): Counters {
   const sums = new Map<string, UsageRow>();
   return {
@@ -85,13 +85,12 @@ export function createCounters(): Counters {
   };
 }
 
-/** What is counted of calls. */
+/** Totals of a group of calls. */
 export type Sums = Pick<UsageRow, "calls" | "errors" | "denied" | "latencySumUs" | "bytesIn" | "bytesOut">;
 
-/** Sums of no calls. */
 export const nothing: Sums = { calls: 0, errors: 0, denied: 0, latencySumUs: 0, bytesIn: 0, bytesOut: 0 };
 
-/** What is counted of two groups of calls together. */
+/** Returns the totals of two groups of calls together. */
 export const sumOf = (a: Sums, b: Sums): Sums => ({
   calls: a.calls + b.calls,
   errors: a.errors + b.errors,

@@ -2,10 +2,9 @@ import { hourUs, type UsageKey, type UsageRow } from "../core/store.ts";
 import { timeText } from "../core/time-text.ts";
 import { nothing, type Sums, sumOf } from "./counters.ts";
 
-/** Usage of one group. */
 export type UsageGroup = { readonly name: string } & Sums;
 
-/** The tags of each server that there is now; none: it is untagged. */
+/** The tags of each configured server; an empty list means that it is untagged. */
 export type Tags = ReadonlyMap<string, readonly string[]>;
 
 // The names of a row's groups, for each value of `--by`.
@@ -24,7 +23,7 @@ const groupings = {
 
 export type UsageBy = keyof typeof groupings;
 
-/** What rows must be told apart by to be grouped; where servers are named, also by the tools, which may be hidden. */
+/** The keys that rows need for each grouping; groups that name servers also need the tools, which may be hidden. */
 export const apartFor: Readonly<Record<UsageBy, readonly UsageKey[]>> = {
   consumer: ["consumer"],
   server: ["server", "tool"],
@@ -35,8 +34,8 @@ export const apartFor: Readonly<Record<UsageBy, readonly UsageKey[]>> = {
 };
 
 /**
- * Adds rows up by consumer, server, tool, tag of the server, day or hour (UTC); sorted by name for times, else by
- * calls, most first. A row of a server with several tags counts in the group of each.
+ * Adds up rows by consumer, server, tool, tag of the server, day or hour (UTC). Times are sorted by name, other groups
+ * by calls in descending order. A row of a server with several tags counts in the group of each tag.
  */
 export function groupUsage(rows: readonly UsageRow[], by: UsageBy, tags: Tags = new Map()): UsageGroup[] {
   const groups = new Map<string, UsageGroup>();

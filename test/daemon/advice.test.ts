@@ -133,7 +133,7 @@ test("R17 config check outside of the unit says what stands in for systemd's cre
   using place = new Place({ servers: [{ id: "crm", url: "https://crm.example/mcp", headers }] });
   const { code, stderr } = await place.cli(["config", "check"]);
   const advised =
-    "under systemd add LoadCredential=crm-token:PATH to the unit, in a shell run with CREDENTIALS_DIRECTORY=DIR";
+    "under systemd, add LoadCredential=crm-token:PATH to the unit; in a shell, run with CREDENTIALS_DIRECTORY=DIR";
   expect([code, stderr]).toEqual([2, expect.stringContaining(`no systemd credentials directory; ${advised}`)]);
   writeFileSync(join(place.dir, "crm-token"), "a-long-enough-token");
   const env = { CREDENTIALS_DIRECTORY: place.dir };

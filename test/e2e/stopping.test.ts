@@ -50,7 +50,7 @@ test.each([inSession, onPair])(
     expect(pick((await told.next()).value, "method")).toBe("elicitation/create");
     const stopped = daemon.stop();
     expect(JSON.stringify((await told.next()).value)).toContain(
-      "The gateway is stopping, so the client's answer could not reach it any more.",
+      "The gateway is stopping, so the client's answer could no longer reach it.",
     );
     expect(await stopped).toBe(0);
     const ends = (await daemon.place.records()).filter(({ type, tool }) => type === "call.end" && tool === "ask");

@@ -17,7 +17,7 @@ function setUp(options: Record<string, unknown> = {}) {
   const state = createLimitsState(clock);
   const build = (more: Record<string, unknown>) => createLimits(limitsOptions.parse(more), clock, state);
   const limits = build(options);
-  /** How many calls of `most` pass now. */
+  /** Returns how many of `most` calls pass now. */
   const pass = (most: number, who: Principal = principal(), to = route, using = limits): number => {
     for (let passed = 0; passed < most; passed++) {
       try {
@@ -32,7 +32,7 @@ function setUp(options: Record<string, unknown> = {}) {
   return { clock, state, limits, pass, build };
 }
 
-test("R29: no limits means none", () => expect(setUp().pass(10_000)).toBe(10_000));
+test("R29: without limits, all calls pass", () => expect(setUp().pass(10_000)).toBe(10_000));
 
 test("R29: the bucket holds perMinute unless burst says otherwise, and refills evenly", () => {
   const { clock, pass } = setUp({ perMinute: 60 });
@@ -46,7 +46,7 @@ test("R29: the bucket holds perMinute unless burst says otherwise, and refills e
   expect(setUp({ perMinute: 60, burst: 5 }).pass(100)).toBe(5);
 });
 
-test("known defect, a fixed window admits limit × burst: never more than burst + rate × time", () => {
+test("known defect, a fixed window admits limit × burst: a bucket never admits more than burst + rate × time", () => {
   fc.assert(
     fc.property(
       fc.integer({ min: 1, max: 600 }),
@@ -67,7 +67,7 @@ test("known defect, a fixed window admits limit × burst: never more than burst 
   );
 });
 
-test("the refusal names the limit and when to come back, and coming back then succeeds", () => {
+test("the refusal names the limit and when to retry, and a retry at that time succeeds", () => {
   const { clock, limits, pass } = setUp({ perMinute: 90, burst: 1 });
   expect(pass(5)).toBe(1);
   const { code, detail, message } = failureOf(() => limits.take(principal(), route));
@@ -81,7 +81,7 @@ test("the refusal names the limit and when to come back, and coming back then su
   expect(pass(1)).toBe(1);
 });
 
-test("R36: where several limits are reached, the refusal names the one that ends last", () => {
+test("R36: if several limits are reached, the refusal names the one with the longest wait", () => {
   const perTool = [
     { tool: "get", perMinute: "6/m", burst: 1 },
     { tool: "never", perMinute: 0 },
@@ -98,7 +98,7 @@ test("R36: where several limits are reached, the refusal names the one that ends
   expect(pass(1)).toBe(1);
 });
 
-test("what has no one target takes of its consumer's tokens and of no tool's", () => {
+test("a request without a single target takes tokens from its consumer's bucket and from no tool's", () => {
   const { limits, pass } = setUp({ perMinute: 3, perTool: [{ tool: "*", perMinute: 1 }] });
   limits.take(principal(), null);
   limits.take(principal(), null);
@@ -106,7 +106,7 @@ test("what has no one target takes of its consumer's tokens and of no tool's", (
   expect(failureOf(() => limits.take(principal(), null)).detail.limit).toBe("perMinute");
 });
 
-test("0 means none allowed, a rate below one a minute still admits one", () => {
+test("a rate of 0 admits no calls, and a rate below one per minute still admits one", () => {
   const none = setUp({ perMinute: 0 });
   expect(none.pass(1)).toBe(0);
   none.clock.advance(86_400_000);
@@ -121,7 +121,7 @@ test("0 means none allowed, a rate below one a minute still admits one", () => {
   expect(slow.pass(5)).toBe(1);
 });
 
-test("R97 consumers do not share a bucket, the keys of one consumer do", () => {
+test("R97 consumers do not share a bucket, but the keys of one consumer do", () => {
   const { pass } = setUp({ perMinute: 3 });
   const mine = principal("key:a");
   expect(pass(5, mine)).toBe(3);
@@ -152,7 +152,7 @@ describe("per tool", () => {
     const others = [makeRoute("files", "x"), makeRoute("files", "y"), makeRoute("crm", "set")];
     expect(others.map((route) => pass(9, principal(), route))).toEqual([1, 1, 9]);
   });
-  test("the refusal names the limit as it is written", () => {
+  test("the refusal names the limit as it is configured", () => {
     const { limits, pass } = setUp({ perTool });
     const nameOf = (server: string, tool: string): unknown => {
       pass(9, principal(), makeRoute(server, tool));
@@ -160,11 +160,11 @@ describe("per tool", () => {
     };
     expect([nameOf("crm", "get"), nameOf("files", "x")]).toEqual(["perTool crm:get*", "perTool files:*"]);
   });
-  test("they are of tools: a prompt or resource of such a name has none", () => {
+  test("they apply to tools only: a prompt or resource with a matching name is not limited", () => {
     const { pass } = setUp({ perTool });
     for (const kind of ["prompt", "resource"] as const) expect(pass(9, principal(), { ...route, kind })).toBe(9);
   });
-  test("a refused call takes no token of any bucket", () => {
+  test("a refused call takes no token from any bucket", () => {
     const { pass } = setUp({ perMinute: 10, perTool });
     expect(pass(9)).toBe(2);
     pass(9);
@@ -172,14 +172,14 @@ describe("per tool", () => {
   });
 });
 
-test("D5: a reload keeps what was used and hands out nothing", () => {
+test("D5: a reload keeps used tokens used and hands out none", () => {
   const { pass, build } = setUp({ perMinute: 10 });
   expect(pass(9)).toBe(9);
   expect(pass(9, principal(), route, build({ perMinute: 10 }))).toBe(1);
   expect(pass(9, principal(), route, build({ perMinute: 100 }))).toBe(0);
 });
 
-test("D5: a perTool limit whose rate a reload changes hands out nothing, and two of one name count apart", () => {
+test("D5: a reload that changes the rate of a perTool limit hands out no tokens, and two limits of one name count separately", () => {
   const get = (perMinute: number | string, burst: number) => ({ tool: "crm:get", perMinute, burst });
   const { pass, build } = setUp({ perTool: [get(3, 3)] });
   expect(pass(9)).toBe(3);
@@ -190,21 +190,21 @@ test("D5: a perTool limit whose rate a reload changes hands out nothing, and two
   expect(passBoth(9)).toBe(1);
 });
 
-test("a bucket that takes longer than a week to refill is no fuller after a week than its rate makes it", () => {
+test("a bucket that takes longer than a week to refill holds after a week only what its rate adds", () => {
   const { clock, pass } = setUp({ perMinute: "1/h", burst: 500 });
   expect(pass(500)).toBe(500);
   clock.advance(8 * 86_400_000);
   expect(pass(500)).toBe(8 * 24);
 });
 
-test("buckets of many consumers stay bounded", () => {
+test("the number of buckets stays bounded with many consumers", () => {
   const { pass, state } = setUp({ perMinute: 5 });
   const who = principal();
   for (let i = 0; i < 210_000; i++) pass(1, { ...who, consumerId: `c${i}` });
   expect(state.consumers.size).toBe(200_000);
 });
 
-test("admission counts what is in flight, of one principal and of all", () => {
+test("admission limits the requests in flight, per principal and in total", () => {
   const { limits, state } = setUp({ inFlight: { perPrincipal: 2, total: 3 } });
   const [a, b] = [principal("key:a"), principal("key:b")];
   limits.admit(a, 1);
@@ -221,7 +221,7 @@ test("admission counts what is in flight, of one principal and of all", () => {
   expect([state.inFlight.total, state.inFlight.owners]).toEqual([0, 0]);
 });
 
-test("S23: what is in flight is limited in characters too, with room for two of the longest requests", () => {
+test("S23: requests in flight are also limited in characters, with room for two of the longest requests", () => {
   const mib = 1024 ** 2;
   const { limits, state } = setUp();
   const [a, b] = [principal("key:a"), principal("key:b")];
@@ -246,7 +246,7 @@ test("S23: what is in flight is limited in characters too, with room for two of 
   const long = setUp({ body: 200 * mib }).limits;
   for (let i = 0; i < 2; i++) long.admit(a, 200 * mib);
   expect(failureOf(() => long.admit(a, 4 * mib)).code).toBe("overloaded");
-  // Of many small values too, each of which weighs what it takes in memory.
+  // The same holds for many small values, each of which weighs what it takes in memory.
   const many = setUp({ nodes: 10_000_000 }).limits;
   const longest = 4 * mib + perValue * 10_000_000;
   for (let i = 0; i < 2; i++) many.admit(a, longest);
@@ -282,7 +282,7 @@ describe("throttle of failing sources", () => {
     expect(limits.blockedFor(from("192.0.2.2"))).toBeGreaterThan(0);
     expect(limits.blockedFor(from("192.0.2.1"))).toBe(0);
   });
-  test("many addresses cost bounded memory, and the addresses of one IPv6 host count as one", () => {
+  test("memory stays bounded with many addresses, and the addresses of one IPv6 host count as one", () => {
     const { limits, state } = setUp();
     for (let i = 0; i < 20_000; i++) limits.failed(from(`10.${i >> 16}.${(i >> 8) & 255}.${i & 255}`));
     expect(state.failures.size).toBe(10_000);

@@ -31,7 +31,7 @@ const modern = (method: string, more: Record<string, string> = {}): WireContext 
   http({ ...version("2026-07-28"), "Mcp-Method": method, ...more });
 
 const read = (text: string, ctx: WireContext) => readInbound(text, limits, ctx);
-/** A modern request for the tools; `more` is in its envelope. */
+/** A modern `tools/list` request with `more` in its envelope. */
 const listing = (more: Record<string, unknown> = {}) => body({ meta: { ...envelope, ...more } });
 const call = (meta?: unknown) => body({ method: "tools/call", params: { name: "a__b", arguments: { x: 1 } }, meta });
 
@@ -66,7 +66,7 @@ describe("era and revision", () => {
   });
 });
 
-describe("S02: the ladder, each step before the ones below it", () => {
+describe("S02: the checks, in order", () => {
   const future = "2099-01-01";
   const noCapabilities = { [clientCapabilitiesKey]: 7 };
   const request = (method: string, params: Record<string, unknown> = {}) => body({ method, params, meta: envelope });
@@ -78,7 +78,7 @@ describe("S02: the ladder, each step before the ones below it", () => {
     ["a batch", `[${listing()}]`, modern("tools/list"), "invalid-request"],
     ["a posted response of the modern era", response, modern("x"), "invalid-request"],
     ["a stdio response of the modern era", response, stdio("modern"), "invalid-request"],
-    ["a claim that is no string", listing({ [protocolVersionKey]: 3 }), http(version("x")), "bad-envelope"],
+    ["a claim that is not a string", listing({ [protocolVersionKey]: 3 }), http(version("x")), "bad-envelope"],
     ["modern header, no claim", body({}), modern("tools/list"), "bad-envelope"],
     ["modern header, no claim, a session", body({}), http(version("2026-07-28"), "2025-11-25"), "bad-envelope"],
     ["modern header, initialize", body({ method: "initialize" }), modern("initialize"), "header-mismatch"],
@@ -138,9 +138,9 @@ describe("S02: the ladder, each step before the ones below it", () => {
       modern(method),
       "header-mismatch",
     ]),
-    ["headers before a level of no kind", listing({ [logLevelKey]: "loud" }), modern("x"), "header-mismatch"],
-    ["a level of no kind", listing({ [logLevelKey]: "loud" }), modern("tools/list"), "invalid-params"],
-    ["a level that is no string", listing({ [logLevelKey]: 3 }), modern("tools/list"), "invalid-params"],
+    ["headers before an unknown level", listing({ [logLevelKey]: "loud" }), modern("x"), "header-mismatch"],
+    ["an unknown level", listing({ [logLevelKey]: "loud" }), modern("tools/list"), "invalid-params"],
+    ["a level that is not a string", listing({ [logLevelKey]: 3 }), modern("tools/list"), "invalid-params"],
     [
       "legacy: more capabilities than a session keeps",
       body({ method: "initialize", params: { capabilities: large } }),
@@ -151,15 +151,15 @@ describe("S02: the ladder, each step before the ones below it", () => {
     ["a removed method", request("ping"), modern("ping"), "unknown-method"],
     ["initialize in a modern envelope", request("initialize"), modern("initialize"), "unknown-method"],
     ["headers before parameters", request("tools/call", { arguments: 1 }), modern("x"), "header-mismatch"],
-    ["a name that is no string", request("tools/call", { name: 1 }), modern("tools/call"), "invalid-params"],
+    ["a name that is not a string", request("tools/call", { name: 1 }), modern("tools/call"), "invalid-params"],
     [
-      "arguments that are no object",
+      "arguments that are not an object",
       request("tools/call", { name: "a__b", arguments: [] }),
       modern("tools/call", { "Mcp-Name": "a__b" }),
       "invalid-params",
     ],
     ["legacy: an unknown revision", body({}), http(version("2025-01-01")), "invalid-request"],
-    ["legacy: nonsense for a revision", body({}), http(version("latest")), "invalid-request"],
+    ["legacy: a revision that is not a date", body({}), http(version("latest")), "invalid-request"],
     ["legacy: no name", body({ method: "tools/call" }), http(), "invalid-params"],
     [
       "legacy: arguments that are false",
@@ -167,19 +167,24 @@ describe("S02: the ladder, each step before the ones below it", () => {
       stdio("legacy"),
       "invalid-params",
     ],
-    ["legacy: _meta that is no object", body({ meta: "x" }), stdio("legacy"), "invalid-params"],
-    ["legacy: a progress token of no kind", body({ meta: { progressToken: [] } }), stdio("legacy"), "invalid-params"],
+    ["legacy: _meta that is not an object", body({ meta: "x" }), stdio("legacy"), "invalid-params"],
+    [
+      "legacy: a progress token of another type",
+      body({ meta: { progressToken: [] } }),
+      stdio("legacy"),
+      "invalid-params",
+    ],
     ["stdio: a bare handshake after modern", body({ method: "initialize" }), stdio("modern"), "unsupported-version"],
     ["stdio: no envelope after modern", body({}), stdio("modern"), "bad-envelope"],
     ["stdio: a removed method", request("ping"), stdio("modern"), "unknown-method"],
   ];
   test.each(ladder)("%s", (_what, text, ctx, code) => {
     const failure = expectFailure(() => read(text, ctx), code);
-    // A client that has not spoken modern does not know the codes -3202x.
+    // A legacy client does not know the codes -3202x.
     if (_what.startsWith("legacy")) expect(failure.row.rpc).not.toBeWithin(-32099, -32019);
   });
 
-  test("an unsupported revision is told which one is served", () => {
+  test("the error for an unsupported revision names the supported one", () => {
     const failure = expectFailure(() => read(listing({ [protocolVersionKey]: future }), http()), "unsupported-version");
     expect(failure.detail.data).toEqual({ supported: ["2026-07-28"], requested: future });
   });
@@ -190,7 +195,7 @@ describe("S02: the ladder, each step before the ones below it", () => {
   });
 });
 
-describe("what is read", () => {
+describe("message fields", () => {
   test("a legacy call", () => {
     const text =
       '{"jsonrpc":"2.0","id":9007199254740993,"method":"tools/call","params":{"name":"c__d", "arguments": {"n":12345678901234567890,"m":1.10},"_meta":{"progressToken":1.0}}}';
@@ -225,12 +230,12 @@ describe("what is read", () => {
     ["tasks/get", { taskId: " t " }, " t "],
     ["tasks/update", { taskId: "t" }, "t"],
     ["tasks/cancel", { taskId: "t\u0000" }, "t\u0000"],
-  ])("Mcp-Name of %s %p, as a sentinel where it has to be one", (method, params, name) => {
+  ])("Mcp-Name of %s %p, as a sentinel if needed", (method, params, name) => {
     const text = body({ method, params, meta: envelope });
     expect(read(text, modern(method, { "Mcp-Name": encodeHeader(name) })).method).toBe(method);
   });
 
-  test("what a modern client declares with each request, as written and parsed, and the log level it wants", () => {
+  test("the capabilities and log level that a modern client declares with each request, as written and parsed", () => {
     const text =
       '{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities": {"x":1.10, "elicitation":{} },"io.modelcontextprotocol/logLevel":"warning"}}}';
     const inbound = read(text, modern("tools/list"));
@@ -239,13 +244,13 @@ describe("what is read", () => {
     expect(read(call(envelope), modern("tools/call", { "Mcp-Name": "a__b" }))).toMatchObject({ logLevel: null });
   });
 
-  test("S23: how many values a message holds, which count besides its length", () => {
+  test("S23: the values of a message are counted and add to its weight", () => {
     const inbound = read(body({ method: "ping", params: { a: [[], {}, "x", 1, null] } }), http());
     expect(inbound.values).toBe(11);
     expect(weightOf(inbound)).toBe(inbound.text.length + 16 * 11);
   });
 
-  test("what a legacy client declares at initialize, and with nothing else", () => {
+  test("a legacy client declares capabilities with initialize only", () => {
     const text =
       '{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"capabilities":{"roots":{"listChanged": true}},"protocolVersion":"2025-11-25"}}';
     expect(read(text, http()).capabilities).toEqual({
@@ -271,7 +276,7 @@ describe("what is read", () => {
     expect(() => read(text, http())).toThrow(what);
   });
 
-  test("S20: what a response answers with, as written", () => {
+  test("S20: the result or error of a response, as written", () => {
     const answer = (text: string) => read(text, http({}, "2025-11-25")).answer;
     expect(answer('{"result": {"n":1.10} ,"id":"a","jsonrpc":"2.0"}')).toEqual({ kind: "result", text: '{"n":1.10}' });
     expect(answer('{"jsonrpc":"2.0","id":1,"result":{},"error": null}')).toEqual({ kind: "result", text: "{}" });

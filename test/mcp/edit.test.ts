@@ -28,7 +28,7 @@ const edits = fc.dictionary(key, fc.option(fc.jsonValue({ maxDepth: 1 })), { max
 test("the result parses to the edited object", () => {
   fc.assert(
     fc.property(object, edits, fc.nat(), fc.constantFrom("", " ", "\n"), (before, changes, pick, space) => {
-      // At least one edit is of an existing member.
+      // At least one edit changes an existing member.
       const own = Object.keys(before);
       const hit = own[pick % (own.length || 1)];
       const all = new Map([
@@ -48,7 +48,7 @@ test("the result parses to the edited object", () => {
   );
 });
 
-test("what is not edited stays character for character", () => {
+test("text that is not edited stays character for character", () => {
   fc.assert(
     fc.property(object, fc.constantFrom("", " ", "\n", "\t "), (before, space) => {
       const text = spaced(before, space);

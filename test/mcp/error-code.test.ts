@@ -30,12 +30,12 @@ const rows: Row[] = [
   same("legacy", "legacy", '{"code":-32000,"message":"x","data":1}'),
   same("legacy", "legacy", '{"code":-32042,"message":"x","data":{"elicitations":[]}}'),
   same("legacy", "legacy", '{"code":-32002,"message":"x"}'),
-  // Of a lost session the gateway hears before; SDKs say with this code that a request of theirs timed out.
+  // The gateway detects a lost session earlier; SDKs use this code for a request that timed out.
   same("legacy", "legacy", '{"code":-32001,"message":"Request timed out","data":{"timeout":1}}'),
   // Headers, capabilities and revisions belong to one hop.
   masked("legacy", "legacy", -32020),
   masked("legacy", "modern", -32042),
-  // 2026-07-28 allows no server these codes; what else such an error says is the server's own.
+  // 2026-07-28 does not allow servers these codes; the rest of such an error is passed on.
   recoded("legacy", "modern", -32000),
   recoded("legacy", "modern", -32002),
   ...[-32000, -32001, -32005, -32050, -32099].flatMap((code) => [
@@ -48,7 +48,7 @@ const rows: Row[] = [
   ]),
   masked("modern", "modern", -32042),
   ["legacy", "modern", "f:a", '{"message":"x","code":-32001}', '{"message":"x","code":-32603}'],
-  // A missing resource has another code in each era, and is named by its URI on the wire.
+  // A missing resource has a different code in each era, and is named by its URI on the wire.
   ["legacy", "modern", "f:a", '{"code":-32002,"message":"x"}', '{"code":-32602,"message":"x","data":{"uri":"f:a"}}'],
   [
     "legacy",
@@ -71,7 +71,7 @@ const rows: Row[] = [
     '{"code":-32602,"message":"x","data":{"uri":"f:a"}}',
     '{"code":-32602,"message":"x","data":{"uri":"gw:f:a"}}',
   ],
-  // So servers of the official 2.x library say it in both eras.
+  // Servers of the official 2.x library send this in both eras.
   ...(["legacy", "modern"] as const).map((to): Row => [
     "legacy",
     to,

@@ -22,7 +22,7 @@ test("which revisions are modern", () => {
   expect(names.filter(isModern)).toEqual(["2026-07-28", "2027-01-01"]);
 });
 
-test("a legacy client is told its revision, the capabilities and the instructions", () => {
+test("a legacy client gets its revision, the capabilities and the instructions", () => {
   expect(JSON.parse(initializeResult("2025-06-18", { ...us, instructions: "Read this." }))).toEqual({
     protocolVersion: "2025-06-18",
     capabilities: { tools: { listChanged: true }, x: 1 },
@@ -31,7 +31,7 @@ test("a legacy client is told its revision, the capabilities and the instruction
   });
 });
 
-test("a modern client is told every revision that is served, newest first, in an answer that it may not keep", () => {
+test("a modern client gets all supported revisions, newest first, in a result that must not be cached", () => {
   expect(JSON.parse(discoverResult(us))).toEqual({
     resultType: "complete",
     supportedVersions: ["2026-07-28", "2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"],

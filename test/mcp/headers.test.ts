@@ -39,15 +39,15 @@ describe("the codec", () => {
     "\u0100",
     "a\u0000b",
   ];
-  test.each(bad)("S02: %j stands for nothing", (field) => expect(decodeHeader(field)).toBeNull());
+  test.each(bad)("S02: %j is not decoded", (field) => expect(decodeHeader(field)).toBeNull());
 
-  test("T20: UTF-8 without a sentinel, each byte of which comes as one character, is read as that", () => {
+  test("T20: UTF-8 without a sentinel, received as one character per byte, is decoded", () => {
     expect(decodeHeader(Buffer.from("file:///ü 世").toString("latin1"))).toBe("file:///ü 世");
   });
 
-  test("the sentinel's case counts", () => expect(decodeHeader("=?BASE64?SGVsbG8=?=")).toBe("=?BASE64?SGVsbG8=?="));
+  test("the sentinel is case-sensitive", () => expect(decodeHeader("=?BASE64?SGVsbG8=?=")).toBe("=?BASE64?SGVsbG8=?="));
 
-  test("S02: what is encoded is legal in a header and decodes to itself", () => {
+  test("S02: an encoded value is legal in a header and decodes to itself", () => {
     fc.assert(
       fc.property(anyText, (value) => {
         const received = new Headers({ x: encodeHeader(value) }).get("x") ?? "";
@@ -58,7 +58,7 @@ describe("the codec", () => {
   });
 });
 
-/** A call with these arguments: their JSON text where it matters how they were written. */
+/** A call with these arguments, given as JSON text if their spelling matters. */
 function call(args: unknown) {
   const text = typeof args === "string" ? args : JSON.stringify(args);
   return {
@@ -78,7 +78,7 @@ const schema = {
   },
 };
 
-describe("S09: what a schema may ask for", () => {
+describe("S09: the headers that a schema may ask for", () => {
   test("headers along chains of properties", () => {
     expect(headerNames(schema)).toEqual({
       headers: [
@@ -96,7 +96,7 @@ describe("S09: what a schema may ask for", () => {
     ["a line break", { properties: { a: prop("a\r\nAuthorization: x") } }],
     ["a space", { properties: { a: prop("a b") } }],
     ["a colon", { properties: { a: prop("a:") } }],
-    ["no string", { properties: { a: prop(7) } }],
+    ["not a string", { properties: { a: prop(7) } }],
     ["an object", { properties: { a: prop("A", "object") } }],
     ["a number that need not be an integer", { properties: { a: prop("A", "number") } }],
     ["several types", { properties: { a: prop("A", ["string", "null"]) } }],
@@ -111,7 +111,7 @@ describe("S09: what a schema may ask for", () => {
     ["dependencies", { dependencies: { a: ["b"], b: { properties: { c: prop("A") } } } }],
     ["contentSchema", { properties: { a: { contentSchema: { properties: { b: prop("A") } } } } }],
   ];
-  test.each(refused)("not %s", (_what, bad) => {
+  test.each(refused)("refused: %s", (_what, bad) => {
     const { headers, invalid } = headerNames(bad);
     expect(headers).toEqual([]);
     expect(invalid).toBeString();
@@ -123,15 +123,15 @@ describe("S09: what a schema may ask for", () => {
     { properties: { a: { type: "object", default: { "x-mcp-header": "A" }, enum: [{ "x-mcp-header": "B" }] } } },
     { properties: { a: { type: "object", default: { b: prop("A") }, const: { b: prop("A") } } } },
   ];
-  test.each(fine)("nothing in %j", (none) => expect(headerNames(none)).toEqual({ headers: [], invalid: null }));
+  test.each(fine)("no headers in %j", (none) => expect(headerNames(none)).toEqual({ headers: [], invalid: null }));
 
-  test("a schema without end is refused, not followed", () => {
+  test("a cyclic schema is refused, not followed", () => {
     const loop: Record<string, unknown> = { type: "object" };
     loop.properties = { loop };
     expect(headerNames(loop).invalid).toBeString();
   });
 
-  test("a schema of more parts than are searched is refused", () => {
+  test("a schema with too many subschemas is refused", () => {
     const wide = (parts: number) => ({
       properties: Object.fromEntries(Array.from({ length: parts }, (_, i) => [i, {}])),
     });
@@ -155,12 +155,15 @@ describe("mirrored arguments", () => {
     expect(paramHeaders(schema, call(`{"where":{"limit":1},"limit":${limit}}`))).toEqual({ "Mcp-Param-Limit": limit });
   });
 
-  test.each(["1e30", "1.0E+30", "1000000000000000019884624838656.0"])("%s is the integer of its float", (limit) => {
-    const digits = "1000000000000000019884624838656";
-    expect(paramHeaders(schema, call(`{"limit":${limit}}`))).toEqual({ "Mcp-Param-Limit": digits });
-    // A client in Python writes it in its own way.
-    expect(() => checkParamHeaders({ "mcp-param-limit": "1e+30" }, schema, call(`{"limit":${limit}}`))).not.toThrow();
-  });
+  test.each(["1e30", "1.0E+30", "1000000000000000019884624838656.0"])(
+    "%s is sent as the integer value of its float",
+    (limit) => {
+      const digits = "1000000000000000019884624838656";
+      expect(paramHeaders(schema, call(`{"limit":${limit}}`))).toEqual({ "Mcp-Param-Limit": digits });
+      // A Python client writes it differently.
+      expect(() => checkParamHeaders({ "mcp-param-limit": "1e+30" }, schema, call(`{"limit":${limit}}`))).not.toThrow();
+    },
+  );
 
   const good: [headers: Record<string, string>, args: unknown][] = [
     [sent, args],
@@ -172,7 +175,7 @@ describe("mirrored arguments", () => {
     [{ "Mcp-Param-Limit": "9007199254740993" }, '{"limit":9007199254740993}'],
     [{}, '{"limit":9007199254740993}'],
   ];
-  test.each(good)("S02: %j go with %j", (headers, value) => {
+  test.each(good)("S02: %j match %j", (headers, value) => {
     expect(() => checkParamHeaders(readParamHeaders(new Headers(headers)), schema, call(value))).not.toThrow();
   });
 
@@ -188,7 +191,7 @@ describe("mirrored arguments", () => {
     [{ "Mcp-Param-Limit": "9007199254740992" }, '{"limit":9007199254740993}'],
     [{ "Mcp-Param-Dry-Run": "False" }, { where: { dry: false } }],
   ];
-  test.each(bad)("S02: %j do not go with %j", (headers, value) => {
+  test.each(bad)("S02: %j do not match %j", (headers, value) => {
     const received = readParamHeaders(new Headers(headers));
     expectFailure(() => checkParamHeaders(received, schema, call(value)), "header-mismatch");
   });

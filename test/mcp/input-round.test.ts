@@ -21,7 +21,7 @@ const space = fc.constantFrom("", " ", "\n", "\t");
 const key = fc.string({ minLength: 1, maxLength: 8 });
 
 describe("rounds", () => {
-  test("questions and state travel character for character", () => {
+  test("questions and state are passed on character for character", () => {
     const method = fc.constantFrom<InputMethod>("elicitation/create", "sampling/createMessage", "roots/list");
     const questions = fc.uniqueArray(fc.tuple(key, method, object, space), {
       selector: ([name]) => name,
@@ -39,7 +39,7 @@ describe("rounds", () => {
     );
   });
 
-  test("answers travel character for character", () => {
+  test("answers are passed on character for character", () => {
     const given = fc.uniqueArray(fc.tuple(key, object, space), { selector: ([name]) => name, maxLength: 5 });
     fc.assert(
       fc.property(given, (all) => {
@@ -56,7 +56,7 @@ describe("rounds", () => {
     );
   });
 
-  test("T20: no result makes the reader throw", () => {
+  test("T20: the parser never throws", () => {
     const member = fc.constantFrom("inputRequests", "requestState", "resultType");
     fc.assert(
       fc.property(fc.dictionary(member, fc.jsonValue({ maxDepth: 4 })), (result) => {
@@ -68,7 +68,7 @@ describe("rounds", () => {
   });
 });
 
-test("what an answer says and what it answers", () => {
+test("the outcome of an answer and the question that it fits", () => {
   const rows: [answer: string, to: InputMethod, outcome: string][] = [
     ['{"action":"accept","content":{}}', "elicitation/create", "accept"],
     ['{"action":"decline"}', "elicitation/create", "decline"],
@@ -87,7 +87,7 @@ test("what an answer says and what it answers", () => {
   }
 });
 
-test("what belongs to a hop stays on it", () => {
+test("members that belong to one hop are not passed on", () => {
   expect(
     forNextHop('{"a":1.10,"_meta":{"progressToken":1,"io.modelcontextprotocol/x":2,"com.acme/y":3}}', "progressToken"),
   ).toBe('{"a":1.10,"_meta":{"com.acme/y":3}}');
@@ -102,7 +102,7 @@ test("what belongs to a hop stays on it", () => {
   ]);
 });
 
-test("a question in the words of older revisions", () => {
+test("a question is translated for older revisions", () => {
   const form = { method: "elicitation/create", params: '{"mode":"form","message":"?"}' } as const;
   expect(forLegacyClient(form, "2025-11-25", "id").params).toBe(form.params);
   expect(forLegacyClient(form, "2025-06-18", "id").params).toBe('{"message":"?"}');
@@ -116,7 +116,7 @@ test("a question in the words of older revisions", () => {
   expect(forLegacyClient(sampling, "2024-11-05", "id")).toEqual(sampling);
 });
 
-test("a server that writes null for what it does not say says nothing by it", () => {
+test("null members count as absent", () => {
   const roots = { method: "roots/list", params: null };
   expect(readRound(JSON.stringify({ inputRequests: { k: roots }, requestState: null }))).toEqual({
     asked: [{ key: "k", request: { method: "roots/list", params: "{}" } }],
@@ -132,9 +132,9 @@ test("a server that writes null for what it does not say says nothing by it", ()
   expect(forLegacyClient(url, "2025-11-25", "id").params).toBe('{"mode":"url","elicitationId":"id"}');
 });
 
-test.each(["voice", "", 7, {}])("a question in the unknown mode %j fits no client, whatever it declared", (mode) => {
+test.each(["voice", "", 7, {}])("no client supports a question with the unknown mode %j", (mode) => {
   const question = { method: "elicitation/create", params: JSON.stringify({ mode, message: "?" }) } as const;
-  expect(undeclared({ elicitation: { form: {}, url: {} } }, question, "2026-07-28")).toContain("in the mode");
+  expect(undeclared({ elicitation: { form: {}, url: {} } }, question, "2026-07-28")).toContain("with mode");
 });
 
 test("URLs to visit become questions", () => {
@@ -145,6 +145,6 @@ test("URLs to visit become questions", () => {
   expect(asked.map(({ request }) => JSON.parse(request.params))).toEqual([url, { url: "https://y/", mode: "url" }]);
   for (const data of [undefined, 7, {}, { elicitations: [] }]) expect(urlQuestions(error(data))).toEqual([]);
   for (const elicitations of [{}, 7, "https://x/", [url, 7], [url, null]])
-    expect(urlQuestions(error({ elicitations }))).toContain("no list");
+    expect(urlQuestions(error({ elicitations }))).toContain("not a list");
   expect(urlQuestions(error({ elicitations: Array.from({ length: 33 }, () => url) }))).toContain("32");
 });

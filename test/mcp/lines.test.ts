@@ -32,7 +32,7 @@ test.each([
   ["世界\n🙂", ["世界", "🙂"]],
 ] as [string, string[]][])("%j", (text, lines) => expect(readAll([bytes(text)]).lines).toEqual(lines));
 
-test("lines are the same however the bytes are cut", () => {
+test("lines are the same however the bytes are split", () => {
   const line = fc
     .string({ unit: "grapheme", minLength: 1, maxLength: 30 })
     .filter((text) => !/^\s*$|[\r\n\ufeff]/.test(text));
@@ -51,7 +51,7 @@ test("lines are the same however the bytes are cut", () => {
 });
 
 describe("T13: the cap", () => {
-  test("a line of exactly the cap passes, one more byte does not, the next is read again", () => {
+  test("a line of exactly the cap passes, a longer one does not, and the next line is read again", () => {
     const text = `${"x".repeat(10)}\n${"y".repeat(11)}\nz\n`;
     for (const size of [1, 2, 3, 7, 11, 100]) {
       const whole = bytes(text);
@@ -62,7 +62,7 @@ describe("T13: the cap", () => {
     }
   });
 
-  test("a flood without line end is one overflow and holds no more than the cap", () => {
+  test("a flood without a line ending is one overflow", () => {
     const chunk = bytes("x".repeat(65_536));
     expect(
       readAll(
@@ -81,12 +81,12 @@ describe("T13: the cap", () => {
         reader.end();
       });
     run(20_000);
-    // Linear time makes this 32, quadratic time 1,024.
+    // The ratio is 32 for linear time and 1,024 for quadratic time.
     expect(run(640_000) / run(20_000)).toBeLessThan(200);
   });
 });
 
-test("a message is one line and means the same", () => {
+test("an encoded message is one line with the same JSON value", () => {
   fc.assert(
     fc.property(spacedJson, (text) => {
       const line = encodeLine(text);
@@ -97,7 +97,7 @@ test("a message is one line and means the same", () => {
   expect(encodeLine('{"n":1.10}')).toBe('{"n":1.10}\n');
 });
 
-test("of a line that is too long the beginning is told once, however it is cut", () => {
+test("the start of a line that is too long is reported once, however the bytes are split", () => {
   const long = bytes(`{"id":7,"x":"${"y".repeat(50)}"}\n{"id":8}\n`);
   for (let at = 0; at < long.length; at++) {
     expect(readAll([long.subarray(0, at), long.subarray(at)], 20)).toEqual({
@@ -108,7 +108,7 @@ test("of a line that is too long the beginning is told once, however it is cut",
   }
 });
 
-test("T20: a line that is not UTF-8 is no JSON, and still shows its id", () => {
+test("T20: a line that is not UTF-8 is not accepted as JSON, but its id can be read", () => {
   const line = Buffer.concat([bytes('{"jsonrpc":"2.0","id":7,"method":"'), Buffer.of(0xc3, 0x28), bytes('"}\n')]);
   for (let at = 1; at < line.length; at++) {
     const { lines } = readAll([line.subarray(0, at), line.subarray(at)]);

@@ -40,14 +40,14 @@ describe("S20: an id is kept as it was written", () => {
   });
 
   const refused = ["1.01", "1.0e0", "1e400", "1e3", "1.5", "-0.5", "null", "true", "[]", "{}", `"${"x".repeat(2000)}"`];
-  test.each(refused)("T21: not %s", (id) => {
+  test.each(refused)("T21: %s is refused", (id) => {
     const text = `{"jsonrpc":"2.0","id":${id},"method":"ping"}`;
     expectFailure(() => parse(text), "invalid-request");
     expect(idOf(text)).toBeNull();
   });
 });
 
-describe("T20 S27: what is no message", () => {
+describe("T20 S27: invalid messages", () => {
   const cases: [text: string, code: FailureCode][] = [
     ["", "parse-error"],
     ["{", "parse-error"],
@@ -84,7 +84,7 @@ describe("T20 S27: what is no message", () => {
   });
 });
 
-test("S27: keys that differ in case are other keys, and __proto__ is one like any other", () => {
+test("S27: keys that differ in case are different keys, and __proto__ is an ordinary key", () => {
   const text = '{"jsonrpc":"2.0","id":1,"method":"ping","Method":"x","PARAMS":{"a":1},"params":{"__proto__":{"x":1}}}';
   const { method, params } = parse(text);
   expect(method).toBe("ping");
@@ -93,7 +93,7 @@ test("S27: keys that differ in case are other keys, and __proto__ is one like an
   expect(({} as Record<string, unknown>).x).toBeUndefined();
 });
 
-test("T20: null params and arguments are none, as clients in Go write them; a null id is no id", () => {
+test("T20: null params and arguments count as absent, as Go clients write them; a null id is refused", () => {
   const { params, outline } = parse('{"jsonrpc":"2.0","id":1,"method":"ping","params": null}');
   expect([params, outline.params]).toEqual([{}, null]);
   const call =
@@ -102,7 +102,7 @@ test("T20: null params and arguments are none, as clients in Go write them; a nu
   expectFailure(() => parse('{"jsonrpc":"2.0","id":null,"method":"ping"}'), "invalid-request");
 });
 
-test("the outline points at what was written", () => {
+test("the outline points at the text as written", () => {
   const text =
     '{"params": {"_meta":{"a":{"progressToken":0},"progressToken" : 1.5e1},"arguments" : {"n":1.10} } , "jsonrpc":"2.0","id" : 3 ,"method":"m"}';
   const { outline } = parse(text);
@@ -142,7 +142,7 @@ describe("idOf", () => {
     [`{"a":"${"x".repeat(100_000)}","id":5`, null],
   ])("of %p", (text, id) => expect(idOf(text)).toBe(id));
 
-  test("T21: takes no time on hostile text", () => {
+  test("T21: is fast on hostile text", () => {
     for (const text of ["[".repeat(4e6), '{"a":'.repeat(800_000), `{"id":${"9".repeat(4e6)}`]) {
       expect(idOf(text)).toBeNull();
       expect(fastest(() => idOf(text))).toBeLessThan(100);
@@ -150,7 +150,7 @@ describe("idOf", () => {
   });
 });
 
-test("T20: mutated messages end in a message or a Failure", () => {
+test("T20: a mutated message is parsed or fails with a Failure", () => {
   const seed = '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","arguments":{"x":[1,"\\"}"]}}}';
   const piece = fc.constantFrom(
     '"',
@@ -195,7 +195,7 @@ function failureCode(text: string): string | null {
 }
 
 describe("batches", () => {
-  test("each message comes out as it was written", () => {
+  test("each message is returned as written", () => {
     const values = fc.array(fc.jsonValue({ maxDepth: 3 }), { minLength: 1, maxLength: 9 });
     const spaces = fc.constantFrom("", " ", "\n", "\t", "\r\n ");
     fc.assert(
@@ -221,7 +221,7 @@ describe("batches", () => {
     [`${"[".repeat(200)}${"]".repeat(200)}`, "invalid-request"],
   ] as const)("S23, T21: %s is %s", (text, code) => void expectFailure(() => splitBatch(text, limits, most), code));
 
-  test("the ids in a text that may be anything", () => {
+  test("the ids in a text, valid or not", () => {
     const request = '{"jsonrpc":"2.0","id":1,"method":"ping"}';
     const answer = '{"jsonrpc":"2.0","id":"a","result":{}}';
     const batch = `[${request}, ${answer} ,5,{"method":"n"}]`;
@@ -242,7 +242,7 @@ describe("batches", () => {
     }
   });
 
-  test("T21: text that is anything is split or refused, never thrown at", () => {
+  test("T21: any text is split or refused with a Failure", () => {
     fc.assert(
       fc.property(fc.string(), (text) => {
         try {

@@ -9,7 +9,7 @@ test.each([
     '{"taskId":"1","result":{"content":[],"_meta":{"a":1,"mcpgw.dev/omitted":[1]}},"_meta":{"mcpgw.dev/limit":1}}',
     '{"taskId":"1","result":{"content":[],"_meta":{"a":1}},"_meta":{}}',
   ],
-])("a server's result says nothing in the gateway's name: %s", (given, left) =>
+])("the gateway's own _meta keys are removed from a server's result: %s", (given, left) =>
   expect(withoutOwnKeys(given)).toBe(left),
 );
 
@@ -17,4 +17,4 @@ test.each([
   '{"content":[{"type":"text","text":"mcpgw.dev/limit \\u00e9"}],"_meta":{"x":"mcpgw.dev/"}}',
   '{"_meta":"mcpgw.dev/","result":"mcpgw.dev/"}',
   '{ "content":[], "_meta":{"io.example/mcpgw.dev/x":1.0} }',
-])("any other is the text itself: %s", (text) => expect(withoutOwnKeys(text)).toBe(text));
+])("any other result is returned unchanged: %s", (text) => expect(withoutOwnKeys(text)).toBe(text));

@@ -7,7 +7,7 @@ type Row = readonly [list: ListName, odd: string, kept: string, fault: string];
 
 const icons = (more: string): string => `"icons":[{"src":"a"${more}},{"src":"b"}]`;
 
-describe("one unreadable member would spoil the whole list", () => {
+describe("members that would make clients refuse the whole list", () => {
   const rows: Row[] = [
     ["tools", '"title":5', "", "its title is not a string"],
     ["tools", '"outputSchema":[]', "", "its outputSchema is not a schema"],
@@ -24,7 +24,7 @@ describe("one unreadable member would spoil the whole list", () => {
       "its annotations.title is not a string",
     ],
     ["tools", '"annotations":null', "", "its annotations is not an object of hints"],
-    // The clients that read by Zod 3 take an object with a member of this name for no plain one.
+    // Clients on Zod 3 refuse an object with a member of this name.
     [
       "tools",
       '"inputSchema":{"properties":{"constructor":{"type":"string"},"toString":{"constructor":1}}}',
@@ -37,12 +37,12 @@ describe("one unreadable member would spoil the whole list", () => {
       '"outputSchema":{"properties":{}}',
       "its outputSchema.properties.constructor has a name that some clients cannot read",
     ],
-    // Clients find a schema under its id: that of a tool with the same, or what every object inherits by that name.
+    // Clients look up a schema by its id and may find another tool's schema, or a member that every object inherits.
     ...["constructor", "https://example.org/s", "#"].map((id): Row => {
-      const fault = "its outputSchema.$id may be that of another's schema, which clients would use instead";
+      const fault = "its outputSchema.$id may belong to another schema, which clients would use instead";
       return ["tools", `"outputSchema":{"$id":"${id}","x":1.0}`, '"outputSchema":{"x":1.0}', fault];
     }),
-    // Clients on Zod 4 read no infinite number in a schema, and parsers in other languages no text that has one.
+    // Clients on Zod 4 refuse an infinite number in a schema, and parsers in other languages the whole text.
     [
       "tools",
       '"inputSchema":{"properties":{"a":{"maximum":-1e400,"default":[1E+309,1e308,"1e400\\"1e400"]}}}',
@@ -89,7 +89,7 @@ describe("one unreadable member would spoil the whole list", () => {
     ],
     ["resources", '"description":null', "", "its description is not a string"],
     ["resources", '"mimeType":null', "", "its mimeType is not a string"],
-    // The size is a whole number of 64 bits to clients in Python, and in Go only where it is written as one.
+    // Python clients read a size as a 64-bit integer; so do Go clients, but only if it is written as an integer.
     ...['"12"', "1.5", "1e19", "1e3", "-1", "12345678901234567890"].map((size): Row => {
       return ["resources", `"size":${size}`, "", "its size is not a whole number of at most 15 digits"];
     }),
@@ -110,7 +110,7 @@ describe("one unreadable member would spoil the whole list", () => {
   test.each(rows)("of %s: %s", (list, odd, kept, fault) => {
     const definition = (member: string): string => `{ "name" : "t"${member && `,${member}`},"x":1.10}`;
     expect(readable(definition(odd), list)).toEqual({ text: definition(kept), faults: [fault] });
-    // What is left is read as it is.
+    // The rest is readable as it is.
     expect(readable(definition(kept), list)).toEqual({ text: definition(kept), faults: [] });
   });
 
@@ -134,7 +134,7 @@ describe("one unreadable member would spoil the whole list", () => {
     });
   });
 
-  test("of a list the first fault is told, and all are mended", () => {
+  test("only the first fault of a list is reported, and all are removed", () => {
     const text = `{"name":"p","arguments":[${Array.from({ length: 9 }, () => "null").join(",")},{"name":"a"}]}`;
     expect(readable(text, "prompts")).toEqual({
       text: '{"name":"p","arguments":[{"name":"a"}]}',
@@ -142,7 +142,7 @@ describe("one unreadable member would spoil the whole list", () => {
     });
   });
 
-  test("members that nobody knows stay", () => {
+  test("unknown members stay", () => {
     const text = '{"name":"t","arguments":null,"mimeType":1,"constructor":null,"__proto__":null}';
     expect(readable(text, "tools")).toEqual({ text, faults: [] });
   });
@@ -154,12 +154,12 @@ test.each([
   ['"\\ude00\\ud83d\\ude00"', '"\\ufffd\\ud83d\\ude00"'],
   ['"\\\\ud83d"', '"\\\\ud83d"'],
   ['"\\\\\\ud83d"', '"\\\\\\ufffd"'],
-])("halves of surrogate pairs: %s", (text, expected) => {
+])("unpaired surrogates: %s", (text, expected) => {
   expect(wellFormed(text)).toBe(expected);
   expect(JSON.parse(wellFormed(text)).isWellFormed()).toBe(true);
 });
 
-test("a number is bounded behind the longest text too", () => {
+test("a number after a very long text is bounded too", () => {
   const text = `{"a":"${String.raw`\n`.repeat(3_000_000)}","b":`;
   expect(finite(`${text}1e400}`) === `${text}1.7976931348623157e+308}`).toBe(true);
 });

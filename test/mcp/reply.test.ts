@@ -33,7 +33,7 @@ test("S20: the id is echoed as it was written", () => {
 });
 
 describe("failures", () => {
-  test("a refusal of 2026-07-28 says whose it is, as every result of that revision", () => {
+  test("a refusal in 2026-07-28 names the server, like every result of that revision", () => {
     const server = { name: "mcpgw", version: "1" };
     const failure = new Failure("rate-limited", "Slow down.", { retryAfterMs: 5 });
     const meta = (to: Revision): unknown => JSON.parse(failureMessage(failure, inbound(to), server)).result._meta;
@@ -41,13 +41,13 @@ describe("failures", () => {
     expect(meta("2026-07-28")).toEqual({ "io.modelcontextprotocol/serverInfo": server, ...limit });
     expect(meta("2025-11-25")).toEqual(limit);
   });
-  test("a server's own refusal of a subscription is told as it came", () => {
+  test("a server's own refusal of a subscription is passed on unchanged", () => {
     const refusal = '{"code": -32602,"message":"no","data":{"n":1.10}}';
     const failure = new Failure("invalid-params", 'The server "crm" refuses it: no', { refusal });
     const subscribing = inbound("2025-11-25", "resources/subscribe");
     expect(failureMessage(failure, subscribing)).toBe(`{"jsonrpc":"2.0","id":1,"error":${refusal}}`);
   });
-  test("but of what it does not have it tells under the URI that was asked for, as where it is read", () => {
+  test("a refusal for a missing resource names the requested URI, as for a read", () => {
     const refusal = (uri: string) => `{"code":-32002,"message":"no","data":{"uri":"${uri}","n":1.10}}`;
     const failure = new Failure("invalid-params", "It refuses it.", { refusal: refusal("db://x") });
     const subscribing = { ...inbound("2025-11-25", "resources/subscribe"), params: { uri: "mcpgw+crm:db://x" } };
@@ -74,26 +74,26 @@ describe("failures", () => {
     expect(answer(code, {}, inbound(revision))).toEqual({ jsonrpc: "2.0", id: 1, ...expected });
   });
 
-  test("a tool failure off tools/call, or before there is a message, is an error", () => {
+  test("a tool failure outside tools/call, or without a parsed message, is an error", () => {
     expect(answer("timeout", {}, inbound("2025-11-25", "tools/list"))).toHaveProperty("error.code", -32603);
     expect(answer("timeout", {}, null, null)).toMatchObject({ id: null, error: { code: -32603 } });
   });
 
-  test("a limit says when to come back", () => {
+  test("a limit says when to retry", () => {
     const limited = answer("rate-limited", { retryAfterMs: 1500, limit: "perMinute" }, inbound("2025-11-25"));
     expect(limited).toHaveProperty("result._meta", {
       "mcpgw.dev/limit": { code: "rate-limited", limit: "perMinute", retryAfterMs: 1500 },
     });
   });
 
-  test("a limit that allows nothing names no time to come back, nor that there is one", () => {
+  test("a limit that allows no calls is not reported as retryable and has no retry time", () => {
     expect(answer("rate-limited", { limit: "perMinute" }, null)).not.toHaveProperty("error.data");
     expect(answer("rate-limited", { retryAfterMs: 9 }, null)).toHaveProperty("error.data.retryable", true);
     const limited = answer("rate-limited", { limit: "perMinute" }, inbound("2025-11-25"));
     expect(limited).toHaveProperty("result._meta", { "mcpgw.dev/limit": { code: "rate-limited", limit: "perMinute" } });
   });
 
-  test("what may be repeated says so", () => {
+  test("a retryable failure is reported as retryable", () => {
     expect(answer("overloaded", { retryAfterMs: 9 }, null)).toHaveProperty("error.data", {
       retryable: true,
       retryAfterMs: 9,
@@ -143,7 +143,7 @@ describe("results between eras", () => {
           `{"contents":[],"ttlMs":0,${info},"resultType":"complete","cacheScope":"private"}`,
         ],
         ["skills/get", "{}", `{${info},"resultType":"complete","ttlMs":0,"cacheScope":"private"}`],
-        // Members of these names may mean anything in an extension.
+        // In an extension, members of these names may have any meaning.
         ["com.acme/do", '{"ttlMs":[1.10]}', `{"ttlMs":[1.10],${info},"resultType":"complete"}`],
         ["com.acme/do", '{"cacheScope":"all"}', `{"cacheScope":"all",${info},"resultType":"complete"}`],
       ],
@@ -214,7 +214,7 @@ describe("results between eras", () => {
           '{"resultType":"complete","skills":[],"ttlMs":900,"cacheScope":"public"}',
           `{"resultType":"complete","skills":[],"ttlMs":900,"cacheScope":"private",${info}}`,
         ],
-        // However it is written, and whatever kind of result it is.
+        // This holds for every spelling and every kind of result.
         [
           "com.acme/do",
           '{"resultType":"x","cacheScope":"\\u0070ublic"}',
@@ -246,7 +246,7 @@ describe("the answer to a request", () => {
   const say = (to: Inbound, text: string, type: string | null = null): unknown =>
     JSON.parse(answerMessage(to, reply(text, type), server, null)).result;
 
-  test("S06: what may be cached is private, and the result of a retry is not cached", () => {
+  test("S06: cacheable results are private, and the result of a retry is not cached", () => {
     const read = { ...inbound("2026-07-28", "resources/read"), params: { uri: "a:b" } };
     const text = '{"resultType":"complete","contents":[],"ttlMs":900,"cacheScope":"public"}';
     expect(say(read, text)).toMatchObject({ ttlMs: 900, cacheScope: "private" });
@@ -273,14 +273,14 @@ describe("the answer to a request", () => {
     },
   );
 
-  test("a task keeps the time it lives", () => {
+  test("a task keeps its ttlMs", () => {
     expect(say(inbound("2026-07-28"), '{"resultType":"task","taskId":"t","ttlMs":5}', "task")).toHaveProperty(
       "ttlMs",
       5,
     );
   });
 
-  test("an error keeps the id and is put in the era's words", () => {
+  test("an error keeps the id and is translated for the caller's era", () => {
     const error = { kind: "error", era: "legacy", text: '{"code":-32002,"message":"gone"}', code: -32002 } as const;
     expect(answerMessage({ ...inbound("2026-07-28", "resources/read"), idText: "1.0" }, error, server, "a:b")).toBe(
       '{"jsonrpc":"2.0","id":1.0,"error":{"code":-32602,"message":"gone","data":{"uri":"a:b"}}}',
@@ -291,7 +291,7 @@ describe("the answer to a request", () => {
   });
 });
 
-test("a missing resource has the code of the caller's era, one that is only named in a completion that of wrong parameters", () => {
+test("a missing resource has the code of the caller's era; in a completion it has the code for invalid params", () => {
   const code = (revision: Revision, method: string) =>
     answer("unknown-resource", { data: { uri: "a:b" } }, inbound(revision, method));
   for (const [method, old] of [
@@ -304,7 +304,7 @@ test("a missing resource has the code of the caller's era, one that is only name
   }
 });
 
-test("progress goes out under the caller's token", () => {
+test("progress is sent under the caller's token", () => {
   const params = '{"progressToken":5,"progress":1.10,"total":3,"_meta":{"io.modelcontextprotocol/subscriptionId":1}}';
   expect(progressNotification('"mine"', params)).toBe(
     '{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"mine","progress":1.10,"total":3}}',
@@ -314,7 +314,7 @@ test("progress goes out under the caller's token", () => {
   );
 });
 
-test("progress of a call under the token of each of its requests, logs where they are wanted, those of extensions as they came", () => {
+test("for each request of a call, progress gets the request's token, logs pass if requested, and extensions' notifications are unchanged", () => {
   const progress =
     '{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"one","progress":1.10}}';
   const log = '{"jsonrpc":"2.0","method":"notifications/message","params":{"data":1.10}}';

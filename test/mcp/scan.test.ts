@@ -37,7 +37,7 @@ describe("duplicate keys", () => {
     '{"a":"}","b":"{\\"a\\":1,\\"a\\":2}"}',
     '{"a":[1,"b","b"],"b":["a",{"a":1}],"c":{}}',
   ];
-  test.each(none)("none in %s", (text) => expect(() => scan(text, limits)).not.toThrow());
+  test.each(none)("no duplicate in %s", (text) => expect(() => scan(text, limits)).not.toThrow());
 
   test("the name of a duplicate key is cut and cannot forge output", () => {
     const key = `\u001b[31m${repeat("x", 5000)}`;
@@ -58,7 +58,7 @@ describe("agreement with JSON.parse", () => {
     );
   });
 
-  test("S27: a key repeated anywhere is found", () => {
+  test("S27: a duplicate key is found anywhere", () => {
     const value = fc.dictionary(fc.string({ maxLength: 6 }), fc.jsonValue({ maxDepth: 2 }), {
       minKeys: 1,
       maxKeys: 14,
@@ -78,7 +78,7 @@ describe("agreement with JSON.parse", () => {
     );
   });
 
-  test("members are what JSON.parse finds", () => {
+  test("members are those that JSON.parse finds", () => {
     const object = fc.dictionary(fc.string({ maxLength: 6 }), fc.jsonValue({ maxDepth: 3 }), { maxKeys: 12 });
     fc.assert(
       fc.property(object, fc.constantFrom("", " ", "\n\t"), (value, space) => {
@@ -90,7 +90,7 @@ describe("agreement with JSON.parse", () => {
     );
   });
 
-  test("T20: no text makes it throw anything but a Failure, or loop", () => {
+  test("T20: no text makes it loop or throw anything but a Failure", () => {
     const noise = fc.string({ unit: fc.constantFrom(...Array.from('{}[]",:\\0-ex \n')), maxLength: 40 });
     fc.assert(
       fc.property(noise, (text) => {
@@ -127,7 +127,7 @@ describe("limits", () => {
   ];
   test.each(hostile)("S23 T21: %s is refused in bounded time", (_name, text) => {
     expectFailure(() => scan(text, limits), "invalid-request");
-    // It takes 5 to 20 ms, twice as long until it is compiled, for which a loaded machine finds no time.
+    // It takes 5 to 20 ms, and twice that until it is compiled, which a loaded machine delays.
     expect(fastest(() => expectFailure(() => scan(text, limits), "invalid-request"))).toBeLessThan(100);
   });
 });

@@ -32,14 +32,14 @@ test.each([
   ["data: cut off\n", []],
 ] as [string, SseEvent[]][])("%j", (text, events) => expect(parse([bytes(text)])).toEqual(events));
 
-test("a stream can be gone on with after the last event that came whole, after the time its server named", () => {
+test("a stream can be resumed after the last complete event and the delay that the server sent", () => {
   const parser = new SseParser({ maxEvent: () => 1_000, onEvent: () => {} });
   expect(parser.resumption).toEqual({ lastId: null, retry: null });
   parser.push(bytes("id: a\nretry: 250\ndata:\n\nid: b\n\nretry: soon\nid: c\ndata: cut off"));
   expect(parser.resumption).toEqual({ lastId: "b", retry: 250 });
 });
 
-test("events are the same however the bytes are cut, whatever ends the lines", () => {
+test("events are the same however the bytes are split and whatever ends the lines", () => {
   const data = fc
     .string({ unit: "grapheme", minLength: 1, maxLength: 20 })
     .filter((text) => !/[\r\n\ufeff]|^ /.test(text));
@@ -53,7 +53,7 @@ test("events are the same however the bytes are cut, whatever ends the lines", (
   );
 });
 
-test("what is encoded is one event with the same JSON", () => {
+test("an encoded message is one event with the same JSON", () => {
   fc.assert(
     fc.property(spacedJson, fc.option(fc.nat()), (text, id) => {
       const stream = keepAlive + (id === null ? encodeEvent(text) : encodeEvent(text, String(id))) + keepAlive;
@@ -76,7 +76,7 @@ describe("T13 T19: the cap", () => {
     expectFailure(() => parse(flood(text, 1000), 1000), "result-too-large");
   });
 
-  test("counts each event for itself, and comments not at all", () => {
+  test("counts each event separately and does not count comments", () => {
     expect(parse(flood("data: 12345678\n\n", 1000), 20)).toHaveLength(1000);
     expect(parse(flood(": keep-alive\n", 1000), 20)).toEqual([]);
   });

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { subscribed, subscriptionMeta } from "../../src/mcp/subscription.ts";
 
-test("S20: a notification carries the id of the request that listens, as it was written", () => {
+test("S20: a notification carries the id of the listen request as written", () => {
   for (const id of ["1", '"1"', "9007199254740993", '"\\u00e9"']) {
     const meta = `"_meta":{"io.modelcontextprotocol/subscriptionId":${id}}`;
     expect(subscribed("n", null, id)).toBe(`{"jsonrpc":"2.0","method":"n","params":{${meta}}}`);
@@ -11,14 +11,14 @@ test("S20: a notification carries the id of the request that listens, as it was 
   }
 });
 
-test("a server cannot speak for another subscription", () => {
+test("a server cannot set the subscription id", () => {
   const forged = '{"_meta":{"io.modelcontextprotocol/subscriptionId":"theirs","com.acme/x":1}}';
   expect(subscribed("n", forged, "7")).toBe(
     '{"jsonrpc":"2.0","method":"n","params":{"_meta":{"com.acme/x":1,"io.modelcontextprotocol/subscriptionId":7}}}',
   );
 });
 
-test("the end of a subscription says which and whose", () => {
+test("the end of a subscription names the subscription and the server", () => {
   expect(subscriptionMeta('"L"', { name: "mcpgw", version: "9" })).toBe(
     '{"io.modelcontextprotocol/subscriptionId":"L","io.modelcontextprotocol/serverInfo":{"name":"mcpgw","version":"9"}}',
   );

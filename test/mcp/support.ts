@@ -6,7 +6,7 @@ import { failureOf } from "../support/failure.ts";
 
 export const limits: ScanLimits = { depth: 64, nodes: 100_000 };
 
-/** Expects a Failure of this code with a sentence to read. */
+/** Expects a Failure with this code and a sentence as its message. */
 export function expectFailure(run: () => unknown, code: FailureCode): Failure {
   const failure = failureOf(run);
   expect(failure.code).toBe(code);
@@ -14,7 +14,7 @@ export function expectFailure(run: () => unknown, code: FailureCode): Failure {
   return failure;
 }
 
-/** JSON text of any value with random white space between its tokens. */
+/** JSON text of any value with random whitespace between its tokens. */
 export const spacedJson: fc.Arbitrary<string> = fc
   .tuple(fc.jsonValue({ maxDepth: 4 }), fc.constantFrom("", " ", "\n", "\t", "\r\n "))
   .map(([value, space]) => spaced(value, space));
@@ -28,13 +28,13 @@ export function spaced(value: unknown, space: string): string {
   return `{${space}${body.join(`${space},${space}`)}${space}}`;
 }
 
-/** A key as JSON, its first character as an escape where the key's length is odd. */
+/** A key as JSON, its first character as an escape if the key's length is odd. */
 export function keyText(key: string): string {
   if (key.length % 2 === 0) return JSON.stringify(key);
   return `"\\u${key.charCodeAt(0).toString(16).padStart(4, "0")}${JSON.stringify(key.slice(1)).slice(1)}`;
 }
 
-/** Cuts bytes at random places. */
+/** Splits bytes at these places. */
 export function cuts(bytes: Uint8Array, at: readonly number[]): Uint8Array[] {
   const places = [...new Set(at.map((place) => place % (bytes.length + 1)))].sort((a, b) => a - b);
   return [0, ...places].map((from, i) => bytes.subarray(from, places[i] ?? bytes.length));

@@ -78,7 +78,7 @@ test.each([
   ['" 21"', '" 21"'],
   ['""', '""'],
   ["9007199254740993", "9007199254740993"],
-])("the answer to %s is read as that to %s, a request of that id as it came", (id, idText) => {
+])("the answer to id %s is read as the answer to %s, a request keeps its id as written", (id, idText) => {
   for (const answer of ['"result":{}', '"error":{"code":1,"message":""}']) {
     expect(readUpstream(`{"jsonrpc":"2.0","id":${id},${answer}}`, limits)).toMatchObject({ idText });
   }
@@ -129,7 +129,7 @@ describe("T14: invalid", () => {
   });
 });
 
-test("T20: no text makes it throw", () => {
+test("T20: the reader never throws", () => {
   const token = fc.constantFrom(
     '{"jsonrpc":"2.0",',
     '"id":',
@@ -152,7 +152,7 @@ test("T20: no text makes it throw", () => {
   );
 });
 
-test("what waits of a server's question keeps no more of it in memory", () => {
+test("a waiting question of a server keeps only its own parts of the message in memory", () => {
   const heap = (): number => (Bun.gc(true), heapStats().heapSize);
   const padding = Buffer.alloc(2 ** 20, "x").toString();
   const before = heap();

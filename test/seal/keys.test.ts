@@ -6,7 +6,7 @@ import { createSealer } from "../../src/seal/seal.ts";
 import { reasonOf } from "../support/failure.ts";
 import { TempDir } from "../support/temp-dir.ts";
 
-test("seal.key: what is sealed for the longest there is can be opened for as long, however often the daemon starts", async () => {
+test("seal.key: a value sealed for the maximum time can be opened for that time, however often the daemon starts", async () => {
   using at = new TempDir();
   const file = at.path("seal.key");
   const born = Date.now();
@@ -15,12 +15,12 @@ test("seal.key: what is sealed for the longest there is can be opened for as lon
   const start = async () => {
     const before = existsSync(file) ? statSync(file).ino : 0;
     const keys = await loadSealKeys(file, now);
-    // What it writes, it writes now.
+    // A file that it has written gets the current test time.
     if (statSync(file).ino !== before) utimesSync(file, now / 1000, now / 1000);
     return createSealer(keys, clock);
   };
   await start();
-  // The key is at its oldest, so that the next start makes it the previous one.
+  // The key is as old as it can get, so the next start makes it the previous one.
   now = born + longestSeal - 1_000;
   const sealed = (await start()).seal("task", "key:a", "x", longestSeal);
   for (const days of [1, 100, 366]) {
@@ -33,7 +33,7 @@ test("seal.key: what is sealed for the longest there is can be opened for as lon
   expect((await start()).open("task", "key:a", anew)).toBe("y");
 });
 
-test("seal.key: a key that has served its time seals no more", async () => {
+test("seal.key: an expired key no longer seals", async () => {
   using at = new TempDir();
   const file = at.path("seal.key");
   const [first] = await loadSealKeys(file, Date.now());
@@ -43,7 +43,7 @@ test("seal.key: a key that has served its time seals no more", async () => {
   expect(current).not.toEqual(first);
 });
 
-test("seal.key: others than its owner may not read it", async () => {
+test("seal.key: a file that other users can read is refused", async () => {
   using at = new TempDir();
   const file = at.path("seal.key");
   await loadSealKeys(file, Date.now());
@@ -56,14 +56,14 @@ test("seal.key: others than its owner may not read it", async () => {
   expect(readFileSync(file, "utf8")).toBe(before);
 });
 
-test("S07: seal.key with anything but two keys of full length is refused, and left as it is", async () => {
+test("S07: a seal.key without two keys of full length is refused and left unchanged", async () => {
   using at = new TempDir();
   const file = at.path("seal.key");
   await loadSealKeys(file, Date.now());
   const [one = "", two = ""] = readFileSync(file, "utf8").split("\n");
   for (const text of ["", one, `\n${two}`, `${one}\n${two.slice(4)}`, `${one.slice(4)}\n${two}`]) {
     writeFileSync(file, text);
-    expect(String(await reasonOf(loadSealKeys(file, Date.now())))).toContain("holds no two keys; delete it");
+    expect(String(await reasonOf(loadSealKeys(file, Date.now())))).toContain("does not contain two keys; delete it");
     expect(readFileSync(file, "utf8")).toBe(text);
   }
 });

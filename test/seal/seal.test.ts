@@ -11,7 +11,7 @@ function sealer(keys: SealKeys = [key(1), key(2)], start = 0) {
   return { ...made, pass: (ms: number) => void (us += ms * 1000) };
 }
 
-test("S07 D12: what was sealed is read back under the same purpose and context only", () => {
+test("S07 D12: a sealed value opens only with the same purpose and context", () => {
   const one = sealer();
   fc.assert(
     fc.property(fc.string({ unit: "grapheme" }), fc.string(), fc.string(), (value, purpose, context) => {
@@ -22,11 +22,11 @@ test("S07 D12: what was sealed is read back under the same purpose and context o
       expect(one.open(purpose, `${context}x`, sealed)).toBeNull();
     }),
   );
-  // No text can move from the purpose to the context.
+  // Text cannot move from the purpose to the context.
   expect(one.open("a", "bc", one.seal("ab", "c", "x", 1000))).toBeNull();
 });
 
-test("S07 D12: it expires, and may be read again until then", () => {
+test("S07 D12: a sealed value can be opened repeatedly until it expires", () => {
   const one = sealer();
   const sealed = one.seal("state", "key:a", "x", 600_000);
   one.pass(600_000);
@@ -36,13 +36,13 @@ test("S07 D12: it expires, and may be read again until then", () => {
   expect(one.open("state", "key:a", sealed)).toBeNull();
 });
 
-test("S07: no two sealed texts have a nonce in common", () => {
+test("S07: no two sealed texts share a nonce", () => {
   const one = sealer();
   const nonces = Array.from({ length: 100 }, () => one.seal("p", "c", "x", 1000).slice(0, 16));
   expect(new Set(nonces).size).toBe(100);
 });
 
-test("what is longer than anything sealed for a caller is not even decrypted", () => {
+test("a text longer than any sealed value is not even decrypted", () => {
   const one = sealer();
   const lengths = [0, 1].map((more) => ((longestSealed / 4 + more) * 3 - 36) as number);
   const sealed = lengths.map((length) => one.seal("p", "c", "x".repeat(length), 1000));
@@ -50,7 +50,7 @@ test("what is longer than anything sealed for a caller is not even decrypted", (
   expect(sealed.map((text) => one.open("p", "c", text) !== null)).toEqual([true, false]);
 });
 
-test("S07: any change of any bit is noticed, and so is another spelling", () => {
+test("S07: a change of any bit is detected, and so is another spelling", () => {
   const one = sealer();
   const sealed = one.seal("state", "key:a", "value", 1000);
   const bytes = Buffer.from(sealed, "base64url");
@@ -65,7 +65,7 @@ test("S07: any change of any bit is noticed, and so is another spelling", () => 
   }
 });
 
-test("seal.key: the previous generation still opens, an older one does not", () => {
+test("seal.key: a value sealed with the previous key opens, one with an older key does not", () => {
   const sealed = sealer([key(1), key(0)]).seal("p", "c", "x", 1000);
   expect(sealer([key(2), key(1)]).open("p", "c", sealed)).toBe("x");
   expect(sealer([key(3), key(2)]).open("p", "c", sealed)).toBeNull();

@@ -46,17 +46,17 @@ test.each([
   ["${file:big}", "64 KiB"],
   ["${file:binary}", "binary"],
   ["${file:latin}", "UTF-8"],
-  ["${credential:../token}", "no reference"],
-  ["${credential:..}", "no name"],
-  ["${A-B}", "no reference"],
-  ["${}", "no reference"],
+  ["${credential:../token}", "not a reference"],
+  ["${credential:..}", "not a valid credential name"],
+  ["${A-B}", "not a reference"],
+  ["${}", "not a reference"],
   ["${TOKEN", "closing brace"],
 ])("R17: %p is refused", (text, message) => {
   expect(() => resolve(text)).toThrow(SecretError);
   expect(() => resolve(text)).toThrow(message);
 });
 
-test("R17: outside of a unit a credential says what to do", () => {
+test("R17: outside a systemd unit, the error about a credential says what to do", () => {
   for (const credentialsDirectory of [undefined, "", "."]) {
     const inShell = createResolver({ env: {}, directory: temp.dir, credentialsDirectory });
     expect(() => inShell("${credential:db}")).toThrow("LoadCredential=db");

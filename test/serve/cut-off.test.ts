@@ -65,7 +65,7 @@ test("SEMANTICS 2: a session that is ended for a newer one tells its calls so; o
   await until(() => door.running.size === 1, "the call runs");
   const newer = await door.session();
   expect(textOf((await first).json)).toBe(
-    "The session was ended for a newer one of the same key. The call may have run: check before you repeat it.",
+    "The session was replaced by a newer one of the same key. The call may have run: check before you repeat it.",
   );
   const second = call(newer);
   await until(() => door.running.size === 1, "the call runs");

@@ -45,7 +45,7 @@ test("a reader who owes more than is allowed counts as gone, which is logged; un
   expect([closed, traffic.streams]).toEqual([1, 0]);
   const facts = { principal: who.id, bytes: expect.any(Number) as unknown };
   // Callers can cause it as often as they like.
-  expect(logged).toEqual([["a connection was cut off, as its client left too much unread", facts, who.id]]);
+  expect(logged).toEqual([["a connection was closed because its client left too much unread", facts, who.id]]);
 });
 
 test("however small limits.result is, a reader of nothing but notifications loses some of them, and no result", () => {

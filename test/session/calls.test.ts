@@ -11,7 +11,7 @@ test.each([
   ["10.0", "10", true],
   ['"7.0"', '"7"', false],
   ["70", "7", false],
-])("S20: the call %s, cancelled as %s, ends: %p", (began, cancelled, ends) => {
+])("S20: whether the call %s ends when it is cancelled as %s: %p", (began, cancelled, ends) => {
   const calls = new ClientCalls();
   const call = new AbortController();
   calls.began(began, call);
@@ -19,7 +19,7 @@ test.each([
   expect(call.signal.aborted).toBe(ends);
 });
 
-test("S20: a call that was expected can be cancelled before it begins and while it runs", () => {
+test("S20: an expected call can be cancelled before it begins and while it runs", () => {
   const calls = new ClientCalls();
   const [early, late] = [new AbortController(), new AbortController()];
   for (const id of ["1", "2"]) calls.expect(id);
@@ -31,7 +31,7 @@ test("S20: a call that was expected can be cancelled before it begins and while 
   expect(late.signal.aborted).toBe(true);
 });
 
-test("S20: of two calls with one id the newer is cancelled, and one that has ended no more", () => {
+test("S20: of two calls with the same id the newer is cancelled, unless it has ended", () => {
   const calls = new ClientCalls();
   const [older, newer] = [new AbortController(), new AbortController()];
   calls.began("1", older);

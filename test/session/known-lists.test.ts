@@ -6,9 +6,9 @@ import { partyOf } from "../support/catalog.ts";
 import { principal } from "../support/principal.ts";
 import { clientSession } from "../support/session.ts";
 
-// What a session has read of the lists while nobody could tell it of changes.
+// Sessions that read lists while they could not be notified of changes.
 
-/** One session, and lists whose fingerprints the test sets. */
+/** One session, and lists whose fingerprints are set by the test. */
 function fixture() {
   const prints = { tools: "1", prompts: "1", resources: "1" };
   const shown = (_: unknown, list: keyof typeof prints): string => prints[list];
@@ -42,7 +42,7 @@ function fixture() {
 beforeEach(() => void jest.useFakeTimers());
 afterEach(() => void jest.useRealTimers());
 
-test("R112: a session that has read a list before it listens hears of what has changed since, and of nothing else", () => {
+test("R112: a session that reads a list before it listens is notified of changes since then, and of nothing else", () => {
   const { notifier, reader, join, change, toldOf } = fixture();
   for (const list of ["tools", "prompts"] as const) notifier.served(reader, list);
   change({ tools: "2", resources: "2" });
@@ -52,7 +52,7 @@ test("R112: a session that has read a list before it listens hears of what has c
 });
 
 test.each(["before", "after"])(
-  "a change back is told to a session that was cut off %s it read the list in between",
+  "a session is notified of a reverted change if it was cut off %s it read the list in between",
   (when) => {
     const { notifier, reader, join, change, state, toldOf } = fixture();
     const leave = join();

@@ -21,7 +21,7 @@ const sessionOf = (owner: string, id: string, logLevel: LogLevel | null = null):
 
 const nobody: Shown = { shown: () => "", servers: () => new Set(), hasScopeFor: () => true };
 
-/** A notifier whose lists have fingerprints that the test sets. */
+/** A notifier for lists whose fingerprints are set by the test. */
 function fixture() {
   const lists: Record<string, string> = { tools: "1", prompts: "1", resources: "1" };
   const barred = new Set<string>();
@@ -53,7 +53,7 @@ beforeEach(() => void jest.useFakeTimers());
 afterEach(() => void jest.useRealTimers());
 
 describe("changed lists", () => {
-  test("R112: who asked for a list is told once of all its changes of a moment", () => {
+  test("R112: a listener of a list is notified once of all changes within a short time", () => {
     const { notifier, lists, told, join } = fixture();
     join("key:a");
     join("key:b", { lists: tools });
@@ -71,7 +71,7 @@ describe("changed lists", () => {
     expect(told).toHaveLength(2);
   });
 
-  test("S23: of many listeners one is compared after the other, and what changes meanwhile is told of afterwards", async () => {
+  test("S23: many listeners are compared one after the other, and a change during that time is announced afterwards", async () => {
     jest.useRealTimers();
     let version = 1;
     const between: number[] = [];
@@ -97,7 +97,7 @@ describe("changed lists", () => {
     expect(between.filter((many) => many > 0 && many < 20).length).toBeGreaterThan(3);
   });
 
-  test("S23: what has been told of is not compared again until the next change", () => {
+  test("S23: an announced change is not compared again until the next change", () => {
     let compared = 0;
     const shown: Shown["shown"] = () => String(compared++);
     const notifier = new Notifier(() => ({ ...nobody, shown }));
@@ -119,7 +119,7 @@ describe("changed lists", () => {
     expect([compared, told.length]).toEqual([before, 1]);
   });
 
-  test("a change that a caller's rights hide from it is none, nor is one that is undone at once", () => {
+  test("a caller is not notified of a change that its rights hide or that is reverted at once", () => {
     const { notifier, lists, told, join } = fixture();
     join("key:blind");
     join("key:a");
@@ -134,7 +134,7 @@ describe("changed lists", () => {
     expect(told).toHaveLength(1);
   });
 
-  test("who has left or lost its key is not told", () => {
+  test("a listener that has left or lost its key is not notified", () => {
     const { notifier, lists, told, join } = fixture();
     const leave = join("key:a");
     const who = principal("key:b");
@@ -147,7 +147,7 @@ describe("changed lists", () => {
     expect([told, notifier.size]).toEqual([[], 1]);
   });
 
-  test("a session that comes back hears of what changed while it was away, and of nothing else", () => {
+  test("a session that comes back is notified of changes made while it was away, and of nothing else", () => {
     const { notifier, lists, told, join } = fixture();
     const session = sessionOf("key:a", "a1");
     join("key:a", {}, session)();
@@ -164,7 +164,7 @@ describe("changed lists", () => {
     expect(told).toEqual([]);
   });
 
-  test("T27: thousands of sessions of one caller are compared at the cost of one, and places are bounded", () => {
+  test("T27: comparing thousands of sessions of one caller costs as much as one, and the number of listeners is limited", () => {
     let decided = 0;
     const lists: Policy["lists"] = (...of) => (decided++, usual.lists(...of));
     const catalogOf = (tool: string) => buildCatalog({ crm: { tools: [tool] } }, { policy: { ...usual, lists } });
@@ -175,7 +175,7 @@ describe("changed lists", () => {
     const listener = { who, source: loopback, scope: null, capabilities: noCapabilities, lists: tools };
     const join = () => notifier.join({ ...listener, send: () => void told++ });
     for (let i = 0; i < 20_000; i++) join();
-    expect(join).toThrow("20000 places");
+    expect(join).toThrow("20000 listener slots");
     catalog = catalogOf("two");
     notifier.changed();
     jest.advanceTimersByTime(300);
@@ -183,7 +183,7 @@ describe("changed lists", () => {
   });
 });
 
-describe("what servers say outside any exchange", () => {
+describe("notifications that servers send outside any exchange", () => {
   const notice = (method: string, params: unknown, more: Partial<Notice> = {}): Notice => ({
     server: "git",
     method: `notifications/${method}`,
@@ -193,7 +193,7 @@ describe("what servers say outside any exchange", () => {
     ...more,
   });
 
-  test("D16: the client of a session can be asked while it listens and its key holds", () => {
+  test("D16: the client of a session can be asked while it listens and its key is valid", () => {
     const { notifier, join } = fixture();
     const who = principal("key:a");
     const session = sessionOf("key:a", "a1");
@@ -210,7 +210,7 @@ describe("what servers say outside any exchange", () => {
     expect(notifier.reach("a1")).toBeNull();
   });
 
-  test("S20: it reaches the session or the owner whose instance said it, and nobody else", () => {
+  test("S20: a notification reaches only the session or the owner that the sending instance belongs to", () => {
     const { notifier, told, join } = fixture();
     join("key:a", {}, sessionOf("key:a", "a1"));
     join("key:a", {}, sessionOf("key:a", "a2"));
@@ -229,7 +229,7 @@ describe("what servers say outside any exchange", () => {
     expect(told).toEqual([]);
   });
 
-  test("R23 revoke: a caller without its key hears nothing, though its stream has not closed yet", () => {
+  test("R23 revoke: a caller whose key is revoked receives nothing, even if its stream is still open", () => {
     const { notifier, told, join } = fixture();
     const who = principal("key:a");
     join("key:a", {}, sessionOf("key:a", "a1"), who);
@@ -239,7 +239,7 @@ describe("what servers say outside any exchange", () => {
     expect(told).toEqual([]);
   });
 
-  test("R2: whom the rules in force leave no right on the server hears nothing of it, though its instance runs on", () => {
+  test("R2: a caller without rights on a server receives nothing from it, even if its instance is still running", () => {
     const { notifier, told, join, barred } = fixture();
     join("key:a", {}, sessionOf("key:a", "a1"));
     const tell = (more: Partial<Notice>): void => notifier.notice(notice("message", { level: "error" }, more));
@@ -252,7 +252,7 @@ describe("what servers say outside any exchange", () => {
     expect(told).toHaveLength(2);
   });
 
-  test("log messages pass by the level of each session", () => {
+  test("log messages are filtered by the level of each session", () => {
     const { notifier, told, join } = fixture();
     join("key:a", {}, sessionOf("key:a", "all"));
     join("key:a", {}, sessionOf("key:a", "debug", "debug"));
@@ -264,7 +264,7 @@ describe("what servers say outside any exchange", () => {
     expect([got("all"), got("debug"), got("error")]).toEqual([5, 3, 2]);
   });
 
-  test("notifications of extensions reach the sessions whose client declared any; those of tasks nobody", () => {
+  test("extension notifications reach only sessions whose client declared an extension; task notifications reach no session", () => {
     const { notifier, told, join } = fixture();
     const capabilities = (value: Record<string, unknown>) => ({ capabilities: { text: JSON.stringify(value), value } });
     join("key:a", {}, { ...sessionOf("key:a", "knows"), ...capabilities({ extensions: { "com.acme/acme": {} } }) });
@@ -276,11 +276,11 @@ describe("what servers say outside any exchange", () => {
     expect(told).toEqual(['knows notifications/acme/said{"n":1}']);
   });
 
-  test("a session of another endpoint hears nothing of the server, and nothing unknown passes", () => {
+  test("a session of another endpoint receives nothing from the server, and unknown notifications are dropped", () => {
     const { notifier, told, join } = fixture();
     join("key:a", { scope: "docs" }, sessionOf("key:a", "docs"));
     join("key:a", { scope: "git" }, sessionOf("key:a", "git"));
-    // A toolset with things of the server, and one without.
+    // A toolset that contains entries of the server, and one that does not.
     join("key:a", { scope: "kit" }, sessionOf("key:a", "kit"));
     join("key:a", { scope: "other" }, sessionOf("key:a", "other"));
     notifier.notice(notice("message", { level: "error" }));
@@ -291,7 +291,7 @@ describe("what servers say outside any exchange", () => {
     expect(told.map((one) => one.split(" ")[0])).toEqual(["git", "kit", "git", "kit"]);
   });
 
-  test("FIELD T46: what is told while a session is away is kept for it; it is asked nothing, and hears of lists when it is back", () => {
+  test("FIELD T46: notifications for a session that is away are kept; it is asked nothing and learns of changed lists when it is back", () => {
     const { notifier, lists, told, join, away } = fixture();
     const session = sessionOf("key:a", "a1");
     const leave = join("key:a", {}, session);
@@ -313,14 +313,14 @@ describe("what servers say outside any exchange", () => {
     expect(told).toEqual(["a1 notifications/tools/list_changed"]);
   });
 
-  test("a change back is told to who has read the list in between, and to nobody else", () => {
+  test("only readers that read the list in between are notified when a change is reverted", () => {
     const { notifier, lists, told, join } = fixture();
     const session = sessionOf("key:a", "a1");
     const who = principal("key:m");
     join("key:a", {}, session);
     join("key:a", {}, sessionOf("key:a", "a2"));
     join("key:m", {}, undefined, who);
-    // Its other kinds of client, which have not.
+    // The same principal with other kinds of clients, which have not read the list.
     join("key:m", { scope: "kit" }, undefined, who);
     join("key:m", { capabilities: { text: '{"roots":{}}', value: { roots: {} } } }, undefined, who);
     join("key:n");
@@ -342,7 +342,7 @@ describe("what servers say outside any exchange", () => {
     expect(told).toEqual([]);
   });
 
-  test("a session that is shown something of its own is told of its changes alone", () => {
+  test("only the session that has tools of its own is notified when they change", () => {
     const { notifier, lists, told, join } = fixture();
     join("key:a", {}, sessionOf("key:a", "a1"));
     join("key:a", {}, sessionOf("key:a", "a2"));
@@ -354,7 +354,7 @@ describe("what servers say outside any exchange", () => {
     expect(told).toEqual(Array(2).fill("a1 notifications/tools/list_changed"));
   });
 
-  test("what its own instance offers first, and then everybody is offered, is announced to a session once", () => {
+  test("a tool offered first by a session's own instance and then to everyone is announced to that session once", () => {
     let own: readonly Tool[] = [];
     const callerTools = ({ session }: Party) => new Map(session?.id === "a1" && own.length > 0 ? [["crm", own]] : []);
     const catalogOf = (...names: string[]) => buildCatalog({ crm: { tools: names } }, { callerTools });
@@ -378,13 +378,13 @@ describe("what servers say outside any exchange", () => {
     expect(told).toEqual(["a2"]);
   });
 
-  test("one session can be told alone", () => {
+  test("a notification can be sent to a single session", () => {
     const { notifier, told, join } = fixture();
     const session = sessionOf("key:a", "a1");
     const before = join("key:a", {}, session);
     const who = principal("key:a");
     const leave = join("key:a", {}, session, who);
-    // Its newer stream stays.
+    // The session's newer stream stays.
     before();
     join("key:a", {}, sessionOf("key:a", "a2"));
     const tell = (uri: string) => notifier.notify(session, "notifications/resources/updated", JSON.stringify({ uri }));

@@ -21,7 +21,7 @@ function fixture() {
 const idIn = (message: string | undefined): string =>
   JSON.stringify((JSON.parse(message ?? "{}") as { id: number }).id);
 
-test("FIELD T5: a request goes out as it is under an id of ours, and its answer comes back to who asked", async () => {
+test("FIELD T5: a request is sent unchanged under one of the gateway's ids, and its answer returns to the asker", async () => {
   const { questions, sent, ask, traffic } = fixture();
   const [first, second] = [ask(), ask()];
   expect(sent[0]).toBe(
@@ -36,7 +36,7 @@ test("FIELD T5: a request goes out as it is under an id of ours, and its answer 
   expect([questions.size, traffic.asked]).toEqual([0, 0]);
 });
 
-test("a client whose numbers all are floating point answers its question, and tells of its progress", async () => {
+test("a client with only floating-point numbers can answer a question and report progress", async () => {
   const { questions, sent, ask } = fixture();
   const told: string[] = [];
   const asked = ask({ progress: (params) => void told.push(params) });
@@ -45,7 +45,7 @@ test("a client whose numbers all are floating point answers its question, and te
   expect([await asked, told]).toEqual([yes, ['{"progress":1.0}']]);
 });
 
-test("a question that was answered is answered once, and is not withdrawn when its call ends", async () => {
+test("a question accepts one answer, and is not cancelled when its call ends later", async () => {
   const { questions, sent, ask, controller } = fixture();
   const asked = ask();
   const id = idIn(sent[0]);
@@ -55,7 +55,7 @@ test("a question that was answered is answered once, and is not withdrawn when i
   expect(sent).toHaveLength(1);
 });
 
-test("an answer to what was asked in an earlier session on the connection answers nothing in the next one", async () => {
+test("an answer to a question of an earlier session on the connection matches no question of the next one", async () => {
   const [before, now] = [fixture(), fixture()];
   const gone = reasonOf(before.ask());
   before.questions.close();
@@ -66,7 +66,7 @@ test("an answer to what was asked in an earlier session on the connection answer
   expect(await asked).toBe(yes);
 });
 
-test("S20: a text is never the id of a question, though it says the same", async () => {
+test("S20: a string never matches the id of a question, even with the same digits", async () => {
   const { questions, sent, ask } = fixture();
   const asked = ask();
   const id = idIn(sent[0]);
@@ -75,16 +75,16 @@ test("S20: a text is never the id of a question, though it says the same", async
   expect(await asked).toBe(yes);
 });
 
-test("a client that reads ids as numbers only, as langchain4j does, answers under the id it was asked by", async () => {
+test("a client that reads every id as a number, such as langchain4j, can answer", async () => {
   const { questions, sent, ask } = fixture();
   const asked = [ask(), ask()];
-  // As its `JsonNode.asLong` reads an id: 0 for what is no number.
+  // langchain4j reads an id with `JsonNode.asLong`, which returns 0 for anything but a number.
   const ids = sent.map((message) => Math.trunc(Number(JSON.parse(message).id)) || 0);
   expect(ids.map((id) => questions.answer(String(id), yes))).toEqual([true, true]);
   expect(await Promise.all(asked)).toEqual([yes, yes]);
 });
 
-test("progress is asked for under the question's own id, and reaches who wants it until the answer", async () => {
+test("progress is requested under the question's own id and reaches the asker until the answer arrives", async () => {
   const { questions, sent, ask } = fixture();
   const heard: string[] = [];
   const asked = ask({
@@ -103,7 +103,7 @@ test("progress is asked for under the question's own id, and reaches who wants i
   await Promise.allSettled([asked, without]);
 });
 
-test("a question that is given up is withdrawn at the client, and a late answer belongs to nothing", async () => {
+test("an abandoned question is cancelled at the client, and a late answer matches nothing", async () => {
   const { questions, sent, ask, controller } = fixture();
   const asked = ask();
   controller.abort();
@@ -122,7 +122,7 @@ test.each([
   [new Withdrawn("x".repeat(501)), `${"x".repeat(499)}…`],
   [new Withdrawn(undefined), "no longer needed"],
   ["The gateway is stopping.", "no longer needed"],
-])("why it is withdrawn is told in the words of whoever asked, up to a length", async (why, told) => {
+])("the cancellation carries the asker's reason, up to a maximum length", async (why, told) => {
   const { sent, ask, controller } = fixture();
   const asked = ask();
   controller.abort(why);
@@ -130,7 +130,7 @@ test.each([
   expect(JSON.parse(sent[1] ?? "").params.reason).toBe(told);
 });
 
-test("nothing is asked of a client that has gone", async () => {
+test("a client that has gone is asked nothing", async () => {
   const { questions, ask } = fixture();
   const asked = ask();
   questions.close();
@@ -139,7 +139,7 @@ test("nothing is asked of a client that has gone", async () => {
   }
 });
 
-test("at most 64 wait", async () => {
+test("at most 64 questions can be open", async () => {
   const { questions, ask } = fixture();
   const asked = Array.from({ length: 64 }, () => ask());
   expect(await reasonOf(ask())).toMatchObject({ code: "overloaded" });

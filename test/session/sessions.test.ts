@@ -8,7 +8,7 @@ import { principal, stillClock } from "../support/principal.ts";
 import { until } from "../support/until.ts";
 
 const opening = { revision: "2025-06-18", scope: null } as const;
-/** The client's end of an open stream. */
+/** The client side of an open stream. */
 const reader = (close = (): void => {}): Reader => ({ write: () => {}, close });
 
 function fixture(limits: Partial<SessionLimits> = { total: 100, perOwner: 10, idle: 1_000, perMinute: Infinity }) {
@@ -20,7 +20,7 @@ function fixture(limits: Partial<SessionLimits> = { total: 100, perOwner: 10, id
 }
 
 describe("sessions", () => {
-  test("S08: an id carries 256 random bits and belongs to its principal and its endpoint", () => {
+  test("S08: a session id has 256 random bits and belongs to one principal and one endpoint", () => {
     const { sessions } = fixture();
     const who = { ...principal("key:a"), consumerId: "agent-a" };
     const session = sessions.open(who, { ...opening, scope: "git" });
@@ -33,7 +33,7 @@ describe("sessions", () => {
     expect(sessions.find(session.id, "key:a", "docs")).toBeNull();
   });
 
-  test("S25: nothing of one that has ended is kept for as long as its key lives", async () => {
+  test("S25: an ended session is not kept in memory while its key is valid", async () => {
     const { sessions } = fixture();
     const who = principal();
     const held = Array.from({ length: 20 }, () => {
@@ -48,13 +48,13 @@ describe("sessions", () => {
     sessions.endAll("idle");
     await until(() => {
       Bun.gc(true);
-      // The stack may still hold the last ones.
+      // The stack may still refer to the last ones.
       return held.filter((one) => one.deref() !== undefined).length < 8;
-    }, "what nobody needs to go");
+    }, "the ended sessions to be collected");
     who.revoke();
   });
 
-  test("once it has ended it counts no more, and its client is told and asked nothing", async () => {
+  test("an ended session is no longer counted, and its client is neither notified nor asked", async () => {
     const { sessions, traffic } = fixture();
     const session = sessions.open(principal(), opening);
     expect(traffic.sessions).toBe(1);
@@ -69,7 +69,7 @@ describe("sessions", () => {
     expect(sent).toEqual([]);
   });
 
-  test("it keeps what initialize declared, and the level of log messages that was set", () => {
+  test("a session keeps what initialize declared and the log level that was set", () => {
     const { sessions } = fixture();
     const capabilities = { text: '{"roots":{}}', value: { roots: {} } };
     const session = sessions.open(principal(), { ...opening, capabilities });
@@ -79,7 +79,7 @@ describe("sessions", () => {
     expect(sessions.find(session.id, session.owner, null)?.logLevel).toBe("error");
   });
 
-  test("S25: an owner that opens more than 6,000 a minute is told to come back, others are not", () => {
+  test("S25: an owner that opens more than 6,000 sessions per minute is told when to retry; others are not affected", () => {
     const { sessions, clock } = fixture({ total: 10_000, perOwner: 10_000, idle: 3_600_000 });
     const [fast, other] = [principal("key:fast"), principal("key:other")];
     for (let i = 0; i < 6_000; i++) sessions.open(fast, opening);
@@ -92,7 +92,7 @@ describe("sessions", () => {
     expect(sessions.size).toBe(6_002);
   });
 
-  test("S25: 100,000 initialize of one principal keep at most its share, the oldest end", () => {
+  test("S25: after 100,000 initialize requests a principal has only its share of sessions; the oldest have ended", () => {
     const { sessions, ended } = fixture();
     const who = principal();
     for (let i = 0; i < 100_000; i++) sessions.open(who, opening);
@@ -101,9 +101,9 @@ describe("sessions", () => {
     expect(ended[0]?.[1]).toBe("replaced");
   });
 
-  test("S25: past its share an owner loses idle sessions first, one with a running call or an open stream last", () => {
+  test("S25: an owner above its share loses idle sessions first, and sessions with a running call or an open stream last", () => {
     const { sessions, ended, clock } = fixture({ total: 100, perOwner: 3, idle: 60_000 });
-    // Nobody else loses one, however long it has been idle.
+    // Other owners lose no session, however long it has been idle.
     sessions.open(principal("key:other"), opening);
     const who = principal();
     const [calling, streaming, idle] = [1, 2, 3].map(() => sessions.open(who, opening));
@@ -117,7 +117,7 @@ describe("sessions", () => {
     expect(ended[1]).toEqual([calling?.id ?? "", "replaced"]);
   });
 
-  test("S25: where all others are in use, a newcomer has 10 s to begin a call or open its stream", () => {
+  test("S25: if all other sessions are in use, a new one has 10 s to begin a call or open its stream", () => {
     const { sessions, ended, clock } = fixture({ total: 100, perOwner: 2, idle: 60_000 });
     const who = principal();
     const streaming = [1, 2].map(() => sessions.open(who, opening));
@@ -131,7 +131,7 @@ describe("sessions", () => {
     expect(ended.slice(2).map(([id]) => id)).toEqual([newcomers[0]?.id ?? "", quiet.id]);
   });
 
-  test("S25: a burst of new sessions ends its own, not one with a running call", () => {
+  test("S25: a burst of new sessions replaces sessions of the burst, not one with a running call", () => {
     const { sessions, ended } = fixture({ total: 100, perOwner: 50, idle: 60_000 });
     const who = principal();
     const calling = sessions.open(who, opening);
@@ -141,13 +141,13 @@ describe("sessions", () => {
     expect(ended.map(([id]) => id)).not.toContain(calling.id);
   });
 
-  test("S25, FIELD T48: when all places are taken by others, opening is refused as overloaded", () => {
+  test("S25, FIELD T48: if other owners use all sessions, opening one is refused as overloaded", () => {
     const { sessions } = fixture({ total: 3, perOwner: 2, idle: 1_000 });
     for (const id of ["key:a", "key:b", "key:c"]) sessions.open(principal(id), opening);
     expect(() => sessions.open(principal("key:d"), opening)).toThrow("All 3 sessions are in use");
   });
 
-  test("S25, FIELD T49: of 10,000 sessions none ends for another, and each ends after half an hour without use", () => {
+  test("S25, FIELD T49: 10,000 sessions do not replace one another, and each ends after half an hour without use", () => {
     const { sessions, clock, ended } = fixture({});
     for (let i = 0; i < 10_000; i++) sessions.open(principal(`key:${i % 10}`), opening);
     expect([sessions.size, ended.length]).toEqual([10_000, 0]);
@@ -161,7 +161,7 @@ describe("sessions", () => {
     expect(ended.length).toBe(10_000);
   });
 
-  test("T27: opening one looks at no other, until all places are taken", () => {
+  test("T27: opening a session checks no other session until the total limit is reached", () => {
     const { sessions, clock, ended } = fixture({ total: 2, perOwner: 2, idle: 1_000 });
     const idle = sessions.open(principal("key:a"), opening);
     clock.advance(2_000);
@@ -171,7 +171,7 @@ describe("sessions", () => {
     expect(ended).toEqual([[idle.id, "idle"]]);
   });
 
-  test("FIELD T48: idle sessions expire, used ones, open streams and running calls stay", () => {
+  test("FIELD T48: idle sessions expire; recently used ones and those with an open stream or a running call stay", () => {
     const { sessions, clock, ended } = fixture();
     const who = principal();
     const idle = sessions.open(who, opening);
@@ -192,7 +192,7 @@ describe("sessions", () => {
     expect(sessions.size).toBe(2);
   });
 
-  test("FIELD T43: a reader whose place another has taken ends nothing when it leaves; the stream ends while nobody reads it", () => {
+  test("FIELD T43: a replaced reader that leaves does not end the stream; a stream without a reader counts as ended", () => {
     const { sessions, clock } = fixture({ total: 100, perOwner: 2, idle: 3_600_000 });
     const session = sessions.open(principal(), opening);
     const { outside } = session.streams;
@@ -211,7 +211,7 @@ describe("sessions", () => {
     expect([got.length, session.busy, outside.isOver(Infinity)]).toEqual([3, true, false]);
   });
 
-  test("R23 revoke: the sessions of a revoked key end at once, their streams close, their calls and questions end", async () => {
+  test("R23 revoke: the sessions of a revoked key end at once, along with their streams, calls and questions", async () => {
     const { sessions, ended } = fixture();
     const who = principal();
     const session = sessions.open(who, opening);
@@ -231,7 +231,7 @@ describe("sessions", () => {
     expect(sessions.find(other.id, other.owner, null)).toBe(other);
   });
 
-  test("R23 revoke: a session that is opened for a key which has just been lost ends at once", () => {
+  test("R23 revoke: a session opened for a key that has just been revoked ends at once", () => {
     const { sessions, ended } = fixture();
     const who = principal();
     who.revoke();
@@ -240,7 +240,7 @@ describe("sessions", () => {
     expect(sessions.find(session.id, session.owner, null)).toBeNull();
   });
 
-  test("S25: a session that has ended counts no more for its owner", () => {
+  test("S25: an ended session no longer counts against its owner", () => {
     const { sessions, ended } = fixture({ total: 100, perOwner: 2, idle: 1_000 });
     const who = principal();
     for (let i = 0; i < 5; i++) sessions.end(sessions.open(who, opening), "deleted");
@@ -248,7 +248,7 @@ describe("sessions", () => {
     expect([sessions.size, new Set(ended.map(([, why]) => why))]).toEqual([2, new Set(["deleted"])]);
   });
 
-  test("FIELD T48: one that is used does not keep a newer one that is idle, nor is it the first to be replaced", () => {
+  test("FIELD T48: a used session does not keep a newer idle one alive and is not replaced first", () => {
     const { sessions, clock, ended } = fixture({ total: 100, perOwner: 2, idle: 1_000 });
     const who = principal();
     const [used, idle] = [sessions.open(who, opening), sessions.open(who, opening)];
@@ -264,7 +264,7 @@ describe("sessions", () => {
     expect(ended[1]).toEqual([newer.id, "replaced"]);
   });
 
-  test("FIELD T48: a sweep forgets what is kept of streams that nobody came back to", () => {
+  test("FIELD T48: a sweep forgets streams that no client came back to", () => {
     const { sessions, clock } = fixture({ total: 100, perOwner: 2, idle: 3_600_000 });
     const { streams } = sessions.open(principal(), opening);
     streams.open().end("the answer", clock.mono());
@@ -276,7 +276,7 @@ describe("sessions", () => {
     expect(streams.find("1-0")).toBeNull();
   });
 
-  test("the calls of a session that is replaced are told why; of one that its client ends there is nobody to tell", () => {
+  test("the calls of a replaced session get the reason; those of a session that its client ends get none", () => {
     const reasons = (["replaced", "deleted"] as const).map((why) => {
       const { sessions } = fixture();
       const session = sessions.open(principal(), opening);
@@ -286,12 +286,12 @@ describe("sessions", () => {
       return [running.aborted, running.reason];
     });
     expect(reasons).toEqual([
-      [true, "The session was ended for a newer one of the same key."],
+      [true, "The session was replaced by a newer one of the same key."],
       [true, undefined],
     ]);
   });
 
-  test("an ended session ends once", () => {
+  test("a session ends only once", () => {
     const { sessions, ended, traffic } = fixture();
     const session = sessions.open(principal(), opening);
     sessions.end(session, "deleted");
@@ -302,7 +302,7 @@ describe("sessions", () => {
     expect(traffic.sessions).toBe(0);
   });
 
-  test("a subscription ends once: with another to the same, when it is asked for, or with its session, also a late one", () => {
+  test("a subscription ends once: when it is replaced, on request, or with its session, even if it comes after that", () => {
     const { sessions } = fixture();
     const session = sessions.open(principal(), opening);
     const ends: string[] = [];

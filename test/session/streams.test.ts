@@ -26,7 +26,7 @@ const note = (log: StreamLog, times: number, size = 10): void => {
   for (let i = 0; i < times; i++) log.write("x".repeat(size), false);
 };
 
-test("events are numbered within the session; a reader that comes back gets what it missed, then the rest, then the end", () => {
+test("event ids are unique within the session; a reader that comes back gets missed events, further events and the end", () => {
   const streams = new Streams(new Backlog());
   const [one, two] = [streams.open(), streams.open()];
   const [first, other] = [reader(), reader()];
@@ -45,13 +45,13 @@ test("events are numbered within the session; a reader that comes back gets what
   one.end("the answer", 0);
   expect(idsIn(back.got)).toEqual(["1-3", "1-4", "1-5"]);
   expect(back.got.at(-1)).toContain("data: the answer\n");
-  // A slow client would otherwise miss again what it has come back for.
+  // Otherwise a slow client would miss again what it has come back for.
   expect(back.needed).toEqual([true, true, true]);
   expect([back.closed, other.closed]).toEqual([true, false]);
   expect(other.got).toHaveLength(1);
 });
 
-test("who comes back after the end gets the rest and the end at once; a second reader replaces the first", () => {
+test("a reader that comes back after the end gets the rest and is closed at once; a second reader replaces the first", () => {
   const streams = new Streams(new Backlog());
   const log = streams.open();
   const [first, second, late] = [reader(), reader(), reader()];
@@ -68,7 +68,7 @@ test("who comes back after the end gets the rest and the end at once; a second r
   expect(late.closed).toBe(true);
 });
 
-test("FIELD T43: priming gives an id, no message, and no field that a Java SDK before 2.1.0 takes for a fault", () => {
+test("FIELD T43: priming sends an id, no message, and no field that the Java SDK before 2.1.0 treats as an error", () => {
   const log = new Streams(new Backlog()).open();
   const one = reader();
   log.readBy(one);
@@ -76,7 +76,7 @@ test("FIELD T43: priming gives an id, no message, and no field that a Java SDK b
   expect(one.got).toEqual(["id: 1-0\ndata: \n\n"]);
 });
 
-test("FIELD T43: 256 events and 1 MiB of a stream are kept, the newest; what the client waits for stays", () => {
+test("FIELD T43: a stream keeps its newest 256 events and 1 MiB; messages that the client waits for stay", () => {
   const backlog = new Backlog();
   const streams = new Streams(backlog);
   const many = streams.open();
@@ -92,32 +92,32 @@ test("FIELD T43: 256 events and 1 MiB of a stream are kept, the newest; what the
   const two = reader();
   large.readBy(two, 0);
   expect(two.got).toHaveLength(1);
-  // What was dropped counts for nothing.
+  // Dropped events do not count.
   expect(backlog.size).toBeWithin(3_000_000, 3_500_000);
-  // Who has had the last one misses nothing, whatever number is named.
+  // A reader that has had the last event misses nothing, whatever number it names.
   expect([many.readBy(reader(), 1_001), many.readBy(reader(), 9_999), many.readBy(reader())]).toEqual([0, 0, 0]);
   streams.forget();
   expect(backlog.size).toBe(0);
 });
 
-test("what a client has missed for good counts once, however often it comes back for it", () => {
+test("events that a client has missed for good are counted once, however often it comes back", () => {
   const log = new Streams(new Backlog()).open();
   note(log, 300);
   const lost = () => log.readBy(reader(), 10);
   expect([lost(), lost()]).toEqual([300 - 10 - 256, 0]);
   note(log, 258);
-  // It had nothing of what was kept till then either, or it would name a later event.
+  // It has also missed the events kept until then, or it would name a later event.
   expect([lost(), lost()]).toEqual([258, 0]);
   log.giveWay();
   expect([lost(), lost()]).toEqual([256, 0]);
 });
 
-/** The ids of those streams of `logs` that are kept. */
+/** Returns the ids of the streams in `logs` that are kept. */
 const keptOf = (streams: Streams, logs: readonly StreamLog[]): number[] =>
   logs.flatMap(({ id }) => (streams.find(`${id}-1`) ? [id] : []));
 const from = (first: number, last: number): number[] => Array.from({ length: last - first + 1 }, (_, at) => first + at);
 
-test("FIELD T43: a session keeps the streams of all calls that run, and of the ended ones 16 that were read, 256 that were not", () => {
+test("FIELD T43: a session keeps the streams of all running calls, 16 ended streams that were read and 256 that were not", () => {
   const streams = new Streams(new Backlog());
   const logs = Array.from({ length: 300 }, () => streams.open());
   for (const log of logs) note(log, 1);
@@ -137,7 +137,7 @@ test("FIELD T43: a session keeps the streams of all calls that run, and of the e
   expect(keptOf(streams, running)).toEqual(from(1, 10));
 });
 
-test("a stream whose reader was cut off while its end was written was not read to its end", () => {
+test("a stream whose reader is cut off while its end is written does not count as read", () => {
   const log = new Streams(new Backlog()).open();
   const slow = { write: () => log.leave(slow), close() {} };
   log.readBy(slow);
@@ -145,7 +145,7 @@ test("a stream whose reader was cut off while its end was written was not read t
   expect(log.read).toBe(false);
 });
 
-test("FIELD T43: all sessions together keep 64 MiB; the oldest are forgotten", () => {
+test("FIELD T43: all sessions together keep 64 MiB; the oldest streams are forgotten", () => {
   const backlog = new Backlog();
   const sessions = Array.from({ length: 100 }, () => new Streams(backlog));
   for (const streams of sessions) {
@@ -160,7 +160,7 @@ test("FIELD T43: all sessions together keep 64 MiB; the oldest are forgotten", (
   expect(backlog.size).toBe(0);
 });
 
-test("FIELD T43: what was read goes before what was missed, and a call that runs loses no answer to come", () => {
+test("FIELD T43: streams that were read are dropped before others, and a running call keeps its future answer", () => {
   const streams = new Streams(new Backlog());
   const [running, missed, read] = [streams.open(), streams.open(), streams.open()];
   running.write("x".repeat(1_000), true);
@@ -179,7 +179,7 @@ test("FIELD T43: what was read goes before what was missed, and a call that runs
   expect(back.got).toEqual([expect.stringContaining("data: the answer")]);
 });
 
-test("FIELD T43: what ended five minutes ago is forgotten, what runs is not", () => {
+test("FIELD T43: a stream is forgotten five minutes after its end; a running one is not", () => {
   const backlog = new Backlog();
   const streams = new Streams(backlog);
   const [ended, running] = [streams.open(), streams.open()];
@@ -190,14 +190,14 @@ test("FIELD T43: what ended five minutes ago is forgotten, what runs is not", ()
   expect(streams.find("1-1")).not.toBeNull();
   backlog.sweep(5 * minute + 1);
   expect([streams.find("1-1"), streams.find("2-1")?.log]).toEqual([null, running]);
-  // Of what a call still says once its session has ended nothing is kept.
+  // Nothing that a call sends after its session has ended is kept.
   streams.forget();
   note(running, 1);
   expect(backlog.size).toBe(0);
 });
 
 test.each(["", "1", "1-", "-1", "a-1", "1-1-1", "99-1", "1-1 ", "1e3-1", "0x1-1", "9999999999-1"])(
-  "the event id %p names nothing",
+  "the event id %p matches no stream",
   (id) => {
     const streams = new Streams(new Backlog());
     streams.open();
@@ -205,7 +205,7 @@ test.each(["", "1", "1-", "-1", "a-1", "1-1-1", "99-1", "1-1 ", "1e3-1", "0x1-1"
   },
 );
 
-test("the stream outside any call goes on under its numbers after it was forgotten", () => {
+test("the stream outside calls continues its numbering after it was forgotten", () => {
   const backlog = new Backlog();
   const streams = new Streams(backlog);
   note(streams.outside, 3);

@@ -350,7 +350,7 @@ export function transportSuite(name: string, transport: TransportCase): void {
       const failure = await rejectionOf(set.ask("fake", "spell", { as, result: [] }));
       expect([failure.code, failure.message]).toEqual([
         "upstream-protocol",
-        expect.stringContaining("a result that is no object"),
+        expect.stringContaining("a result that is not an object"),
       ]);
     }
   });

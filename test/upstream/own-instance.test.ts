@@ -150,7 +150,7 @@ test("S05 S09: tools whose schema or x-mcp-header is unusable are left out, with
   expect(missing.map(({ name }) => name)).toEqual(["t0", "t1"]);
   expect(missing.map(({ reason }) => reason)).toEqual([
     expect.stringContaining("evil.example"),
-    '"x-mcp-header" is no HTTP token',
+    '"x-mcp-header" is not an HTTP token',
   ]);
 });
 

@@ -17,7 +17,7 @@ function sample() {
   return counters;
 }
 
-test("calls of many resources in one record are counted as each of them is", () => {
+test("a record of calls to many resources is counted like the record of a single call", () => {
   const counters = createCounters();
   const read = { type: "call.refused", consumer: "a", srv: "crm", method: "resources/read", st: "denied" };
   counters.add({ ...read, tool: "f:a" }, base);
@@ -39,7 +39,7 @@ test("R13 usage: calls, errors, denials, time and bytes per consumer, server, to
   ]);
 });
 
-test("R13 usage: tools of one name are counted by their servers, and a record of many calls with all that they were long", () => {
+test("R13 usage: tools of the same name are counted per server, and a record of many calls adds the bytes of all of them", () => {
   const counters = createCounters();
   const refused = { type: "call.refused", consumer: "a", tool: "q", st: "denied", count: 3, al: 2, rl: 5 };
   for (const srv of ["crm", "erp", "crm"]) counters.add({ ...refused, srv }, base);
@@ -54,7 +54,7 @@ test("R13 usage: names that no server offers are counted together", () => {
   for (let i = 0; i < 100; i++) {
     counters.add({ type: "call.refused", consumer: "a", tool: `made-up-${i}`, st: "denied" }, base);
   }
-  // The record of many keeps no name.
+  // A record of many calls keeps no name.
   counters.add({ type: "call.refused", consumer: "a", code: "unknown-tool", st: "denied", count: 50 }, base);
   expect(groupUsage(counters.rows(), "tool")).toMatchObject([{ name: "(unknown)", calls: 150, denied: 150 }]);
   expect(counters.rows()).toHaveLength(1);
@@ -87,7 +87,7 @@ test("R13 usage: tools, prompts and tasks are counted by name", () => {
   expect(counters.rows().map(({ tool }) => tool)).toEqual(methods);
 });
 
-test("R13 usage: what a server told of how a task ended is no call, and counts with its length", () => {
+test("R13 usage: a task's outcome that a server reports adds its bytes but is not a call", () => {
   const counters = createCounters();
   const record = { type: "call.end", consumer: "a", srv: "s", tool: "t", st: "ok", us: 5, rl: 7 };
   counters.add({ ...record, method: "tools/call" }, base);
@@ -100,7 +100,7 @@ test("R13 usage: what a server told of how a task ended is no call, and counts w
   ]);
 });
 
-test("R26 usage: hours and days stand in the order of time, whatever was called in them", () => {
+test("R26 usage: hours and days are in chronological order, whatever their numbers of calls", () => {
   const counters = createCounters();
   const call = { type: "call.end", consumer: "a", srv: "crm", tool: "q", st: "ok" };
   counters.add({ ...call, count: 9 }, base + hour);
@@ -109,13 +109,13 @@ test("R26 usage: hours and days stand in the order of time, whatever was called 
   expect(groupUsage(counters.rows(), "day").map(({ calls }) => calls)).toEqual([1, 9]);
 });
 
-test("usage: a begin, a checkpoint and an event count nothing", () => {
+test("usage: a begin, a checkpoint and an event are not counted", () => {
   const counters = createCounters();
   for (const type of ["call.begin", "checkpoint", "key.created"]) counters.add({ type, consumer: "a", st: "ok" }, base);
   expect(counters.rows()).toEqual([]);
 });
 
-test("calls of nobody known are counted under (none)", () => {
+test("calls without a known consumer are counted under (none)", () => {
   const counters = createCounters();
   counters.add({ type: "call.refused", st: "denied" }, base);
   counters.add({ type: "auth.failed", st: "auth-failed", count: 9 }, base);
@@ -123,7 +123,7 @@ test("calls of nobody known are counted under (none)", () => {
     expect(groupUsage(counters.rows(), by)).toMatchObject([{ name: "(none)", calls: 10, denied: 10 }]);
 });
 
-/** The groups and the calls of each, in their order. */
+/** Returns the groups, in order, with their number of calls. */
 const told = (...given: Parameters<typeof groupUsage>): string[] =>
   groupUsage(...given).map(({ name, calls }) => `${name} ${calls}`);
 
@@ -137,7 +137,7 @@ test.each([
   expect(told(sample().rows(), by)).toEqual([...wanted]);
 });
 
-test("R26 usage by tag: a server counts under each of its tags, those without any, and those that are gone, under one name each", () => {
+test("R26 usage by tag: a server counts under each of its tags; untagged servers and removed servers count under one name each", () => {
   const tags = new Map([
     ["crm", ["sales", "eu"]],
     ["x", []],

@@ -288,7 +288,7 @@ test("what is wrong with an answer is said in whole sentences, and of a list wit
   result = '{"content":[],"content":[]}';
   expect(await says()).toBe(words(': The key "content" appears twice in one object'));
   result = "7";
-  expect(await says()).toBe(words(" has a result that is no object"));
+  expect(await says()).toBe(words(" has a result that is not an object"));
 });
 
 test.each(["resources/read", "prompts/get", "tools/call"])(
