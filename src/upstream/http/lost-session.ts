@@ -4,7 +4,7 @@ import { rpcCodes } from "../../core/rpc-code.ts";
 import { editObject } from "../../mcp/edit.ts";
 import type { Answer } from "../link/link.ts";
 
-/** Whether a request refused because of its session may be repeated, or may have run and so must not be if it acts. */
+/** Whether a request refused because of its session did not run, or perhaps ran and must not be repeated if it acts. */
 export type SessionLoss = "repeatable" | "perhaps ran";
 
 /** The server no longer knows the session, according to its refusal `said`. */

@@ -1,6 +1,6 @@
 import { pauseBefore } from "../backoff.ts";
 
-/** Maximum number of consecutive attempts that brought nothing, and of those that brought only event ids. */
+/** Maximum number of consecutive attempts that brought nothing (`vain`), or at most event ids (`idle`). */
 const most = { vain: 5, idle: 100 };
 /** Minimum wait between two attempts, ms: a server may choose the wait, but must not keep the gateway busy. */
 const shortest = 100;

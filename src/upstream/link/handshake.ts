@@ -51,8 +51,9 @@ export async function initialize(link: Link, timeout: number): Promise<Greeting>
 }
 
 /**
- * Asks a server which eras it speaks. A refusal means legacy, unless only the modern era has it. Throws if there is no
- * revision in common, and if credentials are refused or the server is down or broken, which says nothing about the era.
+ * Asks a server which eras it speaks. A refusal means legacy, unless only the modern era has that refusal. Throws if
+ * there is no common revision, and if credentials are refused or the server is down or broken, which says nothing about
+ * the era.
  */
 export async function discover(link: Link, timeout: number): Promise<Discovered> {
   const ask = () => query(link, { method: "server/discover", peer: modernPeer, timeout });

@@ -60,7 +60,7 @@ export type LinkRequest = {
   readonly timeout: number | null;
   /** How much of that time has passed before the first sign of life, ms. */
   readonly waited?: number;
-  /** Maximum total time, ms, not counting the time that the client takes to answer the server. */
+  /** Maximum total time, ms, excluding the time that the client takes to answer the server. */
   readonly most: number;
   /** Ends the request from outside. */
   readonly signal: AbortSignalLike;

@@ -9,8 +9,8 @@ const minuteMs = 60_000;
 
 /**
  * The questions of an instance outside of calls, while it is opened for a call or belongs to one session. A server may
- * only ask for the client's roots, as servers do at their start and after these changed. Questions that keep a person
- * busy or cost money may only be asked during a call.
+ * only ask for the client's roots, as servers do at their start and when notified that the roots changed. Questions
+ * that keep a person busy or cost money may only be asked during a call.
  */
 export class OutsideCalls extends QuestionContext {
   /** Infinite, so that a question goes through a running call if there is one. */
