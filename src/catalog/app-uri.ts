@@ -2,10 +2,10 @@ import type { Span } from "../core/inbound.ts";
 import type { Edits } from "../mcp/edit.ts";
 import { locate, mayHold, rawValue, stringAt } from "../mcp/json-text.ts";
 
-/** The URI on the wire for a server's own URI; null if it is the same. */
+/** Maps a server's own URI to the URI on the wire; returns null if both are the same. */
 export type Rewrite = (uri: string) => string | null;
 
-/** The URI of the app that shows a tool's results, as its server wrote it; null if there is none. */
+/** Returns the URI of the app that shows a tool's results, as its server wrote it, or null if there is none. */
 export function appUri(text: string): string | null {
   if (!mayHold(text, "resourceUri")) return null;
   const meta = rawValue(text, 0, "_meta") ?? "";
@@ -13,7 +13,7 @@ export function appUri(text: string): string | null {
   return span ? stringAt(meta, span) : null;
 }
 
-/** Edits the `_meta` of a tool or result: rewrites the URI of its app. No edits if the URI stays. */
+/** Returns the edits that rewrite the app URI in the `_meta` of a tool or result; none if the URI stays the same. */
 export function metaEdit(meta: string, rewrite: Rewrite): Edits {
   let edited = meta;
   // From last to first, so that the earlier positions stay valid.
@@ -25,9 +25,7 @@ export function metaEdit(meta: string, rewrite: Rewrite): Edits {
   return edited === meta ? {} : { _meta: edited };
 }
 
-/**
- * The positions where a `_meta` names its app, in the order of the text: under the present key and under the older one.
- */
+/** Returns the positions of the app's URI in a `_meta`, in text order: under the current key and the older one. */
 function appSpans(meta: string): Span[] {
   if (!mayHold(meta, "resourceUri")) return [];
   const ui = locate(meta, 0, "ui");

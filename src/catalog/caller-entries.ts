@@ -7,25 +7,22 @@ import { fitName, fullName, impersonated, type NamedServer, skeleton } from "./n
 import type { NamesOptions } from "./options.ts";
 import type { Scope } from "./scopes.ts";
 
-/**
- * The tools that a caller's own instances offer besides those that everybody is offered, within a scope: the same array
- * until they change.
- */
+/** Returns the tools in a scope that only the caller's own instances offer: the same array until they change. */
 export type CallerEntries = (scope: Scope, party: Party) => readonly Entry[];
 
 export type CallerEntriesOptions = {
   readonly servers: readonly NamedServer[];
   readonly names: NamesOptions;
-  /** The tools that only the party's own instances offer now, by server. */
+  /** The tools that currently only the party's own instances offer, by server. */
   readonly callerTools: (party: Party) => ReadonlyMap<string, readonly Tool[]>;
 };
 
-/** None, as one array. */
+/** The empty result, as one shared array. */
 export const noEntries: readonly Entry[] = [];
 
 /**
- * Finds them for each caller anew: what one caller's instance offers must change nothing for another. They yield to
- * what everybody is offered, and to each other where their names cannot be told apart.
+ * Finds them for each caller separately: one caller's instance must not change anything for another caller. Tools that
+ * cannot be distinguished by name from those offered to everybody, or from each other, are left out.
  */
 export function createCallerEntries({ servers, names, callerTools }: CallerEntriesOptions): CallerEntries {
   const prefixes = new Map(servers.map(({ id, prefix }) => [id, prefix]));
@@ -46,12 +43,12 @@ export function createCallerEntries({ servers, names, callerTools }: CallerEntri
 }
 
 type Find = (offers: ReadonlyMap<string, readonly Tool[]>, party: Party) => readonly Entry[];
-/** What was found for callers of the same offers: those of a first server, and from there those of each further one. */
+/** A tree of results, keyed by the tools of one server after the other. */
 type Found = { readonly byInput: Map<string, readonly Entry[]>; readonly next: WeakMap<readonly Tool[], Found> };
 
 const nothingYet = (): Found => ({ byInput: new Map(), next: new WeakMap() });
 
-/** Finds them within one scope, and keeps nothing of offers that are gone. */
+/** Creates the search within one scope. The results of offers that no longer exist are garbage-collected. */
 function finderOf(scope: Scope, make: (scope: Scope, server: string, tool: Tool) => Entry | null): Find {
   const made = new WeakMap<Tool, Entry | null>();
   const entryOf = (server: string, tool: Tool): Entry | null =>
@@ -60,7 +57,7 @@ function finderOf(scope: Scope, make: (scope: Scope, server: string, tool: Tool)
   const find: Find = (offers, party) => {
     const shown = scope.entries.tools.filter((entry) => isShown(entry, party));
     const taken = new Set(shown.map(lookOf));
-    // What is kept from everybody is kept from the caller whose instance offers it.
+    // A tool that is withheld from everybody is also withheld from the caller whose instance offers it.
     const kept = new Set(scope.missing.filter(({ list }) => list === "tools").map(({ canonical }) => canonical));
     const entries = [...offers].flatMap(([server, tools]) => tools.flatMap((tool) => entryOf(server, tool) ?? []));
     const alike = Map.groupBy(entries, lookOf);

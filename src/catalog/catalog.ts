@@ -41,26 +41,26 @@ export type CatalogOptions = Pick<CallerEntriesOptions, "callerTools"> & {
   readonly toolsets: readonly ToolsetOptions[];
   readonly listings: readonly Listing[];
   readonly names: NamesOptions;
-  /** Number of entries on one page of a list. */
+  /** Number of entries per page of a list. */
   readonly page: number;
   readonly policy: Policy;
   readonly sealer: Sealer;
   readonly clock: Clock;
-  /** Is told of a server whose lists bring out a fault of the gateway. */
+  /** Called with each server whose lists make the gateway itself fail, and the error. */
   readonly failed: (server: string, error: unknown) => void;
-  /** Outlives the catalogs that are built on it. */
+  /** Outlives the catalogs that use it. */
   readonly handedOut: HandedOut;
-  /** The catalog before this one. Unchanged routes are reused, and with them everything that others keep by route. */
+  /** The previous catalog. Unchanged routes are reused, so that data kept by route stays valid. */
   readonly previous: Catalog | null;
 };
 
 /**
- * Builds the catalog of what all servers offer now. A catalog never changes; if a server does, a new one is built. Of a
- * server whose lists bring out a fault of the gateway nothing is offered.
+ * Builds an immutable catalog of everything that all servers offer now. A server whose lists make the gateway itself
+ * fail offers nothing.
  */
 export function createCatalog(options: CatalogOptions): Catalog {
   const of = (listings: readonly Listing[]): Catalog => new CompiledCatalog({ ...options, listings });
-  const reason = "the gateway failed on its lists; its log says why";
+  const reason = "the gateway failed to process its lists; see the gateway's log";
   const missing = listNames.map((list) => ({ list, name: null, reason }));
   const usable = (listing: Listing): Listing => {
     const fault = thrownBy(() => of([listing]));
@@ -86,7 +86,7 @@ class CompiledCatalog implements Catalog {
     const configured = new Set([ownServer, ...options.servers.map(({ id }) => id)]);
     const listings = options.listings.filter(({ server }) => configured.has(server));
     this.#options = { ...options, listings };
-    // The previous catalog is only read here. If it were kept, each catalog would keep all earlier ones in memory.
+    // The previous catalog is not kept: otherwise each catalog would keep all earlier ones in memory.
     const before = previous instanceof CompiledCatalog ? previous : null;
     const known = (list: ListName, name: string): Entry | null =>
       before && (before.#byCanonical[list].get(name) ?? null);
@@ -264,7 +264,7 @@ class CompiledCatalog implements Catalog {
     return found.filter((route) => scope.admits(route));
   }
 
-  /** Routes of an app that only tools of the caller's own instances name: it yields to all else with its URI. */
+  /** Returns the routes of an app that only the caller's own tools name; anything else with its URI comes first. */
   #callerApps(scope: Scope, uri: string, party: Party): readonly Route[] {
     if (!isApp(uri)) return [];
     const naming = this.#callerEntries(scope, party).filter(({ tool }) => tool && appOf(tool) === uri);
@@ -272,8 +272,7 @@ class CompiledCatalog implements Catalog {
   }
 
   /**
-   * The only route that the caller may know of. If there is none, one that policy then refuses as if it were missing.
-   * Null if there is no route at all.
+   * Returns the only route that the caller may know of, else one that policy refuses as if it were missing, else null.
    */
   #choose(call: IdentifiedCall, kind: Kind, name: string): Route | null {
     const { who } = call;
@@ -316,14 +315,14 @@ class CompiledCatalog implements Catalog {
     if (common && isShown(common, party)) return common;
     const own = this.#callerEntries(scope, party).find((entry) => entry.wire === wire);
     if (own) return own;
-    // Nobody knows what a client without a session has declared, such as an operator's. It may try what others are
+    // The capabilities of a client without a session, such as an operator's, are unknown. It may try what others are
     // shown.
     return party.session === null && party.capabilities === noCapabilities ? common : null;
   }
 
   /**
-   * The route of a URI that nothing has named: to the only server of the scope that has resources. A URI that may be
-   * another server's is sent to none.
+   * Returns the route of a URI that nothing has named, to the only server of the scope that has resources; null if the
+   * URI may belong to another server.
    */
   #unnamed(scope: Scope, uri: string, who: Principal): Route | null {
     const { listings, handedOut } = this.#options;
@@ -336,7 +335,7 @@ class CompiledCatalog implements Catalog {
   }
 }
 
-/** A server that has not said what it has may have any. */
+/** Reports whether a server may have resources. A server that has not declared its capabilities may. */
 const mayHaveResources = ({ server, capabilities }: Listing): boolean =>
   server !== ownServer && (capabilities === null || "resources" in capabilities);
 
@@ -347,7 +346,7 @@ const wanted: Readonly<Record<Kind, string>> = {
   extension: "method must be the name of a method",
 };
 
-/** The caller has to choose. The first server must not win, since chance decides which is first. */
+/** Returns the failure that asks the caller to choose. The first server must not win, since the order is arbitrary. */
 function ambiguous(uri: string, routes: readonly Route[]): Failure {
   const servers = routes.map(({ server }) => server);
   const uris = routes.map(({ server, name }) => explicitUri(server, name));

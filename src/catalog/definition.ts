@@ -5,8 +5,8 @@ import { metaEdit, type Rewrite } from "./app-uri.ts";
 import type { Entry } from "./entries.ts";
 
 /**
- * A definition as its server wrote it, with three changes: its name or URI, URIs in it that differ on the wire, and
- * members that clients of the era could not read.
+ * Returns a definition as its server wrote it, except its name or URI, other URIs that differ on the wire, and members
+ * that clients of the era could not read.
  */
 export function definitionText({ kind, name, wire, template, tool, text }: Entry, era: Era, rewrite: Rewrite): string {
   const all = members(text);
@@ -20,17 +20,16 @@ export function definitionText({ kind, name, wire, template, tool, text }: Entry
   return editMembers(text, all, edits);
 }
 
-/** Removes the members that clients of the era must not see. */
+/** Removes or rewrites the members that clients of the era cannot handle. */
 function toolEdits(text: string, all: readonly Member[], era: Era, modernOutput: boolean): Edits {
   const execution = valueOf(all, "execution");
-  // Tasks of 2025-11-25 are not served, so this member stays only if it says that the tool has none.
+  // Tasks of 2025-11-25 are not supported, so this member is kept only if it says that the tool has none.
   const tasks = execution && stringValue(text, execution[0], "taskSupport") !== "forbidden" ? { execution: null } : {};
   if (era === "modern") return tasks;
   const output = valueOf(all, "outputSchema");
   const input = valueOf(all, "inputSchema");
   const headers = input && text.includes("x-mcp-header") && withoutHeaders(text.slice(...input));
-  // Before 2026-07-28 structured content had to be an object; for one tool with another type clients refuse the whole
-  // list.
+  // Before 2026-07-28 structured content had to be an object; clients reject the whole list if one tool differs.
   const hidden = output && (modernOutput || stringValue(text, output[0], "type") !== "object");
   return {
     ...tasks,
@@ -41,7 +40,7 @@ function toolEdits(text: string, all: readonly Member[], era: Era, modernOutput:
 
 const written: Readonly<Record<string, string>> = { true: "{}", false: '{"not":{}}' };
 
-/** A schema whose `properties` are objects, since older clients refuse a list in which one is true or false. */
+/** Returns a schema without boolean `properties`: older clients reject a whole list because of one. */
 function withObjects(schema: string): string {
   const properties = rawValue(schema, 0, "properties");
   if (properties === null) return schema;
@@ -54,10 +53,7 @@ function withObjects(schema: string): string {
   return editObject(schema, { properties: editMembers(properties, all, Object.fromEntries(edits)) });
 }
 
-/**
- * A schema without `x-mcp-header`, which only modern clients understand. It stands only where chains of `properties`
- * lead.
- */
+/** Returns a schema without `x-mcp-header`, unknown to older clients. It is valid only in nested `properties`. */
 function withoutHeaders(schema: string): string {
   const properties = rawValue(schema, 0, "properties");
   const edits: Record<string, string | null> = { "x-mcp-header": null };

@@ -11,39 +11,39 @@ import type { NamesOptions } from "./options.ts";
 import { indexTemplates, type Templates } from "./templates.ts";
 import { assignUris, isApp } from "./uris.ts";
 
-/** One entry of a list: the route to what a server offers, with its definition as its server wrote it. */
+/** An entry of a list: the route to an item that a server offers, with its definition as the server wrote it. */
 export type Entry = Route & { readonly text: string };
 
-/** What is not offered: the route that it would have had, so that policy can say who may know of it. */
+/** An item that is not offered, with the route that it would have had, so that policy can decide who may know of it. */
 export type MissingEntry = Route & Missing & Why & { readonly list: ListName };
 
-/** Everything that is offered, each list sorted by wire name. */
+/** Everything that is offered; each list is sorted by wire name. */
 export type Entries = Readonly<Record<ListName, readonly Entry[]>>;
 
 type Gathering = {
   readonly servers: readonly NamedServer[];
-  /** Listings of these servers and of the gateway's own, no others. */
+  /** Listings of these servers and of the gateway itself, no others. */
   readonly listings: readonly Listing[];
   readonly names: NamesOptions;
-  /** An entry of the previous catalog, by list and canonical name. */
+  /** Returns an entry of the previous catalog, by list and canonical name. */
   readonly known: (list: ListName, canonical: string) => Entry | null;
 };
 
-/** What a server lists, with what naming it depends on. */
+/** An item that a server lists, with what its wire name depends on. */
 type Listed = Candidate & { readonly item: Item };
 
-/** The order of every list: by wire name, code unit by code unit. */
+/** Compares entries in the order of every list: by wire name, code unit by code unit. */
 export const byWire = (a: Entry, b: Entry): number => (a.wire < b.wire ? -1 : a.wire > b.wire ? 1 : 0);
 
 type Gathered = {
   readonly entries: Entries;
-  /** The apps that tools name, but no list of their server. */
+  /** Apps that tools name but that their server does not list. */
   readonly apps: readonly Route[];
   readonly missing: readonly MissingEntry[];
   readonly templates: Templates;
 };
 
-/** Gives a wire name or URI to everything that servers list. What cannot have one is in `missing`. */
+/** Gives a wire name or URI to every listed item; items that cannot have one are in `missing`. */
 export function gather(from: Gathering): Gathered {
   const missing: MissingEntry[] = [];
   const named = (list: ListName, assign: (candidates: readonly Listed[]) => ReadonlyMap<object, Named>): Entry[] => {
@@ -64,7 +64,7 @@ export function gather(from: Gathering): Gathered {
   const servers = new Set(ids);
   const resourceTemplates = named("resourceTemplates", (candidates) => assignUris(candidates, servers));
   const templates = indexTemplates(resourceTemplates);
-  // A list with a URI that does not parse, as `my_server://x`, is refused as a whole by clients in Python.
+  // Python clients reject a whole list if one of its URIs does not parse, such as `my_server://x`.
   const rules = { claims: templates.claims(), isUri: (text: string) => !hasLongHost(text) && URL.canParse(text) };
   const apps: Route[] = [];
   const resources = named("resources", (candidates) => {
@@ -79,10 +79,10 @@ export function gather(from: Gathering): Gathered {
   return { entries: { tools, prompts, resources, resourceTemplates }, apps, missing, templates };
 }
 
-/** The URI of a tool's app; null if it has none. */
+/** Returns the URI of a tool's app, or null if it has none. */
 export const appOf = memoize(({ text }: Tool) => appUri(text));
 
-/** The apps that servers have by the word of their tools alone: a server need not list them. */
+/** Returns the apps that only tools name: a server need not list them. */
 function appsOf({ listings }: Gathering, listed: readonly Candidate[]): Candidate[] {
   const known = new Set(listed.map(({ server, name }) => canonicalName(server, name)));
   return listings.flatMap(({ server, tools }) => {
@@ -92,7 +92,7 @@ function appsOf({ listings }: Gathering, listed: readonly Candidate[]): Candidat
   });
 }
 
-/** What servers list, but not in a form in which it can be offered. */
+/** Returns the items that servers list in a form in which they cannot be offered. */
 function leftOut({ listings }: Gathering, list: ListName): MissingEntry[] {
   return listings.flatMap(({ server, missing = [] }) =>
     missing
@@ -115,7 +115,7 @@ function candidatesOf({ servers, listings }: Gathering, list: ListName): Listed[
 
 const isTool = (item: Item): item is Tool => "inputSchema" in item;
 
-/** The entry of the previous catalog if nothing changed, since others compare routes by identity. */
+/** Returns the previous catalog's entry if nothing changed, since other code compares routes by identity. */
 function entryOf({ known }: Gathering, list: ListName, { server, item }: Listed, wire: string): Entry {
   const tool = isTool(item) ? item : null;
   const before = known(list, canonicalName(server, item.name));
@@ -123,13 +123,13 @@ function entryOf({ known }: Gathering, list: ListName, { server, item }: Listed,
   return { ...routeOf(list, server, item.name, wire), tool, text: item.text };
 }
 
-/** The route of what is listed. */
+/** Returns the route of a listed item. */
 export function routeOf(list: ListName, server: string, name: string, wire: string): Route {
   const route = plainRoute(lists[list].kind, server, name, wire);
   return list === "resourceTemplates" ? { ...route, template: true } : route;
 }
 
-/** The entry of what cannot be offered. */
+/** Returns the entry of an item that cannot be offered. */
 export function missingOf(list: ListName, server: string, name: string, why: string | Why): MissingEntry {
   const reasons = typeof why === "string" ? { reason: why, told: why } : { ...why, unnamed: true as const };
   return { ...routeOf(list, server, name, canonicalName(server, name)), list, ...reasons };

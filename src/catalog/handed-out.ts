@@ -1,19 +1,17 @@
 import { type BoundedMap, createBoundedMap } from "../core/bounded-map.ts";
 import type { Clock } from "../core/clock.ts";
 
-/**
- * Remembers which server gave a URI to a principal in a result. If no list has the URI, that server is asked for it.
- */
+/** Remembers which server gave a URI to a principal in a result, to request it there if no list has it. */
 export type HandedOut = {
   remember(who: string, server: string, uri: string): void;
-  /** The server that gave out the URI recently, which may be removed since; null if none did. */
+  /** Returns the server that gave out the URI recently, even if it has been removed since; null if there is none. */
   server(who: string, uri: string): string | null;
-  /** Says which servers there are. What removed ones gave out stays known, so that it is sent to no other. */
+  /** Sets the current servers. URIs of removed servers stay known, so that they are not sent to another server. */
   serve(servers: ReadonlySet<string>): void;
 };
 
-// Limits: URIs that one server gave to one principal, time since their last use, characters of a URI, principals, and
-// removed servers per principal.
+// Limits: URIs per server and principal, time since their last use, URI length, principals, removed servers per
+// principal.
 const cap = 500;
 const ageUs = 86_400_000_000;
 const longest = 2048;
@@ -27,13 +25,13 @@ function move<V>(map: Map<string, V>, key: string): void {
   map.set(key, value);
 }
 
-/** Stored instead of the URI, since servers may send long URIs to many callers. */
+/** Returns the digest that is stored instead of a URI, since servers may send long URIs to many callers. */
 const digestOf = (uri: string): string => Bun.SHA256.hash(uri, "base64");
 
 /**
- * Creates an empty memory, which outlives catalogs. A principal's URI belongs to the first server that gave it out; if
- * another server gives out the same URI, it is rewritten to name that server. From a removed server it passes to the
- * next that gives it out. No server can push out URIs of another, and no principal affects another.
+ * Creates an empty memory. For each principal, a URI belongs to the first server that gave it out; if another server
+ * gives out the same URI, it is rewritten to name that server. A URI of a removed server passes to the next server that
+ * gives it out. No server can evict another server's URIs, and no principal affects another.
  */
 export function createHandedOut(clock: Clock): HandedOut {
   const given = createBoundedMap<Map<string, BoundedMap<true>>>({ cap: mostPrincipals, age: ageUs, clock });
@@ -58,7 +56,7 @@ export function createHandedOut(clock: Clock): HandedOut {
       serves = (server) => servers.has(server);
       for (const byServer of given.values()) {
         const removed = [...byServer.keys()].filter((server) => !serves(server));
-        // In the order in which they were removed.
+        // Sorted by when they were removed, oldest first.
         removed.sort((a, b) => Number(before(a)) - Number(before(b)));
         for (const server of removed) move(byServer, server);
         for (const server of removed.slice(0, -mostRemoved)) byServer.delete(server);

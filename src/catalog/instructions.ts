@@ -5,8 +5,8 @@ import type { Scope } from "./scopes.ts";
 const mostBytes = 8192;
 
 /**
- * The description of the endpoint, then the instructions of its servers, under headings if there are several; at most 8
- * KiB. Null if there is no text.
+ * Returns the description of the endpoint and the instructions of its servers, under headings if there are several; at
+ * most 8 KiB. Returns null if there is no text.
  */
 export function instructionsOf({ id, servers, description }: Scope, listings: readonly Listing[]): string | null {
   const said = listings.filter(({ server, instructions }) => servers.has(server) && instructions?.trim());
@@ -14,7 +14,7 @@ export function instructionsOf({ id, servers, description }: Scope, listings: re
   const parts = said.map(({ server, instructions }) => (alone ? `${instructions}` : `# ${server}\n\n${instructions}`));
   const text = [...(description ? [description] : []), ...parts].join("\n\n");
   if (text === "") return null;
-  // Some parsers refuse a whole handshake in which half of a surrogate pair stands alone.
+  // Some parsers reject a whole handshake that contains a lone surrogate.
   const whole = text.toWellFormed();
   return Buffer.byteLength(whole) <= mostBytes ? whole : `${cutBytes(whole, mostBytes - Buffer.byteLength("…"))}…`;
 }

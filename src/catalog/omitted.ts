@@ -9,22 +9,22 @@ import type { Scope } from "./scopes.ts";
 
 const most = { entries: 20, characters: 2000, reason: 300 };
 
-/** Why a server's list is empty although the server may have things; null if the list is known to be complete. */
+/** Returns why a server's list is empty although the server may have items; null if the list is known to be complete. */
 export function whyEmpty(listing: Listing, list: ListName): string | null {
   const { reason, stale, capabilities } = listing;
   if (listing[list].length > 0 || !stale) return null;
-  // The last handshake tells whether the server has such a list at all.
+  // The last handshake shows whether the server has such a list at all.
   if (capabilities !== null && !(lists[list].capability in capabilities)) return null;
-  return reason ?? "it was not listed yet";
+  return reason ?? "it has not been listed yet";
 }
 
 type Asked = { readonly policy: Policy; readonly who: Principal; readonly source: Source; readonly list: ListName };
 
 /**
- * What is missing from a list and why, as the JSON text of an array; empty text if nothing is. Names only things that
- * policy would show this caller, and servers on which the caller has any right. Limited in size, since it is a hint
- * where to look: servers come first, since any number of things may be missing from them, and the last entry says how
- * many things are not named.
+ * Returns what is missing from a list and why, as the JSON text of an array, or an empty text. Names only items that
+ * policy would show this caller, and servers on which the caller has any right. The size is limited, since this is a
+ * hint about where to look. Servers come first, since any number of items may be missing from them; the last entry
+ * counts what is not named.
  */
 export function omittedText(scope: Scope, listings: readonly Listing[], asked: Asked): string {
   if (!asked.policy.names(asked.who.roles)) return '[{"reason":"no policy names a role of this caller"}]';
@@ -43,7 +43,7 @@ export function omittedText(scope: Scope, listings: readonly Listing[], asked: A
 
 type Reason = { readonly server: string; readonly name?: string; readonly reason: string };
 
-/** The servers of which it is not known, or not in full, what they have. */
+/** Yields the servers whose items are unknown or not completely known. */
 function* servers(scope: Scope, listings: readonly Listing[], asked: Asked): Iterable<Reason> {
   const { policy, who, source, list } = asked;
   const isTheirs = (server: string): boolean => policy.lists(who, anyOf(lists[list].kind, server), source);

@@ -7,19 +7,19 @@ import type { HandedOut } from "./handed-out.ts";
 import type { Resources } from "./resources.ts";
 import { explicitUri, splitExplicit } from "./uris.ts";
 
-// Most characters of one result's links that are held against templates, and the least that one link counts as. Links
-// beyond that name their server: where else they might lead is not looked up.
+// Maximum number of characters of one result's links that are compared with templates, and the minimum that each link
+// counts as. Links beyond the maximum name their server; where else they might lead is not looked up.
 const mostSteps = 5_000_000;
 const leastSteps = 500;
-// Most links of one result that are remembered, so that one call cannot push out links from others.
+// Maximum number of links of one result that are remembered, so that one call cannot evict links from other calls.
 const mostNoted = 100;
 
 /** The principal that receives a result, and what is known about URIs. */
 export type Receiver = { readonly who: string; readonly resources: Resources; readonly handedOut: HandedOut };
 
 /**
- * A result whose links and embedded resources have their URIs on the wire; nothing else changes. A URI in no list is
- * remembered, with its server, for the receiver.
+ * Returns a result whose links and embedded resources have their URIs on the wire; nothing else changes. URIs in no
+ * list are remembered, with their server, for the receiver.
  */
 export function outgoingText(route: Route, text: string, to: Receiver): string {
   if (!text.includes('"uri"') && !mayHold(text, "resourceUri")) return text;
@@ -43,14 +43,14 @@ export function outgoingText(route: Route, text: string, to: Receiver): string {
   return withApp(pieces.length > 0 ? pieces.join("") + text.slice(from) : text, wireOf);
 }
 
-/** The route of a URI below a resource. If the resource's URI had to name its server, so does this one. */
+/** Returns the route of a URI below a resource. If the resource's URI had to name its server, so does this one. */
 export function routeBelow({ server, name, wire }: Route, uri: string, to: Receiver): Route {
   const renamed = wire === name ? null : (to.resources.rewrites(server)?.(uri) ?? explicitUri(server, uri));
   const note = (each: string): void => to.handedOut.remember(to.who, server, each);
   return to.resources.route(server, uri, renamed ?? ownWire(server, uri, to, note) ?? uri);
 }
 
-/** The `_meta` of a result, or of that in a finished task, may name an app too. */
+/** Rewrites the app's URI in the `_meta` of a result, and in that of the result inside a finished task. */
 function withApp(text: string, wireOf: Rewrite): string {
   if (!mayHold(text, "resourceUri")) return text;
   const all = members(text);
@@ -64,8 +64,7 @@ function withApp(text: string, wireOf: Rewrite): string {
 }
 
 /**
- * The wire URI for a URI in a result; null if it stays. A URI that would lead to another server is rewritten to name
- * its own.
+ * Returns the wire URI for a URI in a result: one that names its server if it would lead elsewhere; null if unchanged.
  */
 function wireUri(route: Route, uri: string, to: Receiver, note: (uri: string) => void): string | null {
   const own = ownUri(route, uri);
@@ -73,10 +72,10 @@ function wireUri(route: Route, uri: string, to: Receiver, note: (uri: string) =>
   return ownWire(route.server, uri, to, note);
 }
 
-/** The wire URI that leads to the server of a result whatever others offer. */
+/** Returns the wire URI that leads to the server of a result, whatever other servers offer. */
 const namedUri = (route: Route, uri: string): string => ownUri(route, uri) ?? explicitUri(route.server, uri);
 
-/** The wire URI of the resource that was read; null for another URI. */
+/** Returns the wire URI of the resource that was read, or null for another URI. */
 const ownUri = ({ kind, name, wire }: Route, uri: string): string | null =>
   kind === "resource" && uri === name ? wire : null;
 
@@ -86,7 +85,7 @@ function ownWire(
   { resources, who }: Receiver,
   note: (uri: string) => void,
 ): string | null {
-  // Without its own in front, one that names a server would lead to that.
+  // A URI that names a server would lead to that server, so it gets the name of its own server in front.
   if (splitExplicit(uri)) return explicitUri(server, uri);
   const renamed = resources.rewrites(server)?.(uri) ?? null;
   if (renamed !== null) return renamed;
@@ -95,7 +94,7 @@ function ownWire(
   return routes.every((each) => each.server === server) ? null : explicitUri(server, uri);
 }
 
-/** The positions of URIs in a result, in the order of the text: those in members that the protocol defines as links. */
+/** Returns the positions of URIs in a result, in text order: the URIs in members that the protocol defines as links. */
 function links(text: string, at: number, kind: Kind): Span[] {
   return members(text, at).flatMap(({ key, value: [start] }): Span[] => {
     if (key === "content") return blocks(text, start);
@@ -107,7 +106,7 @@ function links(text: string, at: number, kind: Kind): Span[] {
   });
 }
 
-/** Those in skills, and in a directory that is read (SEP-2640). */
+/** Returns the positions in skills, and in the entries of a directory that was read (SEP-2640). */
 function inSkills(text: string, key: string, at: number): Span[] {
   if (key === "resources") return uris(text, at);
   if (key === "skill") return inSkill(text, at);
@@ -126,7 +125,7 @@ function inMessage(text: string, at: number): Span[] {
   return content ? blocks(text, content[0]) : [];
 }
 
-/** The links in `content`: one block or an array of blocks. */
+/** Returns the links in `content`: one block or an array of blocks. */
 function blocks(text: string, at: number): Span[] {
   if (text.charCodeAt(at) !== openArray) return inBlock(text, at);
   return elements(text, at).flatMap(([each]) => inBlock(text, each));

@@ -12,19 +12,19 @@ import { splitExplicit, wrapUri } from "./uris.ts";
 /** Finds the servers that a URI may be read from. */
 export type Resources = {
   /**
-   * The routes of a URI. A URI to which the gateway gave its form leads to the server that it names. Any other leads to
+   * Returns the routes of a URI. A URI that the gateway rewrote leads to the server that it names. Any other leads to
    * each server that lists it, has a tool whose app it is, has a template for it, or handed it out to the principal
-   * `who` (null: to nobody). None of these is better than another: else a server could draw to itself what callers read
-   * from another, by listing the same URI or a narrower template.
+   * `who` (null for nobody). None has priority: otherwise a server could take over what callers read from another
+   * server, by listing the same URI or a narrower template.
    */
   routes(uri: string, who: string | null): readonly Route[];
-  /** The route to a server's own URI (`name`) for a URI on the wire. A listed resource has only its own route. */
+  /** Returns the route to a server's own URI (`name`). A listed resource has only its own route, whatever `wire` is. */
   route(server: string, name: string, wire: string): Route;
-  /** The route of a template, by its text on the wire; used by completion. */
+  /** Returns the route of a template by its text on the wire, for completion. */
   template(text: string): Route | null;
-  /** How many characters are read, at most, to hold the URI against the templates that it may be made from. */
+  /** Returns the maximum number of characters that are read to compare the URI with the templates that may match. */
   steps(uri: string): number;
-  /** Rewrites a server's URIs to those on the wire; null if none of them changes. */
+  /** Returns the function that rewrites a server's URIs to those on the wire, or null if none of them changes. */
   rewrites(server: string): Rewrite | null;
 };
 
@@ -37,7 +37,7 @@ type ResourcesOptions = {
   readonly unlisted: Unlisted;
 };
 
-/** Indexes what the servers list now. */
+/** Indexes what the servers currently list. */
 export function createResources(options: ResourcesOptions): Resources {
   const { servers, templates, handedOut, unlisted } = options;
   const { resourceTemplates } = options.entries;

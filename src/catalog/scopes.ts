@@ -8,24 +8,22 @@ import { byWire, type Entries, type Entry, missingOf, type MissingEntry } from "
 import { clashes, skeleton } from "./names.ts";
 import type { ToolsetOptions } from "./options.ts";
 
-/** What one endpoint offers: everything, what one server has, or a toolset. */
+/** What one endpoint offers: everything, the items of one server, or a toolset. */
 export type Scope = {
   /** Id of the server or toolset; empty for the scope of everything. */
   readonly id: string;
   readonly servers: ReadonlySet<string>;
-  /**
-   * Who may use one of these may use something of the scope's servers. Made once, since policy keeps plans by route.
-   */
+  /** A right to any of these means access to the scope's servers. Created once, since policy caches plans by route. */
   readonly rights: readonly Route[];
   readonly entries: Entries;
   readonly missing: readonly MissingEntry[];
   /** The description of the endpoint; null except for toolsets. */
   readonly description: string | null;
-  /** Whether the scope may lead to this route. A URI in no list is not among `entries`, so it is checked here. */
+  /** Whether the scope includes this route. A URI in no list is not among `entries`, so it is checked here. */
   admits(route: Route): boolean;
-  /** Whether the scope admits every URI that a template makes. */
+  /** Whether the scope admits every URI that a template can produce. */
   admitsAll(route: Route): boolean;
-  /** The wire names that it gives to entries, by canonical name. */
+  /** The wire names that the scope gives to entries, by canonical name. */
   readonly rename: Readonly<Record<string, string>>;
   named(list: "tools" | "prompts", wire: string): Route | null;
 };
@@ -37,15 +35,15 @@ function scopeOf(part: Omit<Scope, "named" | "rights">): Scope {
   return { ...part, rights, named: (list, wire) => names[list].get(wire) ?? null };
 }
 
-/** What only toolsets have. */
+/** The defaults for what only toolsets have. */
 const plain = { description: null, rename: {} } as const;
 
-/** The scope of `/mcp`. */
+/** Returns the scope of `/mcp`. */
 export function wholeScope(offered: Pick<Scope, "servers" | "entries" | "missing">): Scope {
   return scopeOf({ ...plain, ...offered, id: "", admits: () => true, admitsAll: () => true });
 }
 
-/** The scope of one server; they have the same names as at `/mcp`. */
+/** Returns the scope of one server. Entries have the same names as at `/mcp`. */
 export function serverScope(whole: Scope, id: string): Scope {
   const isIts = ({ server }: Route): boolean => server === id;
   return scopeOf({
@@ -59,7 +57,7 @@ export function serverScope(whole: Scope, id: string): Scope {
   });
 }
 
-/** The scope of a toolset: what it includes and does not exclude, partly renamed. */
+/** Returns the scope of a toolset: what it includes and does not exclude, with its renames applied. */
 export function toolsetScope(whole: Scope, options: ToolsetOptions, before: Scope | null): Scope {
   const { isServer, admits, admitsAll } = selector(options);
   const renames = Object.keys(options.rename).length > 0;
@@ -71,8 +69,8 @@ export function toolsetScope(whole: Scope, options: ToolsetOptions, before: Scop
     const renamed = chosen.map((entry) => renameOne(entry, options.rename, known));
     const alike = clashes(renamed, ({ wire }) => skeleton(wire));
     for (const { one, others } of alike) {
-      const reason = `toolset ${options.id}: its name cannot be told from that of ${others}; rename one`;
-      const told = "its name cannot be told from another's";
+      const reason = `toolset ${options.id}: its name cannot be distinguished from that of ${others}; rename one`;
+      const told = "its name cannot be distinguished from another name";
       collided.push(missingOf(list, one.server, one.name, { reason, told }));
     }
     const left = new Set(alike.map(({ one }) => one));
@@ -101,7 +99,7 @@ function renameOne(entry: Entry, rename: ToolsetOptions["rename"], known: Readon
 
 type Selection = {
   readonly isServer: (server: string) => boolean;
-  /** Whether it selects a route; null if it selects only some of the URIs that the route may stand for. */
+  /** Whether a route is selected; null if only some of the URIs that the route may stand for are. */
   readonly takes: (route: Route) => boolean | null;
 };
 
@@ -110,7 +108,7 @@ function compileSelection(text: string): Selection {
   const matches = compileGlob(server);
   const isName = compileGlob(name);
   const isUri = compileUriGlob(name);
-  // As in a rule, the gateway's own tools are selected only by their full server name.
+  // As in rules, the gateway's own tools are selected only by their exact server name.
   const isServer = (id: string): boolean => (id === ownServer ? server === ownServer : matches(id));
   return {
     isServer,
@@ -127,7 +125,7 @@ function selector({ include, exclude }: ToolsetOptions) {
   const excluded = exclude.map(compileSelection);
   const leads = (route: Route, some: boolean): boolean =>
     included.some(({ takes }) => takes(route) ?? some) && !excluded.some(({ takes }) => takes(route) ?? !some);
-  // A template is offered if some of its URIs are selected. A URI with several readings has to pass with all of them.
+  // A template is offered if some of its URIs are selected; of a URI with several readings, all must be selected.
   return {
     isServer: (server: string) => included.some((each) => each.isServer(server)),
     admits: (route: Route) => leads(route, route.template === true),

@@ -3,27 +3,27 @@ import type { Route } from "../core/call.ts";
 import { readTemplate, type UriTemplate } from "../core/uri-template.ts";
 import { unwrapApp } from "./uris.ts";
 
-/** Finds the templates that a URI may have been made from. */
+/** Finds the templates that may have produced a URI. */
 export type Templates = {
-  /** The servers that have one, each with its own URI. */
+  /** Returns the servers that have such a template, each with its own form of the URI. */
   servers(uri: string): ReadonlyMap<string, string>;
-  /** How many characters are read, at most, by `servers`. */
+  /** Returns the maximum number of characters that `servers` reads. */
   steps(uri: string): number;
   /**
-   * The servers that have one, for many URIs in a bounded number of steps: after these, any template that begins as the
-   * URI does counts as one.
+   * Returns a lookup of the servers with such a template that is bounded for many URIs: beyond the bound, every
+   * template that begins like the URI counts as a match.
    */
   claims(): (uri: string) => Iterable<string>;
 };
 
 /**
- * A template as its server wrote it (`own`), which another server may have too (`shared`), or as it is then `renamed`.
+ * A template as its server wrote it, unchanged on the wire (`own`) or not (`shared`); or as on the wire (`renamed`).
  */
 type Form = UriTemplate & { readonly server: string; readonly as: "own" | "shared" | "renamed" };
 
 type Groups = readonly (readonly Form[])[];
 
-// Most characters of listed URIs that are held against templates in one catalog.
+// Maximum number of characters of listed URIs that are compared with templates per catalog.
 const mostSteps = 20_000_000;
 
 /** Indexes the templates of all servers. */
@@ -59,7 +59,7 @@ function stepsOf(groups: Groups, uri: string): number {
 
 function serversOf(groups: Groups, uri: string): ReadonlyMap<string, string> {
   const fitting = groups.flatMap((group) => group.filter((form) => form.matches(uri)));
-  // A URI that names its server means none of the others that have the same template.
+  // A URI that names its server does not lead to other servers with the same template.
   const kept = fitting.some(({ as }) => as === "renamed") ? fitting.filter(({ as }) => as !== "shared") : fitting;
   return new Map(kept.map(({ server, as }) => [server, (as === "renamed" && unwrapApp(server, uri)) || uri]));
 }

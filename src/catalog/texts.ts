@@ -5,7 +5,7 @@ import type { Entry } from "./entries.ts";
 
 type Made = { readonly app: string | null; legacy?: string; modern?: string; print?: string };
 
-// An entry lives as long as some catalog offers it unchanged, so a change of one server costs the others nothing.
+// An entry lives as long as some catalog offers it unchanged, so the change of one server costs the others nothing.
 const made = new WeakMap<Entry, Made>();
 const asIs: Rewrite = () => null;
 
@@ -19,10 +19,10 @@ function madeOf(entry: Entry, rewrite: Rewrite | null): Made {
   return fresh;
 }
 
-/** The text of a definition, made once; `rewrite` is that of its server. */
+/** Returns the text of a definition, which is made once; `rewrite` is the rewrite function of its server. */
 export const textOf = (entry: Entry, era: Era, rewrite: Rewrite | null): string =>
   (madeOf(entry, rewrite)[era] ??= definitionText(entry, era, rewrite ?? asIs));
 
-/** A fingerprint of that definition. */
+/** Returns a fingerprint of that definition. */
 export const printOf = (entry: Entry, rewrite: Rewrite | null): string =>
   (madeOf(entry, rewrite).print ??= Bun.hash(textOf(entry, "modern", rewrite)).toString(36));

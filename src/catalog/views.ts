@@ -1,30 +1,27 @@
 import type { Principal } from "../core/principal.ts";
 import type { Entry } from "./entries.ts";
 
-/** One caller's view of one list, with the texts made of it. */
+/** One caller's view of one list, with the texts made from it. */
 export type View = {
   readonly entries: readonly Entry[];
-  /** A text of this view, made once; `id` names it. */
+  /** Returns a text of this view, which is made once; `id` identifies it. */
   text(id: string, make: () => string): string;
 };
 
 type Kept = View & { readonly who: Principal; readonly callers: readonly Entry[]; weight: number };
 
-// Not a BoundedMap: a view grows while it is kept, and the limit is on the weight of all views together. Weight is in
-// characters of text; each entry of a view counts as eight.
+// Not a BoundedMap: a view grows while it is kept, and the limit applies to the weight of all views together:
+// characters of text, and eight for each entry.
 const mostWeight = 32 * 1024 ** 2;
 const perEntry = 8;
 const mostEntries = 20_000;
 
-/** The views of one catalog, by caller and list. Limited: the oldest are dropped first. */
+/** The views of one catalog, by caller and list. The oldest are evicted first. */
 export class Views {
   readonly #kept = new Map<string, Kept>();
   #weight = 0;
 
-  /**
-   * `of` tells the caller's views apart, `callers` is what only its own instances offer: a view is made anew once that
-   * is another array.
-   */
+  /** Returns a view. `of` distinguishes the caller's views; a view is made again once `callers` is another array. */
   get(who: Principal, of: string, callers: readonly Entry[], make: () => readonly Entry[]): View {
     const id = `${of} ${who.id}`;
     const known = this.#kept.get(id);
@@ -40,7 +37,7 @@ export class Views {
         const written = texts.get(name);
         if (written !== undefined) return written;
         const text = write();
-        // Only a kept view counts. One that was dropped while in use disappears with its last reference.
+        // Only a kept view counts. A view that was evicted while in use is freed with its last reference.
         if (this.#kept.get(id) === view) {
           texts.set(name, text);
           this.#grow(id, view, text.length);

@@ -16,7 +16,7 @@ import { clientSession } from "../support/session.ts";
 const alice = principal("key:alice", ["admin"]);
 const bob = principal("key:bob", ["admin"]);
 
-/** A catalog whose servers offer these tools to single callers besides. */
+/** A catalog whose servers also offer these tools to single callers. */
 function offering(own: Readonly<Record<string, Readonly<Record<string, readonly Tool[]>>>>, more: object = {}) {
   const callerTools = ({ who }: Party) => new Map(Object.entries(own[who.id] ?? {}));
   const toolsets = [{ id: "desk", include: ["crm:*"], exclude: ["crm:secret"], rename: { "crm:extra": "more" } }];
@@ -33,7 +33,7 @@ describe("R2: what one caller's instance offers", () => {
     ["crm", ["crm__all", "crm__extra", "crm__secret"], "crm__extra"],
     ["free", ["bare", "loose"], "loose"],
     ["desk", ["crm__all", "more"], "more"],
-  ])("is listed to that caller and found by it, in scope %p", (scope, names, name) => {
+  ])("is listed for that caller and can be called by it, in scope %p", (scope, names, name) => {
     expect(ask(catalog, "tools", { who: alice, scope }).names).toEqual(names);
     expect(lead(catalog, "tool", name, { who: alice, scope }).wire).toBe(name);
     expect([alice, bob].map((who) => catalog.offers("tool", name, scope, partyOf(who)))).toEqual([true, false]);
@@ -42,13 +42,13 @@ describe("R2: what one caller's instance offers", () => {
     expect(failureOf(() => lead(catalog, "tool", name, { who: bob, scope })).message).toBe(`Unknown tool: ${name}`);
   });
 
-  test("is the same route each time, with the tool's schema", () => {
+  test("has the same route each time, with the tool's schema", () => {
     const find = () => lead(catalog, "tool", "crm__extra", { who: alice });
     expect(find()).toBe(find());
     expect(find()).toMatchObject({ kind: "tool", server: "crm", name: "extra", canonical: "crm:extra", tool: extra });
   });
 
-  test("is listed as rules allow, and comes in pages", () => {
+  test("is listed as rules allow, and in pages", () => {
     const policy = policyOf([], {
       admin: [
         { tool: "crm:secret", action: "deny" },
@@ -62,14 +62,14 @@ describe("R2: what one caller's instance offers", () => {
     expect(ask(paged, "tools", { who: alice, cursor: first.nextCursor }).names).toEqual(["crm__extra"]);
   });
 
-  test("yields to what everybody is offered, and to each other, where names cannot be told apart", () => {
+  test("is left out if its name cannot be distinguished from that of a common tool or of another such tool", () => {
     const own = { crm: [makeTool("ALL"), makeTool("all"), makeTool("twin"), makeTool("TWIN"), makeTool("one")] };
     const { names, omitted } = ask(offering({ "key:alice": own }), "tools", { who: alice });
     expect(names).toEqual(["bare", "crm__all", "crm__one"]);
     expect(omitted).toBeUndefined();
   });
 
-  test("is what its caller calls by a name that other clients are shown for something else", () => {
+  test("is called by its name even if other clients are shown another tool of that name", () => {
     const shy = { ...makeTool("loose"), shownTo: new Set(['{"roots":{}}']) };
     const served = { shy: { prefix: "none" as const, tools: [shy] }, free: { prefix: "none" as const } };
     const callerTools = () => new Map([["free", [makeTool("loose")]]]);
@@ -78,7 +78,7 @@ describe("R2: what one caller's instance offers", () => {
     expect(lead(catalog, "tool", "loose").server).toBe("free");
   });
 
-  test("is found only by clients that declare what its server wants, and by those that declared nothing anywhere", () => {
+  test("is found only by clients that declare what its server requires, and by clients without a session or capabilities", () => {
     const shy = { ...makeTool("shy"), shownTo: new Set(['{"roots":{}}']) };
     const catalog = buildCatalog({ crm: { tools: [shy] } });
     const clients = [{ roots: {} }, { sampling: {} }, {}].map((value) => ({ text: JSON.stringify(value), value }));
@@ -97,7 +97,7 @@ describe("R2: what one caller's instance offers", () => {
     expect(refused.message).toBe("Unknown tool: crm__shy");
   });
 
-  test("is listed to each of one caller's clients by what that client declares", () => {
+  test("is listed for each of one caller's clients according to what that client declares", () => {
     const shy = { ...makeTool("shy"), shownTo: new Set(['{"roots":{}}']) };
     const catalog = buildCatalog({ crm: { tools: [shy] } });
     const listed = [{ roots: {} }, { sampling: {} }, { roots: {} }].map((value) =>
@@ -108,7 +108,7 @@ describe("R2: what one caller's instance offers", () => {
     expect(listed).toEqual([["crm__shy"], [], ["crm__shy"]]);
   });
 
-  test("changes the fingerprint of that caller alone, by scope", () => {
+  test("changes the fingerprint only for that caller, by scope", () => {
     const common = offering({});
     for (const scope of [null, "crm", "free", "desk"]) {
       const print = (of: typeof catalog, who: Principal) => of.shown(partyOf(who, scope), "tools");
@@ -116,7 +116,7 @@ describe("R2: what one caller's instance offers", () => {
     }
   });
 
-  test("changes nothing of what that caller is shown once everybody is offered it", () => {
+  test("leads to the same listing for that caller once the tool is offered to everybody", () => {
     const callerTools = () => new Map([["crm", [extra]]]);
     const alone = buildCatalog({ crm: { tools: ["all"] } }, { callerTools });
     const both = buildCatalog({ crm: { tools: ["all", "extra"] } }, { callerTools });
@@ -125,13 +125,13 @@ describe("R2: what one caller's instance offers", () => {
     expect(others).toEqual([first!, first!]);
   });
 
-  test("stays away where a tool of that name is offered to nobody, since it cannot be told from another's", () => {
+  test("is not offered if the tool of that name is withheld from everybody because of a name collision", () => {
     const bare = { prefix: "none" as const, tools: ["twin"] };
     const callerTools = () => new Map([["crm", [makeTool("twin")]]]);
     expect(ask(buildCatalog({ crm: bare, free: bare }, { callerTools }), "tools").names).toEqual([]);
   });
 
-  test("FIELD T13: brings its app, to that caller alone, and from no server where two name it or it is another's", () => {
+  test("FIELD T13: includes the app of a tool, for that caller only, unless two servers name the app or another one lists it", () => {
     const uri = "ui://shop/cart";
     const text = JSON.stringify({ name: "buy", _meta: { ui: { resourceUri: uri } } });
     const buy = () => [{ ...makeTool("buy"), text }];
@@ -148,7 +148,7 @@ describe("R2: what one caller's instance offers", () => {
     for (const who of [alice, admin]) expect(lead(listed, "resource", uri, { who }).server).toBe("free");
   });
 
-  test("is forgotten with the offer, and kept as it is while other callers come", () => {
+  test("is forgotten once no longer offered, and kept unchanged while other callers come", () => {
     let offers: readonly Tool[] = [extra];
     const more = [makeTool("more")];
     const callerTools = ({ session }: Party) =>
@@ -164,12 +164,12 @@ describe("R2: what one caller's instance offers", () => {
       expect(ask(catalog, "tools").names).toEqual([`crm__gone-${i}`]);
     }
     Bun.gc(true);
-    // One or two may still lie on the stack.
+    // One or two may still be referenced from the stack.
     expect(kept.filter((each) => each.deref()).length).toBeLessThan(5);
   });
 });
 
-test("T12: the lists of all callers with tools of their own have one bound together: the oldest is written again", () => {
+test("T12: the lists of all callers with tools of their own share one limit; the oldest is made again", () => {
   const long = { ...makeTool("long"), text: JSON.stringify({ name: "long", description: "x".repeat(1024 ** 2) }) };
   const callers = Array.from({ length: 40 }, (_, at) => principal(`key:${at}`, ["admin"]));
   const own = new Map(callers.map(({ id }) => [id, new Map([["crm", [makeTool("extra")]]])]));
@@ -187,7 +187,7 @@ test("T12: the lists of all callers with tools of their own have one bound toget
   expect([decided(callers.at(-1)!), decided(first!)]).toEqual([0, 2]);
 });
 
-test("what one caller's instance offers changes nothing that another is shown or finds", () => {
+test("what one caller's instance offers does not change what another caller is shown or finds", () => {
   const name = fc.string({ unit: fc.constantFrom("a", "A", "l", "_", "b", "\u0430"), maxLength: 4 });
   const tools = fc.record({ crm: fc.array(name, { maxLength: 4 }), free: fc.array(name, { maxLength: 4 }) });
   const made = ({ crm, free }: { crm: string[]; free: string[] }) => ({

@@ -42,13 +42,13 @@ describe("names on the wire", () => {
     ["D11 prefixed", { crm: ["get"], files: ["get"] }, ["crm__get", "files__get"], []],
     ["prefix none", { crm: free("get") }, ["get"], []],
     [
-      "equal names under none: all missing",
+      "equal names with prefix none: all missing",
       { crm: free("get", "x"), files: free("get") },
       ["x"],
       ["crm:get", "files:get"],
     ],
     ["on-conflict without conflict", { crm: conflict("get"), files: conflict("put") }, ["get", "put"], []],
-    ["on-conflict with one", { crm: conflict("get"), files: conflict("get") }, ["crm__get", "files__get"], []],
+    ["on-conflict with a conflict", { crm: conflict("get"), files: conflict("get") }, ["crm__get", "files__get"], []],
     ["on-conflict gives way to none", { crm: conflict("get"), files: free("get") }, ["crm__get", "get"], []],
     [
       "on-conflict counts look-alikes",
@@ -65,13 +65,13 @@ describe("names on the wire", () => {
     ],
     ["S41 a zero-width look-alike", { crm: ["get", "g\u200bet"] }, [], ["crm:get", "crm:g\u200bet"]],
     [
-      "S41 a look-alike behind many characters that are not seen",
+      "S41 a look-alike behind many invisible characters",
       { crm: ["get", `${"\u200b".repeat(200)}g\uff45t`] },
       [],
       ["crm:get", `crm:${"\u200b".repeat(200)}g\uff45t`],
     ],
     ["S41 a look-alike with a filler", { crm: ["get", "get\u3164"] }, [], ["crm:get", "crm:get\u3164"]],
-    ["S41 a look-alike with an empty pattern", { crm: ["get", "get\u2800"] }, [], ["crm:get", "crm:get\u2800"]],
+    ["S41 a look-alike with a blank Braille pattern", { crm: ["get", "get\u2800"] }, [], ["crm:get", "crm:get\u2800"]],
     ["S41 a full-width look-alike", { crm: ["get", "\uff47et"] }, [], ["crm:get", "crm:\uff47et"]],
     ["one name twice in a list", { crm: ["get", "get", "put"] }, ["crm__put"], ["crm:get", "crm:get"]],
     [
@@ -87,7 +87,7 @@ describe("names on the wire", () => {
       ["evil:crm__get"],
     ],
     [
-      "S41 a bare name that has the prefix of another server once it is cleaned",
+      "S41 a bare name that gets the prefix of another server when it is sanitized",
       { crm: ["get"], evil: free("crm..put", "crm/_drop", "mcpgw. call") },
       ["crm__get"],
       ["evil:crm..put", "evil:crm/_drop", "evil:mcpgw. call"],
@@ -99,7 +99,7 @@ describe("names on the wire", () => {
       ["evil:mcpgw__usage", "evil:mcpgw__x"],
     ],
     [
-      "a bare name that pretends to be prefixed takes its own prefix",
+      "a bare name that pretends to be prefixed gets its own prefix",
       { crm: ["get"], evil: conflict("crm__put") },
       ["crm__get", "evil__crm__put"],
       [],
@@ -110,13 +110,13 @@ describe("names on the wire", () => {
     expect(missing(offered)).toEqual(gone.toSorted());
   });
 
-  test("of a long name only the beginning is compared by its looks, for that takes time", () => {
+  test("only the beginning of a long name is compared by appearance, since that takes time", () => {
     const look = (at: number, name: string): string => skeleton("\uff47".repeat(at) + name);
     expect(look(127, "\u00c9")).toBe(look(127, "\u00e9"));
     expect(look(128, "\u00c9")).not.toBe(look(128, "\u00e9"));
   });
 
-  test("a prefix is advised only where it tells names apart: not for two of one server", () => {
+  test("the advice names a prefix only if that distinguishes the names: not for two names of one server", () => {
     const advice = (offered: Offered) => [
       ...new Set(
         build(offered)
@@ -124,14 +124,14 @@ describe("names on the wire", () => {
           .map(({ reason }) => reason.split("; ")[1]),
       ),
     ];
-    expect(advice({ crm: ["get", "Get"] })).toEqual(["rename one at its server"]);
-    expect(advice({ crm: free("get", "Get") })).toEqual(["rename one at its server"]);
+    expect(advice({ crm: ["get", "Get"] })).toEqual(["rename one of them on its server"]);
+    expect(advice({ crm: free("get", "Get") })).toEqual(["rename one of them on its server"]);
     expect(advice({ crm: free("get"), files: free("Get") })).toEqual([
-      "set prefix: always, or rename one at its server",
+      "set prefix: always, or rename one of them on its server",
     ]);
   });
 
-  test("FIELD T55: every name fits every client, and a changed one carries the hash of its canonical name", () => {
+  test("FIELD T55: every name is valid for every client, and a changed name has a hash of its canonical name", () => {
     const odd = ["with.dot", "a/b", "sp ace", "crm:get", "né", "😀", "x".repeat(200), "ok-1_A"];
     const names = wires({ crm: odd });
     expect(names).toHaveLength(odd.length);
@@ -140,7 +140,7 @@ describe("names on the wire", () => {
     expect(names.filter((name) => /_[0-9a-f]{8}$/.test(name))).toHaveLength(odd.length - 1);
   });
 
-  test("a name depends on nothing else that is loaded", () => {
+  test("a name does not depend on what else is loaded", () => {
     const alone = wires({ crm: ["a.b"] });
     expect(wires({ crm: ["a.b", "a_b", "a/b"], files: ["a.b"] })).toContain(alone[0] ?? "");
     fc.assert(
@@ -153,7 +153,7 @@ describe("names on the wire", () => {
     );
   });
 
-  test("FIELD T29: no two tools ever share a name, in any case", () => {
+  test("FIELD T29: no two tools ever share a name, ignoring case", () => {
     const candidate = fc.record({
       server: fc.constantFrom("a", "b", "a-b"),
       prefix: fc.constantFrom<Prefix>("always", "none", "on-conflict"),
@@ -177,7 +177,7 @@ describe("resolve", () => {
     Object.assign(call.inbound.params, { name });
     return { call, route: () => catalog.resolve(call, "tool", name) };
   };
-  test("FIELD T57: an exact map back to the server's own name", () => {
+  test("FIELD T57: a wire name maps back exactly to the server's own name", () => {
     const [route] = catalog.routes("tools", null);
     const resolved = resolve(route?.wire);
     expect(resolved.route()).toMatchObject({
@@ -189,7 +189,7 @@ describe("resolve", () => {
     expect(catalog.find("crm:get.all")).toBe(route!);
   });
   test.each(["", "*", "crm", "crm__", "crm__*", "crm:gone", "CRM__put", "crm__get.all", "put", "__proto__"])(
-    "S32: %p is unknown, never wider",
+    "S32: %p is an unknown name and does not match more",
     (name) => {
       const { call, route } = resolve(name);
       const failure = failureOf(route);
@@ -207,13 +207,13 @@ describe("resolve", () => {
     expect(failureOf(route).message).toBe("Unknown tool: crm:put");
     expect(call.verdict?.reason).toBe("there is no such tool");
   });
-  test.each(["", "*", "crm", "crm:*", "none:x", "*:put"])("S32: find %p is nothing", (name) =>
+  test.each(["", "*", "crm", "crm:*", "none:x", "*:put"])("S32: finding %p returns nothing", (name) =>
     expect(catalog.find(name)).toBeNull(),
   );
-  test("a name that is none is an invalid parameter", () => {
+  test("a name that is not a string is an invalid parameter", () => {
     for (const name of [undefined, 1, {}]) expect(failureOf(resolve(name).route).code).toBe("invalid-params");
   });
-  test("a missing and a hidden tool are refused with the same bytes", () => {
+  test("a missing tool and a hidden tool are refused with identical errors", () => {
     const { call, route } = resolve("crm__put");
     const refused = failureOf(() => policy.decide(call, principal("key:a", ["reader"]), route()));
     const missing = failureOf(resolve("crm__nil").route);
@@ -228,7 +228,7 @@ describe("list", () => {
     text: '{ "name" : "get", "inputSchema":{"type":"object"}, "x":12345678901234567890 }',
     inputSchema: { type: "object" },
   };
-  test("R2 a caller sees what policy lists, sorted, renamed, otherwise as the server wrote it", () => {
+  test("R2 a caller sees what policy lists: sorted, renamed, and otherwise as the server wrote it", () => {
     const catalog = build({ files: ["put", "get_b"], crm: [big], mcpgw: ["usage"] });
     const reader = listed(catalog, principal("key:a", ["reader"]));
     expect(reader).toContain('{ "name" : "crm__get", "inputSchema":{"type":"object"}, "x":12345678901234567890 }');
@@ -237,7 +237,7 @@ describe("list", () => {
     expect(all).toEqual(["crm__get", "files__get_b", "files__put", "mcpgw__usage"]);
     expect(listed(catalog, principal("key:b", []))).toStartWith('{"tools":[],');
   });
-  test("an outputSchema that clients of an era could not read is not in their list, the rest is as it was", () => {
+  test("an outputSchema that clients of an era could not read is removed from their list, and the rest is unchanged", () => {
     const inputSchema = { type: "object" };
     const start = '{"name":"get","inputSchema":{"type":"object","x":1.10}';
     const rows: [outputSchema: string, legacy: boolean][] = [
@@ -253,7 +253,7 @@ describe("list", () => {
       expect(listed(catalog)).toBe(shown(legacy ? whole : `${start}}`));
     }
   });
-  test("true and false among properties are objects to legacy clients, which refuse the list for them", () => {
+  test("boolean properties become objects for legacy clients, which would reject the list", () => {
     const inputSchema = { type: "object" };
     const whole = (a: string, b: string): string => {
       const schema = `{"type":"object","properties":{"a":${a}, "b":${b},"c":{"default":true}},"x":1.10}`;
@@ -264,21 +264,21 @@ describe("list", () => {
     expect(listed(catalog, admin, loopback, "modern")).toBe(shown(whole("true", "false")));
     expect(listed(catalog)).toBe(shown(whole("{}", '{"not":{}}')));
   });
-  test("an outputSchema that legacy clients cannot compile is shown to modern ones only", () => {
+  test("an outputSchema that legacy clients cannot compile is shown only to modern clients", () => {
     const text = '{"name":"get","inputSchema":{"type":"object"},"outputSchema":{"type":"object","required":null}}';
     const catalog = build({ crm: [{ name: "get", text, inputSchema: { type: "object" }, modernOutput: true }] });
     expect(listed(catalog, admin, loopback, "modern")).toContain('"required":null');
     expect(listed(catalog)).toBe('{"tools":[{"name":"crm__get","inputSchema":{"type":"object"}}]}');
   });
-  test("what is kept of a caller's list is not what the same key is shown once it has other roles", () => {
+  test("a cached list is not shown to the same key once it has other roles", () => {
     const catalog = build({ crm: ["get", "put"] });
     expect(listed(catalog)).toContain("crm__put");
     expect(listed(catalog, { ...admin, roles: ["reader"] })).not.toContain("crm__put");
   });
   test.each([
-    ["no rule looks at it", [{ action: "allow" }], 1],
-    ["a rule looks at its address", [{ action: "allow", when: { "source.ip": { eq: "127.0.0.1" } } }], 2],
-  ])("a list is made once for each caller and source where that decides: %s", (_, rules, places) => {
+    ["no rule depends on it", [{ action: "allow" }], 1],
+    ["a rule depends on its address", [{ action: "allow", when: { "source.ip": { eq: "127.0.0.1" } } }], 2],
+  ])("a list is made once per caller, and per source if the source matters: %s", (_, rules, places) => {
     const usual = createPolicy({
       rules: [],
       policies: policiesOptions.parse([{ id: "all", roles: ["admin"], rules }]),
@@ -291,7 +291,7 @@ describe("list", () => {
     expect(decided).toBe(places);
     expect(listed(catalog, admin, loopback)).toContain("crm__get");
   });
-  test("FIELD T61: what is missing is missing under its own kind", () => {
+  test("FIELD T61: a missing item is reported under its own kind", () => {
     const missing = [
       { list: "prompts", name: "prompts/list", reason: "broken" },
       { list: "resourceTemplates", name: "?", reason: "a resource template without a uriTemplate" },
@@ -304,14 +304,14 @@ describe("list", () => {
     expect(ask(one, "tools").omitted).toBeUndefined();
     expect(ask(one, "prompts").omitted).toEqual([{ server: "crm", name: "prompts/list", reason: "broken" }]);
   });
-  test("a reason of half a character does not make a list unreadable", () => {
+  test("a lone surrogate in a reason does not make a list unreadable", () => {
     const missing = [{ list: "tools", name: "a\ud83d", reason: "broken \ud83d" }] as const;
     const text = listed(buildCatalog({ crm: { tools: ["get"], missing } }));
     expect(JSON.parse(text)._meta["mcpgw.dev/omitted"]).toEqual([
       { server: "crm", name: "a\ufffd", reason: "broken \ufffd" },
     ]);
   });
-  test("a new catalog takes over the routes that did not change", () => {
+  test("a new catalog reuses the routes that did not change", () => {
     const make = (tools: Tool[], previous?: Catalog) => build({ crm: tools }, previous ? { previous } : {});
     const before = make([makeTool("get"), makeTool("put"), makeTool("gone")]);
     const after = make([makeTool("get"), makeTool("put", { type: "object", required: ["a"] })], before);
@@ -326,7 +326,7 @@ describe("list", () => {
   });
 });
 
-test("a server whose lists bring out a fault of the gateway offers nothing, all others go on", () => {
+test("a server whose lists make the gateway itself fail offers nothing, and all others still work", () => {
   const broken: Tool = {
     ...makeTool("broken"),
     get text(): string {
@@ -339,6 +339,6 @@ test("a server whose lists bring out a fault of the gateway offers nothing, all 
   const catalog = build(offered, { failed });
   expect(failures).toEqual(["b RangeError: no such thing"]);
   expect(catalog.routes("tools", null).map(({ wire }) => wire)).toEqual(["a__one", "c__three"]);
-  const reason = "the gateway failed on its lists; its log says why";
+  const reason = "the gateway failed to process its lists; see the gateway's log";
   expect(catalog.missing(null).filter(({ kind }) => kind === "tool")).toMatchObject([{ reason, cut: true }]);
 });

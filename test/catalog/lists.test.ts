@@ -14,7 +14,7 @@ describe("prompts", () => {
     files: { prompts: ["greet", "Read", "read"] },
   };
   const catalog = buildCatalog(served);
-  test("FIELD T57 are named like tools, in a space of their own, each with an exact way back", () => {
+  test("FIELD T57 are named like tools, in a namespace of their own, and each name maps back exactly", () => {
     const { names } = ask(catalog, "prompts");
     expect(names).toHaveLength(4);
     expect(names).toContain("crm__greet");
@@ -37,12 +37,12 @@ describe("prompts", () => {
     const failure = failureOf(() => lead(catalog, "prompt", name));
     expect([failure.code, failure.message]).toEqual(["unknown-prompt", `Unknown prompt: ${name}`]);
   });
-  test("the prefix option holds for them", () => {
+  test("the prefix option applies to them", () => {
     const free = { prefix: "none" as const, prompts: ["greet"] };
     expect(ask(buildCatalog({ crm: free }), "prompts").names).toEqual(["greet"]);
     expect(ask(buildCatalog({ crm: free, files: free }), "prompts").names).toEqual([]);
   });
-  test("a definition changes in its name alone", () => {
+  test("only the name of a definition changes", () => {
     const text = '{"title":"T", "name" : "x","icons":[{"src":"a"}],"arguments":[{"name":"n","z":1.0}]}';
     const one = buildCatalog({ crm: { prompts: [] } });
     expect(ask(one, "prompts").text).toBe('{"prompts":[]}');
@@ -66,7 +66,7 @@ describe("definitions", () => {
         expect(shown(start + rest, era)).toBe(wrap(start + rest));
     }
   });
-  test("headers from arguments are for modern clients only", () => {
+  test("headers from arguments are shown only to modern clients", () => {
     const schema = (mark: string) =>
       `{"name":"t","inputSchema":{"type":"object","properties":{"a":{"type":"string"${mark}},"b":{"type":"object","properties":{"c":{${mark && '"x-mcp-header":"C", '}"type":"integer"}}},"d":{"const":{"x-mcp-header":1.0}}}}}`;
     const text = schema(',"x-mcp-header":"A"');
@@ -74,7 +74,7 @@ describe("definitions", () => {
     expect(JSON.parse(shown(text, "legacy"))).toEqual(JSON.parse(wrap(schema(""))));
     expect(shown(text, "legacy")).toContain('{"const":{"x-mcp-header":1.0}}');
   });
-  test("the app of a tool is rewritten iff its URI is", () => {
+  test("the app of a tool is rewritten if and only if its URI is", () => {
     const text = (uri: string) =>
       `${start},"_meta":{"v":1.0,"ui":{"resourceUri":"${uri}","csp":[]},"ui/resourceUri":"${uri}"}}`;
     const twin = { files: { resources: ["ui://a"] } };
@@ -84,7 +84,7 @@ describe("definitions", () => {
       expect(shown(text("ui://b"), era, twin, ["ui://a", "ui://b"])).toBe(wrap(text("ui://b")));
     }
   });
-  test("a change of another server's URIs changes what is shown of this one", () => {
+  test("a change of another server's URIs changes how this server's tools are shown", () => {
     const text = `${start},"_meta":{"ui":{"resourceUri":"ui://a"}}}`;
     const crm = { tools: [tool(text)], resources: ["ui://a"] };
     const before = buildCatalog({ crm });
@@ -111,15 +111,15 @@ describe("pages", () => {
     } while (cursor !== undefined);
     return pages;
   };
-  test("all of them, once, in order, and the last page has no cursor", () => {
+  test("pages contain every entry once, in order, and the last page has no cursor", () => {
     expect(all().map((page) => page.length)).toEqual([10, 10, 5]);
     expect(all().flat()).toEqual(names.map((name) => `crm__${name}`));
     expect(all(admin, "crm").flat()).toEqual(names.map((name) => `crm__${name}`));
   });
-  test("a last page that is full has no cursor either", () => {
+  test("a full last page has no cursor either", () => {
     expect(ask(buildCatalog({ crm: { tools: names.slice(0, 10) } }, { page: 10 }), "tools").nextCursor).toBeUndefined();
   });
-  test("a cursor is good for its caller, list and scope only, and only as it was given", () => {
+  test("a cursor is valid only for its caller, list and scope, and only unchanged", () => {
     const { names: first, nextCursor = "" } = ask(catalog, "tools");
     expect(ask(catalog, "tools", { cursor: nextCursor }).names).toHaveLength(10);
     expect(ask(catalog, "tools", { cursor: null }).names).toEqual(first);
@@ -137,14 +137,14 @@ describe("pages", () => {
       expect([failure.code, failure.row.rpc]).toEqual(["invalid-params", -32602]);
     }
   });
-  test("a cursor is good for ten minutes", () => {
+  test("a cursor is valid for ten minutes", () => {
     const { nextCursor: cursor = "" } = ask(catalog, "tools");
     clock.advance(600_000);
     expect(ask(catalog, "tools", { cursor }).names).toHaveLength(10);
     clock.advance(1);
     expect(failureOf(() => ask(catalog, "tools", { cursor })).code).toBe("invalid-params");
   });
-  test("a cursor outlives a change of the list: the next page starts after the last name that was seen", () => {
+  test("a cursor survives a change of the list: the next page starts after the last name that was returned", () => {
     const { nextCursor = "" } = ask(catalog, "tools");
     const after = buildCatalog(
       { crm: { tools: ["a", ...names.filter((name) => name !== "t09"), "t10b"] } },
@@ -181,11 +181,11 @@ describe("scopes", () => {
   const see = (list: "tools" | "prompts" | "resources" | "resourceTemplates", scope: string | null) =>
     ask(catalog, list, { scope }).names;
 
-  test("S32: what is a scope, and what is none", () => {
+  test("S32: only enabled servers and toolsets are scopes", () => {
     const ids = ["crm", "files", "desk", "all", "off", "mcpgw", "gone", "", "*", "CRM", "__proto__"];
     expect(ids.filter((id) => catalog.hasScope(id))).toEqual(["crm", "files", "desk", "all"]);
   });
-  test("a server's endpoint: its things, called as everywhere", () => {
+  test("a server's endpoint offers its items under their usual names", () => {
     expect(see("tools", "crm")).toEqual(["crm__get_a", "crm__get_b", "crm__put"]);
     expect(see("prompts", "crm")).toEqual(["crm__p"]);
     expect(see("resources", "crm")).toEqual(["mcpgw+crm:db://a"]);
@@ -193,10 +193,10 @@ describe("scopes", () => {
     expect(lead(catalog, "tool", "crm__get_a", { scope: "crm" })).toBe(lead(catalog, "tool", "crm__get_a"));
     expect(failureOf(() => lead(catalog, "tool", "files__get_a", { scope: "crm" })).code).toBe("unknown-tool");
     expect(failureOf(() => lead(catalog, "resource", "file:///etc/x", { scope: "crm" })).code).toBe("unknown-resource");
-    // In a scope with only one of the servers nothing is ambiguous.
+    // In a scope with only one of the servers, nothing is ambiguous.
     expect(lead(catalog, "resource", "db://a", { scope: "crm" }).server).toBe("crm");
   });
-  test("a toolset only narrows, over all kinds", () => {
+  test("a toolset only narrows what is offered, for all kinds", () => {
     expect(see("tools", "desk")).toEqual(["find"]);
     expect(see("prompts", "desk")).toEqual([]);
     expect(see("resources", "desk")).toEqual(["file:///srv/x"]);
@@ -220,7 +220,7 @@ describe("scopes", () => {
       catalog.offers("tool", "find", null, partyOf(admin)),
     ]).toEqual([true, false]);
   });
-  test("policy still decides", () => {
+  test("policy still applies in a scope", () => {
     const reader = principal("key:r", ["reader"]);
     expect(ask(catalog, "tools", { who: reader, scope: "all" }).names).toEqual([
       "crm__get_a",
@@ -229,17 +229,17 @@ describe("scopes", () => {
     ]);
     expect(ask(catalog, "resources", { who: reader, scope: "all" }).names).toEqual([]);
   });
-  test("the gateway's own tools are in no toolset that does not name them", () => {
+  test("the gateway's own tools are only in toolsets that name them", () => {
     expect(see("tools", "all")).not.toContain("mcpgw__usage");
     expect(ask(buildCatalog(served, { toolsets }), "tools", { scope: "own" }).names).toEqual(["mcpgw__usage"]);
   });
-  test("an unknown scope offers nothing, never more", () => {
+  test("an unknown scope offers nothing", () => {
     expect(see("tools", "gone")).toEqual([]);
     expect(failureOf(() => lead(catalog, "tool", "crm__put", { scope: "gone" })).code).toBe("unknown-tool");
     expect([...catalog.servers("gone")]).toEqual([]);
     expect(catalog.instructions("gone", admin, loopback)).toBeNull();
   });
-  test("new names that meet at run time are nobody's, with a reason", () => {
+  test("if new names collide at run time, neither entry is offered, and the reason is reported", () => {
     const twins = [{ id: "desk", include: ["*:*"], rename: { "crm:get_a": "Files__GET_a" } }];
     const both = buildCatalog(served, { toolsets: twins });
     expect(ask(both, "tools", { scope: "desk" }).names).not.toContain("files__get_a");
@@ -249,11 +249,11 @@ describe("scopes", () => {
     ]);
     expect(ask(both, "tools").names).toContain("files__get_a");
   });
-  test("a renamed route stays the same one while nothing changes", () => {
+  test("a renamed route stays the same object while nothing changes", () => {
     const after = buildCatalog(served, { toolsets, previous: catalog });
     expect(lead(after, "tool", "find", { scope: "desk" })).toBe(lead(catalog, "tool", "find", { scope: "desk" }));
   });
-  test("what servers say of themselves, to those who may use them", () => {
+  test("the instructions of servers are shown to callers that may use them", () => {
     expect(catalog.instructions("crm", admin, loopback)).toBe("Ask for orders.");
     expect(catalog.instructions(null, admin, loopback)).toBe("# crm\n\nAsk for orders.\n\n# files\n\nRead.");
     expect(catalog.instructions("desk", admin, loopback)).toBe(
@@ -266,7 +266,7 @@ describe("scopes", () => {
     expect(long).toEndWith("é…");
     expect(buildCatalog({ crm: {} }).instructions(null, admin, loopback)).toBeNull();
   });
-  test("shown differs where what is shown of the scope differs", () => {
+  test("the fingerprint differs if what is shown of the scope differs", () => {
     const more = buildCatalog(
       { ...served, crm: { ...served["crm"], tools: ["get_a", "get_b", "put", "set"] } },
       { toolsets },
@@ -284,7 +284,7 @@ describe("scopes", () => {
   });
 });
 
-describe("FIELD T61 what a list lacks, it says", () => {
+describe("FIELD T61 a list reports what is missing from it", () => {
   const served: Record<string, Served> = {
     crm: {
       tools: ["get", "Get", "put"],
@@ -306,12 +306,12 @@ describe("FIELD T61 what a list lacks, it says", () => {
   const catalog = buildCatalog(served, { policy });
   const down = { server: "down", reason: "connect ECONNREFUSED" };
 
-  test("of what the caller could see: never the names of others", () => {
+  test("if the caller could see it: never the names of others", () => {
     const { omitted } = ask(catalog, "tools", { who: principal() });
     expect(omitted).toEqual([
       down,
       { server: "crm", name: "get_bad", reason: "its inputSchema is no object" },
-      { server: "crm", name: "get", reason: "its name cannot be told from another's" },
+      { server: "crm", name: "get", reason: "its name cannot be distinguished from another name" },
     ]);
     const all = ask(catalog, "tools").omitted as { server: string; name?: string }[];
     expect(all.map(({ server, name }) => `${server}:${name ?? ""}`)).toEqual([
@@ -322,7 +322,7 @@ describe("FIELD T61 what a list lacks, it says", () => {
       "crm:Get",
     ]);
   });
-  test("a server that has none of a kind lacks nothing of it", () => {
+  test("unless its server has nothing of this kind", () => {
     expect(ask(catalog, "prompts").omitted).toEqual([
       down,
       { server: "stale", reason: "connect ECONNREFUSED" },
@@ -331,7 +331,7 @@ describe("FIELD T61 what a list lacks, it says", () => {
     ]);
     expect(ask(catalog, "prompts", { who: principal() }).text).toBe('{"prompts":[]}');
   });
-  test("per scope, on the first page only, bounded", () => {
+  test("per scope, on the first page only, with limits", () => {
     expect(ask(catalog, "tools", { scope: "down" }).omitted).toEqual([down]);
     expect(ask(catalog, "tools", { scope: "stale" }).omitted).toBeUndefined();
     const many = buildCatalog(
@@ -356,16 +356,16 @@ describe("templates under policy", () => {
     return { policy, catalog: buildCatalog({ files: { templates: ["file:///{+path}"] } }, { policy }) };
   };
   const rows: [what: string, rules: Record<string, unknown>[], above: Record<string, unknown>[], listed: boolean][] = [
-    ["an allow over some of what it makes", [{ resource: "file:///srv/*", action: "allow" }], [], true],
-    ["an allow over none of it", [{ resource: "db://*", action: "allow" }], [], false],
-    ["a denial of some does not hide it", [{ action: "allow" }], [{ resource: "file:///etc/*", action: "deny" }], true],
-    ["a denial of all does", [{ action: "allow" }], [{ resource: "file:*", action: "deny" }], false],
+    ["an allow for some of a template's URIs", [{ resource: "file:///srv/*", action: "allow" }], [], true],
+    ["an allow for none of its URIs", [{ resource: "db://*", action: "allow" }], [], false],
+    ["a denial of some keeps it listed", [{ action: "allow" }], [{ resource: "file:///etc/*", action: "deny" }], true],
+    ["a denial of all hides it", [{ action: "allow" }], [{ resource: "file:*", action: "deny" }], false],
   ];
   test.each(rows)("R2 S33: %s", (_what, rules, above, listed) => {
     const { catalog } = catalogOf(rules, above);
     expect(ask(catalog, "resourceTemplates", { who: principal() }).names).toHaveLength(listed ? 1 : 0);
   });
-  test("R2 S33: whatever URI may be read, its template is listed", () => {
+  test("R2 S33: if a URI may be read, its template is listed", () => {
     const piece = fc.constantFrom("file:///", "a", "b", "/", "*", "?", "");
     const glob = fc.array(piece, { minLength: 1, maxLength: 4 }).map((pieces) => pieces.join("") || "*");
     const rule = fc.record({ resource: glob, action: fc.constantFrom("allow", "deny") });
@@ -384,7 +384,7 @@ describe("templates under policy", () => {
   });
 });
 
-test("10,000 tools over 50 servers: named, and listed page by page", () => {
+test("10,000 tools of 50 servers are named and listed page by page", () => {
   const tools = Array.from({ length: 200 }, (_, at) => makeTool(`tool_${at}${at % 40 === 0 ? ".é" : ""}`));
   const served = Object.fromEntries(Array.from({ length: 50 }, (_, at) => [`server-${at}`, { tools }]));
   const catalog = buildCatalog(served);

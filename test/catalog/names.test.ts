@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { clashes } from "../../src/catalog/names.ts";
 
-test("S23: of names that a server makes look alike each is looked at a few times, however many they are", () => {
+test("S23: each of a server's look-alike names is examined only a few times, however many there are", () => {
   let looks = 0;
   const all = Array.from({ length: 1_000 }, (_, at) => ({
     get canonical() {
@@ -14,7 +14,7 @@ test("S23: of names that a server makes look alike each is looked at a few times
   expect(looks).toBeLessThan(10 * all.length);
 });
 
-test("what cannot be told apart is told with three others, and whether they are of several servers", () => {
+test("an item that cannot be distinguished is reported with up to three others, and whether they belong to several servers", () => {
   const named = (...names: string[]) => names.map((canonical) => ({ canonical }));
   const told = (...names: string[]) =>
     clashes(named(...names), () => "").map(({ others, ofSeveral }) => [others, ofSeveral]);
@@ -23,7 +23,7 @@ test("what cannot be told apart is told with three others, and whether they are 
     ["b:x", true],
     ["a:x", true],
   ]);
-  expect(told("a:x", "a:x")).toEqual(Array(2).fill(["another of its server", false]));
+  expect(told("a:x", "a:x")).toEqual(Array(2).fill(["another entry of the same server", false]));
   expect(told("a:1", "a:2", "a:3", "a:4", "a:5").at(0)).toEqual(["a:2, a:3, a:4", false]);
   expect(told("a:1", "a:2", "a:3", "a:4", "a:5").at(-1)).toEqual(["a:1, a:2, a:3", false]);
 });

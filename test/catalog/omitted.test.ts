@@ -4,7 +4,7 @@ import { failureOf } from "../support/failure.ts";
 import { policyOf } from "../support/policy.ts";
 import { principal } from "../support/principal.ts";
 
-test("FIELD T61: a list that is not known in full comes before things, and the last entry says how many are not named", () => {
+test("FIELD T61: incompletely known lists come before single items, and the last entry counts what is not named", () => {
   const bad = Array.from({ length: 30 }, (_, at) => ({ list: "tools", name: `get_${at}`, reason: "bad" }) as const);
   const cut = [{ list: "tools", name: null, reason: "its tools/list was cut: more than 100 pages" }] as const;
   const crm = { tools: ["get"], missing: [...bad, ...cut] };

@@ -20,13 +20,13 @@ describe("URIs in results", () => {
   const catalog = buildCatalog(twins);
   const [tool] = catalog.routes("tools", null);
 
-  test("links and embedded resources carry the URI on the wire; nothing else changes", () => {
+  test("links and embedded resources have their URI on the wire; nothing else changes", () => {
     const text = (x: string) =>
       `{ "content" : [ ${link(x)}, {"type":"text","text":"db://x"}, {"type":"resource","resource":{"uri":"${x}","text":"\\"uri\\":\\"db://x\\""}}, {"type":"other","uri":"db://x"} ],"structuredContent":{"uri":"db://x","n":1e400},"_meta":{"ui":{"resourceUri":"${x}"},"ui/resourceUri":"${x}","v":2.0}}`;
     expect(outgoing(catalog, tool!, text("db://x"))).toBe(text("mcpgw+a:db://x"));
     expect(outgoing(catalog, tool!, text("own://x"))).toBe(text("own://x"));
   });
-  test("links beyond those that can be held against the templates in bounded steps lead to their own server all the same", () => {
+  test("links beyond the limit of template comparisons still lead to their own server", () => {
     const templates = Array.from({ length: 500 }, (_, i) => `db://{+a}/${i}/{+b}!`);
     const many = buildCatalog({ ...twins, many: { tools: ["t"], templates } });
     const uris = ["db://x", ...Array.from({ length: 200 }, (_, i) => `db://${i}`.padEnd(100, "x")), "db://x"];
@@ -34,14 +34,14 @@ describe("URIs in results", () => {
     expect(answer).toStartWith(`{"content":[${link("mcpgw+many:db://x")},${link("db://0".padEnd(100, "x"))}`);
     expect(answer).toEndWith(`${link(`mcpgw+many:${"db://199".padEnd(100, "x")}`)},${link("mcpgw+many:db://x")}]}`);
   });
-  test("templates of other beginnings count for no link", () => {
+  test("templates with another prefix do not count toward that limit", () => {
     const templates = Array.from({ length: 500 }, (_, i) => `db${i}://{+a}/{+b}!`);
     const many = buildCatalog({ ...twins, many: { tools: ["t"], templates } });
     const uris = Array.from({ length: 300 }, () => "db://x".padEnd(100, "x"));
     const text = `{"content":[${[...uris, "db://x"].map(link).join()}]}`;
     expect(outgoing(many, many.find("many:t")!, text)).toContain("mcpgw+many:db://x");
   });
-  test("prompts, resources and finished tasks too", () => {
+  test("URIs in prompts, resources and finished tasks are rewritten too", () => {
     const prompt = (x: string) =>
       `{"messages":[{"role":"user","content":{"type":"resource","resource":{"uri":"${x}"}}}]}`;
     expect(outgoing(catalog, tool!, prompt("db://x"))).toBe(prompt("mcpgw+a:db://x"));
@@ -51,7 +51,7 @@ describe("URIs in results", () => {
     const read = (x: string) => `{"contents":[{"uri":"${x}","text":""},{"uri":"own://x"}]}`;
     expect(outgoing(catalog, lead(catalog, "resource", "mcpgw+a:db://x"), read("db://x"))).toBe(read("mcpgw+a:db://x"));
   });
-  test("SEP-2640: skills, their files and directories too, but no member of that name in a tool's result", () => {
+  test("SEP-2640: URIs in skills, their files and directories are rewritten too, but not in a tool's result", () => {
     const skill = (x: string) =>
       `{"resources":[{"uri":"${x}","digest":"d"},{"uri":"own://x"}], "uri" : "${x}","frontmatter":{"uri":"db://x"}}`;
     const texts = [
@@ -73,14 +73,14 @@ describe("URIs in results", () => {
     (x: string) => `{"content":[{"type":"resource\\u005flink","uri":"${x}"}]}`,
     (x: string) => `{"content":[{"type":"resource_link","\\u0075ri":"${x}"}]}`,
     (x: string) => `{"content":[],"_meta":{"ui":{"resource\\u0055ri":"${x}"}}}`,
-  ])("a link is one however it is spelled: %p", (spelled) => {
+  ])("a link is recognized in any JSON spelling: %p", (spelled) => {
     expect(outgoing(catalog, tool!, spelled("db://x"))).toBe(spelled("mcpgw+a:db://x"));
   });
-  test("a text that has no links is the text itself", () => {
+  test("a text without links is returned unchanged", () => {
     const text = '{"content":[{"type":"text","text":"hello"}]}';
     expect(outgoing(catalog, tool!, text)).toBe(text);
   });
-  test("a URI that is in no list is readable after it was handed out, by whom policy lets", () => {
+  test("a URI that is in no list can be read after it was handed out, if policy allows it", () => {
     const uri = "hidden://note/1";
     expect(failureOf(() => lead(catalog, "resource", uri)).code).toBe("unknown-resource");
     expect(outgoing(catalog, tool!, `{"content":[${link(uri)}]}`)).toBe(`{"content":[${link(uri)}]}`);
@@ -90,7 +90,7 @@ describe("URIs in results", () => {
       policyOf([], { reader: [{ server: "b", action: "allow" }] }).lists(reader, lead(catalog, "resource", uri)),
     ).toBe(false);
   });
-  test("a server cannot take over a URI of another by handing it out: its own names it", () => {
+  test("a server cannot take over another server's URI by handing it out: its link names itself", () => {
     for (const uri of ["db://x", "b://7", "own://x"]) {
       const evil = buildCatalog({ ...twins, evil: { tools: ["t"] } });
       const answer = outgoing(evil, evil.find("evil:t")!, `{"content":[${link(uri)}]}`);
@@ -103,7 +103,7 @@ describe("URIs in results", () => {
     expect(outgoing(catalog, second, `{"content":[${link("shared://1")}]}`)).toContain("mcpgw+b:shared://1");
     expect(lead(catalog, "resource", "shared://1").server).toBe("a");
   });
-  test("a URI below a resource leads to the server of that one", () => {
+  test("a URI below a resource leads to the server of that resource", () => {
     const both = buildCatalog({
       a: { resources: ["db://x", "one://x"] },
       b: { resources: ["db://x", "one://x/listed"] },
@@ -119,7 +119,7 @@ describe("URIs in results", () => {
       expect(lead(both, "resource", wire)).toMatchObject({ server: "a", name: to });
     }
   });
-  test("what one caller was given changes nothing for another", () => {
+  test("a URI that was handed out to one caller changes nothing for another", () => {
     const [alice, bob] = [principal("key:alice", ["admin"]), principal("key:bob", ["admin"])];
     const given = `{"content":[${link("vault://merger")}]}`;
     const [first, second] = [catalog.find("a:t")!, catalog.find("b:t")!];
@@ -132,7 +132,7 @@ describe("URIs in results", () => {
     const seen = (...callers: Principal[]) => catalog.locate("vault://merger", callers).map(({ server }) => server);
     expect([seen(), seen(alice), seen(alice, bob)]).toEqual([[], ["a"], ["a", "b"]]);
   });
-  test("what was handed out is bounded in number and time", () => {
+  test("the memory of handed-out URIs is limited in number and time", () => {
     const clock = stillClock();
     const memory = createHandedOut(clock);
     memory.remember("me", "b", "other://1");
@@ -140,7 +140,7 @@ describe("URIs in results", () => {
     memory.remember("me", "a", "y".repeat(3000));
     const servers = ["x://0", "x://1", "y".repeat(3000)].map((uri) => memory.server("me", uri));
     expect(servers).toEqual([null, "a", null]);
-    // One server's many URIs push out none of another, and no server can take over another's URI.
+    // One server's many URIs evict none of another server, and no server can take over another's URI.
     memory.remember("me", "a", "other://1");
     expect(memory.server("me", "other://1")).toBe("b");
     for (let at = 0; at < 999; at++) memory.remember(`caller ${at}`, "a", "x://1");
@@ -150,7 +150,7 @@ describe("URIs in results", () => {
     clock.advance(86_400_001);
     expect(memory.server("other 0", "x://1")).toBeNull();
   });
-  test("what a removed server handed out is its own until another hands it out, or it is there again", () => {
+  test("a removed server keeps its handed-out URIs until another hands them out; if it returns, it still has them", () => {
     const memory = createHandedOut(stillClock());
     for (const server of ["a", "b"]) memory.remember("me", server, `${server}://1`);
     memory.serve(new Set(["b", "c"]));
@@ -164,7 +164,7 @@ describe("URIs in results", () => {
     memory.serve(new Set(["a", "b", "c"]));
     expect(memory.server("me", "a://1")).toBe("c");
   });
-  test("of removed servers the ten removed last are remembered", () => {
+  test("only the ten most recently removed servers are remembered", () => {
     const memory = createHandedOut(stillClock());
     const all = Array.from({ length: 11 }, (_, at) => `s${at}`);
     for (const server of all) memory.remember("me", server, `x://${server}`);
@@ -172,14 +172,14 @@ describe("URIs in results", () => {
     const known = all.filter((server) => memory.server("me", `x://${server}`) !== null);
     expect(known).toEqual(all.slice(0, 10));
   });
-  test("of one result a hundred are remembered", () => {
+  test("only a hundred links of one result are remembered", () => {
     const catalog = buildCatalog({ a: { tools: ["t"] } });
     const blocks = Array.from({ length: 101 }, (_, at) => link(`many://${at}`));
     outgoing(catalog, catalog.routes("tools", null)[0]!, `{"content":[${blocks.join(",")}]}`);
     expect(lead(catalog, "resource", "many://99").server).toBe("a");
     expect(failureOf(() => lead(catalog, "resource", "many://100")).code).toBe("unknown-resource");
   });
-  test("it outlives a catalog", () => {
+  test("the memory outlives a catalog", () => {
     const handedOut = createHandedOut(stillClock());
     const before = buildCatalog({ a: { tools: ["t"] } }, { handedOut });
     outgoing(before, before.routes("tools", null)[0]!, `{"content":[${link("z://1")}]}`);

@@ -7,7 +7,7 @@ import { failureOf } from "../support/failure.ts";
 import { policyOf } from "../support/policy.ts";
 import { principal, stillClock } from "../support/principal.ts";
 
-describe("FIELD T13 no server draws to itself what callers read from another", () => {
+describe("FIELD T13 no server can take over what callers read from another", () => {
   const uri = "file:///files/payroll/jan";
   const link = JSON.stringify({ content: [{ type: "resource_link", name: "x", uri }] });
   const honest: Record<string, Served> = { hl: { tools: ["t"], templates: ["file:///files/{+path}"] } };
@@ -37,7 +37,7 @@ describe("FIELD T13 no server draws to itself what callers read from another", (
     );
     expect(lead(narrow, "resource", uri, { who: principal() }).server).toBe("hl");
   });
-  test("what is listed is listed so that it can be read, an app as an app", () => {
+  test("a URI that another template matches is listed in a form that can be read, an app still as an app", () => {
     const crm = { tools: ["t"], resources: [uri, "ui://main", "db://own"] };
     const catalog = buildCatalog({ crm, hm: { templates: ["file:///{+path}", "ui://{+page}"] } });
     expect(ask(catalog, "resources").names).toEqual(["db://own", `mcpgw+crm:${uri}`, "ui://crm/main"]);
@@ -46,26 +46,26 @@ describe("FIELD T13 no server draws to itself what callers read from another", (
     const toApp = '{"content":[{"type":"resource_link","name":"a","uri":"ui://main"}]}';
     expect(catalog.outgoing(catalog.find("crm:t")!, toApp, admin)).toContain('"ui://crm/main"');
   });
-  test("what cannot be held against all templates in bounded steps is listed so too", () => {
+  test("a URI beyond the limit of template comparisons is listed in that form too", () => {
     const templates = Array.from({ length: 500 }, (_, at) => `db://{+a}/${at}!`);
     const own = Array.from({ length: 600 }, (_, at) => `db://${at}`.padEnd(100, "x"));
     const { names } = ask(buildCatalog({ crm: { resources: [...own, "own://x"] }, hm: { templates } }), "resources");
     const renamed = names.filter((name) => name.startsWith("mcpgw+crm:db://"));
     expect([names.length, renamed.length, names.includes("own://x")]).toEqual([601, 200, true]);
   });
-  test("of very many links those after the first ten thousand lead to their own server without being looked up", () => {
+  test("links after the first ten thousand lead to their own server without a look-up", () => {
     const catalog = buildCatalog({ crm: { tools: ["t"] }, hm: {} });
     const content = Array.from({ length: 10_001 }, (_, at) => ({ type: "resource_link", uri: `db://${at}` }));
     const answer = catalog.outgoing(catalog.find("crm:t")!, JSON.stringify({ content }), admin);
     expect(answer).toContain('"db://9999"}');
     expect(answer).toEndWith('"mcpgw+crm:db://10000"}]}');
   });
-  test("a server's own templates rename nothing", () => {
+  test("a server's own templates do not rename its URIs", () => {
     const catalog = buildCatalog({ a: { resources: ["db://a"], templates: ["db://{x}", "{+x}"] } });
     expect(ask(catalog, "resources").names).toEqual(["db://a"]);
     expect(lead(catalog, "resource", "db://a")).toBe(catalog.find("a:db://a", "resources")!);
   });
-  test("by a template or a link for one that names a server which is not there now", () => {
+  test("by a template or a link for a URI that names a server that is currently gone", () => {
     const handedOut = createHandedOut(stillClock());
     const named = `mcpgw+hl:${uri}`;
     const without = buildCatalog({ hm: { tools: ["t"], templates: ["{+x}"] } }, { handedOut });
@@ -76,7 +76,7 @@ describe("FIELD T13 no server draws to itself what callers read from another", (
     const again = buildCatalog({ ...honest, hm: {} }, { handedOut });
     expect(lead(again, "resource", named).server).toBe("hl");
   });
-  test("by listing what another handed out", () => {
+  test("by listing what another server handed out", () => {
     const handedOut = createHandedOut(stillClock());
     const before = buildCatalog({ a: { tools: ["t"] } }, { handedOut });
     expect(before.outgoing(before.find("a:t")!, link, admin)).toBe(link);
@@ -86,7 +86,7 @@ describe("FIELD T13 no server draws to itself what callers read from another", (
   });
 });
 
-describe("FIELD T13 an app that only a tool names, as many servers have it", () => {
+describe("FIELD T13 an app that only a tool names, as with many servers", () => {
   const uri = "ui://shop/cart";
   const toolWith = (app: string, name = "buy") => ({
     ...makeTool(name),
@@ -99,7 +99,7 @@ describe("FIELD T13 an app that only a tool names, as many servers have it", () 
       tool._meta ? [tool._meta.ui.resourceUri] : [],
     );
 
-  test("is read from the server of that tool, and in no list", () => {
+  test("is read from the server of that tool, and is in no list", () => {
     const catalog = buildCatalog({ crm: shop, files: { resources: ["file:///a"] } });
     expect(appsIn(catalog)).toEqual([uri]);
     expect(lead(catalog, "resource", uri)).toMatchObject({ server: "crm", name: uri, wire: uri });
@@ -109,9 +109,9 @@ describe("FIELD T13 an app that only a tool names, as many servers have it", () 
   const ways: [how: string, other: Served][] = [
     ["lists it", { resources: [uri] }],
     ["has a template for it", { templates: ["ui://shop/{page}"] }],
-    ["has a tool with the same", { tools: [buy] }],
+    ["has a tool with the same app", { tools: [buy] }],
   ];
-  test.each(ways)("names its server where another %s", (_how, other) => {
+  test.each(ways)("names its server if another server %s", (_how, other) => {
     const catalog = buildCatalog({ crm: shop, hm: other });
     const named = "ui://crm/shop/cart";
     expect(appsIn(catalog)[0]).toBe(named);
@@ -125,7 +125,7 @@ describe("FIELD T13 an app that only a tool names, as many servers have it", () 
     const answer = catalog.outgoing(lead(catalog, "resource", named), contents(uri), admin);
     expect(answer).toBe(contents(named));
   });
-  test("keeps its name where another names both it and that which it then has", () => {
+  test("keeps its wire URI if another server claims both its own URI and the wire URI", () => {
     const claims = ["ui://crm/shop/cart", uri];
     const others: Served[] = [{ resources: claims }, { tools: claims.map((app, at) => toolWith(app, `t${at}`)) }];
     for (const own of [shop, { ...shop, resources: [uri] }]) {
@@ -139,7 +139,7 @@ describe("FIELD T13 an app that only a tool names, as many servers have it", () 
       }
     }
   });
-  test("what is no app, and an app that cannot have a name, claims nothing", () => {
+  test("a URI that is not an app's, and an app that cannot have a wire URI, claim nothing", () => {
     const odd = buildCatalog({ crm: { tools: [toolWith("file:///a")] }, files: { resources: ["file:///a"] } });
     expect(ask(odd, "resources").names).toEqual(["file:///a"]);
     const evil = buildCatalog({
@@ -151,7 +151,7 @@ describe("FIELD T13 an app that only a tool names, as many servers have it", () 
   });
 });
 
-test("S23: a URI whose host takes a parser the square of its length is offered by one that names its server", () => {
+test("S23: a URI whose host is parsed in quadratic time is offered as a URI that names its server", () => {
   const uri = `https://a${"\u0301\u0323".repeat(128)}/`;
   const catalog = buildCatalog({ odd: { resources: [uri, "https://a/"] } });
   expect(ask(catalog, "resources").names).toEqual(["https://a/", `mcpgw+odd:${uri}`]);

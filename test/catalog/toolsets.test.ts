@@ -5,7 +5,7 @@ import { failureOf } from "../support/failure.ts";
 import { policyOf } from "../support/policy.ts";
 import { principal } from "../support/principal.ts";
 
-// Things that a toolset leads to although they are in none of its lists, and for whom there is one.
+// What a toolset includes that is in none of its lists, and who has access to a toolset at all.
 
 describe("S32: a toolset is no wider than what it includes", () => {
   const served = {
@@ -21,13 +21,13 @@ describe("S32: a toolset is no wider than what it includes", () => {
   const catalog = buildCatalog(served, { toolsets });
   const scopes = [null, "files", "crm", "gone", ...toolsets.map(({ id }) => id)];
 
-  test("a method of an extension is in one that includes its server, or it by name", () => {
+  test("an extension's method is in a toolset that includes its server or the method itself", () => {
     const extension = { kind: "extension", server: "files", name: "admin/do", tool: null } as const;
     const route = { ...extension, canonical: "files:admin/do", wire: "admin/do" };
     expect(scopes.filter((scope) => catalog.admits(route, scope))).toEqual([null, "files", "all", "whole", "named"]);
   });
 
-  test("a tool is in one that includes it", () => {
+  test("a tool is in a toolset that includes it", () => {
     const admitted = (name: string) => {
       const route = lead(catalog, "tool", name);
       return scopes.filter((scope) => catalog.admits(route, scope));
@@ -36,7 +36,7 @@ describe("S32: a toolset is no wider than what it includes", () => {
     expect(admitted("crm__put")).toEqual([null, "crm", "all"]);
   });
 
-  test("a template is listed where some of its URIs are, and completed where all of them are", () => {
+  test("a template is listed if a toolset includes some of its URIs, and completed if it includes all of them", () => {
     const complete = (scope: string | null) =>
       lead(catalog, "resource", "file:///{+path}", { scope, method: "completion/complete" });
     for (const scope of [null, "files", "all"]) expect(complete(scope).template).toBe(true);
@@ -47,7 +47,7 @@ describe("S32: a toolset is no wider than what it includes", () => {
     expect(failureOf(() => complete("named")).code).toBe("unknown-resource");
   });
 
-  test("what another scheme's resources are called excludes no template", () => {
+  test("a pattern for the URIs of another scheme does not exclude a template", () => {
     const templates = ["m://ok/{id}", "m://secret/{id}", "m://{+any}"];
     const toolset = { id: "ts", include: ["*:*"], exclude: ["*:secret*", "*:*://secret/*", "*:ui://*"] };
     const open = buildCatalog({ m: { templates } }, { toolsets: [toolset] });
@@ -60,7 +60,7 @@ describe("S32: a toolset is no wider than what it includes", () => {
   });
 });
 
-test("S32: neither server nor toolset is a scope for a caller who may use nothing of its servers, of whatever kind", () => {
+test("S32: a server or toolset is a scope only for a caller that may use something of its servers", () => {
   const policy = policyOf([], {
     reader: [{ server: "files", resource: "file:///*", action: "allow" }],
     near: [{ server: "crm", when: { "source.loopback": { eq: true } }, action: "allow" }],

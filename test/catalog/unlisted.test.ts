@@ -2,7 +2,7 @@ import { heapStats } from "bun:jsc";
 import { expect, test } from "bun:test";
 import { admin, buildCatalog } from "../support/catalog.ts";
 
-test("the route of a URI to which a result links keeps no result in memory", () => {
+test("the route of a URI from a result does not keep the result in memory", () => {
   const catalog = buildCatalog({ a: { tools: ["t"], templates: ["doc://{id}"] } });
   const from = catalog.find("a:t")!;
   const more = Buffer.alloc(2 ** 20, "x").toString();

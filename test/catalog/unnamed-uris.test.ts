@@ -21,7 +21,7 @@ describe("a URI that nothing has named", () => {
     expect(to({ a: has, b: { capabilities: {} } })()).toMatchObject({ server: "a" });
     expect(to({ a: has, b: { capabilities: { resources: {} } } }, { scope: "a" })()).toMatchObject({ server: "a" });
   });
-  test("leads nowhere if it may be another server's", () => {
+  test("leads nowhere if it may belong to another server", () => {
     missing({ a: has, b: { capabilities: { resources: {} } } });
     missing({ a: has, b: {} });
     missing({ a: other });
@@ -35,13 +35,13 @@ describe("a URI that nothing has named", () => {
   test("leads nowhere if it names another server, or nothing", () => {
     for (const wanted of ["mcpgw+gone:db://a", "mcpgw+a", ""]) missing({ a: has }, {}, wanted);
   });
-  test("has to be admitted by a toolset", () => {
+  test("must be included in the toolset", () => {
     expect(to({ a: has }, { scope: "some" })()).toMatchObject({ server: "a" });
     missing({ a: has }, { scope: "some" }, "test://secret");
     missing({ a: has }, { scope: "some" }, "else://1");
   });
-  test("completes nothing", () => missing({ a: has }, { method: "completion/complete" }));
-  test("is not one that a server that is gone had given to the caller", () => {
+  test("is not completed", () => missing({ a: has }, { method: "completion/complete" }));
+  test("leads nowhere if a removed server had handed it out to the caller", () => {
     const handedOut = createHandedOut(stillClock());
     handedOut.remember(admin.id, "gone", uri);
     handedOut.serve(new Set(["a"]));
@@ -49,7 +49,7 @@ describe("a URI that nothing has named", () => {
     expect(failureOf(() => lead(catalog, "resource", uri)).code).toBe("unknown-resource");
     expect(lead(catalog, "resource", uri, { who: principal("key:bob", ["admin"]) }).server).toBe("a");
   });
-  test("is refused in the words for what is missing where policy lets the caller read nothing of that kind", () => {
+  test("is refused as if it were missing if policy lets the caller read nothing of this kind", () => {
     const policy = policyOf([], { reader: [{ server: "a", resource: "db://*", action: "allow" }] });
     const who = principal("key:b", ["reader"]);
     const route = lead(buildCatalog({ a: has }, { policy }), "resource", uri, { who });

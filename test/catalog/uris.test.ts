@@ -16,13 +16,13 @@ const gone = (served: Record<string, Served>) =>
 describe("URIs on the wire", () => {
   const rows: [what: string, served: Record<string, Served>, names: string[], gone: string[]][] = [
     [
-      "FIELD T13 unique URIs stay as they are, opaque ones too",
+      "FIELD T13 unique URIs stay unchanged, even opaque ones",
       { crm: { resources: ["ui://app/main", "x:opaque%2F?a=b#c"] }, files: { resources: ["file:///a"] } },
       ["file:///a", "ui://app/main", "x:opaque%2F?a=b#c"],
       [],
     ],
     [
-      "a URI of two servers names its server",
+      "a URI that two servers have names its server",
       { crm: { resources: ["db://a"] }, files: { resources: ["db://a", "db://b"] } },
       ["db://b", "mcpgw+crm:db://a", "mcpgw+files:db://a"],
       [],
@@ -34,50 +34,60 @@ describe("URIs on the wire", () => {
       [],
     ],
     [
-      "FIELD T13 an app that would pass for another server's names its own",
+      "FIELD T13 an app that looks like another server's names its own server",
       { crm: { resources: ["ui://a"] }, files: { resources: ["ui://a"] }, evil: { resources: ["ui://crm/a"] } },
       ["ui://crm/a", "ui://evil/crm/a", "ui://files/a"],
       [],
     ],
     [
-      "but a server names what is its own as it likes",
+      "a server may name its own apps freely",
       { crm: { resources: ["ui://crm/a"] }, evil: { templates: ["ui://crm/{x}!"] }, odd: { resources: ["ui://crm"] } },
       ["ui://crm", "ui://crm/a"],
       [],
     ],
     [
-      "a name that another of its own has already is nobody's",
+      "a wire URI that another URI of the same server already has is given to neither",
       { crm: { resources: ["ui://a", "ui://crm/a"] }, files: { resources: ["ui://a"] } },
       ["ui://files/a"],
       ["resource crm:ui://a", "resource crm:ui://crm/a"],
     ],
     [
-      "the gateway's own form cannot be taken",
+      "the gateway's own form of URIs is refused",
       { crm: { resources: ["db://a"] }, evil: { resources: ["mcpgw+crm:db://a"] } },
       ["db://a"],
       ["resource evil:mcpgw+crm:db://a"],
     ],
     [
-      "one URI twice in a list",
+      "a URI that is twice in a list",
       { crm: { resources: ["db://a", "db://b", "db://a"] } },
       ["db://b"],
       ["resource crm:db://a", "resource crm:db://a"],
     ],
     [
-      "one that is too long to be asked for",
+      "a URI that is too long to be requested",
       { crm: { resources: [`db://${"x".repeat(8000)}`, "db://a"] } },
       ["db://a"],
       [`resource crm:db://${"x".repeat(8000)}`],
     ],
-    ["one that is no URI", { crm: { resources: ["my_crm://a", "/a"] } }, ["mcpgw+crm:/a", "mcpgw+crm:my_crm://a"], []],
-    ["nor is it one behind its server", { crm: { resources: ["//a b"] } }, [], ["resource crm://a b"]],
-    ["no URI at all", { crm: { resources: ["", "db://a"] } }, ["db://a"], ["resource crm:"]],
+    [
+      "a text that is not a valid URI",
+      { crm: { resources: ["my_crm://a", "/a"] } },
+      ["mcpgw+crm:/a", "mcpgw+crm:my_crm://a"],
+      [],
+    ],
+    [
+      "a text that is not a valid URI even behind its server",
+      { crm: { resources: ["//a b"] } },
+      [],
+      ["resource crm://a b"],
+    ],
+    ["an empty URI", { crm: { resources: ["", "db://a"] } }, ["db://a"], ["resource crm:"]],
   ];
   test.each(rows)("%s", (_what, served, names, without) => {
     expect(uris(served)).toEqual(names);
     expect(gone(served).toSorted()).toEqual(without.toSorted());
   });
-  test("templates likewise", () => {
+  test("templates are treated in the same way", () => {
     const catalog = buildCatalog({ a: { templates: ["db://{x}", "a://{x}"] }, b: { templates: ["db://{x}"] } });
     expect(ask(catalog, "resourceTemplates").names).toEqual(["a://{x}", "mcpgw+a:db://{x}", "mcpgw+b:db://{x}"]);
   });
@@ -116,7 +126,7 @@ describe("where a URI leads", () => {
     expect(catalog.offers("resource", uri, null, partyOf(admin))).toBe(true);
   });
 
-  test("several servers: an error that names both and the way on", () => {
+  test("if several servers have a URI, the error names both and the URIs to use", () => {
     for (const uri of ["db://a", "any://z", "crm://two/deep/a/b"]) {
       const failure = failureOf(() => lead(catalog, "resource", uri));
       expect(failure.code).toBe("invalid-params");
@@ -127,7 +137,7 @@ describe("where a URI leads", () => {
     }
   });
 
-  test("a caller who may use one of them is led there, and learns of no other", () => {
+  test("a caller that may use only one of them reads from that one and does not learn about the others", () => {
     const policy = policyOf([], {
       reader: [
         { server: "crm", action: "allow" },
@@ -144,7 +154,7 @@ describe("where a URI leads", () => {
   });
 
   test.each(["db://b", "", "crm:crm://one", "mcpgw+gone:db://a", "__proto__", "mcpgw+crm"])(
-    "S32 unknown: %p is missing in the words for what is hidden",
+    "S32 unknown: %p is refused in the same way as a hidden URI",
     (uri) => {
       const failure = failureOf(() => lead(catalog, "resource", uri));
       expect([failure.code, failure.message, failure.detail]).toEqual([
@@ -157,7 +167,7 @@ describe("where a URI leads", () => {
     },
   );
 
-  test("completion follows the template itself, reading does not", () => {
+  test("a template's text leads to the template for completion, but not for reading", () => {
     const method = "completion/complete";
     const route = lead(catalog, "resource", "crm://{id}", { method });
     expect(route).toMatchObject({ template: true, server: "crm", name: "crm://{id}" });
@@ -175,7 +185,7 @@ describe("where a URI leads", () => {
     expect(failureOf(() => lead(twins, "resource", "db://1")).message).toContain("a and b");
   });
 
-  test("a server's own URI has one route, listed or not, and a method of the same name another", () => {
+  test("a server's own URI has one route, listed or not, and a method of the same name has another", () => {
     const catalog = buildCatalog({ a: { resources: ["db://a"] }, b: { resources: ["db://a"] } });
     const listed = lead(catalog, "resource", "mcpgw+a:db://a");
     expect(catalog.routeTo("resource", "a", "db://a")).toBe(listed);
@@ -188,7 +198,7 @@ describe("where a URI leads", () => {
     ]);
   });
 
-  test("S23: of what callers make up, little is remembered: of long URIs the last, and none that is too long is looked at", () => {
+  test("S23: little of what callers invent is remembered: only the last long URI; URIs that are too long are refused", () => {
     const catalog = buildCatalog({ a: {} });
     const uri = (length: number): string => "mcpgw+a:db://".padEnd(length, "x");
     const [short, long, last] = [100, 8192, 8191].map((length) => lead(catalog, "resource", uri(length)));
@@ -206,7 +216,7 @@ describe("where a URI leads", () => {
     ]);
   });
 
-  test("a long URI that several callers were given is one route", () => {
+  test("a long URI that several callers were given has one route", () => {
     const catalog = buildCatalog({ a: {} });
     const callers = [principal("key:one", ["admin"]), principal("key:two", ["admin"])];
     const uri = "db://".padEnd(1000, "x");
@@ -215,7 +225,7 @@ describe("where a URI leads", () => {
     expect(catalog.locate(uri, callers)).toHaveLength(1);
   });
 
-  test("routes that did not change are taken over", () => {
+  test("routes that did not change are reused", () => {
     const after = buildCatalog({ ...served, more: { resources: ["new://x"] } }, { previous: catalog });
     const [route] = catalog.routes("resources", null);
     expect(after.find(route?.canonical ?? "", "resources")).toBe(route!);
@@ -223,7 +233,7 @@ describe("where a URI leads", () => {
   });
 });
 
-test("templates: what a template makes, it matches", () => {
+test("a template matches every URI that it produces", () => {
   const part = fc
     .string({ unit: fc.constantFrom("a", "/", "{", "}", ":", "é"), maxLength: 4 })
     .map((text) => text.replaceAll(/[{}]/g, ""));

@@ -150,7 +150,7 @@ test("why: what toolsets make of a thing, by the name that they give it too", ()
   const { make, ask } = setting();
   make("agent", ["reader"]);
   const alike = (id: string, other: string) =>
-    `toolset ${id}: its name cannot be told from that of ${other}; rename one`;
+    `toolset ${id}: its name cannot be distinguished from that of ${other}; rename one`;
   const get = [
     { id: "desk", wire: "find", missing: null },
     { id: "pair", wire: null, missing: alike("pair", "crm:drop") },
@@ -181,7 +181,9 @@ test("why: what is missing, and because of what", () => {
   const { make, ask } = setting();
   make("agent", ["reader"]);
   const missing = (target: string) => ask("agent", target).missing;
-  expect(missing("crm:read")).toBe("its name cannot be told from that of crm:Read; rename one at its server");
+  expect(missing("crm:read")).toBe(
+    "its name cannot be distinguished from that of crm:Read; rename one of them on its server",
+  );
   expect(missing("crm:gone")).toBe("server crm offers no such thing");
   expect(missing("long:gone")).toBe("what server long offers is not known in full: more than 100 pages");
   expect(missing("odd:gone")).toBe("server odd offers no such thing");

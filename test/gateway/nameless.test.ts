@@ -3,7 +3,7 @@ import { nameless } from "../../src/gateway/nameless.ts";
 import { buildCatalog } from "../support/catalog.ts";
 
 const clash = (what: string, other: string) =>
-  `${what} is not offered: its name cannot be told from that of ${other}; set prefix: always, or rename one at its server`;
+  `${what} is not offered: its name cannot be distinguished from that of ${other}; set prefix: always, or rename one of them on its server`;
 
 test("tools and prompts that no caller is offered for want of a name are told, and nothing else", () => {
   const served = {
@@ -23,7 +23,7 @@ test("tools and prompts that no caller is offered for want of a name are told, a
     clash("tool erp:get", "crm:get"),
     clash("prompt crm:help", "erp:Help"),
     clash("prompt erp:Help", "crm:help"),
-    "tool files:one is not offered: toolset desk: its name cannot be told from that of files:two; rename one",
+    "tool files:one is not offered: toolset desk: its name cannot be distinguished from that of files:two; rename one",
     "others not offered for their names: 1; `mcpgw servers show` says which",
   ]);
   expect(nameless(buildCatalog({ crm: served.crm, files: served.files }))).toEqual([]);

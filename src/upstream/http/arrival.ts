@@ -2,19 +2,17 @@ import { Room } from "../../core/room.ts";
 import { faults } from "../faults.ts";
 import type { Purpose } from "../link/link.ts";
 
-/** An answer of at most this many bytes is not counted: as many as there can be calls are no danger to the memory. */
+/** Maximum size of an answer that is not counted: as many as there can be calls do not endanger the memory. */
 export const mostUncounted = 64 * 1024;
-/**
- * Bytes of the other answers that are on their way, by server, in the whole process, for that is what has the memory.
- */
+/** Bytes of the other answers that are arriving, by server; process-wide, since memory is. */
 const arriving = new Room({ ofOne: 128 * 1024 ** 2, ofAll: 256 * 1024 ** 2 });
 
 /**
- * Makes the function that takes room for one answer while it arrives: for so many bytes in all, and none at its end. It
- * throws `upstream-overloaded` where there is no room for more. Each call has a connection of its own, so without this
- * a server could have as many of the longest answers in memory as there are calls. An answer without room is refused at
- * once: one that waited would fill the memory below. Only answers to calls are counted: the gateway's own requests are
- * few, and refusing their answers would take a healthy server for a broken one.
+ * Returns the function that reserves room for one answer while it arrives: a total number of bytes, and 0 at its end.
+ * The function throws `upstream-overloaded` if there is no room. Each call has a connection of its own, so without this
+ * limit a server could hold as many answers of the maximum size in memory as there are calls. An answer without room is
+ * refused immediately: waiting data would pile up in the layers below. Only answers to calls are counted: the gateway's
+ * own requests are few, and refusing their answers would make a healthy server look broken.
  */
 export function createArrival(server: string, longest: () => number, { kind }: Purpose): (bytes: number) => void {
   let held = 0;

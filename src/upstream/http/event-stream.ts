@@ -6,42 +6,41 @@ import type { LinkHost } from "../link/link.ts";
 import { isType } from "./answer.ts";
 import type { HttpWire, Place } from "./wire.ts";
 
-/** An event id that a header may carry: visible ASCII and spaces. */
+/** An event id that a header can carry: visible ASCII and spaces. */
 const sendable = /^[\x20-\x7e]{1,1024}$/;
-/** A stream without even a comment for this long may have lost its connection unnoticed, ms. */
+/** Time after which a stream without even a comment is assumed to have lost its connection, ms. */
 export const silentMs = 300_000;
 
-/** How a stream is read. */
+/** How to read a stream. */
 export type Reading = {
-  /** Most bytes of one event, as things are now. */
+  /** Returns the current maximum size of an event, bytes. */
   longest(): number;
-  /** Ends a stream that was silent for this long, ms; null where a stream may be silent for ever. */
+  /** Ends a stream that is silent for this long, ms; null if it may be silent forever. */
   readonly silence: number | null;
   received(text: string, event: string): void;
-  /** So many bytes of an event that is not complete are held; none at the end. What this throws ends the reading. */
+  /** Reports the bytes of an incomplete event that are held; 0 at the end. An error thrown here ends the reading. */
   held?(bytes: number): void;
 };
 
-/** What a link shares with the streams that it reads. */
+/** What a link shares with its streams. */
 export type StreamContext = {
   readonly host: LinkHost;
   readonly wire: HttpWire;
-  /** Most bytes of a message, as things are now. */
+  /** Returns the current maximum size of a message, bytes. */
   longest(): number;
-  /** Whether the link gave out this id. */
+  /** Whether the link has used this id. */
   issued(id: string): boolean;
-  /** Sends the answer to a request of the server, or the progress with it; resolves once the server has taken it. */
+  /** Sends the answer to a server's request, or its progress; resolves once the server has accepted it. */
   reply(text: string, place: Place): Promise<void>;
 };
 
-/** Whether the response is a stream of events, and no error. */
+/** Reports whether the response is a successful stream of events. */
 export function isEventStream({ status, headers }: Response): boolean {
   return status >= 200 && status < 300 && isType(headers, "text/event-stream");
 }
 
 /**
- * Reads events until the stream ends or breaks; returns where it can be resumed. Throws only `result-too-large`, and
- * what `held` throws.
+ * Reads events until the stream ends or breaks; returns where to resume. Throws `result-too-large` and `held` errors.
  */
 export async function readEvents(response: Response, reading: Reading): Promise<Resumption & { broken: unknown }> {
   const { longest, silence, received, held } = reading;
@@ -72,12 +71,12 @@ export async function readEvents(response: Response, reading: Reading): Promise<
   } finally {
     stopWatch?.();
     held?.(0);
-    // Bytes that nobody reads any more would pile up.
+    // Otherwise unread bytes would pile up.
     end();
   }
   const { lastId, retry } = parser.resumption;
   return { lastId: lastId !== null && sendable.test(lastId) ? lastId : null, retry, broken };
 }
 
-/** Whether reading ended since an event was too long. */
+/** Reports whether reading ended because an event was too long. */
 export const isTooLarge = (error: unknown): boolean => error instanceof Failure && error.code === "result-too-large";

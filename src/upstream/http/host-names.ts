@@ -6,28 +6,28 @@ import { within } from "../../core/wait.ts";
 import { StartQueue } from "../start-queue.ts";
 
 /**
- * Bun looks a name up in a thread of the pool that the log's syncs need too, and while no resolver answers each name
- * holds one, also after its request was given up. So where names are more than half of the threads, a name is looked up
- * here before a request to it, a few at once, and Bun's own look-up follows one that was just answered.
+ * Bun resolves names in the thread pool that the log's syncs also need. While no resolver answers, each name occupies a
+ * thread, even after its request was given up. So if the names exceed half of the threads, they are resolved here
+ * before a request, a few at a time, and Bun's own look-up follows a successful one.
  */
 const threads = Number(process.env["UV_THREADPOOL_SIZE"]) || availableParallelism();
-/** As many names may all hold a thread. */
+/** This many names may all occupy a thread. */
 const few = Math.floor(threads / 2);
-/** How many of each kind are looked up at once where there are more. */
+/** Number of names of each kind that are resolved at a time if there are more. */
 const places = Math.max(1, Math.floor(threads / 4));
 const createQueue = (): StartQueue => new StartQueue({ places, longest: null });
-/** Names that were found last do not wait for those that were not, which may hold all their places. */
+/** Names that resolved last time do not wait for those that did not, which may occupy all their places. */
 const queues = { found: createQueue(), doubtful: createQueue() };
-/** How long a name counts as found, ms. */
+/** How long a name counts as resolved, ms. */
 const freshMs = 1_000;
 
-/** The names of servers and proxies so far, also of those that a reload has removed. */
+/** The names of all servers and proxies so far, including those removed by a reload. */
 const names = createBoundedMap<HostName>({ cap: 4_096 });
 
-/** These are this machine, and Bun looks them up nowhere. */
+/** These names are this machine; Bun does not resolve them. */
 const localhost = /(^|\.)localhost\.?$/;
 
-/** The name that requests to this server need looked up; null where there is none. */
+/** Returns the name that must be resolved for requests to this server; null if there is none. */
 export function hostNameOf({ url, proxy }: { url: string; proxy?: string | undefined }): HostName | null {
   const { hostname } = new URL(proxy ?? url);
   if (hostname.startsWith("[") || isIP(hostname) || localhost.test(hostname)) return null;
@@ -36,7 +36,7 @@ export function hostNameOf({ url, proxy }: { url: string; proxy?: string | undef
   return name;
 }
 
-/** A name that a server or a proxy is reached by. */
+/** The host name of a server or proxy. */
 export class HostName {
   readonly #name: string;
   #foundAt = -Infinity;
@@ -47,7 +47,7 @@ export class HostName {
     this.#name = name;
   }
 
-  /** Resolves once a request may be sent, and rejects as `fetch` would; null: it may be sent at once. */
+  /** Resolves once a request may be sent, and rejects as `fetch` would; null if it may be sent immediately. */
   awaited(signal: AbortSignal | null | undefined): Promise<void> | null {
     if (names.size <= few || performance.now() < this.#foundAt + freshMs) return null;
     this.#search ??= queues[this.#isFound ? "found" : "doubtful"]

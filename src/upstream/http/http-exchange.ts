@@ -4,7 +4,7 @@ import { lossOf, type SessionLoss } from "./lost-session.ts";
 
 /** One request over HTTP. */
 export class HttpExchange extends Exchange {
-  /** The session that the request belongs to; null where there is none. */
+  /** The session that the request belongs to; null if there is none. */
   readonly session: string | null;
   /** Ends the connection of the request. */
   readonly controller: AbortController;
@@ -23,8 +23,8 @@ export class HttpExchange extends Exchange {
   }
 
   /**
-   * How the request was refused because of its session; null if it was not. Not if the server sent any message for it:
-   * then it has begun to run.
+   * Returns how the request was refused because of its session; null if it was not, or if the server had already sent a
+   * message for it and so had begun to run it.
    */
   lossIn(status: number, said: Answer | string): SessionLoss | null {
     const { request, session } = this;
@@ -33,9 +33,7 @@ export class HttpExchange extends Exchange {
     return loss === "perhaps ran" ? this.doubt : loss;
   }
 
-  /**
-   * What it means for the request if the server may have lost the session, and may have looked at the request before.
-   */
+  /** What it means for the request if the server may have lost the session after it may have read the request. */
   get doubt(): SessionLoss {
     return this.request.method === "tools/call" ? "perhaps ran" : "repeatable";
   }

@@ -4,10 +4,10 @@ import { rpcCodes } from "../../core/rpc-code.ts";
 import { editObject } from "../../mcp/edit.ts";
 import type { Answer } from "../link/link.ts";
 
-/** Whether a request that was refused for its session may be repeated, or not because it has perhaps run if it acts. */
+/** Whether a request refused because of its session did not run, or perhaps ran and must not be repeated if it acts. */
 export type SessionLoss = "repeatable" | "perhaps ran";
 
-/** The server does not know the session any more, as far as its refusal says, which is `said`. */
+/** The server no longer knows the session, according to its refusal `said`. */
 export class SessionLost extends Error {
   readonly said: Answer | Failure;
   readonly loss: SessionLoss;
@@ -18,18 +18,18 @@ export class SessionLost extends Error {
     this.loss = loss;
   }
 
-  /** Hands the refusal to the caller as the outcome of the request: returns the answer, or throws the failure. */
+  /** Returns or throws the refusal as the outcome of the request for the caller. */
   hand(): Answer {
     const { said } = this;
     if (said instanceof Failure) throw said;
     if (said.kind !== "error" || said.code !== rpcCodes.sessionNotFound) return said;
-    // The caller would take the code to be about its own session.
+    // The caller would relate the code to its own session.
     const code = rpcCodes.internalError;
     return { ...said, code, error: editObject(said.error, { code: String(code) }) };
   }
 }
 
-/** How servers say that they do not know a session, in small letters and without punctuation. */
+/** Phrases by which servers report an unknown session, in lower case and without punctuation. */
 const sentences: ReadonlySet<string> = new Set([
   "session not found",
   "session not found or expired",
@@ -62,35 +62,35 @@ const sentences: ReadonlySet<string> = new Set([
 const opening = /^(bad request|not found|invalid request) /;
 const lostWords =
   /session.{0,40}(not found|expired|invalid|unknown|terminated|closed|does not exist)|(no valid|invalid|unknown|expired|missing) session/i;
-/** Whether a status means it without any words: the one of the protocol, and one of the same meaning. */
+/** Reports whether a status alone means a lost session: the protocol's own, and one of the same meaning. */
 export const isGone = (status: number): boolean => status === 404 || status === 410;
-/** Whether a status refuses a request for what it is; others say that its server is busy, or cannot be reached. */
+/** Reports whether a status refuses the request itself; others mean that the server is busy or unreachable. */
 export const isRefusal = (status: number): boolean =>
   status >= 400 && status <= 500 && status !== 408 && status !== 429;
-/** A 400 may be about anything, so its words must name the session, or the handshake that opens one. */
+/** A 400 may have any reason, so its words must name the session, or the handshake that opens one. */
 const ofSession = /session|initiali[sz]e/i;
-/** A server that gave no session and wants one asks for its id, or for the handshake. */
+/** A server that gave no session but requires one asks for its id or for the handshake. */
 const wanted = /session.id|initiali[sz]/i;
-/** The official Rust SDK refused so up to 0.16; any other 401 is about credentials. */
+/** The refusal of the official Rust SDK up to 0.16; any other 401 is about credentials. */
 const unauthorized = "unauthorized session not found";
-/** Most characters of a text that can say that a session is lost. */
+/** Maximum length of a text that can report a lost session. */
 export const longestWords = 2_000;
-/** The error codes of refusals whose HTTP status does not mark them as refusals. */
+/** Error codes of refusals whose HTTP status does not mark them as refusals. */
 const codes = new Set<number>([rpcCodes.invalidRequest, rpcCodes.sessionNotFound, rpcCodes.invalidParams]);
 
 /**
- * Recognises how servers say that they do not know the session, in an answer or in a body that is no answer; null where
- * they do not. `repeatable`: the server did not look at the request, so that it has not run. Where it could be a tool's
- * own error, only whole known sentences count: a tool may speak of sessions of its own.
+ * Recognizes the ways in which servers report an unknown session, in an answer or another body; null otherwise.
+ * `repeatable`: the server did not look at the request. If the words could be a tool's own error, only complete known
+ * phrases count, since a tool may have sessions of its own.
  */
 export function lossOf(status: number, said: Answer | string, session: string | null): SessionLoss | null {
-  // A server that gave no session may want one later, and says so with 400; its 404 is about something else.
+  // A server that gave no session may require one later and reports that with 400; its 404 is about something else.
   if (session === null && status !== 400) return null;
   const isText = typeof said === "string";
   if (!isText && said.kind === "result") return null;
   const code = isText ? null : said.code;
   const text = isText ? said : said.message;
-  // An error without an id says that the server read nothing of the request, one under its id that it did.
+  // An error without an id means that the server did not read the request; an error with its id means that it did.
   const isUnread = isText || said.idText === null;
   const message = (isText && foreignMessage(said)) || text;
   const isWhole = isSentence(message, session);
@@ -100,24 +100,24 @@ export function lossOf(status: number, said: Answer | string, session: string | 
     // The server was replaced by one that does not speak the revision of the session.
     if (code === rpcCodes.unsupportedVersion) return "repeatable";
     if (!isWhole && !(isUnread && speaksOfSession(text))) return null;
-    // Words about a session that never was are those of a tool, unless they ask for one.
+    // If there is no session, words about one come from a tool, unless they ask for one.
     return session !== null || (isUnread && isWhole && wanted.test(message)) ? "repeatable" : "perhaps ran";
   }
   if (status > 400) return isWhole || (!isText && isUnread && lostWords.test(text)) ? "perhaps ran" : null;
   if (!isWhole) return null;
   if (code === null || codes.has(code)) {
-    // How servers say it with a status that says nothing.
+    // How servers report it with a status that says nothing.
     const isKnown = code === rpcCodes.invalidRequest && wordsOf(text, session) === "session not found";
     return isKnown && status < 300 ? "repeatable" : "perhaps ran";
   }
   return code === rpcCodes.serverError && opening.test(wordsOf(text, session)) ? "perhaps ran" : null;
 }
 
-/** Whether a text says that this very session is lost. */
+/** Reports whether a text says that this specific session is lost. */
 const tellsOf = (text: string, session: string | null): boolean =>
   session !== null && text.includes(session) && lostWords.test(text);
 
-/** The message of an error whose id is that of no request, which is how the official Python SDK refuses. */
+/** Returns the message of an error whose id belongs to no request: the form of refusals by the official Python SDK. */
 function foreignMessage(text: string): string {
   if (text.length > longestWords) return "";
   const { id, error } = objectIn(text);
@@ -131,7 +131,7 @@ const isSentence = (text: string, session: string | null): boolean =>
 
 function wordsOf(text: string, session: string | null): string {
   if (text.length > longestWords) return "";
-  // A shorter session id could be a part of any word.
+  // A shorter session id could be part of any word.
   const own = session === null || session.length < 8 ? text : text.replaceAll(session, " ");
   return own
     .toLowerCase()

@@ -13,18 +13,15 @@ import { Resumptions } from "./resumptions.ts";
 import type { HttpExchange } from "./http-exchange.ts";
 import type { Place } from "./wire.ts";
 
-/** How long a stream may stay open after its answer, so that its connection can be used again. */
+/** How long a stream may stay open after its answer, so that its connection can be reused, ms. */
 const lingerMs = 1_000;
 
-/**
- * Reads the stream that answers a request; resolves as soon as the answer comes. Throws `SessionLost`, and as
- * `Link.request` does.
- */
+/** Reads the stream that answers a request until the answer. Throws `SessionLost`, and as `Link.request` does. */
 export function readRequestStream(response: Response, exchange: HttpExchange, context: StreamContext): Promise<Answer> {
   const { promise, resolve, reject } = Promise.withResolvers<Answer>();
   const { host, wire } = context;
   const { request } = exchange;
-  // The response that opens a session belongs to it already.
+  // The response that opens a session already belongs to it.
   const session = request.method === "initialize" ? wire.session : exchange.session;
   const place = { peer: request.peer, session };
   const inbox = createInbox(exchange, { ...context, place }, resolve, reject);
@@ -46,9 +43,7 @@ export function readRequestStream(response: Response, exchange: HttpExchange, co
 
 type Following = { readonly context: StreamContext; readonly place: Place; readonly inbox: Inbox; done(): boolean };
 
-/**
- * Reads a request's stream to its end, and resumes it if it breaks early; resolves to the reason why no answer came.
- */
+/** Reads a request's stream to its end and resumes it if it breaks early; resolves to the reason why no answer came. */
 async function follow(response: Response, { request, controller }: HttpExchange, following: Following) {
   const { context, place, inbox, done } = following;
   const { host, wire, longest } = context;
@@ -117,7 +112,7 @@ function createInbox(
     // An error without an id can only be about the one request that the stream answers.
     answer: (idText, answer) => {
       if (idText === null || idText === id) settle(answer);
-      else guard.stray("an answer to nothing that was asked");
+      else guard.stray("an answer to an unknown request");
     },
     broken: (idText, why) => {
       if (idText === id) reject(why);

@@ -16,46 +16,46 @@ import { isRefusal } from "./lost-session.ts";
 import type { Place } from "./wire.ts";
 
 const handshakeMs = 30_000;
-/** How long a server may take to show whether it knows the session, ms. */
+/** Maximum time for a server to show whether it knows the session, ms. */
 const pingMs = 5_000;
-/** So many refusals in a row are a reason to ask whether it is the session that is refused. */
+/** Number of consecutive refusals that prompt a check of whether the session is the reason. */
 const doubtful = 3;
-/** The status of a server that believes that an earlier stream of the session is still open. */
+/** The status of a server that believes an earlier stream of the session to be still open. */
 const conflict = 409;
-/** It serves no such stream. */
+/** The status of a server without such a stream. */
 const notServed = 405;
 
 type SessionContext = StreamContext & {
   readonly link: Link;
-  /** The requests that a message on the session's own stream can be about. */
+  /** The requests that a message on the session's own stream may belong to. */
   readonly open: List<HttpExchange>;
-  /** Whether that stream is wanted: the configuration can turn it off, and a probe needs none. */
+  /** Whether to open that stream: the configuration can turn it off, and a probe does not need it. */
   readonly getStream: boolean;
 };
 
 /**
- * The session of a link to a legacy server: holds the stream open on which the server speaks outside of any request,
- * and opens a new session where the server does not know the present one any more, or may not know it.
+ * The session of a link to a legacy server. Holds the stream open on which the server sends messages outside of
+ * requests, and opens a new session if the server no longer knows the current one, or may not.
  */
 export class HttpSession {
   readonly #context: SessionContext;
   #reading: AbortController | null = null;
-  /** The questions that the server asks in the present session outside of calls. */
+  /** The questions that the server asks in the current session outside of calls. */
   #outside: OutsideCalls | null = null;
-  /** Requests of the session that were refused one after the other, in words that say nothing about it. */
+  /** Number of consecutive refused requests of the session whose refusals do not mention it. */
   #refusals = 0;
-  /** Settles as the renewal does that runs now; null where none runs. */
+  /** Settles like the running renewal; null if none is running. */
   renewal: Promise<void> | null = null;
-  /** Streams that are open. */
+  /** Number of open streams. */
   streams = 0;
-  /** Resolves once the stream of the present session is open, or will not be. */
+  /** Resolves once the stream of the current session is open, or will not be. */
   listening: Promise<void> = Promise.resolve();
 
   constructor(context: SessionContext) {
     this.#context = context;
   }
 
-  /** Begins to listen in the session that was just opened. */
+  /** Starts to listen in the session that was just opened. */
   listen(peer: Peer): void {
     this.close();
     const { host, wire, getStream } = this.#context;
@@ -69,8 +69,8 @@ export class HttpSession {
   }
 
   /**
-   * Keeps the stream open on which the server speaks outside of any request, until the signal aborts; never throws. A
-   * refusal (4xx) of the first attempt ends that for good; a stream that broke is opened again, more slowly each time.
+   * Keeps the stream for messages outside of requests open until the signal aborts; never throws. Stops for good if the
+   * first attempt is refused (4xx); reopens a broken stream with backoff.
    */
   async #holdStream(place: Place, signal: AbortSignal, opened: () => void): Promise<void> {
     const { host, wire, longest } = this.#context;
@@ -89,7 +89,7 @@ export class HttpSession {
         opened();
         const end: Resumption | null = await readEvents(response, reading).catch(() => null);
         this.streams--;
-        // The event that was too long to be read would come again, and those before it.
+        // The event that was too long would arrive again, and so would those before it.
         lastId = end && (end.lastId ?? lastId);
         retry = end?.retry ?? retry;
       } else if (response) {
@@ -97,7 +97,7 @@ export class HttpSession {
         const { status } = response;
         if (status !== conflict) {
           if (status === notServed || (status < 500 && !wasOpen)) return;
-          // A server that cannot resume the stream may still start it anew, but may also have lost the session.
+          // A server that cannot resume the stream may still start a new one, but may also have lost the session.
           lastId = null;
           if (status < 500) await this.lookAfter(place.peer);
         }
@@ -106,7 +106,7 @@ export class HttpSession {
     }
   }
 
-  /** Listens no more, and withdraws the questions that are open. */
+  /** Stops listening and withdraws the open questions. */
   close(): void {
     this.#reading?.abort();
     this.#outside?.close();
@@ -117,7 +117,7 @@ export class HttpSession {
     const guard = createFloodGuard(host.dropped, () => link.fail(floodReason));
     return {
       ...guard,
-      answer: () => guard.stray("an answer on the stream that carries none"),
+      answer: () => guard.stray("an answer on the stream that carries no answers"),
       broken: () => {},
       find: (token) => open.items.find(({ id }) => String(id) === token),
       issued,
@@ -127,23 +127,23 @@ export class HttpSession {
     };
   }
 
-  /** Sends a ping in the session, which renews a session that is lost. */
+  /** Sends a ping in the session, which renews a lost session. */
   async lookAfter(peer: Peer): Promise<void> {
     const { link, host } = this.#context;
     const timeout = Math.min(pingMs, host.timeout());
     await query(link, { method: "ping", peer, timeout }).catch(() => {});
   }
 
-  /** Notes how a request was answered. A server may say in words of its own that it does not know the session. */
+  /** Records how a request was answered. A server may use its own words to say that it does not know the session. */
   note(status: number, { request, session }: HttpExchange): void {
     if (session === null || session !== this.#context.wire.session) return;
     if (status < 300) this.#refusals = 0;
-    // There are servers that refuse every ping, and health checks send nothing else: that alone is no reason.
+    // Some servers refuse every ping, and health checks send nothing else: that alone is not a reason.
     else if (!isRefusal(status) || (request.method === "ping" && this.#refusals < doubtful)) return;
     else if (++this.#refusals === doubtful) void this.#doubt(session, request.peer);
   }
 
-  /** Renews a session in which a ping is refused too. Not again before it takes anything: it may not be the reason. */
+  /** Renews a session that refuses a ping too; not again until it accepts something, as it may not be the reason. */
   async #doubt(session: string, peer: Peer): Promise<void> {
     await this.lookAfter(peer);
     if (this.#refusals > doubtful) await this.renew(session, false).catch(() => {});
@@ -151,7 +151,7 @@ export class HttpSession {
 
   /**
    * Opens a new session in place of `lost`; all requests that lost the same session share the new one. Unless it is
-   * surely lost, it is kept where the server opens no other.
+   * surely lost, the session is kept if the server does not open another.
    */
   async renew(lost: string | null, surely = true): Promise<void> {
     if (this.#context.wire.session === lost) {
@@ -170,10 +170,10 @@ export class HttpSession {
     try {
       host.renewed(await initialize(link, Math.min(handshakeMs, host.timeout())));
     } catch (error) {
-      // A refusal that came with the status of a success named none.
+      // A refusal with a success status did not change the session.
       if (!surely && (wire.session ?? session) === session) return wire.openSession(session);
-      // Without a session all that is still asked here would be refused; the next link opens one.
-      const reason = `it opens no new session (${reasonOf(error)})`;
+      // Without a session, all further requests here would be refused; the next link opens one.
+      const reason = `it does not open a new session (${reasonOf(error)})`;
       link.fail(reason);
       throw unsent(host.server, error, reason);
     }

@@ -6,24 +6,24 @@ import { type HostName, hostNameOf } from "./host-names.ts";
 /** An HTTP endpoint to talk to. */
 export type EndpointSpec = {
   readonly url: string;
-  /** Sent with every request. No header of a caller's request is ever sent. */
+  /** Sent with every request. No header of a caller's request is ever forwarded. */
   readonly headers: Readonly<Record<string, string>>;
   readonly proxy?: string | undefined;
-  /** How long the server may take to accept a message that needs no answer, ms. */
+  /** Maximum time for the server to accept a message that needs no answer, ms. */
   readonly courtesy?: number;
 };
 
 const courtesyMs = 5_000;
-/** Messages of one kind that need no answer and are on their way to a server at once. */
+/** Maximum number of messages of one kind without an answer that are in flight to a server. */
 export const mostCourtesies = 64;
 /** Visible ASCII (2025-11-25, session management). */
 const sessionId = /^[\x21-\x7e]{1,1024}$/;
 
 /**
- * No redirect is followed: it would carry headers and body to wherever the server points. Bun's own time-out is off: it
- * ends a response that is silent for five minutes, but a stream may be silent for days, and a call has a deadline of
- * its own. Nothing is decompressed: a few hundred bytes would take all the memory that a result may take, for every
- * call that waits. Nor is anything written to the log, where BUN_CONFIG_VERBOSE_FETCH would show credentials.
+ * Redirects are not followed: they would carry headers and body to wherever the server points. Bun's own timeout is
+ * off: it ends a response that is silent for five minutes, but a stream may be silent for days, and a call has its own
+ * deadline. Nothing is decompressed: a few hundred bytes could expand to the maximum size of a result, for every
+ * waiting call. Nothing is logged: BUN_CONFIG_VERBOSE_FETCH would show credentials.
  */
 const fetchRules = { redirect: "manual", timeout: false, decompress: false, verbose: false } as const;
 
@@ -34,19 +34,19 @@ export function sendTo(spec: EndpointSpec, init: RequestInit, to = spec.url): Pr
   return hostNameOf(spec)?.awaited(init.signal)?.then(send) ?? send();
 }
 
-/** Ends a message that needs no answer. */
+/** Returns the signal that ends a message that needs no answer. */
 export const courtesyOver = ({ courtesy = courtesyMs }: EndpointSpec): AbortSignal => AbortSignal.timeout(courtesy);
 
 /**
- * Where a message belongs that is no request of its own: what the server speaks there, and its session, null where it
- * has none. Of what was said in a lost session nothing means the same in the next one, where ids begin anew.
+ * Where a message that is not a request belongs: the server's era and revision, and its session, if any. Messages of a
+ * lost session mean nothing in the next one, whose ids start again.
  */
 export type Place = { readonly peer: Peer; readonly session: string | null };
 
-/** What a request's headers depend on. */
+/** What the headers of a request depend on. */
 type HeaderInput = Pick<LinkRequest, "method" | "peer" | "headers">;
 
-/** Sends HTTP requests with the headers of the protocol, and holds the session that they belong to. */
+/** Sends HTTP requests with the headers of the protocol, and holds their session. */
 export class HttpWire {
   readonly #spec: EndpointSpec;
   readonly #host: LinkHost;
@@ -74,7 +74,7 @@ export class HttpWire {
 
   openSession(id: string | null): void {
     if (id !== null && !sessionId.test(id))
-      throw faults.protocol(this.#host.server, "its session id has characters that no header may carry");
+      throw faults.protocol(this.#host.server, "its session id contains characters that are not allowed in a header");
     this.#session = id;
     this.#legacyHeaders = null;
   }
@@ -82,7 +82,7 @@ export class HttpWire {
   post(body: string, envelope: HeaderInput, signal: AbortSignal): Promise<Response> {
     const headers = this.#headersOf(envelope);
     const { url, proxy } = this.#spec;
-    // Spelled out, since every call does this: a spread of `fetchRules` would cost as much as all the rest.
+    // Spelled out, since every call runs this: spreading `fetchRules` would cost as much as everything else.
     const init = {
       method: "POST",
       headers,
@@ -106,26 +106,26 @@ export class HttpWire {
     return sendTo(this.#spec, { method: "GET", headers, signal });
   }
 
-  /** Sends a message that needs no answer. False if the server does not take it in time. */
+  /** Sends a message that needs no answer; false if the server does not accept it in time. */
   courtesy(text: string, place: Place): Promise<boolean> {
     return this.#quietly({ method: "POST", headers: this.#legacy(place), body: text });
   }
 
-  /** Ends the session. No revision is known of one whose handshake was not completed. */
+  /** Ends the session. If its handshake was not completed, its revision is unknown. */
   async endSession(): Promise<void> {
     if (this.#session === null) return;
     const headers = this.#legacyHeaders ?? { ...this.#base, "Mcp-Session-Id": this.#session };
     await this.#quietly({ method: "DELETE", headers });
   }
 
-  /** Sends a request whose outcome changes nothing for the gateway. False if it ran into its time-out. */
+  /** Sends a request whose outcome does not matter; false if it timed out. */
   async #quietly(init: RequestInit): Promise<boolean> {
     const signal = courtesyOver(this.#spec);
     try {
       const response = await sendTo(this.#spec, { ...init, signal });
       await response.body?.cancel();
     } catch {
-      this.#host.log.debug("a server did not take a message that needs no answer", { server: this.#host.server });
+      this.#host.log.debug("a server did not accept a message that needs no answer", { server: this.#host.server });
     }
     return !signal.aborted;
   }

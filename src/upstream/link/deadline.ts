@@ -1,7 +1,7 @@
 import { heldUpBy, heldUpMs, longestTimer, readingMs } from "../../core/clock.ts";
 import { List, type ListNode } from "../../core/linked-list.ts";
 
-/** The running deadlines. One timer serves them all; it is set for the first that may be due. */
+/** The running deadlines. One timer serves them all; it is set for the earliest. */
 const running = new List<Deadline>();
 let timer: Timer | undefined;
 let timerDue = Infinity;
@@ -16,12 +16,12 @@ function watch(deadline: Deadline): ListNode<Deadline> {
 function setTimer(due: number): void {
   clearTimeout(timer);
   timerDue = due;
-  // The request itself keeps the process alive; a timer that is left over must not.
+  // The request itself keeps the process alive; a leftover timer must not.
   timer = setTimeout(checkAll, Math.min(longestTimer, Math.max(1, due - performance.now()))).unref();
 }
 
 function checkAll(): void {
-  // Timers count whole milliseconds, so that they may fire a little early.
+  // Timers count whole milliseconds, so they may fire slightly early.
   const now = performance.now() + 1;
   if (isHeldUp(now - timerDue)) return setTimer(now + readingMs);
   timerDue = Infinity;
@@ -33,19 +33,19 @@ function checkAll(): void {
   if (next < timerDue) setTimer(next);
 }
 
-/** Calls `expire` once when a request's time is up. A sign of life sets no timer, so that it may come often. */
+/** Calls `expire` once when a request's time is up. A sign of life sets no timer, so signs may be frequent. */
 export class Deadline {
   readonly #idle: number;
   readonly #expire: () => void;
   #seen: number;
-  /** When the time in all is up. */
+  /** When the total time is up. */
   #latest: number;
   #pausedAt: number | null = null;
   #node: ListNode<Deadline>;
 
   /**
-   * The time is up after `idle` ms without a sign of life, of which `waited` have passed already, or `most` ms in all.
-   * Pauses do not count.
+   * The time is up after `idle` ms without a sign of life, `waited` of them already over, or `most` ms in total, not
+   * counting pauses.
    */
   constructor(idle: number, most: number, expire: () => void, waited = 0) {
     const now = performance.now();
@@ -56,12 +56,12 @@ export class Deadline {
     this.#node = watch(this);
   }
 
-  /** Notes a sign of life from the server. */
+  /** Records a sign of life from the server. */
   touch(): void {
     this.#seen = performance.now();
   }
 
-  /** Stops the clock, while somebody else than the server is waited for. */
+  /** Pauses the clock while the gateway waits for someone other than the server. */
   pause(): void {
     running.delete(this.#node);
     this.#pausedAt ??= performance.now();
@@ -87,12 +87,12 @@ export class Deadline {
     if (running.delete(this.#node)) this.#expire();
   }
 
-  /** Whether the time in all ends the request, not the server's silence. */
+  /** Whether the total time ends the request, not the server's silence. */
   get spent(): boolean {
     return this.#latest <= this.#seen + this.#idle;
   }
 
-  /** When the time will be up if no further sign of life comes, as `performance.now()` counts. */
+  /** When the time will be up if no further sign of life comes, in the time of `performance.now()`. */
   get due(): number {
     return Math.min(this.#seen + this.#idle, this.#latest);
   }

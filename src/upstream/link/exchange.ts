@@ -8,30 +8,30 @@ import { QuestionContext } from "./question-context.ts";
 /** Why a request was given up without an answer. */
 export type GaveUp = "timeout" | "cancelled";
 
-/** Most questions that a server may ask during one request. */
+/** Maximum number of questions that a server may ask during one request. */
 const mostQuestions = 256;
 
 const issuedId = /^[1-9]\d{0,14}$/;
 
-/** Whether `id` is one that a link gave out, which are the numbers from 1 to `last`. */
+/** Reports whether a link has used `id`: its ids are the numbers from 1 to `last`. */
 export const isIssued = (id: string, last: number): boolean => issuedId.test(id) && Number(id) <= last;
 
-/** The failure of an answer with a result beyond the limit; null for every other answer. */
+/** Returns the failure of an answer whose result exceeds the limit; null for any other answer. */
 export function tooLarge(answer: Answer, { server, limits }: LinkHost): Failure | null {
   const { result } = limits();
   return answer.kind === "result" && isLonger(answer.result, result) ? faults.tooLarge(server, result) : null;
 }
 
-/** One request until it is answered, with everything that the server says about it meanwhile. */
+/** One request until it is answered, with everything that the server sends about it in the meantime. */
 export abstract class Exchange extends QuestionContext {
   readonly id: number;
   readonly request: LinkRequest;
   readonly #deadline: Deadline | null;
   readonly #abort: () => void;
   timesAsked = 0;
-  /** The number of questions that may be about this request and wait for their answers. */
+  /** Number of questions that may be about this request and wait for their answers. */
   #held = 0;
-  /** Whether the server has said anything about the request, which means that it has begun to run. */
+  /** Whether the server has sent anything about the request, which means that it has begun to run. */
   heard = false;
 
   constructor(id: number, request: LinkRequest) {
@@ -44,7 +44,7 @@ export abstract class Exchange extends QuestionContext {
     signal.addEventListener("abort", this.#abort, { once: true });
   }
 
-  /** The time is up, or the caller gives up. Not called once the exchange is closed. */
+  /** Gives the request up: the time is up, or the caller cancels. Not called once the exchange is closed. */
   protected abstract giveUp(why: GaveUp): void;
 
   get isCall(): boolean {
@@ -55,7 +55,7 @@ export abstract class Exchange extends QuestionContext {
     return this.request.purpose.kind === "own";
   }
 
-  /** The client that made the call; null where none is known, or it is no call. */
+  /** The client that made the call; null if it is unknown or this is not a call. */
   get client(): string | null {
     const { purpose } = this.request;
     return purpose.kind === "call" ? purpose.client : null;
@@ -66,26 +66,26 @@ export abstract class Exchange extends QuestionContext {
     return this.#held > 0;
   }
 
-  /** The server said something that may be about the request, which is a sign of life. */
+  /** Records a message of the server that may be about the request, which is a sign of life. */
   hear(): void {
     this.heard = true;
     this.#deadline?.touch();
   }
 
-  /** The time that was exceeded, as it is named to the caller, ms. */
+  /** The exceeded time that is reported to the caller, ms. */
   get limit(): number {
     const { timeout, most } = this.request;
     return this.#deadline?.spent ? most : (timeout ?? 0);
   }
 
-  /** The request has its answer, or needs none any more. */
+  /** Closes the exchange: the request has its answer, or no longer needs one. */
   override close(): void {
     this.#deadline?.stop();
     this.request.signal.removeEventListener("abort", this.#abort);
     super.close();
   }
 
-  /** Passes progress on; false when nobody asked for it. Even then it is a sign of life. */
+  /** Forwards progress; false if nobody asked for it. Even then it is a sign of life. */
   progress(params: string): boolean {
     const progress = this.#handlers?.progress;
     this.hear();
@@ -93,13 +93,13 @@ export abstract class Exchange extends QuestionContext {
     return Boolean(progress);
   }
 
-  /** Passes a log message on; false if the caller does not want it. Even then it is a sign of life. */
+  /** Forwards a log message; false if the caller does not want it. Even then it is a sign of life. */
   message(params: string): boolean {
     this.hear();
     return this.#handlers?.message?.(params) ?? false;
   }
 
-  /** Passes any other notification on; false when it is not for this caller, and then it buys no time. */
+  /** Forwards any other notification; false if it is not for this caller, and then it is not a sign of life. */
   other(method: string, params: string): boolean {
     this.heard = true;
     const passed = this.#handlers?.other?.(method, params) ?? false;
@@ -107,7 +107,7 @@ export abstract class Exchange extends QuestionContext {
     return passed;
   }
 
-  /** Passes a notification to a request that listens; false for every other request. */
+  /** Forwards a notification to a request that listens; false for any other request. */
   notified(method: string, params: string): boolean {
     const { purpose } = this.request;
     if (purpose.kind !== "listen" || this.closed) return false;
@@ -115,7 +115,7 @@ export abstract class Exchange extends QuestionContext {
     return true;
   }
 
-  /** Null once the request is closed: messages that come after the answer reach nobody. */
+  /** Null once the request is closed: messages after the answer reach nobody. */
   get #handlers(): Handlers | null {
     const { purpose } = this.request;
     return purpose.kind === "call" && !this.closed ? purpose.handlers : null;
@@ -131,7 +131,7 @@ export abstract class Exchange extends QuestionContext {
     return ask && this.timesAsked++ < mostQuestions ? ask : null;
   }
 
-  /** Stops the clock while the client is waited for. */
+  /** Pauses the clock while the gateway waits for the client. */
   protected override hold(): void {
     if (this.#held++ === 0) this.#deadline?.pause();
   }

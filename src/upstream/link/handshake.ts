@@ -11,24 +11,24 @@ import { repeatIfLost, query } from "./query.ts";
 const legacyPeer: Peer = { era: "legacy", revision: latestLegacy };
 const modernPeer: Peer = { era: "modern", revision: modernRevision };
 
-/** Most characters of a server's capabilities, extensions included. */
+/** Maximum length of a server's capabilities, including extensions. */
 const longestCapabilities = 64 * 1024;
-/** Most characters of a server's instructions that are passed on. */
+/** Maximum length of a server's instructions that is passed on. */
 const longestInstructions = 4_096;
 
-/** Longest wait for an answer to a health check, ms. */
+/** Maximum wait for the answer to a health check, ms. */
 const mostHealthMs = 10_000;
 
 /** What the answer to `server/discover` means. */
 export type Discovered =
   | { readonly era: "modern"; readonly greeting: Greeting; readonly legacy: boolean }
-  /** `refused`: it only refused to say, as a modern server may; else it named its revisions, or answered nothing. */
+  /** `refused`: it refused to say, as even a modern server may; otherwise it named its revisions or sent no answer. */
   | { readonly era: "legacy"; readonly why: string; readonly refused: boolean };
 
 /**
- * The handshake of the legacy era, with the capabilities that the link's owner declares. Throws `NoRevision` when the
- * server and the gateway have no revision in common, and as `Link.request` does. A server may refuse for other reasons,
- * such as too many sessions: these say nothing about what it speaks.
+ * Performs the legacy handshake, with the capabilities that the link's owner declares. Throws `NoRevision` if there is
+ * no revision in common, and as `Link.request` does. Other refusals, such as for too many sessions, say nothing about
+ * the server's revisions.
  */
 export async function initialize(link: Link, timeout: number): Promise<Greeting> {
   const { host } = link;
@@ -51,16 +51,16 @@ export async function initialize(link: Link, timeout: number): Promise<Greeting>
 }
 
 /**
- * Asks a server which eras it speaks. A refusal means legacy, except for the refusals that only the modern era has.
- * Refused credentials and a server that is down or broken say nothing about the era, so they throw. So does a server
- * that has no revision in common with the gateway.
+ * Asks a server which eras it speaks. A refusal means legacy, unless only the modern era has that refusal. Throws if
+ * there is no common revision, and if credentials are refused or the server is down or broken, which says nothing about
+ * the era.
  */
 export async function discover(link: Link, timeout: number): Promise<Discovered> {
   const ask = () => query(link, { method: "server/discover", peer: modernPeer, timeout });
   let answer: Answer;
   try {
     answer = await ask();
-    // A server may refuse the first request only to name the revisions that it speaks.
+    // A server may refuse the first request only to name its revisions.
     if (namesModern(answer)) answer = await ask();
   } catch (error) {
     if (!(error instanceof HttpFailure) || !isVerdict(error.status)) throw error;
@@ -72,8 +72,8 @@ export async function discover(link: Link, timeout: number): Promise<Discovered>
 }
 
 /**
- * Greets a server that should be modern. If the operator says so (`sure`), it need not know `server/discover`. Throws
- * when the server is not modern, and as `Link.request` does.
+ * Greets a server that should be modern. If the operator says that it is (`sure`), it need not know `server/discover`.
+ * Throws if the server is not modern, and as `Link.request` does.
  */
 export async function greetModern(link: Link, timeout: number, sure = true): Promise<Greeting> {
   const found = await discover(link, timeout);
@@ -82,10 +82,10 @@ export async function greetModern(link: Link, timeout: number, sure = true): Pro
   throw faults.down(link.host.server, `it does not speak ${modernRevision} (${found.why})`);
 }
 
-/** A modern server that did not say what it has. */
+/** The greeting of a modern server that did not describe itself. */
 export const ungreeted: Greeting = { ...modernPeer, capabilities: null, instructions: null };
 
-/** The codes by which a server without the legacy era refuses `initialize`, which it may only miss its `_meta` in. */
+/** Codes with which a modern-only server refuses `initialize`; it may do so only because the `_meta` is missing. */
 const eraCodes: ReadonlySet<number> = new Set([
   rpcCodes.invalidRequest,
   rpcCodes.methodNotFound,
@@ -95,11 +95,11 @@ const eraCodes: ReadonlySet<number> = new Set([
   rpcCodes.unsupportedVersion,
 ]);
 
-/** Whether a refusal of `initialize` is about revisions: by its code, or as it names those that are supported. */
+/** Reports whether a refusal of `initialize` is about revisions: by its code, or as it names the supported ones. */
 const isAboutEra = ({ code, data }: Extract<Answer, { kind: "error" }>): boolean =>
   eraCodes.has(code) || (isObject(data) && Array.isArray(data.supported));
 
-/** Whether a status without a JSON-RPC answer says that a server does not know what it was asked: also by silence. */
+/** Reports whether a status without a JSON-RPC answer shows that the server does not know what it was asked. */
 const isVerdict = (status: number): boolean =>
   status < 300 || (status >= 400 && status < 500 && ![401, 403, 408, 429].includes(status));
 
@@ -126,7 +126,7 @@ function read(supported: unknown, { server, secrets }: LinkHost, greeting: Greet
   throw faults.down(server, `no common protocol revision (it speaks ${spoken})`);
 }
 
-/** What a server names as a revision: not every value of JSON can be made a string. */
+/** Returns a revision as the server names it: not every JSON value can be converted to a string. */
 const textOf = (revision: unknown): string => (typeof revision === "string" ? revision : JSON.stringify(revision));
 
 function greeting(peer: Peer, { capabilities, instructions }: Record<string, unknown>): Greeting {
@@ -137,7 +137,7 @@ function greeting(peer: Peer, { capabilities, instructions }: Record<string, unk
   };
 }
 
-/** Every client is told of these. So if a server declares too much, only the standard capabilities are kept. */
+/** Limits the capabilities, which every client gets: if a server declares too much, only the standard ones are kept. */
 function bounded(capabilities: Record<string, unknown>): Record<string, unknown> {
   const text = JSON.stringify(capabilities);
   if (text.length <= longestCapabilities && !isDeep(text)) return capabilities;
@@ -146,12 +146,12 @@ function bounded(capabilities: Record<string, unknown>): Record<string, unknown>
   return Object.fromEntries(standard.flatMap(([name, value]) => (isObject(value) ? [[name, {}]] : [])));
 }
 
-/** Whether it nests deeper than official clients read, which refuse the whole handshake. */
+/** Reports whether a text nests deeper than official clients read; they reject the whole handshake. */
 const isDeep = (text: string): boolean => thrownBy(() => scan(text, { depth: deepestRead, nodes: Infinity })) !== null;
 
 /**
- * Checks that the server still answers, an error included, before the next check comes in `interval` ms, and what it
- * says about itself now: null where it does not say. Throws what says that it does not answer.
+ * Checks that the server answers, even with an error, before the next check in `interval` ms; throws if it does not.
+ * Returns what it now says about itself, or null if it does not say.
  */
 export async function checkHealth({ link, peer }: Instance, interval: number): Promise<Greeting | null> {
   const modern = peer.era === "modern";
@@ -161,7 +161,7 @@ export async function checkHealth({ link, peer }: Instance, interval: number): P
     if (isInnocent(error)) return null;
     throw error;
   });
-  // A server that fails, or asks to wait, has not said that it is another now.
+  // A server that fails or asks to wait has not said that it has changed.
   if (answer === null || (modern && answer.kind === "error" && answer.code === rpcCodes.internalError)) return peer;
   return modern && answer.kind === "result" ? greeting(peer, objectIn(answer.result)) : null;
 }

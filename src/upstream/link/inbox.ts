@@ -17,46 +17,39 @@ import type { Answer, LinkHost, UpstreamLimits } from "./link.ts";
 import type { OutsideCalls } from "./outside-calls.ts";
 import { askClient, isInput, type Question, type QuestionContext, type SendReply } from "./question-context.ts";
 
-/**
- * Where the messages of one stream of a server go; a flood of those that are no answers ends the request or the link.
- */
+/** Where the messages of one stream of a server go. A flood of non-answers ends the request or the link. */
 export type Inbox = FloodGuard & {
-  /** Takes an answer, possibly to a request that was never sent; the id of an error may be missing (null). */
+  /** Takes an answer, possibly to a request that was never sent; an error may have no id (null). */
   answer(idText: string | null, answer: Answer): void;
-  /** Takes the id of an answer that cannot be used, and why; the id may be wrong. */
+  /** Takes the id of an answer that cannot be used, and the reason; the id may be wrong. */
   broken(idText: string, why: Failure): void;
-  /** The exchange of this id, which may also come as a progress token or a subscription id. */
+  /** Returns the exchange with this id, which may also arrive as a progress token or a subscription id. */
   find(id: string): Exchange | undefined;
-  /**
-   * Whether the gateway ever sent a request of this id: a message about an ended request is late, no sign of malice.
-   */
+  /** Whether the gateway ever sent a request with this id: a message about an ended request is late, not malicious. */
   issued(id: string): boolean;
   /** The exchanges that a message without an id can be about. */
   open(): Iterable<Exchange>;
-  /** What a question can be about besides a call; left out where it can only be about a call. */
+  /** What a question can be about other than a call; left out if it can only be about a call. */
   readonly outside?: OutsideCalls | null;
-  /** Where questions wait until it is known which call they are about; left out where none can wait for that. */
+  /** Where questions wait until their call is known; left out if none can wait. */
   readonly ambiguous?: AmbiguousQuestions;
-  /** Sends our answer to a request of the server, or the progress with it. */
+  /** Sends the answer to a server's request, or its progress. */
   readonly reply: SendReply;
 };
 
-/**
- * Takes one message of a server, whatever it is; never throws: what one for one caller sets off must not end the stream
- * of all.
- */
+/** Takes any message of a server; never throws, since a message for one caller must not end the stream of all. */
 export function receive(text: string, host: LinkHost, inbox: Inbox): void {
   try {
     deliver(readUpstream(text, host.limits()), text, host, inbox);
   } catch (error) {
     const { log, server } = host;
-    log.error("the gateway failed on a message of a server", { server, cause: causeOf(error) }, server);
+    log.error("the gateway failed to process a message from a server", { server, cause: causeOf(error) }, server);
   }
 }
 
 /**
- * Takes a message that is parsed already; `text` is its source. An array stands for the messages in it: servers up to
- * 2025-03-26 may send one, and a later server that sends one means the same.
+ * Takes a parsed message; `text` is its source. An array stands for its messages: servers up to 2025-03-26 may send
+ * one, and in later servers it means the same.
  */
 export function deliver(message: UpstreamMessage, text: string, host: LinkHost, inbox: Inbox): void {
   const members = message.kind === "invalid" && isBatch(text) ? membersOf(text, host.ownLimits()) : null;
@@ -64,7 +57,7 @@ export function deliver(message: UpstreamMessage, text: string, host: LinkHost, 
   for (const one of members) deliverOne(readUpstream(one, host.limits()), one, host, inbox);
 }
 
-/** The members of a batch; null where it is none that can be read. */
+/** Returns the members of a batch; null if it is not a readable batch. */
 const membersOf = (text: string, limits: UpstreamLimits): string[] | null =>
   orNull(() => splitBatch(text, limits, limits.batch));
 
@@ -80,7 +73,7 @@ function deliverOne(message: UpstreamMessage, text: string, host: LinkHost, inbo
   if (limit !== null && !asks && host.limits !== host.ownLimits && inbox.find(id)?.isOwn)
     return receive(text, { ...host, limits: host.ownLimits }, inbox);
   inbox.stray(reason);
-  // Its id is the server's own, which waits for an answer.
+  // The server waits for an answer under this id, which is its own.
   if (asks) {
     return void inbox.reply(errorMessage(idText, rpcCodes.invalidRequest, `The request cannot be read: ${reason}`));
   }
@@ -90,27 +83,27 @@ function deliverOne(message: UpstreamMessage, text: string, host: LinkHost, inbo
   );
 }
 
-/** Whether a text with an id is a request rather than an answer. */
+/** Reports whether a text with an id is a request rather than an answer. */
 function isRequest(text: string): boolean {
   const has = (key: string): boolean => (rawValue(text, 0, key) ?? "null") !== "null";
   return has("method") && !has("result") && !has("error");
 }
 
-/** The calls that run. One whose answer was of no use may be kept a little longer, but nothing is about it any more. */
+/** Returns the running calls. One whose answer was unusable may be kept for a while, but no message is about it. */
 const callsOf = (inbox: Inbox): Exchange[] => [...inbox.open()].filter(({ isCall, closed }) => isCall && !closed);
 
 type Notification = Extract<UpstreamMessage, { kind: "notification" }>;
 
-/** Most characters that are passed on of one: what names no call may be for many clients, each of whom gets a copy. */
+/** Maximum length of forwarded params: a notification that names no call may be copied to many clients. */
 const mostPassed = { updated: 64 * 1024, any: 1024 ** 2 };
 
 /**
- * Those of any length: a task holds the result of its call, and what a server grants of a listening request, which
- * names all that is subscribed to, goes to no client.
+ * Notifications of any length: a task holds the result of its call, and the acknowledgment of a listening request,
+ * which names all its subscriptions, goes to no client.
  */
 const ofAnyLength: ReadonlySet<string> = new Set(["notifications/tasks", "notifications/subscriptions/acknowledged"]);
 
-/** What of the params of a notification is passed on; null: nothing of so long a one. */
+/** Returns the params of a notification to forward; null if it is too long for anything. */
 function passedOf({ method, params, paramsText }: Notification): string | null {
   if (method === "notifications/resources/updated" && paramsText.length > mostPassed.updated)
     return JSON.stringify({ uri: params.uri });
@@ -135,9 +128,9 @@ function notification(message: Notification, host: LinkHost, inbox: Inbox): void
   if (listener?.notified(method, paramsText)) return inbox.delivered();
   inbox.unrelated();
   if (host.notified(method, paramsText)) return;
-  // A server may log unasked, so this does not count as a stray message.
+  // A server may log without being asked, so this is not a stray message.
   if (method === "notifications/message") host.dropped("a log message that nobody reads");
-  else inbox.stray("a notification about nothing");
+  else inbox.stray("a notification that belongs to nothing");
 }
 
 const isAboutCalls = (method: string): boolean =>
@@ -146,15 +139,16 @@ const isAboutCalls = (method: string): boolean =>
   isExtensionNotification(method);
 
 /**
- * Passes on what names no call and so is about one of those that run: once to each client that has any, in the oldest
- * call that takes it. Not where several run and they can be of several callers. False when it is left for others.
+ * Forwards a notification that names no call and so is about a running one: once to each client with running calls, in
+ * the oldest call that takes it. If several calls run that may have several callers, forwards nothing. Returns false if
+ * the notification is left for others.
  */
 function passToCalls(method: string, params: string, inbox: Inbox): boolean {
   const calls = callsOf(inbox);
   const isLog = method === "notifications/message";
   if (calls.length > 1 && calls.some(({ client }) => client === null)) return false;
   const told = new Set<string | null>();
-  // A call whose question waits is less likely meant, and nobody may be there to hear it.
+  // A call whose question waits is less likely to be meant, and its client may not be listening.
   for (const call of calls.toSorted((a, b) => Number(a.waits) - Number(b.waits))) {
     if (told.has(call.client)) call.hear();
     else if (isLog ? call.message(params) : call.other(method, params)) told.add(call.client);
@@ -162,30 +156,28 @@ function passToCalls(method: string, params: string, inbox: Inbox): boolean {
   return told.size > 0 || (isLog && calls.length === 1);
 }
 
-/** The request that listens for this notification (2026-07-28). */
+/** Returns the request that listens for this notification (2026-07-28). */
 function listenerOf({ _meta: meta }: Notification["params"], inbox: Inbox): Exchange | undefined {
   return isObject(meta) ? inbox.find(keyOf(meta[subscriptionIdKey])) : undefined;
 }
 
-/**
- * The id of an exchange as a server repeats it; empty, which is none, for what can be no id: not everything has a text.
- */
+/** Returns the id of an exchange as a server repeats it; empty, which is no id, for any other value. */
 const keyOf = (id: unknown): string => (typeof id === "string" || typeof id === "number" ? String(id) : "");
 
-/** The server does not want an answer any more; `text` is its params as they came, for an id may be no exact number. */
+/** Withdraws a question. Takes its id from `text`, the raw params, since a number may not be exact. */
 function withdraw(text: string, { requestId: id, reason }: Notification["params"], inbox: Inbox): void {
   const idText = rawValue(text, 0, "requestId") ?? "";
   const why = new Withdrawn(reason);
   for (const exchange of inbox.open()) if (exchange.withdraw(idText, why)) return;
   if (inbox.ambiguous?.withdraw(idText) || inbox.outside?.withdraw(idText, why)) return;
-  // With the same notification a server ends a listening request (2026-07-28, stdio), also after its result.
+  // A server ends a listening request with the same notification (2026-07-28, stdio), even after its result.
   const key = keyOf(id);
   if (inbox.find(key)?.notified("notifications/cancelled", "{}")) return;
   if (inbox.issued(key)) inbox.unrelated();
-  else inbox.stray("the end of nothing that was asked");
+  else inbox.stray("the cancellation of an unknown request");
 }
 
-/** No question names its call. So it goes to a client only if it cannot be about another client's call. */
+/** Handles a request of the server. Since none names its call, it goes to a client only if no other can be meant. */
 function request(message: Extract<UpstreamMessage, { kind: "request" }>, inbox: Inbox): void {
   const { idText, method, paramsText: params } = message;
   if (method === "ping") {
@@ -198,11 +190,11 @@ function request(message: Extract<UpstreamMessage, { kind: "request" }>, inbox: 
   const resolve = (call: Exchange | null): void => askOrRefuse(question, call && [call], inbox);
   const waits = isInput(method) && inbox.ambiguous?.add(question, calls, resolve);
   if (!waits) return askOrRefuse(question, null, inbox);
-  // The server may withdraw it before anybody is asked, and ask again.
+  // The server may withdraw the question before anybody is asked, and ask again.
   inbox.unrelated();
 }
 
-/** Asks the client of these calls, or refuses the question; null: it can be about the calls of several clients. */
+/** Asks the client of these calls, or refuses the question. Null: it can be about calls of several clients. */
 function askOrRefuse(question: Question, calls: readonly Exchange[] | null, inbox: Inbox): void {
   for (const call of calls ?? []) call.hear();
   const among: QuestionContext[] = [...(calls ?? [])];
@@ -213,11 +205,11 @@ function askOrRefuse(question: Question, calls: readonly Exchange[] | null, inbo
 }
 
 function whyNot(method: string, calls: readonly Exchange[] | null): string {
-  if (!isInput(method)) return "The gateway passes no request of that method on to clients";
-  if (calls?.length === 0) return "No call is open that this could be about";
-  if (calls) return "This client declared no capability for that method";
+  if (!isInput(method)) return "The gateway does not pass requests of this method on to clients";
+  if (calls?.length === 0) return "No call is open that this could belong to";
+  if (calls) return "The client declared no capability for this method";
   return (
-    "Several calls were open on this server, and this could be about any of them: finish or end the others first. " +
-    "An abandoned call is open until its questions expire"
+    "Several calls are open on this server, and this could belong to any of them: finish or end the others first. " +
+    "An abandoned call stays open until its questions expire"
   );
 }

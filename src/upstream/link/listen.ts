@@ -6,26 +6,26 @@ import { Backoff } from "../backoff.ts";
 import type { Instance } from "./link.ts";
 import { query } from "./query.ts";
 
-/** The notifications that a modern server is asked for (2026-07-28, subscriptions). */
+/** The notifications to request from a modern server (2026-07-28, subscriptions). */
 export type ListenFilter = Readonly<Record<string, true | readonly string[]>>;
 
-/** What to listen to, and what is done with what is heard. */
+/** What to listen to, and what to do with the notifications. */
 export type Listening = {
   readonly instance: Instance;
   readonly filter: ListenFilter;
-  /** Capabilities of the client that the request is for; none where the gateway listens for itself. */
+  /** Capabilities of the client that the request is for; none if the gateway listens for itself. */
   readonly declares?: Readonly<Record<string, unknown>>;
   heard(method: string, params: string): void;
-  /** The server goes on after an interruption, during which notifications may have been missed. */
+  /** The server continues after an interruption in which notifications may have been missed. */
   missed(): void;
 };
 
-/** The part of a filter that a server honours. */
+/** The part of a filter that a server honors. */
 type Honoured = Readonly<Record<string, unknown>>;
 
 /**
- * Listens until the signal aborts, and again whenever the server ends the request; stops when the server refuses or its
- * link ends. `acknowledged` is called each time that the server begins to send notifications. Never throws.
+ * Listens until the signal aborts, and again whenever the server ends the request; stops if the server refuses or its
+ * link ends. Calls `acknowledged` each time the server starts to send notifications. Never throws.
  */
 export async function holdListen(
   listening: Listening,
@@ -40,7 +40,7 @@ export async function holdListen(
     let known = false;
     const round = new AbortController();
     const notified = (method: string, params: string): void => {
-      // A server on stdio ends a listening request as clients do.
+      // On stdio, a server ends a listening request in the same way as a client.
       if (method === "notifications/cancelled") return round.abort();
       if (method !== "notifications/subscriptions/acknowledged") return listening.heard(method, params);
       known = true;
@@ -67,13 +67,13 @@ export type Begun = {
   readonly honoured: Honoured;
   /** Ends the request. */
   readonly listen: AbortController;
-  /** Resolves once the request has ended, for whatever reason. One is that its server goes on with less than before. */
+  /** Resolves once the request has ended, for example because its server continues with less than before. */
   readonly ended: Promise<void>;
 };
 
 /**
- * Begins to listen; throws `refusal` when the server refuses, or has not acknowledged the request within `timeout` ms
- * or before `signal` fires.
+ * Starts to listen; throws `refusal` if the server refuses, or does not acknowledge the request within `timeout` ms or
+ * before `signal` fires.
  */
 export async function beginListen(
   listening: Listening,
@@ -87,7 +87,7 @@ export async function beginListen(
   const ended = holdListen(listening, listen.signal, (honoured) => {
     resolve(honoured);
     first ??= honoured;
-    // What was promised does not hold any more.
+    // The earlier promise no longer holds.
     if (!covers(honoured, first)) listen.abort();
   });
   void ended.then(() => reject(refusal));
@@ -100,7 +100,7 @@ export async function beginListen(
   }
 }
 
-/** Whether a server honours all resources and tasks that it honoured `before`. */
+/** Reports whether a server honors all resources and tasks that it honored `before`. */
 const covers = (honoured: Honoured, before: Honoured): boolean =>
   Object.entries(before).every(([key, old]) => {
     const value = honoured[key];

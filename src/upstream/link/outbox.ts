@@ -1,23 +1,23 @@
-/** Most bytes that may wait for a server that does not take them. */
+/** Maximum number of bytes that may wait for a server that does not read. */
 export const mostBytes = 8 * 1024 ** 2;
 
 /** Sends a message without waiting. */
 export type Send = (key: string, text: string) => void;
 
-/** Messages to a server. While its connection is not open yet, or takes no more, they wait. */
+/** Messages to a server, which wait while its connection is not open yet or accepts no more. */
 export class Outbox {
   readonly #way: () => Send | null;
   readonly #most: number;
   readonly #waiting = new Map<string, string>();
   #bytes = 0;
 
-  /** `way`: how a message can be sent now; null while it cannot. So many bytes may wait. */
+  /** `way` returns how to send a message now, or null if that is not possible. At most `most` bytes may wait. */
   constructor(way: () => Send | null, most = mostBytes) {
     this.#way = way;
     this.#most = most;
   }
 
-  /** Sends a message, or lets it wait; false when too many wait already. */
+  /** Sends or queues a message; false if too much is waiting already. */
   write(key: string, text: string): boolean {
     const send = this.#way();
     if (send) {
@@ -25,7 +25,7 @@ export class Outbox {
       return true;
     }
     const size = Buffer.byteLength(text);
-    // A message that is larger than all that may wait may still wait alone.
+    // A message that is larger than the limit may still wait alone.
     if (this.#bytes > 0 && this.#bytes + size > this.#most) return false;
     this.#bytes += size;
     this.#waiting.set(key, text);
@@ -38,7 +38,7 @@ export class Outbox {
     return this.#waiting.delete(key);
   }
 
-  /** Sends what waits, oldest first, as far as the connection takes it. */
+  /** Sends waiting messages, oldest first, as long as the connection accepts them. */
   flush(): void {
     for (const [key, text] of this.#waiting) {
       const send = this.#way();

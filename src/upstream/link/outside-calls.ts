@@ -3,17 +3,17 @@ import { createWindow } from "../window.ts";
 import type { AskClient, LinkHost } from "./link.ts";
 import { QuestionContext } from "./question-context.ts";
 
-/** How often a server may ask outside of calls, per minute. The number of the client's calls does not bound that. */
+/** How often a server may ask outside of calls, per minute. The number of the client's calls does not limit this. */
 const most = 16;
 const minuteMs = 60_000;
 
 /**
- * The questions of an instance outside of any call, while it is opened for a call or if it is one session's own. Only
- * the client's roots may be asked for, as a server does at its start and once it was told that they changed. Questions
+ * The questions of an instance outside of calls, while it is opened for a call or belongs to one session. A server may
+ * only ask for the client's roots, as servers do at their start and when notified that the roots changed. Questions
  * that keep a person busy or cost money may only be asked during a call.
  */
 export class OutsideCalls extends QuestionContext {
-  /** So that a question goes by way of a running call if there is one. */
+  /** Infinite, so that a question goes through a running call if there is one. */
   readonly timesAsked = Infinity;
   readonly #asker: LinkHost["asker"];
   readonly #inMinute = createWindow(minuteMs, () => performance.now());
@@ -23,7 +23,7 @@ export class OutsideCalls extends QuestionContext {
     this.#asker = asker;
   }
 
-  /** Whether the client can be asked now, by a question of this method that has come. */
+  /** Whether the client can be asked now, for a question of this method that has arrived. */
   isAskable(method: string): boolean {
     return this.#asker(method) !== null;
   }

@@ -9,45 +9,39 @@ import { type Inbox, receive } from "./inbox.ts";
 import type { Answer, End, Link, LinkHost, LinkRequest } from "./link.ts";
 import { OutsideCalls } from "./outside-calls.ts";
 
-/**
- * A stream of messages in both directions, answers in any order: a child's pipes, a socket, an event stream with its
- * POSTs.
- */
+/** A stream of messages both ways, answers in any order: a child's pipes, a socket, an event stream with POSTs. */
 export type Pipe = {
   readonly pid: number | null;
-  /** Takes a message without waiting; false when too many wait already. */
+  /** Takes a message without waiting; false if too much is waiting already. */
   write(key: string, text: string): boolean;
-  /**
-   * Resolves once the server has an answer that was written, or cannot get it; absent where no message overtakes
-   * another.
-   */
+  /** Resolves once the server has received an answer that was written, or cannot; absent if messages stay in order. */
   taken?(key: string): Promise<void>;
-  /** Why nothing can be sent yet; null once it is open, absent where it always is. */
+  /** Returns why nothing can be sent yet; null once it is open, absent if it always is. */
   shut?(): string | null;
-  /** Takes a message back; true if it was not sent yet, so that the server never saw it. */
+  /** Takes a message back; true if it was not sent yet, so the server never saw it. */
   take(key: string): boolean;
   /** Ends the pipe; resolves once nothing of it is left. */
   close(end: End): Promise<void>;
 };
 
-/** What a pipe reports. */
+/** The events that a pipe reports. */
 export type PipeEvents = {
-  /** Most bytes of a message as things are now; a longer one ends the pipe. */
+  /** Returns the current maximum size of a message, bytes; a longer one ends the pipe. */
   longest(): number;
   received(text: string): void;
-  /** The message that was written under this key did not arrive. */
+  /** Reports that the message written under this key did not arrive. */
   failed(key: string, error: Error): void;
-  /** The pipe broke. */
+  /** Reports that the pipe broke. */
   ended(why: string | Failure): void;
 };
 
 const shortestCap = 16 * 1024 ** 2;
 
-/** How the keys begin of messages that are no requests; that of a request is its id. */
+/** Prefixes of the keys of messages that are not requests; the key of a request is its id. */
 const keys = { reply: "reply-", notification: "notification-" };
-/** Whether what has this key is an answer to the server, or the progress with one. */
+/** Reports whether this is the key of an answer to the server, or of its progress. */
 export const isReply = (key: string): boolean => key.startsWith(keys.reply);
-/** Whether what has this key is a notification. */
+/** Reports whether this is the key of a notification. */
 export const isNotification = (key: string): boolean => key.startsWith(keys.notification);
 
 /** A request that waits for its answer. */
@@ -65,7 +59,7 @@ class PipeExchange extends Exchange {
   }
 }
 
-/** Opens a pipe and assigns what comes out of it to requests by the link's own ids; throws what `open` throws. */
+/** Opens a pipe and assigns its messages to requests by the link's own ids. Throws what `open` throws. */
 export class PipeLink implements Link {
   readonly #ended = Promise.withResolvers<End>();
   readonly ended = this.#ended.promise;
@@ -139,7 +133,7 @@ export class PipeLink implements Link {
     this.#settle(key, unseen ? this.#untaken() : faults.timeout(this.host.server, limit));
   }
 
-  /** Of a message that could not be sent. */
+  /** Returns the failure of a message that could not be sent. */
   #untaken(): Failure {
     const { server } = this.host;
     const shut = this.#pipe.shut?.() ?? null;
@@ -165,7 +159,7 @@ export class PipeLink implements Link {
       answer: (idText, answer) => {
         if (idText === null) return guard.stray("an error without an id");
         if (!this.#open.has(idText)) {
-          if (!issued(idText)) return guard.stray("an answer to nothing that was asked");
+          if (!issued(idText)) return guard.stray("an answer to an unknown request");
           guard.unrelated();
           return dropped("a late answer");
         }
@@ -180,7 +174,7 @@ export class PipeLink implements Link {
       reply: (text) => {
         const key = `${keys.reply}${++this.#last}`;
         if (this.#pipe.write(key, text)) return this.#pipe.taken?.(key);
-        dropped("an answer that the server does not take");
+        dropped("an answer that the server does not accept");
       },
     };
   }
@@ -196,7 +190,7 @@ export class PipeLink implements Link {
     this.#ended.resolve(end);
   }
 
-  /** The failure of a request that never left the link. */
+  /** Returns the failure of a request that was never sent. */
   #unsent({ reason, fault }: End): Failure {
     return fault?.detail.ran === "no" ? fault : faults.down(this.host.server, reason);
   }

@@ -6,7 +6,7 @@ import type { Answer, Link, Peer, Purpose } from "./link.ts";
 export type Query = {
   readonly method: string;
   readonly peer: Peer;
-  /** Milliseconds; null for a request that listens for ever. */
+  /** Milliseconds; null for a request that listens without a time limit. */
   readonly timeout: number | null;
   readonly params?: Record<string, unknown>;
   /** The capabilities to declare; none if left out. */
@@ -19,7 +19,7 @@ export type Query = {
 const own: Purpose = { kind: "own" };
 const never = new AbortController().signal;
 
-/** Asks on the gateway's own behalf; throws as `Link.request` does. */
+/** Sends a request on the gateway's own behalf; throws as `Link.request` does. */
 export function query(link: Link, query: Query): Promise<Answer> {
   const { method, peer, timeout, params = {}, declares = {}, notified, signal = never } = query;
   const meta = {
@@ -40,7 +40,7 @@ export function query(link: Link, query: Query): Promise<Answer> {
   });
 }
 
-/** Sends a request that changes nothing, and once more if its connection died. */
+/** Sends a request that changes nothing, and once more if its connection was lost. */
 export async function repeatIfLost(send: () => Promise<Answer>): Promise<Answer> {
   try {
     return await send();

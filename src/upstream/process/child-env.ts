@@ -1,11 +1,11 @@
 import { runVariable } from "./reaper.ts";
 
-/** The variable that distinguishes the children of one run. */
+/** The environment variable that distinguishes the children of one run. */
 export const instanceVariable = "MCPGW_INSTANCE";
 
 const passed = ["PATH", "HOME", "LANG", "TZ", "TMPDIR"] as const;
 
-/** The few variables that a child gets from this process; it inherits nothing else of this environment. */
+/** Returns the few variables that a child gets from this process; it inherits no others. */
 export function baseEnv(): Record<string, string> {
   const env: Record<string, string> = {};
   for (const name of passed) {
@@ -15,10 +15,7 @@ export function baseEnv(): Record<string, string> {
   return env;
 }
 
-/**
- * A child's whole environment. The marks by which its process tree is found come last: no configured variable replaces
- * them.
- */
+/** Returns a child's whole environment. The markers of its process tree come last, so nothing replaces them. */
 export function childEnv(own: Readonly<Record<string, string>>, run: string, instance: string): Record<string, string> {
   return { ...baseEnv(), ...own, [runVariable]: run, [instanceVariable]: instance };
 }

@@ -7,8 +7,8 @@ import { runVariable } from "./reaper.ts";
 import { killFamily } from "./tree.ts";
 
 /**
- * Ends the processes that the previous run of this chain left behind if its reaper died too, and writes this run down
- * for the next start. Throws when such a process will not die: it would work on a caller's data beside its successor.
+ * Ends the processes that the previous run of this chain left behind if its reaper died too, and records this run for
+ * the next start. Throws if such a process does not die, since it would work on a caller's data next to its successor.
  */
 export async function endPreviousRun(stateDir: string, chain: string, run: string, log: Logger): Promise<void> {
   const file = join(stateDir, `${chain}.run`);
@@ -20,19 +20,22 @@ async function endRun(written: string, log: Logger): Promise<void> {
   const [run = "", gateway = ""] = written.split("\n");
   const pid = Number.parseInt(gateway, 10);
   if (pid !== process.pid && (await gatewayAt(pid)) === gateway) {
-    // No other process writes this chain: that gateway works on another state directory, or has ended its servers.
-    log.warn("the last gateway here still runs: it stops, or this is a copy of its files; its servers are left alone", {
-      pid,
-    });
+    // Only one process writes this chain, so that gateway uses another state directory or has ended its servers.
+    log.warn(
+      "the previous gateway is still running: it is shutting down, or this is a copy of its files; its servers are left alone",
+      {
+        pid,
+      },
+    );
     return;
   }
   const survivors = await killFamily({ leaders: new Set(), marker: `${runVariable}=${run}` });
   if (survivors.length > 0)
-    throw new Error(`processes of the last run would not end: ${survivors.join(", ")}; kill them, then start again`);
-  log.debug("no children are left of the last run");
+    throw new Error(`processes of the previous run did not end: ${survivors.join(", ")}; kill them, then start again`);
+  log.debug("no child processes are left from the previous run");
 }
 
-/** A running process by its pid and when it started, since a pid is used again; null where /proc shows none. */
+/** Identifies a running process by its pid and start time, since pids are reused; null if /proc does not show it. */
 async function gatewayAt(pid: number): Promise<string | null> {
   const found = await readProcess(String(pid));
   return found && !found.zombie ? `${pid} ${found.started}` : null;

@@ -4,7 +4,7 @@ import { orNull } from "../../core/attempt.ts";
 import { codeOf } from "../../core/error-text.ts";
 import { copied } from "../../core/text.ts";
 
-/** One process, with the fields that are needed to end it. */
+/** A process, with the fields that are needed to end it. */
 export type Process = {
   readonly pid: number;
   readonly parent: number;
@@ -13,30 +13,30 @@ export type Process = {
   readonly started: number;
   /** Ended, but not yet collected by its parent. */
   readonly zombie: boolean;
-  /** Where its environment ends in its memory; "0" while it starts a program, once it ends, and if it hides that. */
+  /** Where its environment ends in its memory; "0" while it starts a program, once it ends, or if it hides that. */
   readonly environmentAt: string;
 };
 
 /**
- * Processes that belong together: those in the sessions of these leaders, and all with the marker in their environment.
+ * Processes that belong together: those in the sessions of these leaders, and those with the marker in the environment.
  */
 export type Family = {
   readonly leaders: ReadonlySet<number>;
-  /** `MCPGW_NAME=value` as in an environment; null where there is no marker. */
+  /** `MCPGW_NAME=value` as in an environment; null if there is no marker. */
   readonly marker: string | null;
 };
 
-/** Reads this many processes at a time, so that a full process table never fills the thread pool. */
+/** Number of processes that are read at a time, so that a full process table never fills the thread pool. */
 const batch = 64;
 
-/** Throws an error that says nothing of a process: without a descriptor to look with, none would seem to be there. */
+/** Rethrows an error due to a lack of descriptors: otherwise no process would seem to exist. */
 function refuseBlind(error: unknown): void {
   if (/^E[MN]FILE$/.test(codeOf(error) ?? "")) throw error;
 }
 
-/** A process by the text of its `stat`. */
+/** Parses the text of a process's `stat`. */
 function parseStat(pid: number, stat: string): Process {
-  // The name in parentheses may hold spaces and parentheses itself.
+  // The name in parentheses may contain spaces and parentheses itself.
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
   const [state, parent, , session] = fields;
   return {
@@ -49,7 +49,7 @@ function parseStat(pid: number, stat: string): Process {
   };
 }
 
-/** One process; null when it is gone. Throws where no descriptor is left to look with, as all here do. */
+/** Reads one process; null if it is gone. Throws, as all functions here do, if no descriptor is left to read with. */
 export async function readProcess(pid: string): Promise<Process | null> {
   try {
     return parseStat(Number(pid), await readFile(`/proc/${pid}/stat`, "latin1"));
@@ -59,11 +59,11 @@ export async function readProcess(pid: string): Promise<Process | null> {
   }
 }
 
-/** When a child started that was not waited for yet, as `Process` says it; Infinity where that cannot be seen. */
+/** Returns when a child that has not been waited for started, as in `Process`; Infinity if unknown. */
 export const startOf = (pid: number): number =>
   orNull(() => parseStat(pid, readFileSync(`/proc/${pid}/stat`, "latin1")).started) ?? Infinity;
 
-/** The environment that a process was started with; null where the process hides it, empty where it is gone. */
+/** Returns the environment that a process was started with; null if it is hidden, empty if the process is gone. */
 export async function readEnvironment(pid: number): Promise<string | null> {
   try {
     return await readFile(`/proc/${pid}/environ`, "latin1");
@@ -73,7 +73,7 @@ export async function readEnvironment(pid: number): Promise<string | null> {
   }
 }
 
-/** Whether an environment, as `readEnvironment` returns it, has this entry. */
+/** Reports whether an environment, as `readEnvironment` returns it, has this entry. */
 export const hasMarker = (environment: string | null, marker: string): boolean =>
   `\0${environment ?? ""}`.includes(`\0${marker}\0`);
 
@@ -86,8 +86,8 @@ async function inBatches<T, R>(items: readonly T[], work: (item: T) => Promise<R
 }
 
 /**
- * A look at all processes that those share who ask for it meanwhile: each on its own, the stops of many servers would
- * hold up everything else. One that has begun may have passed what came since, so who asks then waits for the next.
+ * Shares a scan of all processes among concurrent callers: separate scans for the stops of many servers would block
+ * everything else. A running scan may have missed newer processes, so a caller that comes later waits for the next one.
  */
 export function sharedLook<T>(look: () => Promise<T>): () => Promise<T> {
   let last: Promise<unknown> = Promise.resolve();
@@ -95,14 +95,14 @@ export function sharedLook<T>(look: () => Promise<T>): () => Promise<T> {
   const begin = (): Promise<T> => {
     next = null;
     const looking = look();
-    // Without what it finds, which would be kept until the next look.
+    // Without the result, which would otherwise be kept in memory until the next scan.
     last = looking.then(() => {}).catch(() => {});
     return looking;
   };
   return () => (next ??= last.then(begin));
 }
 
-/** Every process that /proc shows; empty where there is no /proc. */
+/** Returns every process that /proc shows; empty if there is no /proc. */
 export async function listProcesses(): Promise<Process[]> {
   const names = await readdir("/proc").catch((error: unknown) => (refuseBlind(error), []));
   const found = await inBatches(
@@ -112,20 +112,20 @@ export async function listProcesses(): Promise<Process[]> {
   return found.filter((process) => process !== null);
 }
 
-/** All processes that may belong to a family, each with what may be a marker in its environment. */
+/** Scans all processes that may belong to a family, each with the possible markers in its environment. */
 const others = sharedLook(async () => {
   const found = (await listProcesses()).filter(({ pid, session }) => pid !== process.pid && session !== 0);
   return inBatches(found, async (one) => ({ one, marks: one.zombie ? "" : marksIn(await readEnvironment(one.pid)) }));
 });
 
-/** The entries of an environment that may be markers, as an environment. */
+/** Returns the entries of an environment that may be markers, in the form of an environment. */
 const marksIn = (environment: string | null): string =>
   copied(environment?.match(/(?<![^\0])MCPGW_[^\0]*\0/g)?.join("") ?? "");
 
 /**
- * The family's processes: those in its sessions, the marked ones, and then all their descendants with their sessions.
- * So a process leaves the family neither by a new session alone nor by a cleared environment alone. This process is
- * never included.
+ * Returns the family's processes: those in its sessions, the marked ones, and then all their descendants with their
+ * sessions. So a process leaves the family neither by a new session alone nor by a cleared environment alone. This
+ * process is never included.
  */
 export async function findFamily({ leaders, marker }: Family): Promise<Process[]> {
   const all = await others();

@@ -5,21 +5,21 @@ import { killFamily } from "./tree.ts";
 /** The variable in every child's environment that names the run of the gateway that the child belongs to. */
 export const runVariable = "MCPGW_RUN";
 
-/** The daemon's side of its reaper: a process that ends all children once the daemon has ended, for whatever reason. */
+/** The daemon's side of its reaper: a process that ends all children once the daemon has ended, for any reason. */
 export type Reaper = {
-  /** Adds a session, by its leader, to those that the reaper ends with the daemon; `remove` takes one out again. */
+  /** Adds a session, by its leader, to those that the reaper ends with the daemon; `remove` removes it again. */
   add(leader: number): void;
   remove(leader: number): void;
-  /** Has the reaper end all that is left, and waits for it to exit. */
+  /** Makes the reaper end everything that is left, and waits for it to exit. */
   close(): Promise<void>;
 };
 
 /**
- * Time between two searches for inherited orphans. Those that have ended are collected; the reaper is told of the
- * others. One that somebody killed is replaced.
+ * Time between two searches for inherited orphans. Ended ones are collected, the others are reported to the reaper. A
+ * reaper that was killed is replaced.
  */
 const roundMs = 2_000;
-/** Most time that the reaper is given to end what is left, ms; the sweep at the next start does the rest. */
+/** Maximum time for the reaper to end what is left, ms; the sweep at the next start does the rest. */
 const closeMs = 4_000;
 
 function spawnReaper(argv: readonly string[], env: Readonly<Record<string, string>>) {
@@ -48,7 +48,7 @@ export function startReaper(
   let child = spawnReaper(argv, env);
   const leaders = new Set<number>();
   const tell = (line: string): void => {
-    // Nobody reads this if the reaper was killed: the next one is told all.
+    // If the reaper was killed, nobody reads this; its replacement is sent everything.
     Promise.resolve(child.stdin.write(line)).catch(() => {});
     Promise.resolve(child.stdin.flush()).catch(() => {});
   };
@@ -74,7 +74,7 @@ export function startReaper(
     }
     told = sessions;
   };
-  // Where nothing can be seen now, the next look finds it.
+  // If nothing can be read now, the next search finds it.
   const rounds = setInterval(() => void look().catch(() => {}), roundMs).unref();
   return {
     add,
@@ -82,19 +82,16 @@ export function startReaper(
     async close() {
       clearInterval(rounds);
       await Promise.resolve(child.stdin.end()).catch(() => {});
-      // Somebody may have stopped it.
+      // The reaper may have been stopped (SIGSTOP).
       child.kill("SIGCONT");
       await within(child.exited, closeMs, null, () => child.kill("SIGKILL"));
     },
   };
 }
 
-/**
- * The program of the reaper: reads sessions from `input`; once that ends, ends these sessions and all processes of the
- * run.
- */
+/** The reaper's program: reads sessions from `input` and, once it closes, ends them and all processes of the run. */
 export async function runReaper(run: string, input: AsyncIterable<Uint8Array>): Promise<void> {
-  // A terminal's or a service manager's signal to the daemon must not end its reaper first.
+  // A signal from a terminal or a service manager to the daemon must not end its reaper first.
   for (const name of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(name, () => {});
   const leaders = new Set<number>();
   const decoder = new TextDecoder();

@@ -1,17 +1,17 @@
-/** The newest lines of a stream; older ones leave as new ones come. */
+/** The newest lines of a stream; new lines evict the oldest. */
 type Ring = {
   push(line: string): void;
-  /** The newest `count` lines, oldest first. */
+  /** Returns the newest `count` lines, oldest first. */
   last(count: number): string[];
-  /** How many lines have been pushed. They are counted from 0 on. */
+  /** Number of lines pushed so far. Lines are numbered from 0. */
   readonly pushed: number;
-  /** The number of the oldest line that is held; `pushed` if there is none. */
+  /** The number of the oldest line that is kept; `pushed` if there is none. */
   readonly oldest: number;
-  /** The line of a number from `oldest` on, below `pushed`. */
+  /** Returns the line with a number from `oldest` up to, but not including, `pushed`. */
   at(number: number): string;
 };
 
-/** A ring that holds at most `max` characters; a line longer than that is not kept. */
+/** Creates a ring of at most `max` characters; a longer line is not kept. */
 export function createRing(max: number): Ring {
   const lines = new Map<number, string>();
   let held = 0;

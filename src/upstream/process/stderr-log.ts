@@ -7,11 +7,9 @@ import { createWindow } from "../window.ts";
 
 const ringSize = 1024 ** 2;
 const longestLine = 8 * 1024;
-/** Bytes of stderr that are kept per second, of all instances of a server together. */
+/** Bytes of stderr that are kept per second, for all instances of a server together. */
 const perSecond = 256 * 1024;
-/**
- * Of what exceeds that, the newest bytes are held back and not dropped: the last words of a process say why it ended.
- */
+/** Bytes beyond that limit that are held back, not dropped: the last output of a process explains why it ended. */
 const mostHeld = 4 * 1024;
 const secondUs = 1_000_000;
 const newline = 10;
@@ -22,27 +20,27 @@ export type StderrLog = {
   writer(pid: number): StderrWriter;
   last(lines: number): string[];
   /**
-   * The newest lines, then those that come, until `signal` aborts or the log is closed. A reader that is too slow is
-   * told how many left the log before it got them.
+   * Yields the newest lines, then new lines until `signal` aborts or the log is closed. For a reader that is too slow,
+   * yields the number of lines that were evicted before it read them.
    */
   follow(lines: number, signal: AbortSignal): AsyncGenerator<string | { readonly gap: number }>;
-  /** Takes a finished line of an earlier log. */
+  /** Adds a complete line of an earlier log. */
   add(line: string): void;
-  /** Ends all following, once what was written has been read. What processes still write goes to `successor`. */
+  /** Ends all `follow` calls once they have read what was written. What processes still write goes to `successor`. */
   close(successor: StderrLog | null): void;
 };
 
-/** Takes the stderr of one process. */
+/** Receives the stderr of one process. */
 export type StderrWriter = {
-  /** Takes every chunk, so that the process never blocks on a full pipe. */
+  /** Accepts every chunk, so that the process never blocks on a full pipe. */
   write(chunk: Uint8Array): void;
-  /** Shows what is still held back; called when the process is gone. */
+  /** Releases what is still held back; called when the process is gone. */
   end(): void;
 };
 
 /**
- * `own` are the values of the server's environment, `secrets` yields all that are known now; of several lines, each is
- * hidden.
+ * Creates a log that hides secrets: `own` are the values of the server's environment, `secrets` yields all currently
+ * known ones. Each line of a multi-line secret is hidden.
  */
 export function createStderrLog(own: readonly string[], secrets: () => readonly string[], clock: Clock): StderrLog {
   const ring = createRing(ringSize);
@@ -65,7 +63,7 @@ export function createStderrLog(own: readonly string[], secrets: () => readonly 
   const keep = (pid: number, line: string, whole: boolean): void => {
     const { values, longestSecret, longest } = hidden();
     const text = maskSpelled(line, values);
-    // The end of a line that was cut may be the beginning of a secret.
+    // The end of a truncated line may be the beginning of a secret.
     const unsafe = line.length >= longest ? longestSecret : whole ? 0 : begunAtEnd(text, values);
     const shown = text.slice(0, Math.min(longestLine, Math.max(0, text.length - unsafe)));
     const tail = shown.length < text.length ? "… (cut)" : "";
@@ -102,11 +100,11 @@ export function createStderrLog(own: readonly string[], secrets: () => readonly 
 }
 
 type WriterHost = {
-  /** Takes a line; `whole` is false if it may go on. */
+  /** Takes a line; `whole` is false if it may continue. */
   keep(line: string, whole: boolean): void;
-  /** Most characters of a line that are looked at. */
+  /** Returns the maximum number of characters of a line that are examined. */
   longest(): number;
-  /** Whether these bytes are more than the log takes now. */
+  /** Whether these bytes exceed what the log accepts now. */
   exceeds(bytes: number): boolean;
 };
 
@@ -129,10 +127,10 @@ function createWriter({ keep, longest, exceeds }: WriterHost): StderrWriter {
     rest = "";
   };
   const readHeld = (): void => {
-    // Of the first line the beginning is missing.
+    // The beginning of the first line is missing.
     const from = dropped > 0 ? held.indexOf(newline) + 1 || held.length : 0;
     dropped += from;
-    if (dropped > 0) keep(`(${dropped} bytes were written faster than the log takes them, and dropped)`, true);
+    if (dropped > 0) keep(`(${dropped} bytes were written faster than the log accepts them and were dropped)`, true);
     read(held.subarray(from));
     held = nothing;
     dropped = 0;
@@ -152,7 +150,7 @@ function createWriter({ keep, longest, exceeds }: WriterHost): StderrWriter {
   };
 }
 
-/** The length of the longest end of a text with which one of the values begins. */
+/** Returns the length of the longest end of a text that is the beginning of one of the values. */
 function begunAtEnd(text: string, values: readonly string[]): number {
   const begins = (length: number): boolean => values.some((value) => value.startsWith(text.slice(-length)));
   let length = Math.min(text.length, values[0]?.length ?? 0);
@@ -160,9 +158,7 @@ function begunAtEnd(text: string, values: readonly string[]): number {
   return length;
 }
 
-/**
- * What is hidden now, and how much of a line has to be looked at for it; worked out anew only when the secrets change.
- */
+/** Returns a function for the values to hide and the length of line to examine, recomputed when the secrets change. */
 function createHidden(own: readonly string[], secrets: () => readonly string[]) {
   const work = (known: readonly string[]) => {
     const lines = [...own, ...known].flatMap((secret) => [secret, ...secret.split(/\r?\n/)]);

@@ -3,7 +3,7 @@ import { mostBytes, Outbox } from "../link/outbox.ts";
 /** The part of Bun's FileSink that is used. */
 type Sink = { write(text: string): number | Promise<number>; flush(): number | Promise<number> };
 
-/** Lines on their way to a child. A child that does not read cannot fill the gateway's memory. */
+/** Creates a bounded queue of lines for a child: one that does not read cannot fill the gateway's memory. */
 export function createStdinQueue(sink: Sink, most = mostBytes): Outbox {
   let blocked = false;
   const put = async (line: string): Promise<void> => {

@@ -7,7 +7,7 @@ import { linkHost } from "../../support/link-host.ts";
 import { isCall, reply, serve, serveDying } from "../../support/mcp-server.ts";
 import { http, listed } from "../../support/upstream.ts";
 
-test("what a proxy does not let through did not run, and its refusal is told as its own", async () => {
+test("a request that a proxy refuses did not run, and the refusal is reported as the proxy's", async () => {
   using proxy = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: () => new Response(null, { status: 403 }) });
   const spec = { url: "https://upstream.test/mcp", headers: {}, proxy: proxy.url.href, getStream: false };
   const link = openHttp(spec, linkHost);
@@ -21,7 +21,7 @@ test("what a proxy does not let through did not run, and its refusal is told as 
   await link.close();
 });
 
-/** A port at which nobody listens. */
+/** A port on which nobody listens. */
 function freePort(): number {
   using listener = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: () => new Response() });
   return Number(listener.port);
@@ -29,7 +29,7 @@ function freePort(): number {
 
 const places = { http: "http:", sse: "http:", websocket: "ws:" };
 test.each(Object.entries(places))(
-  "over %s it is said whether nobody listens at the server or at its proxy",
+  "over %s, the error says whether the server or its proxy cannot be reached",
   async (transport, scheme) => {
     const port = freePort();
     const url = `${scheme}//127.0.0.1:${port}/`;
@@ -46,21 +46,21 @@ test.each(Object.entries(places))(
   },
 );
 
-test("a proxy that wants credentials, configured or not, is told from the server that may want some", async () => {
+test("a proxy that requires credentials, configured or not, is distinguished from a server that does", async () => {
   using proxy = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: () => new Response(null, { status: 407 }) });
   const { href } = proxy.url;
   await using set = await listed([http("a", "http://upstream.test/", { proxy: href }), http("b", href)]);
-  const reason = expect.stringContaining("a proxy on the way to it wants credentials (HTTP 407)");
+  const reason = expect.stringContaining("a proxy on the way to it requires credentials (HTTP 407)");
   expect(set.status()).toMatchObject([{ reason }, { reason }]);
 });
 
-test("refused credentials are told also where the server closes the connection before the body is whole", async () => {
+test("refused credentials are reported even if the server closes the connection before the body is complete", async () => {
   using server = serveDying(() => ({ said: "HTTP/1.1 401 Unauthorized\r\nContent-Length: 20\r\n\r\nno" }));
   await using set = await listed([http("a", server.url)]);
   expect(set.status()[0]?.reason).toContain("refuses the gateway's credentials (HTTP 401)");
 });
 
-test("refused credentials are told long before the time-out where the announced body never comes", async () => {
+test("refused credentials are reported long before the timeout if the announced body never arrives", async () => {
   const closed = Promise.withResolvers<void>();
   using silent = Bun.listen({
     hostname: "127.0.0.1",
@@ -79,7 +79,7 @@ test("refused credentials are told long before the time-out where the announced 
   await link.close();
 });
 
-test("a server that refuses a WebSocket is quoted, without its address", async () => {
+test("the refusal of a WebSocket is reported without the server's address", async () => {
   using server = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: () => new Response(null, { status: 401 }) });
   await using set = await listed([http("a", `ws://127.0.0.1:${server.port}/?key=secret`, { transport: "websocket" })]);
   expect(set.status()[0]?.reason).toBe("its connection failed (Expected 101 status code: 401)");
@@ -97,18 +97,18 @@ test.each([
   ["UNABLE_TO_VERIFY_LEAF_SIGNATURE", "upstream-down"],
   ["ECONNRESET", "lost"],
   ["EPROTO", "lost"],
-])("what a request met that failed with %s: %s", (code, means) => {
+])("a request that failed with %s ends as %s", (code, means) => {
   expect(faultOfError(linkHost, Object.assign(new Error("no"), { code }))).toMatchObject({
     code: means,
     detail: { ran: means === "lost" ? "maybe" : "no" },
   });
 });
 
-test("T19: of a certificate that nobody known has signed it is said how to make its CA known, of others not", () => {
+test("T19: the error for a certificate of an unknown CA says how to trust the CA; errors for other certificates do not", () => {
   const message = (code: string) => faultOfError(linkHost, Object.assign(new Error("no"), { code })).message;
-  const advice = "name the file of your own CA in NODE_EXTRA_CA_CERTS";
+  const advice = "set NODE_EXTRA_CA_CERTS to the file of your own CA";
   for (const code of ["SELF_SIGNED_CERT_IN_CHAIN", "UNABLE_TO_GET_ISSUER_CERT_LOCALLY"])
-    expect(message(code)).toContain(`TLS to it fails (${code}); ${advice}`);
+    expect(message(code)).toContain(`the TLS handshake with it failed (${code}); ${advice}`);
   for (const code of ["CERT_HAS_EXPIRED", "ERR_TLS_CERT_ALTNAME_INVALID"]) expect(message(code)).not.toContain(advice);
 });
 
@@ -116,12 +116,12 @@ const waits: [string, string, number | undefined][] = [
   ["seconds", "7", 7_000],
   ["none", "0", 1_000],
   ["a week", "604800", 3_600_000],
-  ["a time that is over", "Fri, 31 Dec 1999 23:59:59 GMT", 1_000],
+  ["a time in the past", "Fri, 31 Dec 1999 23:59:59 GMT", 1_000],
   ["a time far ahead", "Fri, 31 Dec 2999 23:59:59 GMT", 3_600_000],
-  ["nothing that can be read", "soon", undefined],
-  ["no time", "-5", undefined],
+  ["an unreadable value", "soon", undefined],
+  ["a negative value", "-5", undefined],
 ];
-test.each(waits)("R61 the caller is told how long a busy server asks to wait: %s", async (_, said, wait) => {
+test.each(waits)("R61 the wait that a busy server asks for is reported to the caller: %s", async (_, said, wait) => {
   using server = serve((message) =>
     isCall(message) ? new Response("busy", { status: 503, headers: { "retry-after": said } }) : null,
   );
@@ -131,7 +131,7 @@ test.each(waits)("R61 the caller is told how long a busy server asks to wait: %s
   expect(message).toEndWith(wait === undefined ? "Try again later." : `Try again in ${wait / 1000} s.`);
 });
 
-test("T13, T19: a compressed answer is not read, for a kilobyte of it can be a gigabyte", async () => {
+test("T13, T19: a compressed answer is not read, since a kilobyte can become a gigabyte", async () => {
   for (const type of ["application/json", "text/event-stream"]) {
     const answer = (id: unknown) => `data: ${JSON.stringify({ jsonrpc: "2.0", id, result: {} })}\n\n`;
     const headers = { "content-type": type, "content-encoding": "gzip" };

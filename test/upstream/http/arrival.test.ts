@@ -8,14 +8,14 @@ import { until } from "../../support/until.ts";
 // A hundred MiB take a while on a busy machine.
 setDefaultTimeout(30_000);
 const mib = 1024 ** 2;
-/** One server has room for eight of these, and all of them for 17. */
+/** There is room for eight answers of this size from one server, and for 17 from all servers. */
 const long = 15 * mib;
-/** Longer than what passes in any case. */
+/** Longer than what is never counted. */
 const longList = [{ name: "long", description: "x".repeat(100_000), inputSchema: { type: "object" } }];
-/** The gateway reads no further. */
+/** The gateway stops reading. */
 const gone = (): void => {};
 
-/** A server that holds back the end of each answer to the tool `long`, whose length it does not declare. */
+/** A server that holds back the end of each answer to the tool `long`, without declaring its length. */
 function serveSlowly(type: string, length = long) {
   const gate = Promise.withResolvers<void>();
   const [before, after] = type === "text/event-stream" ? ["data: ", "\n\n"] : ["", ""];
@@ -38,12 +38,12 @@ function serveSlowly(type: string, length = long) {
   return { ...server, finish: gate.resolve };
 }
 
-/** A server that declares the length of its answers, and sends no more than their beginning. */
+/** A server that declares the length of its answers but sends only their beginning. */
 const serveDeclaring = (length = long) => serveBeginning(() => "{", length);
 
 type Asked = { readonly all: Promise<unknown>[]; readonly controllers: AbortController[]; readonly refused: Failure };
 
-/** Asks for one long answer more than there is room for, until one is refused. */
+/** Requests one long answer more than there is room for, and waits until one is refused. */
 async function fill(set: Harness, fitting: number, server = "a"): Promise<Asked> {
   await set.settled();
   const controllers = Array.from({ length: fitting + 1 }, () => new AbortController());
@@ -54,7 +54,7 @@ async function fill(set: Harness, fitting: number, server = "a"): Promise<Asked>
 
 const abort = ({ controllers }: Asked): void => controllers.forEach((one) => one.abort());
 
-/** How many of them were refused, after all have ended. */
+/** The number of refused requests, after all have ended. */
 async function refusedOf({ all }: Asked): Promise<number> {
   const ended = await Promise.allSettled(all);
   return ended.filter((one) => one.status === "rejected" && (one.reason as Failure).code === "upstream-overloaded")
@@ -63,18 +63,21 @@ async function refusedOf({ all }: Asked): Promise<number> {
 
 const types = ["application/json", "text/event-stream"];
 
-test.each(types)("T13: what a server sends at once is bounded, and short answers pass: %s", async (type) => {
-  using server = serveSlowly(type);
-  await using set = upstreams([http("a", server.url)]);
-  const asked = await fill(set, 8);
-  expect([asked.refused.code, asked.refused.message]).toEqual([
-    "upstream-overloaded",
-    'The answer of the server "a" has no room beside the answers on their way from it: the gateway holds at most 134217728 bytes of them. The call may have run: check before you repeat it. Ask for fewer large results at once.',
-  ]);
-  expect(textOf(await set.ask("a", "short"))).toBe("ok");
-  server.finish();
-  expect((await Promise.allSettled(asked.all)).filter(({ status }) => status === "fulfilled")).toHaveLength(8);
-});
+test.each(types)(
+  "T13: the answers arriving from a server are limited in total, and short answers still pass: %s",
+  async (type) => {
+    using server = serveSlowly(type);
+    await using set = upstreams([http("a", server.url)]);
+    const asked = await fill(set, 8);
+    expect([asked.refused.code, asked.refused.message]).toEqual([
+      "upstream-overloaded",
+      'The answer of the server "a" has no room beside the answers on their way from it: the gateway holds at most 134217728 bytes of them. The call may have run: check before you repeat it. Ask for fewer large results at once.',
+    ]);
+    expect(textOf(await set.ask("a", "short"))).toBe("ok");
+    server.finish();
+    expect((await Promise.allSettled(asked.all)).filter(({ status }) => status === "fulfilled")).toHaveLength(8);
+  },
+);
 
 type Slow = Disposable & { readonly url: string; finish?: () => void };
 const servers: [string, () => Slow][] = [
@@ -90,18 +93,18 @@ const cases = servers
   .flatMap(([form, open]) => ends.map(([how, end]) => ({ form, how, open, end })))
   .filter(({ form, how }) => form !== "declared" || how !== "arrived");
 
-/** Throws where there is less room than before the first answer, or more. */
+/** Throws if there is less room than before the first answer, or more. */
 async function checkRoom(): Promise<void> {
   using server = serveDeclaring();
   await using set = upstreams([http("a", server.url)]);
   const asked = await fill(set, 8);
-  // Whatever else finds no room has been refused before this one.
+  // Any other request without room has been refused before this one.
   await rejectionOf(set.ask("a", "long"));
   abort(asked);
   expect(await refusedOf(asked)).toBe(1);
 }
 
-test.each(cases)("the room of answers ($form) that $how is free again", async ({ open, end }) => {
+test.each(cases)("the room of answers ($form) that $how is released", async ({ open, end }) => {
   {
     using server = open();
     await using set = upstreams([http("a", server.url)]);
@@ -112,8 +115,8 @@ test.each(cases)("the room of answers ($form) that $how is free again", async ({
   await checkRoom();
 });
 
-// Nothing is refused before that: on a busy machine the first may be over before the last has come.
-test.each(servers)("the room of answers (%s) that timed out is free again", async (_, open) => {
+// No request is refused here: on a busy machine the first may be over before the last is sent.
+test.each(servers)("the room of answers (%s) that timed out is released", async (_, open) => {
   {
     using server = open();
     await using set = await listed([http("a", server.url, { timeout: "1s" })]);
@@ -123,7 +126,7 @@ test.each(servers)("the room of answers (%s) that timed out is free again", asyn
   await checkRoom();
 });
 
-test("what the gateway asks for itself needs no room: a crowded server is not taken for a broken one", async () => {
+test("the gateway's own requests need no room, so a crowded server is not considered broken", async () => {
   // Eight of these leave no room for the list.
   using server = serveSlowly("application/json", 16 * mib - 2_000);
   await using set = upstreams([{ ...http("a", server.url), refresh: 100 }]);
@@ -135,7 +138,7 @@ test("what the gateway asks for itself needs no room: a crowded server is not ta
   expect(await refusedOf(asked)).toBe(1);
 });
 
-test("all servers together have a bound too", async () => {
+test("all servers together have a limit too", async () => {
   using server = serveDeclaring();
   await using set = upstreams(["a", "b", "c"].map((id) => http(id, server.url)));
   const asked = [await fill(set, 8, "a"), await fill(set, 8, "b"), await fill(set, 1, "c")];
@@ -146,7 +149,7 @@ test("all servers together have a bound too", async () => {
   expect(await Promise.all(asked.map(refusedOf))).toEqual([1, 1, 1]);
 });
 
-test("there is room for two of the longest results, however long they may be", async () => {
+test("there is always room for two results of the maximum size", async () => {
   using server = serveDeclaring(300 * mib);
   await using set = upstreams([http("a", server.url)], { result: 300 * mib });
   const asked = await fill(set, 2);

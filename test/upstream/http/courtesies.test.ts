@@ -7,12 +7,12 @@ import { event, isCall, type Message, openStream, serve } from "../../support/mc
 import { callTo, http, listed, textOf, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 
-// Messages that need no answer, to an HTTP server that takes its time to accept them.
+// Messages that need no answer, to an HTTP server that is slow to accept them.
 
 const rootsChanged = "notifications/roots/list_changed";
 const cancelled = "notifications/cancelled";
 
-/** A server that takes none of these notifications before `take` is called. */
+/** A server that accepts none of these notifications before `take` is called. */
 function reluctant(method: string, hangs = false) {
   const taken = Promise.withResolvers<void>();
   const server = serve(async (message) => {
@@ -23,7 +23,7 @@ function reluctant(method: string, hangs = false) {
   return { server, take: taken.resolve };
 }
 
-test("T12: of roots that change again and again one notification is under way, and one follows it", async () => {
+test("T12: if roots change repeatedly, one notification is in flight, and one follows it", async () => {
   const { server, take } = reluctant(rootsChanged);
   using _ = server;
   await using set = upstreams([http("a", server.url)]);
@@ -42,7 +42,7 @@ test("T12: of roots that change again and again one notification is under way, a
   expect(set.status()[0]?.dropped).toBe(0);
 });
 
-/** Calls tools at once, withdraws all of them, and waits until the first words of that are at the server. */
+/** Calls tools, cancels all calls, and waits until the first cancellations have reached the server. */
 async function withdraw(set: ReturnType<typeof upstreams>, server: ReturnType<typeof serve>, count: number) {
   await set.settled();
   const controller = new AbortController();
@@ -53,7 +53,7 @@ async function withdraw(set: ReturnType<typeof upstreams>, server: ReturnType<ty
   await until(() => server.of(cancelled).length === 64, "the first of them");
 }
 
-test("T12: a server that takes its time hears of every cancelled call, of 64 at once", async () => {
+test("T12: a slow server is notified of every cancelled call, 64 at a time", async () => {
   const { server, take } = reluctant(cancelled, true);
   using _ = server;
   await using set = upstreams([http("a", server.url)]);
@@ -66,7 +66,7 @@ test("T12: a server that takes its time hears of every cancelled call, of 64 at 
   expect(set.status()[0]?.dropped).toBe(0);
 });
 
-test("T12: of cancelled calls a server that takes no word gets 64, 1,024 wait until the first time-out; the rest is counted", async () => {
+test("T12: if a server accepts no cancellations, 64 are sent, 1,024 wait until the first timeout, and the rest are dropped", async () => {
   const { server } = reluctant(cancelled);
   using _ = server;
   let dropped = 0;
@@ -84,7 +84,7 @@ test("T12: of cancelled calls a server that takes no word gets 64, 1,024 wait un
   await link.close();
 });
 
-test("over HTTP the answer to a question waits until the server has taken the progress that came before it", async () => {
+test("over HTTP, the answer to a question waits until the server has accepted the earlier progress", async () => {
   const heard: unknown[] = [];
   const taken = Promise.withResolvers<void>();
   const question = { jsonrpc: "2.0", id: "q", method: "elicitation/create", params: { _meta: { progressToken: "t" } } };
@@ -100,7 +100,7 @@ test("over HTTP the answer to a question waits until the server has taken the pr
       });
     }
     if (method === "notifications/progress") {
-      // Time enough for a second message to come in between.
+      // Enough time for a second message to overtake this one.
       for (let turn = 0; turn < 20; turn++) await new Promise(setImmediate);
       heard.push(params?.["progress"]);
     } else if (id === "q" && result) {
@@ -118,7 +118,7 @@ test("over HTTP the answer to a question waits until the server has taken the pr
   expect(heard).toEqual([1, 100, "answer"]);
 });
 
-test("over HTTP a call whose caller gives up and ends its link with that is cancelled, not lost", async () => {
+test("over HTTP, a call whose caller cancels and so ends its link is cancelled, not lost", async () => {
   const { server } = reluctant(cancelled, true);
   using _ = server;
   const link = openHttp({ url: server.url, headers: {}, getStream: false, courtesy: 1_000 }, linkHost);
@@ -135,12 +135,9 @@ test.each([
   ["200 and JSON", () => Response.json({})],
   ["200 and text", () => new Response("Accepted")],
   ["400", () => new Response("no", { status: 400 })],
-])(
-  "FIELD T10: a server may answer a notification with %s; it is connected and called all the same",
-  async (_, taken) => {
-    using server = serve(({ method }) => (method?.startsWith("notifications/") ? taken() : null));
-    await using set = await listed([http("a", server.url)]);
-    expect(textOf(await set.ask("a", "t"))).toBe("ok");
-    expect(server.of("notifications/initialized").length).toBe(2);
-  },
-);
+])("FIELD T10: a server may answer a notification with %s and still is connected and called", async (_, taken) => {
+  using server = serve(({ method }) => (method?.startsWith("notifications/") ? taken() : null));
+  await using set = await listed([http("a", server.url)]);
+  expect(textOf(await set.ask("a", "t"))).toBe("ok");
+  expect(server.of("notifications/initialized").length).toBe(2);
+});

@@ -24,8 +24,8 @@ const failed = (id: unknown, code: number, message: string): unknown => ({
 });
 
 /**
- * A server whose sessions have numbers; calls in the second, which is a caller's, are answered by `shape` if it still
- * holds.
+ * A server with numbered sessions. `shape` answers the calls in lost sessions; a caller's first session is the second
+ * one.
  */
 function sessions(shape: Shape, isLost: (session: number) => boolean) {
   const counts = { opened: 0, ran: 0 };
@@ -52,8 +52,8 @@ const refusals: [string, Shape][] = [
   ["200 -32600", ({ id }) => refusal(id, -32600, "Session not found")],
   ["200 -32600 as a stream", ({ id }) => events(event(failed(id, -32600, "Session not found")))],
   ["400 -32000 of the official SDK", () => refusal(null, -32000, "Bad Request: Server not initialized", 400)],
-  ["400 -32002 by its id", ({ id }) => refusal(id, -32002, "Server not initialized", 400)],
-  ["200 -32600 that names it", ({ id }, session) => refusal(id, -32600, `Session ${session} not found`)],
+  ["400 -32002 with the call's id", ({ id }) => refusal(id, -32002, "Server not initialized", 400)],
+  ["200 -32600 that names the session", ({ id }, session) => refusal(id, -32600, `Session ${session} not found`)],
   [
     "404 -32600 with a foreign id",
     () => refusal("server-error", -32600, "Not Found: Session has been terminated", 404),
@@ -70,22 +70,25 @@ const refusals: [string, Shape][] = [
   ["401 of older official Rust SDKs", () => new Response("Unauthorized: Session not found", { status: 401 })],
   ["410 without a body", () => new Response(null, { status: 410 })],
   [
-    "404 with a body without end",
+    "404 with an endless body",
     () => new Response(new ReadableStream({ start: (body) => body.enqueue("gone") }), { status: 404 }),
   ],
   ["404 without an id", () => refusal(null, -32000, "Not Found", 404)],
-  ["404 as no error", () => Response.json({ jsonrpc: "2.0", id: "x", error: "gone" }, { status: 404 })],
+  ["404 with a malformed error", () => Response.json({ jsonrpc: "2.0", id: "x", error: "gone" }, { status: 404 })],
   [
-    "404 by its id that names it",
+    "404 with the call's id that names the session",
     ({ id }, session) => refusal(id, -32000, `No session ${session}: unknown session`, 404),
   ],
 ];
-test.each(refusals)("FIELD T45: a session lost as %s is opened again, and the call runs once", async (_, shape) => {
-  using lost = sessions(shape, (session) => session === 2);
-  await using set = await listed([http("a", lost.server.url, { getStream: "off" })]);
-  expect(textOf(await set.ask("a", "t"))).toBe("ok");
-  expect(lost.counts).toEqual({ opened: 3, ran: 1 });
-});
+test.each(refusals)(
+  "FIELD T45: a lost session (%s) is replaced by a new one, and the call runs once",
+  async (_, shape) => {
+    using lost = sessions(shape, (session) => session === 2);
+    await using set = await listed([http("a", lost.server.url, { getStream: "off" })]);
+    expect(textOf(await set.ask("a", "t"))).toBe("ok");
+    expect(lost.counts).toEqual({ opened: 3, ran: 1 });
+  },
+);
 
 const ambiguous: [string, number, Shape][] = [
   ["200 -32600", -32600, ({ id }) => refusal(id, -32600, "Session expired")],
@@ -97,7 +100,7 @@ const ambiguous: [string, number, Shape][] = [
   ["500 -32600", -32600, ({ id }) => refusal(id, -32600, "Session not found", 500)],
 ];
 test.each(ambiguous)(
-  "FIELD T1 T45: what a tool may have said itself repeats no call, but a reading: %s",
+  "FIELD T1 T45: after an error that may be a tool's own, a call is not repeated, but a read is: %s",
   async (_, code, shape) => {
     using lost = sessions(shape, (session) => session === 2);
     await using set = await listed([http("a", lost.server.url, { getStream: "off" })]);
@@ -116,10 +119,13 @@ const doubtful: [string, Shape][] = [
   ["422 text", () => new Response("Session has expired", { status: 422 })],
   ["500 text", () => new Response("Session not found.", { status: 500 })],
   ["500 -32603 without an id", () => refusal(null, -32603, "Session not found", 500)],
-  ["404 as no error by its id", ({ id }) => Response.json({ jsonrpc: "2.0", id, error: "gone" }, { status: 404 })],
+  [
+    "404 with a malformed error with the call's id",
+    ({ id }) => Response.json({ jsonrpc: "2.0", id, error: "gone" }, { status: 404 }),
+  ],
 ];
 test.each(doubtful)(
-  "FIELD T1 T45: a call refused in such words is not repeated, but its lost session is renewed: %s",
+  "FIELD T1 T45: a call refused with such an error is not repeated, but its lost session is renewed: %s",
   async (_, shape) => {
     let lost = 0;
     const asked: number[] = [];
@@ -143,17 +149,17 @@ const inJson = (words: string, id: unknown) => (): Response => refusal(id, -3200
 const unasked: [string, number, (message: Message) => Response][] = [
   ["words about something else", 1, inText("Payment failed: could not initialize the card terminal")],
   ["words about another session", 1, inText("The checkout session of this customer is closed")],
-  ["an end of what never was", 1, inText("Session expired")],
-  ["a session that is wanted", 2, inText("Invalid or missing session ID")],
-  ["the same under the call's id", 1, ({ id }) => inJson("Invalid or missing session ID", id)()],
-  ["an end under the call's id", 1, ({ id }) => inJson("Session expired", id)()],
+  ["the end of a session that never existed", 1, inText("Session expired")],
+  ["a request for a session", 2, inText("Invalid or missing session ID")],
+  ["the same with the call's id", 1, ({ id }) => inJson("Invalid or missing session ID", id)()],
+  ["the end of a session with the call's id", 1, ({ id }) => inJson("Session expired", id)()],
   ["an error about something else", 1, inJson("Payment failed: could not initialize the card terminal", null)],
-  ["an error about an end", 1, inJson("Invalid session", null)],
+  ["an error about an invalid session", 1, inJson("Invalid session", null)],
   ["the error of the official TypeScript SDK", 2, inJson("Bad Request: Mcp-Session-Id header is required", null)],
   ["the error of the official Python SDK", 2, inJson("Bad Request: Missing session ID", "server-error")],
 ];
 test.each(unasked)(
-  "FIELD T1 T45: a server without sessions that refuses a call with 400 and %s gets it %i time(s)",
+  "FIELD T1 T45: a server without sessions that refuses a call with 400 and %s receives it %i time(s)",
   async (_, times, shape) => {
     let refuse = false;
     using server = serve((message) => (refuse && isCall(message) ? shape(message) : null));
@@ -167,7 +173,7 @@ test.each(unasked)(
 
 const errors: [string, number, string, number][] = [
   ["200 -32000", -32000, "Checkout session 42 is invalid", 200],
-  ["200 -32000 in whole words", -32000, "Session not found", 200],
+  ["200 -32000 with a complete phrase", -32000, "Session not found", 200],
   ["200 -32001", -32001, "Session 42 not found", 200],
   ["200 -32600", -32600, "Session not found in your calendar", 200],
   ["200 -32603", -32603, "Session not found", 200],
@@ -179,7 +185,7 @@ const errors: [string, number, string, number][] = [
 ];
 for (const stream of [false, true]) {
   test.each(errors.filter((one) => !stream || one[3] === 200))(
-    `FIELD T45: a tool's own error is handed on and costs no session, ${stream ? "as a stream" : "plain"}: %s`,
+    `FIELD T45: a tool's own error is forwarded and does not end the session, ${stream ? "as a stream" : "plain"}: %s`,
     async (_, code, words, status) => {
       const own: Shape = ({ id }) =>
         stream ? events(event(failed(id, code, words))) : refusal(id, code, words, status);
@@ -196,7 +202,7 @@ for (const stream of [false, true]) {
 
 const passed = { "notifications/progress": 1, "notifications/elicitation/complete": 0, "notifications/acme/did": 0 };
 test.each(Object.entries(passed))(
-  "FIELD T1: a call of which %s was heard is never run again",
+  "FIELD T1: a call for which %s was received is never repeated",
   async (method, count) => {
     const said = (id: unknown) => ({ jsonrpc: "2.0", method, params: { progressToken: id, progress: 1 } });
     using server = sessions(
@@ -212,7 +218,7 @@ test.each(Object.entries(passed))(
   },
 );
 
-test("FIELD T45: a refusal that a new session does not mend is handed on as it is", async () => {
+test("FIELD T45: a refusal that persists in a new session is forwarded unchanged", async () => {
   using server = sessions(
     ({ id }) => refusal(id, -32600, "Session not found"),
     () => true,
@@ -243,7 +249,7 @@ const others: [string, () => Response][] = [
   ["JSON", () => Response.json({ error: "unit must be C or F" }, { status: 400 })],
   ["an error without an id", () => refusal(null, -32600, "Bad Request: unsupported protocol version", 400)],
 ];
-test.each(others)("FIELD T45: a 400 that says nothing of a session costs none: %s", async (_, shape) => {
+test.each(others)("FIELD T45: a 400 that does not mention a session does not end it: %s", async (_, shape) => {
   using server = sessions(shape, () => true);
   await using set = await listed([http("a", server.server.url, { getStream: "off" })]);
   await set.ask("a", "t").catch(() => {});
@@ -253,14 +259,11 @@ test.each(others)("FIELD T45: a 400 that says nothing of a session costs none: %
 
 const credentials: [string, () => Response][] = [
   ["no body", () => new Response(null, { status: 401 })],
-  [
-    "a body without end",
-    () => new Response(new ReadableStream({ start: (body) => body.enqueue("no") }), { status: 401 }),
-  ],
+  ["an endless body", () => new Response(new ReadableStream({ start: (body) => body.enqueue("no") }), { status: 401 })],
   ["words about a session of its own", () => new Response("Session not found in your account", { status: 401 })],
   ["JSON", () => refusal(null, -32600, "Unauthorized: Session not found", 401)],
 ];
-test.each(credentials)("FIELD T45 T63: a 401 about credentials costs no session: %s", async (_, shape) => {
+test.each(credentials)("FIELD T45 T63: a 401 about credentials does not end the session: %s", async (_, shape) => {
   using server = sessions(shape, (session) => session === 2);
   await using set = await listed([http("a", server.server.url, { getStream: "off" })]);
   expect((await rejectionOf(set.ask("a", "t"))).message).toContain("refuses the gateway's credentials (HTTP 401)");
@@ -268,12 +271,12 @@ test.each(credentials)("FIELD T45 T63: a 401 about credentials costs no session:
 });
 
 const unreadable = {
-  "a code that is none": { error: { code: "E_CHARGED", message: "charged, but the mail failed" } },
+  "an invalid code": { error: { code: "E_CHARGED", message: "charged, but the mail failed" } },
   "no message": { error: { code: -32602 } },
   "a result too": { error: { code: -32602, message: "no" }, result: {} },
 };
 test.each(Object.entries(unreadable))(
-  "T1 T45: a call in a session that was answered by 404 and an error with %s may have run, and costs no session",
+  "T1 T45: a call in a session that was answered by 404 and an error with %s may have run, and the session is kept",
   async (_, answer) => {
     const own: Shape = ({ id }) => Response.json({ jsonrpc: "2.0", id, ...answer }, { status: 404 });
     using server = sessions(own, () => true);
@@ -294,7 +297,7 @@ test.each(Object.entries(unreadable))(
   },
 );
 
-test("whoever gives up while a session is renewed, its own call's or that of others, waits no longer", async () => {
+test("a caller that cancels while a session is being renewed does not wait for the renewal", async () => {
   const renewed = Promise.withResolvers<void>();
   using server = serveSessions(async (message, session) => {
     if (message.method === "initialize" && server.opened() === 2) await renewed.promise;
@@ -313,7 +316,7 @@ test("whoever gives up while a session is renewed, its own call's or that of oth
   expect(textOf(await stays)).toBe("ok");
 });
 
-test("whoever gives up while a ping is to tell whether the session is lost has the refusal at once", async () => {
+test("a caller that cancels while a ping checks whether the session is lost gets the refusal immediately", async () => {
   const pinged = Promise.withResolvers<void>();
   using server = serveSessions(async (message, session) => {
     if (message.method === "ping") await pinged.promise;

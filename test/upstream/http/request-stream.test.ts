@@ -19,10 +19,13 @@ import { http, listed, textOf, upstreams } from "../../support/upstream.ts";
 const answer = (id: unknown): string => event({ jsonrpc: "2.0", id, result: text("ok") });
 
 test.each([
-  ["an answer to nothing", event({ jsonrpc: "2.0", id: 99, result: {} })],
-  ["an answer to nothing that cannot be read", event({ jsonrpc: "2.0", id: 99, result: 1 })],
-  ["progress of nothing", event({ jsonrpc: "2.0", method: "notifications/progress", params: { progressToken: 99 } })],
-  ["no JSON", "data: {\n\n"],
+  ["an answer to an unknown request", event({ jsonrpc: "2.0", id: 99, result: {} })],
+  ["an unreadable answer to an unknown request", event({ jsonrpc: "2.0", id: 99, result: 1 })],
+  [
+    "progress of an unknown request",
+    event({ jsonrpc: "2.0", method: "notifications/progress", params: { progressToken: 99 } }),
+  ],
+  ["invalid JSON", "data: {\n\n"],
 ])("%s in the stream of a call does not end the call", async (_what, said) => {
   using server = serve((message) => (isCall(message) ? events(said, answer(message.id)) : null));
   await using set = upstreams([http("a", server.url)]);
@@ -32,7 +35,7 @@ test.each([
   expect([emitted, set.status()[0]?.dropped]).toEqual([[], 1]);
 });
 
-test("a stream that its server leaves open after the answer is ended", async () => {
+test("a stream that the server leaves open after the answer is closed", async () => {
   const ended = Promise.withResolvers<void>();
   using server = serve((message, request) => {
     if (!isCall(message)) return null;
@@ -45,7 +48,8 @@ test("a stream that its server leaves open after the answer is ended", async () 
 });
 
 /**
- * A server whose first call loses its session to the second: that of the first is `s2`, its stream breaks after `said`.
+ * A server whose second call causes the loss of the first call's session, `s2`; the first call's stream breaks after
+ * `said`.
  */
 function forgetful(said: string, elsewhere: (session: string | null, request: Request, message: Message) => void) {
   return serveSessions((message, session, request) => {
@@ -59,7 +63,7 @@ function forgetful(said: string, elsewhere: (session: string | null, request: Re
   });
 }
 
-test("a stream of a lost session is resumed in no other, where the same event id is another's", async () => {
+test("the stream of a lost session is not resumed in another session, where the same event id means another event", async () => {
   const gets: string[] = [];
   using server = forgetful("", (session, { headers }) => gets.push(`${session} ${headers.get("last-event-id")}`));
   await using set = await listed([http("a", server.url, { getStream: "off" })]);
@@ -74,7 +78,7 @@ test("a stream of a lost session is resumed in no other, where the same event id
   expect((await first).code).toBe("cancelled");
 });
 
-test("a question of a lost session is answered in no other, where the same id is another's", async () => {
+test("a question of a lost session is not answered in another session, where the same id means another request", async () => {
   const answers: [session: string | null, id: unknown][] = [];
   const question = event({ jsonrpc: "2.0", id: 0, method: "roots/list" });
   using server = forgetful(question, (session, { method }, { id }) => method === "POST" && answers.push([session, id]));

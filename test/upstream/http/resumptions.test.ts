@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { Resumptions } from "../../../src/upstream/http/resumptions.ts";
 
-/** Pauses until it gives up, at most 1,000. */
+/** The pauses until it gives up, at most 1,000. */
 function pauses(what: "message" | "position" | "nothing", retry: number | null): number[] {
   const resumptions = new Resumptions();
   const all: number[] = [];
@@ -12,13 +12,13 @@ function pauses(what: "message" | "position" | "nothing", retry: number | null):
   return all;
 }
 
-test("a stream that brings nothing is gone on with five times, one of event ids alone a hundred times", () => {
+test("a stream that brings nothing is resumed five times, one that brings only event ids a hundred times", () => {
   expect(pauses("nothing", 200)).toEqual([200, 400, 800, 1_600, 3_200]);
   expect(pauses("nothing", null).length).toBe(5);
   expect(pauses("position", 200)).toEqual(Array.from({ length: 100 }, () => 200));
   expect(pauses("message", 200).length).toBe(1_000);
 });
 
-test("no server makes the gateway go on without a pause", () => {
+test("no server can make the gateway resume without a pause", () => {
   for (const what of ["message", "position", "nothing"] as const) expect(Math.min(...pauses(what, 0))).toBe(100);
 });

@@ -3,8 +3,8 @@ import { openStream, opens, refusal, reply, serve } from "../../support/mcp-serv
 import { http, listed, serveFake, textOf, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 
-test("everything that a server is sent goes through its proxy", async () => {
-  // It answers for the server, which only a proxy can be asked for: nothing has its name.
+test("everything that is sent to a server goes through its proxy", async () => {
+  // The server's host name does not exist, so only the proxy can answer.
   using proxy = serve(({ method, id }) => (method === "initialize" ? opens(id, "s") : null));
   {
     await using set = await listed([http("a", "http://upstream.test/mcp", { proxy: proxy.url })]);
@@ -15,7 +15,7 @@ test("everything that a server is sent goes through its proxy", async () => {
     expect(seen).toContain(each);
 });
 
-test("so does everything that a server over the old pair of endpoints is sent", async () => {
+test("so does everything that is sent to a server over the old pair of endpoints", async () => {
   await using proxy = await serveFake(["--pair"]);
   const { pathname } = new URL(proxy.url);
   const options = http("a", `http://upstream.test${pathname}`, { transport: "sse", proxy: proxy.url });
@@ -27,7 +27,7 @@ test.each([
   ["is never answered", () => openStream({ start: (stream) => stream.enqueue(":\n\n") })],
   ["is answered by an error", (id: unknown) => refusal(id, -32603, "no")],
   ["agrees on no revision", (id: unknown) => reply(id, { protocolVersion: "1999-01-01", capabilities: {} })],
-])("FIELD T18: a session whose handshake %s is ended too", async (_, answer) => {
+])("FIELD T18: a session is ended even if its handshake %s", async (_, answer) => {
   using server = serve(({ method, id }) => {
     if (method !== "initialize") return null;
     const response = answer(id);

@@ -4,7 +4,7 @@ import { PipeLink } from "../../../src/upstream/link/pipe-link.ts";
 import { AmbiguousQuestions } from "../../../src/upstream/link/ambiguous-questions.ts";
 import { exchangeOf, linkHost, linkRequest, settled } from "../../support/link-host.ts";
 
-// A question that names no call and comes while several run, on the link of a program or a socket.
+// Questions that name no call and arrive while several calls run, on the link of a program or a socket.
 
 type Written = { readonly id?: unknown; readonly method?: string; readonly error?: { readonly message: string } };
 type Running = {
@@ -12,14 +12,14 @@ type Running = {
   readonly over: Promise<string>;
   /** The questions that its client was asked, by the server's own ids. */
   readonly asked: readonly number[];
-  /** The client answers what it was asked. */
+  /** The client answers the questions that it was asked. */
   accept(): void;
   /** The server answers the call. */
   answer(): void;
   cancel(): void;
 };
 
-/** A link to a server whose part the test plays; `wrote` is told what the server is sent besides calls. */
+/** A link to a server that the test plays; `wrote` receives what the server is sent other than calls. */
 function open(wrote: (message: Written) => void = () => {}) {
   const said: Written[] = [];
   let receive: (text: string) => void = () => {};
@@ -36,7 +36,7 @@ function open(wrote: (message: Written) => void = () => {}) {
   });
   const say = (message: object): void => receive(JSON.stringify({ jsonrpc: "2.0", ...message }));
   let calls = 0;
-  /** Sends a call; `none`: its client can be asked nothing. */
+  /** Sends a call; `none`: its client cannot be asked anything. */
   const call = (timeout: number | null = null, client: "answers" | "none" = "answers"): Running => {
     const id = ++calls;
     const asked: number[] = [];
@@ -66,10 +66,10 @@ afterEach(() => void jest.useRealTimers());
 const answer: ClientAnswer = { kind: "result", text: "{}" };
 const refused = (id: number) => ({
   id,
-  error: { code: -32601, message: expect.stringMatching(/^Several calls were/) },
+  error: { code: -32601, message: expect.stringMatching(/^Several calls are/) },
 });
 const answered = (id: number) => ({ id, result: { q: id } });
-test("a call that began after a question has no say in what it is about, however it ends", async () => {
+test("a call that began after a question does not affect which call the question is about, however it ends", async () => {
   const { call, question } = open();
   const [first, second] = [call(), call()];
   question(7);
@@ -83,7 +83,7 @@ test("a call that began after a question has no say in what it is about, however
   expect(first?.asked).toEqual([7]);
 });
 
-test("a question waits until one of the calls that ran when it came is left, and is asked about that one", async () => {
+test("a question waits until only one of the calls that ran when it arrived is left, and is asked for that call", async () => {
   const { said, call, question } = open();
   const [first, second, third] = [call(), call(), call()];
   question(7);
@@ -97,7 +97,7 @@ test("a question waits until one of the calls that ran when it came is left, and
   expect(said).toMatchObject([answered(7)]);
 });
 
-test("questions that can only be about the call that is left are all asked about it", () => {
+test("all questions that can only be about the remaining call are asked for it", () => {
   const { call, question } = open();
   const [first, second] = [call(), call()];
   for (const q of [1, 2, 3]) question(q);
@@ -106,7 +106,7 @@ test("questions that can only be about the call that is left are all asked about
 });
 
 test.each(["the call that asked before", "the other call"])(
-  "a call whose question waits for its client may be the one that asks again: %s",
+  "a call with an open question may be the one that asks again: %s",
   async (which) => {
     const { call, question } = open();
     const parked = call();
@@ -127,11 +127,11 @@ test.each(["the call that asked before", "the other call"])(
 );
 
 const endings: [how: string, end: (server: ReturnType<typeof open>, call: Running) => void][] = [
-  ["its client gives it up", (_, { cancel }) => cancel()],
+  ["its client cancels it", (_, { cancel }) => cancel()],
   ["its answer cannot be read", ({ say }, { id }) => say({ id, result: 1 })],
 ];
 
-test.each(endings)("what a question is about is not known any more after a call ended because %s", async (_, end) => {
+test.each(endings)("the call of a question is unknown once one of the calls has ended because %s", async (_, end) => {
   const server = open();
   const [first, second] = [server.call(), server.call()];
   server.question(7);
@@ -142,7 +142,7 @@ test.each(endings)("what a question is about is not known any more after a call 
   expect(server.said.filter(({ method }) => method === undefined)).toMatchObject([refused(7)]);
 });
 
-test("T12: a question waits for half the time for which each call may be silent", async () => {
+test("T12: a question waits for half of the shortest timeout of the calls", async () => {
   const refusal = Promise.withResolvers<Written>();
   const { call, question } = open(refusal.resolve);
   const [first, second] = [call(400), call(60)];
@@ -154,7 +154,7 @@ test("T12: a question waits for half the time for which each call may be silent"
   expect(await first.over).toBe("answered");
 });
 
-test("a question is a sign of life from all calls that it can be about", async () => {
+test("a question is a sign of life for every call that it can be about", async () => {
   const handlers = { progress: null, message: null, other: null, ask: async () => answer, askable: true };
   const calls = [0, 1].map((id) => {
     return exchangeOf(id, linkRequest({ purpose: { kind: "call", handlers, client: null } }));
@@ -165,7 +165,7 @@ test("a question is a sign of life from all calls that it can be about", async (
   ambiguous.close();
 });
 
-test("FIELD T66: a notification of an extension is a sign of life from a call whose client takes it, and from no other", () => {
+test("FIELD T66: an extension's notification is a sign of life for a call only if its client accepts the notification", () => {
   jest.useFakeTimers();
   for (const taken of [true, false]) {
     const handlers = { progress: null, message: null, other: () => taken, ask: null, askable: false };
@@ -174,13 +174,13 @@ test("FIELD T66: a notification of an extension is a sign of life from a call wh
     exchange.other("acme/said", "{}");
     jest.advanceTimersByTime(30);
     expect(exchange.gaveUp).toBe(taken ? null : "timeout");
-    // All deadlines share a timer, and one of this clock would never fire for the next.
+    // All deadlines share one timer, and a timer of this fake clock would never fire in the next test.
     jest.advanceTimersByTime(40);
     expect(exchange.gaveUp).toBe("timeout");
   }
 });
 
-test("where two calls ask at once the first question is refused, and the other is asked once the call of that has ended", () => {
+test("if two calls ask at the same time, the first question is refused, and the second is asked once the first call has ended", () => {
   jest.useFakeTimers();
   const { said, call, question } = open();
   const [first, second] = [call(), call()];
@@ -194,7 +194,7 @@ test("where two calls ask at once the first question is refused, and the other i
   expect([first.asked, second.asked]).toEqual([[], [2]]);
 });
 
-test("a question that its server withdraws while it waits is asked of nobody", () => {
+test("a question that its server withdraws while it waits is never asked", () => {
   jest.useFakeTimers();
   const { said, say, call, question } = open();
   const [first, second] = [call(), call()];
@@ -204,7 +204,7 @@ test("a question that its server withdraws while it waits is asked of nobody", (
   expect([second.asked, said, jest.getTimerCount()]).toEqual([[], [], 0]);
 });
 
-test("a question that waits ends with its link", async () => {
+test("a waiting question is dropped when its link ends", async () => {
   const { said, link, call, question } = open();
   const [first, second] = [call(), call()];
   question(7);
@@ -213,7 +213,7 @@ test("a question that waits ends with its link", async () => {
   expect([first.asked, second.asked, said]).toEqual([[], [], []]);
 });
 
-test("T12: so many questions wait at once, of that length, each under an id of its own; others are refused at once", () => {
+test("T12: at most 16 questions of limited length with distinct ids wait; others are refused immediately", () => {
   const { said, say, call, question } = open();
   const [first, second] = [call(), call()];
   say({ id: 0, method: "roots/list", params: { q: 0, long: "x".repeat(1024 ** 2) } });
@@ -224,7 +224,7 @@ test("T12: so many questions wait at once, of that length, each under an id of i
   expect(second.asked).toEqual(Array.from({ length: 16 }, (_, at) => at + 1));
 });
 
-test("T12: a server that asks and withdraws without end is ended, though nobody is asked", async () => {
+test("T12: a server that keeps asking and withdrawing questions is ended, although nobody is asked", async () => {
   const { said, say, call, question } = open();
   const running = [call(), call()];
   for (let q = 1; q <= 61_000; q++) {
@@ -236,7 +236,7 @@ test("T12: a server that asks and withdraws without end is ended, though nobody 
   expect([running.map(({ asked }) => asked), said]).toEqual([[[], []], []]);
 });
 
-test("S20: where callers share the server no question waits, for none of them may be asked", () => {
+test("S20: if callers share the server, no question waits, since none of them may be asked", () => {
   const { said, call, question } = open();
   call(null, "none");
   call(null, "none");

@@ -10,7 +10,7 @@ const expiry = (idle: number, most: number) => {
   return { deadline, expired: () => expired };
 };
 
-/** It ends after so many ms; timers count whole milliseconds, so that it may end one early. */
+/** Expects the end after this time; timers count whole milliseconds, so it may come slightly early. */
 function endsAfter(ms: number, { expired }: ReturnType<typeof expiry>): void {
   const early = 2;
   jest.advanceTimersByTime(ms - early);
@@ -19,7 +19,7 @@ function endsAfter(ms: number, { expired }: ReturnType<typeof expiry>): void {
   expect(expired()).toBe(true);
 }
 
-test("FIELD T66: signs of life put off the end, but not beyond the cap", () => {
+test("FIELD T66: signs of life postpone the end, but not beyond the total limit", () => {
   const it = expiry(40, 120);
   for (let ms = 0; ms < 115; ms += 5) {
     jest.advanceTimersByTime(5);
@@ -28,14 +28,14 @@ test("FIELD T66: signs of life put off the end, but not beyond the cap", () => {
   endsAfter(5, it);
 });
 
-test("FIELD T66: silence ends it before the cap", () => {
+test("FIELD T66: silence ends a request before the total limit", () => {
   const it = expiry(40, 120);
   jest.advanceTimersByTime(20);
   it.deadline.touch();
   endsAfter(40, it);
 });
 
-test("a pause counts neither as silence nor towards the cap", () => {
+test("a pause counts neither as silence nor toward the total limit", () => {
   const it = expiry(40, 60);
   jest.advanceTimersByTime(10);
   it.deadline.pause();
@@ -44,7 +44,7 @@ test("a pause counts neither as silence nor towards the cap", () => {
   endsAfter(40, it);
 });
 
-test("what is stopped never ends, nor does what may take months end at once", () => {
+test("a stopped deadline never expires, and one of several months does not expire immediately", () => {
   const day = 86_400_000;
   const stopped = expiry(10, 10);
   stopped.deadline.stop();

@@ -8,14 +8,14 @@ import { TempDir } from "../../support/temp-dir.ts";
 import { fake, http, listed, textOf } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 
-/** More than a minute's worth. */
+/** More messages than are allowed per minute. */
 const flood = 12_000;
 const progress = (progressToken: unknown) =>
   event({ jsonrpc: "2.0", method: "notifications/progress", params: { progressToken, progress: 1 } });
 
 for (const token of [undefined, "foreign"]) {
   const ends = token !== undefined;
-  test(`T12: a flood of ${ends ? "foreign progress ends" : "late progress leaves alone"} a shared server`, async () => {
+  test(`T12: a flood of ${ends ? "unknown progress ends" : "late progress does not end"} a shared server`, async () => {
     using at = new TempDir();
     const file = at.path("done");
     await using set = await listed([fake("a", [], { isolation: "shared" })]);
@@ -29,7 +29,7 @@ for (const token of [undefined, "foreign"]) {
   });
 }
 
-test("T12: over HTTP a flood of foreign progress ends the one request in whose stream it comes", async () => {
+test("T12: over HTTP, a flood of unknown progress ends only the request in whose stream it arrives", async () => {
   let release = (): void => {};
   using server = serve((message) => {
     if (!isCall(message)) return null;
@@ -50,9 +50,9 @@ test("T12: over HTTP a flood of foreign progress ends the one request in whose s
 
 const unread = { jsonrpc: "2.0", method: "notifications/message", params: { level: "info", data: "x" } };
 for (const said of [{ jsonrpc: "2.0", id: 1, method: "ping" }, unread]) {
-  test(`T12: a server that says ${said.method} much more often than a minute has seconds for is ended`, async () => {
+  test(`T12: a server that sends too many ${said.method} messages per minute is ended`, async () => {
     await using set = await listed([fake("a")]);
-    // Two, so that a log message is about none of them.
+    // Two calls, so that a log message belongs to neither.
     const [outcome] = [rejectionOf(set.ask("a", "hang")), rejectionOf(set.ask("a", "hang"))];
     await set.ask("a", "repeat", { times: 61_000, said }).catch(() => {});
     expect(await outcome).toMatchObject({ code: "lost", message: expect.stringContaining("floods the gateway") });
@@ -63,7 +63,7 @@ test.each([
   ["stray", 10_000],
   ["unrelated", 60_000],
   ["delivered", 600_000],
-] as const)("T12: so many messages of one kind a minute are a flood: %s, %i", (kind, most) => {
+] as const)("T12: more messages of one kind per minute than the limit are a flood: %s, %i", (kind, most) => {
   let floods = 0;
   const guard = createFloodGuard(
     () => {},
@@ -75,7 +75,7 @@ test.each([
   expect(floods).toBe(1);
 });
 
-test("a server that pings without taking the answers gets only some at once, and its calls go on", async () => {
+test("a server that pings without accepting the answers gets only 64 at a time, and its calls continue", async () => {
   let open = 0;
   let most = 0;
   using server = serve((message, request) => {

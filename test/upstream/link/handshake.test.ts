@@ -5,7 +5,7 @@ import type { Answer, Link } from "../../../src/upstream/link/link.ts";
 import { reasonOf } from "../../support/failure.ts";
 import { linkHost } from "../../support/link-host.ts";
 
-/** A link to a server that answers all requests alike. */
+/** A link to a server that gives every request the same answer. */
 const answering = (answer: Answer): Link => ({
   host: linkHost,
   pid: null,
@@ -26,7 +26,7 @@ const resultOf = (result: object): Answer => ({
   resultType: null,
 });
 
-/** What a server's answer to `initialize` makes of it. */
+/** The failure for a server's answer to `initialize`. */
 const refusedBy = (answer: Answer): Promise<unknown> => reasonOf(initialize(answering(answer), 1_000));
 
 const refusals: [code: number, data: unknown, aboutEra: boolean][] = [
@@ -47,7 +47,7 @@ test.each(refusals)("a refusal of initialize with %p and %p is about revisions: 
   expect([reason instanceof NoRevision, reason]).toMatchObject([aboutEra, { code: "upstream-down" }]);
 });
 
-// An object whose members hide those that every object inherits cannot be made a string.
+// An object whose members shadow the inherited ones cannot be converted to a string.
 const textless = { toString: 1 };
 test.each([
   ["1999-01-01", "it speaks the unknown revision 1999-01-01"],
@@ -55,13 +55,13 @@ test.each([
   [7, "it speaks the unknown revision 7"],
   [textless, 'it speaks the unknown revision {"toString":1}'],
   [undefined, "it names none"],
-])("a server that speaks %p does not speak legacy", async (revision, why) => {
+])("a server that names the revision %p has no legacy revision", async (revision, why) => {
   const reason = await refusedBy(resultOf({ protocolVersion: revision, capabilities: {} }));
   expect(reason).toBeInstanceOf(NoRevision);
   expect(reason).toMatchObject({ message: expect.stringContaining(`(${why})`) });
 });
 
-test("whatever a server names as its revisions, that is why it is not available", async () => {
+test("the unknown revisions of a server are reported, even if they are not strings", async () => {
   const reason = await reasonOf(
     greetModern(answering(resultOf({ supportedVersions: ["2099-01-01", textless] })), 1_000),
   );
@@ -69,7 +69,7 @@ test("whatever a server names as its revisions, that is why it is not available"
   expect(reason).toMatchObject({ code: "upstream-down", message: expect.stringContaining(why) });
 });
 
-test("of more capabilities than every client can be told only the standard ones are kept, empty", async () => {
+test("if the capabilities are too large, only the standard ones are kept, as empty objects", async () => {
   const greet = async (capabilities: object) =>
     (await initialize(answering(resultOf({ protocolVersion: "2025-11-25", capabilities })), 1_000)).capabilities;
   const declared = { tools: { listChanged: true }, logging: true, experimental: { x: "y" } };
@@ -78,7 +78,7 @@ test("of more capabilities than every client can be told only the standard ones 
     expect(await greet({ ...declared, ...long })).toEqual({ tools: {} });
 });
 
-test("a server that is configured as modern and names other revisions only is not spoken to", async () => {
+test("a server that is configured as modern but names only other revisions is refused", async () => {
   const named = answering(resultOf({ supportedVersions: ["2025-06-18"] }));
   expect(await reasonOf(greetModern(named, 1_000))).toMatchObject({
     code: "upstream-down",

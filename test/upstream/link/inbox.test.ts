@@ -11,7 +11,7 @@ import { rejectionOf } from "../../support/failure.ts";
 import { exchangeOf, linkHost, linkRequest, settled } from "../../support/link-host.ts";
 import { writtenLog } from "../../support/written-log.ts";
 
-/** Some requests in flight, to which the server says what names none of them; what each hears, and our answers. */
+/** A server with some requests in flight, whose messages name none of them; records what each hears and the replies. */
 function server(kinds: Purpose["kind"][], of: "one client" | "several" = "several", clients: string[] = []) {
   const heard: string[] = [];
   const replies: string[] = [];
@@ -80,7 +80,7 @@ test.each([
   [["call", "call"], []],
   [["own", "listen"], []],
 ] as [Purpose["kind"][], string[]][])(
-  "what names no request is about the only call, never about one of several: %p",
+  "a message that names no request belongs to the only call, and to none of several: %p",
   (kinds, expected) => {
     const { heard, replies, say, question } = server(kinds);
     say(message);
@@ -94,7 +94,7 @@ const said = (method: string, to = ""): string => JSON.stringify({ jsonrpc: "2.0
 const log = "notifications/message";
 const extension = "notifications/acme/said";
 
-test("S23: what may be for many clients is not passed on where it is very long: each would get a copy", () => {
+test("S23: a very long message that may go to many clients is not forwarded, since each would get a copy", () => {
   const { heard, counts, open, say } = server(["call", "listen"]);
   const told: string[] = [];
   const { purpose } = open[1]?.request ?? {};
@@ -113,7 +113,7 @@ test("S23: what may be for many clients is not passed on where it is very long: 
   expect(told[1]?.length).toBeGreaterThan(2_000_000);
 });
 
-test("what a server asks or says once a call is over is not about that call", () => {
+test("questions and messages that arrive after the end of a call do not belong to it", () => {
   const { open, question, say, heard } = server(["call", "call"], "one client", ["one", "other"]);
   open[0]?.close();
   question(1);
@@ -128,7 +128,7 @@ test("what a server asks or says once a call is over is not about that call", ()
 for (const method of [log, extension, "notifications/elicitation/complete"]) {
   const told = (at: string): string => `${at} ${method === log ? "message" : method}`;
 
-  test(`${method} that names none of several calls reaches each of their clients once, in a call that takes it`, () => {
+  test(`${method} that names none of several calls reaches each of their clients once, in a call that accepts it`, () => {
     const { heard, open, say } = server(["call", "call", "own", "call"], "several", ["a", "a", "", "b"]);
     say(said(method));
     say(said(method, "not for call-0"));
@@ -136,13 +136,13 @@ for (const method of [log, extension, "notifications/elicitation/complete"]) {
     expect(open.map((one) => one.heard)).toEqual([true, true, false, true]);
   });
 
-  test(`S20: ${method} reaches nobody where it can be about the call of another caller`, () => {
+  test(`S20: ${method} reaches nobody if it can belong to the call of another caller`, () => {
     const { heard, say } = server(["call", "call"]);
     say(said(method));
     expect(heard).toEqual([]);
   });
 
-  test(`${method} reaches a call that no question of its server holds up, if there is one`, async () => {
+  test(`${method} reaches a call without an open question, if there is one`, async () => {
     const { heard, open, question, say, accept } = server(["call", "call"], "several", ["a", "a"]);
     const later = open.splice(1);
     question(1);
@@ -163,13 +163,16 @@ test.each<[Purpose["kind"], string, "delivered" | "unrelated"]>([
   ["call", about("notifications/elicitation/complete", { elicitationId: "1" }), "delivered"],
   ["listen", about("notifications/tools/list_changed", { _meta: { [subscriptionIdKey]: 0 } }), "delivered"],
   ["own", about("notifications/progress", { progressToken: 0, progress: 1 }), "unrelated"],
-])("what a request (%s) takes is counted apart from what nobody takes: %s", (kind, said, as) => {
-  const { counts, say } = server([kind]);
-  for (let times = 0; times < 3; times++) say(said);
-  expect(counts).toEqual({ delivered: 0, unrelated: 0, stray: 0, [as]: 3 });
-});
+])(
+  "messages that a request (%s) accepts are counted separately from those that nobody accepts: %s",
+  (kind, said, as) => {
+    const { counts, say } = server([kind]);
+    for (let times = 0; times < 3; times++) say(said);
+    expect(counts).toEqual({ delivered: 0, unrelated: 0, stray: 0, [as]: 3 });
+  },
+);
 
-test("T12: questions that are refused count as a flood does, what a server withdraws does not", async () => {
+test("T12: refused questions count as stray messages, withdrawn ones do not", async () => {
   const { counts, question, say } = server(["call", "call"]);
   for (const id of [1, 2, 3]) question(id);
   expect(counts.stray).toBe(3);
@@ -181,7 +184,7 @@ test("T12: questions that are refused count as a flood does, what a server withd
   expect(counts.stray).toBe(4);
 });
 
-test("several calls of one client ask it in their order, each as often as the others", async () => {
+test("questions for several calls of one client are spread evenly over the calls, in order", async () => {
   const { heard, replies, question, accept } = server(["call", "own", "call"], "one client");
   for (const id of [1, 2, 3]) question(id);
   expect(heard).toEqual([askedOf("call-0", 1), askedOf("call-2", 2), askedOf("call-0", 3)]);
@@ -192,7 +195,7 @@ test("several calls of one client ask it in their order, each as often as the ot
   expect(replies.slice(1).toSorted()).toEqual([1, 2, 3].map(reply));
 });
 
-test("a question outlives the call over which it was put, but not all calls that it can be about", async () => {
+test("a question outlives the call through which it was asked, but not all calls that it can be about", async () => {
   const { heard, replies, open, question, accept } = server(["call", "call"], "one client");
   question(1);
   open.shift()?.close();
@@ -207,7 +210,7 @@ test("a question outlives the call over which it was put, but not all calls that
   expect(heard.slice(3)).toEqual([askedOf("call-1", 2), 'call-1 ended {"q":2}']);
 });
 
-test("a question that its server withdraws is not put again", async () => {
+test("a question that its server withdraws is not asked again", async () => {
   const { heard, replies, open, question, say } = server(["call", "call"], "one client");
   question(1);
   say('{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}');
@@ -216,7 +219,7 @@ test("a question that its server withdraws is not put again", async () => {
   expect([heard, replies]).toEqual([[askedOf("call-0", 1), 'call-0 ended {"q":1}'], []]);
 });
 
-test("a session is asked for its roots outside of its calls, and again where the call has ended, but not at will", async () => {
+test("a session is asked for its roots outside of calls, and again if the call has ended, but only at a limited rate", async () => {
   const { heard, replies, open, question, accept } = server(["call"], "one client");
   question(1);
   open.shift()?.close();
@@ -237,24 +240,24 @@ test("a session is asked for its roots outside of its calls, and again where the
   expect(replies.filter((text) => text.includes("-32601")).length).toBe(3);
 });
 
-test("a question of a method that clients are never asked is refused in true words", () => {
+test("a question of a method that clients are never asked is refused, and the error says why", () => {
   const { replies, question } = server(["call"]);
   question(7, "com.acme/ask");
   expect(JSON.parse(replies[0] ?? "{}").error).toEqual({
     code: -32601,
-    message: "The gateway passes no request of that method on to clients",
+    message: "The gateway does not pass requests of this method on to clients",
   });
 });
 
 test.each([
-  [["own"], "No call is open that this could be about"],
+  [["own"], "No call is open that this could belong to"],
   [
     ["call", "call"],
-    "Several calls were open on this server, and this could be about any of them: finish or end the others first. " +
-      "An abandoned call is open until its questions expire",
+    "Several calls are open on this server, and this could belong to any of them: finish or end the others first. " +
+      "An abandoned call stays open until its questions expire",
   ],
 ] as [Purpose["kind"][], string][])(
-  "a question whose call cannot be known is refused in words that say what to do: %p",
+  "a question whose call cannot be determined is refused, and the error says what to do: %p",
   (kinds, why) => {
     const { replies, question } = server(kinds);
     question(7);
@@ -262,7 +265,7 @@ test.each([
   },
 );
 
-test("T12: so many questions about one call may wait at once, and no more", async () => {
+test("T12: at most 16 questions about one call may be open at once", async () => {
   const { heard, replies, question, accept } = server(["call"]);
   for (let id = 1; id <= 17; id++) question(id);
   expect([heard.length, replies]).toEqual([16, [expect.stringContaining('"id":17,"error":{"code":-32601')]]);
@@ -276,7 +279,7 @@ test.each([
   ['"s-\\u00e9"', '"s-é"'],
   ['"s-é"', '"s-\\u00e9"'],
   ["9007199254740993", "9007199254740993"],
-])("S20: the question %s is withdrawn as %s", async (asked, withdrawn) => {
+])("S20: the question with the id %s is withdrawn as %s", async (asked, withdrawn) => {
   const { heard, say } = server(["call"]);
   say(`{"jsonrpc":"2.0","id":${asked},"method":"roots/list","params":{"q":1}}`);
   say(`{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":${withdrawn}}}`);
@@ -284,7 +287,7 @@ test.each([
   expect(heard).toEqual([askedOf("call-0", 1), 'call-0 ended {"q":1}']);
 });
 
-test("what is asked outside of calls ends when its server withdraws it, or is gone", async () => {
+test("a question outside of calls ends when its server withdraws it or is gone", async () => {
   const { heard, replies, outside, question, say } = server([], "one client");
   question(1);
   say('{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}');
@@ -298,7 +301,7 @@ test("what is asked outside of calls ends when its server withdraws it, or is go
 });
 
 for (const flags of [[], ["--http"], ["--http", "--sse"]]) {
-  test(`a batch of a server is its messages (${flags.join(" ") || "stdio"}), up to a limit`, async () => {
+  test(`a batch from a server is read as its messages, up to a limit (${flags.join(" ") || "stdio"})`, async () => {
     const args = ["--revision", "2025-03-26", ...flags];
     await using remote = flags.length > 0 ? await serveFake(args) : null;
     await using set = await listed([remote?.options ?? fake("fake", args)]);
@@ -315,13 +318,13 @@ for (const flags of [[], ["--http"], ["--http", "--sse"]]) {
   });
 }
 
-test("a batch in a batch is none", () => {
+test("a batch inside a batch is ignored", () => {
   const { say, heard } = server(["call"]);
   say(`[${message},[${message}]]`);
   expect(heard).toEqual(["call-0 message"]);
 });
 
-test("what can be no id is that of nothing, also where it has no text", () => {
+test("a value that cannot be an id matches nothing, even if it cannot be converted to a string", () => {
   const { heard, say } = server(["call", "listen"]);
   for (const [name, key] of [
     ["progress", "progressToken"],
@@ -337,27 +340,27 @@ test.each([
   '"params":{"a":1,"a":2}',
   `"params":${'{"a":'.repeat(100)}1${"}".repeat(100)}`,
   '"params":[],"result":null',
-])("a request of the server that cannot be read is answered, and breaks no request of the same id: %p", (params) => {
+])("an unreadable request of the server is answered, and does not fail our request with the same id: %p", (params) => {
   const { replies, broken, say } = server(["call"]);
   say(`{"jsonrpc":"2.0","id":0,"method":"roots/list",${params}}`);
   expect(replies.map((reply) => JSON.parse(reply))).toMatchObject([{ id: 0, error: { code: -32600 } }]);
   expect(broken).toEqual([]);
 });
 
-test("an answer that has a method too breaks its request", () => {
+test("an answer that also has a method fails its request", () => {
   const { replies, broken, say } = server(["call"]);
   say('{"jsonrpc":"2.0","id":0,"method":"tools/call","result":{}}');
   expect(replies).toEqual([]);
   expect(broken).toEqual(["0 upstream-protocol"]);
 });
 
-test("an answer that is too much to be read is told as that, not as a fault of the protocol", () => {
+test("an answer that is too large to read is reported as such, not as a protocol violation", () => {
   const { broken, say } = server(["call"]);
   say(`{"jsonrpc":"2.0","id":0,"result":${'{"a":'.repeat(100)}1${"}".repeat(100)}}`);
   expect(broken).toEqual(["0 result-too-large"]);
 });
 
-test("a message that one caller's call cannot take is in the log, and keeps no other from its own", () => {
+test("a failure on a message of one caller's call is logged, and other calls still get their messages", () => {
   const { heard, open, lines, say } = server(["call", "call"]);
   Object.assign(open[0] ?? {}, {
     progress() {

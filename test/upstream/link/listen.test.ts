@@ -16,7 +16,7 @@ import { until } from "../../support/until.ts";
 
 afterEach(() => void jest.useRealTimers());
 
-test("a server that refuses to listen on after it had begun is asked again, and its listeners are told", async () => {
+test("a server that refuses to continue an accepted listening request is asked again, and its listeners are notified", async () => {
   const streams: Stream[] = [];
   using server = serve(({ method, id, params }) => {
     if (method === "server/discover") return discovers(id, { tools: {} });
@@ -33,7 +33,9 @@ test("a server that refuses to listen on after it had begun is asked again, and 
   expect(set.status()[0]).toMatchObject({ subscriptions: 1, streams: 1 });
 });
 
-/** A modern server that acknowledges what `honour` makes of each listening request, as a stream that stays open. */
+/**
+ * A modern server that acknowledges what `honour` returns for each listening request, with a stream that stays open.
+ */
 function serveListening(honour: (uris: string[]) => string[] | Promise<string[]>) {
   const streams: Stream[] = [];
   const server = serve(async ({ method, id, params }) => {
@@ -46,7 +48,7 @@ function serveListening(honour: (uris: string[]) => string[] | Promise<string[]>
   return { url: server.url, of: server.of, streams, [Symbol.dispose]: () => server[Symbol.dispose]() };
 }
 
-test("a resource that is subscribed to again before its server was told of the end is granted", async () => {
+test("a subscription to a resource is granted again before its server has learned of its end", async () => {
   const asked = Promise.withResolvers<void>();
   const acknowledge = Promise.withResolvers<void>();
   using server = serveListening(async (uris) => {
@@ -69,7 +71,7 @@ test("a resource that is subscribed to again before its server was told of the e
   expect(server.of("subscriptions/listen").length).toBe(2);
 });
 
-test("a server that honours less after an interruption is asked anew, and the listeners are told", async () => {
+test("a server that honors less after an interruption is asked again, and the listeners are notified", async () => {
   using server = serveListening((uris) => (server.of("subscriptions/listen").length === 2 ? uris.slice(1) : uris));
   await using set = upstreams([http("a", server.url)]);
   let updated = 0;
@@ -93,7 +95,7 @@ const listenOn = (link: Link, signal: AbortSignal): Promise<void> =>
     signal,
   );
 
-test("listening to a server that reads nothing goes on until it is given up", async () => {
+test("listening to a server that reads nothing continues until it is aborted", async () => {
   const link = new PipeLink(linkHost, () => ({
     pid: null,
     write: () => false,
@@ -107,7 +109,7 @@ test("listening to a server that reads nothing goes on until it is given up", as
   await listening;
 });
 
-test("listening goes on after an error that ends what its server had acknowledged", async () => {
+test("listening continues after an error that ends a request that the server had acknowledged", async () => {
   jest.useFakeTimers();
   let asked = 0;
   const slept = Promise.withResolvers<void>();
@@ -124,7 +126,7 @@ test("listening goes on after an error that ends what its server had acknowledge
   expect(asked).toBe(2);
 });
 
-test("a server that does not acknowledge a listening request in time is told that it is not wanted", async () => {
+test("a listening request that is not acknowledged in time is cancelled at its server", async () => {
   const requests: LinkRequest[] = [];
   const link = {
     host: linkHost,
@@ -140,7 +142,7 @@ test("a server that does not acknowledge a listening request in time is told tha
   expect(requests.map(({ signal }) => signal.aborted)).toEqual([true]);
 });
 
-test("nothing is asked of a link that has ended", async () => {
+test("no request is sent over a link that has ended", async () => {
   let over = false;
   const request = (): Promise<never> => ((over = true), Promise.reject(new Error("it has ended")));
   const link = {
@@ -157,7 +159,7 @@ test("nothing is asked of a link that has ended", async () => {
   await listening;
 });
 
-test("listening takes no hold of its link, however often it is begun", async () => {
+test("repeated listening requests do not add handlers to the end of the link", async () => {
   const held: string[] = [];
   const link = new Proxy(
     { host: linkHost, over: null, request: () => Promise.reject(new Error("broken")) } as unknown as Link,
@@ -173,7 +175,7 @@ test("listening takes no hold of its link, however often it is begun", async () 
   expect(held).not.toContain("ended");
 });
 
-/** A peer that says so much and then nothing: what a connection looks like whose other end is gone. */
+/** A peer that sends `first` and then nothing, like a connection whose other end is gone. */
 async function mute(first: string) {
   const requests: string[] = [];
   const sockets: Socket[] = [];
@@ -195,7 +197,7 @@ async function mute(first: string) {
   return { url: `http://127.0.0.1:${port}/`, requests, sockets, [Symbol.dispose]: dispose };
 }
 
-test("a stream that falls silent ends, and its connection with it", async () => {
+test("a stream that falls silent is ended, and so is its connection", async () => {
   using peer = await mute("id: e1\ndata: {}\n\n");
   const reading = readEvents(await fetch(peer.url), { longest: () => 1_000, silence: 50, received: () => {} });
   expect(await reading).toMatchObject({ lastId: "e1", broken: null });
@@ -203,7 +205,7 @@ test("a stream that falls silent ends, and its connection with it", async () => 
 });
 
 test.each(["id: é\n", "id: \u007f\n", `id: ${"x".repeat(1_025)}\n`])(
-  "a stream is not resumed after an event whose id no header can carry: %j",
+  "a stream is not resumed after an event whose id is not allowed in a header: %j",
   async (id) => {
     const body = new Blob([`${id}data: {}\n\n`]);
     const headers = { "content-type": "text/event-stream" };
@@ -217,7 +219,7 @@ test("a comment is a sign of life", async () => {
   let ended = false;
   const cancel = (): void => void (ended = true);
   let wanted = Promise.withResolvers<ReadableStreamDefaultController<Uint8Array>>();
-  // It is asked for more once what it gave before has been read.
+  // `pull` is called again once the previous chunk has been read.
   const body = new ReadableStream<Uint8Array>({ pull: (to) => wanted.resolve(to), cancel }, { highWaterMark: 0 });
   const reading = readEvents(new Response(body), { longest: () => 1_000, silence: 150, received: () => {} });
   for (let comments = 0; comments < 3; comments++) {
@@ -233,7 +235,7 @@ test("a comment is a sign of life", async () => {
   expect(ended).toBe(true);
 });
 
-test("what came on a stream while the process stood still is read, however long that was", async () => {
+test("data that arrived on a stream while the process was suspended is read, however long that was", async () => {
   const child = Bun.spawn(["sh", "-c", "sleep 0.2; echo 'data: {}'; echo; exec sleep 60"]);
   const { promise: first, resolve: received } = Promise.withResolvers<string>();
   const reading = readEvents(new Response(child.stdout), { longest: () => 1_000, silence: 300, received });

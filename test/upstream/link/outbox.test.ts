@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { Outbox, type Send } from "../../../src/upstream/link/outbox.ts";
 
-test("so many bytes may wait, and one message alone that is longer", () => {
+test("bytes may wait up to the limit, or a single longer message", () => {
   const sent: string[] = [];
   let way: Send | null = null;
   const outbox = new Outbox(() => way, 10);

@@ -4,7 +4,7 @@ import { query } from "../../../src/upstream/link/query.ts";
 import { rejectionOf } from "../../support/failure.ts";
 import { linkHost, linkRequest } from "../../support/link-host.ts";
 
-/** A link over a pipe that takes every message; `unsent`: none of them leaves it. */
+/** A link over a pipe that accepts every message; `unsent`: none of them leaves it. */
 function open(unsent: boolean, host = linkHost) {
   const written: string[] = [];
   let events: PipeEvents | null = null;
@@ -24,20 +24,17 @@ test.each([
   ["sent", "tools/call", "timeout", "maybe", [cancelled]],
   ["sent", "initialize", "timeout", "maybe", []],
   ["never sent", "tools/call", "overloaded", "no", []],
-] as const)(
-  "a request that was %s and runs out of time: %s ends as %s, ran: %s",
-  async (sent, method, code, ran, told) => {
-    const { link, methods } = open(sent === "never sent");
-    const { detail, ...failure } = await rejectionOf(link.request(linkRequest({ method, timeout: 5 })));
-    expect([failure.code, detail.ran]).toEqual([code, ran]);
-    expect(methods()).toEqual([method, ...told]);
-  },
-);
+] as const)("a request that was %s and times out: %s ends as %s, ran: %s", async (sent, method, code, ran, told) => {
+  const { link, methods } = open(sent === "never sent");
+  const { detail, ...failure } = await rejectionOf(link.request(linkRequest({ method, timeout: 5 })));
+  expect([failure.code, detail.ran]).toEqual([code, ran]);
+  expect(methods()).toEqual([method, ...told]);
+});
 
 test.each([
   ["sent", [cancelled]],
   ["never sent", []],
-])("a request that was %s and is given up: its server is told %j", async (sent, told) => {
+])("a request that was %s and is cancelled: its server is sent %j", async (sent, told) => {
   const { link, methods } = open(sent === "never sent");
   const controller = new AbortController();
   const asked = rejectionOf(link.request(linkRequest({ signal: controller.signal })));
@@ -63,13 +60,13 @@ test.each([
   },
 );
 
-test("a request that was given up before is not sent", async () => {
+test("a request that is cancelled beforehand is not sent", async () => {
   const { link, methods } = open(false);
   expect((await rejectionOf(link.request(linkRequest({ signal: AbortSignal.abort() })))).code).toBe("cancelled");
   expect(methods()).toEqual([]);
 });
 
-test("a result of more bytes than a result may have is refused, one of as many is not", async () => {
+test("a result of the maximum size is accepted, a larger one is refused", async () => {
   const { link, say } = open(false);
   const { result } = linkHost.limits();
   const answers = [link.request(linkRequest()), rejectionOf(link.request(linkRequest()))];
@@ -78,7 +75,7 @@ test("a result of more bytes than a result may have is refused, one of as many i
   expect(await Promise.all(answers)).toMatchObject([{ kind: "result" }, { code: "result-too-large" }]);
 });
 
-test("progress buys a request of the gateway's own no time beyond its limit", async () => {
+test("progress does not extend the timeout of the gateway's own requests", async () => {
   const { link, say } = open(false);
   const chatter = setInterval(() => say({ method: "notifications/progress", params: { progressToken: 1 } }), 2);
   const { peer } = linkRequest();
@@ -86,7 +83,7 @@ test("progress buys a request of the gateway's own no time beyond its limit", as
   clearInterval(chatter);
 });
 
-test("a server that ends a listening request with its result and with notifications/cancelled sends nothing stray", async () => {
+test("a server may end a listening request with both its result and notifications/cancelled", async () => {
   const dropped: string[] = [];
   const { link, say } = open(false, { ...linkHost, dropped: (reason) => void dropped.push(reason) });
   const listening = link.request(linkRequest({ method: "subscriptions/listen" }));
@@ -95,5 +92,5 @@ test("a server that ends a listening request with its result and with notificati
   say({ method: cancelled, params: { requestId: 1 } });
   expect(dropped).toEqual([]);
   say({ method: cancelled, params: { requestId: 2 } });
-  expect(dropped).toEqual(["the end of nothing that was asked"]);
+  expect(dropped).toEqual(["the cancellation of an unknown request"]);
 });

@@ -13,7 +13,7 @@ function callOf(request: Handlers["ask"], timeout: number | null) {
   return exchangeOf(0, linkRequest({ timeout, purpose: { kind: "call", handlers, client: "a" } }));
 }
 
-/** A call with a question of its server to its client; the server has a message once `taken` resolves. */
+/** A call with a server's question to its client; the server has received a message once `taken` resolves. */
 function questioned(timeout: number | null, taken?: Promise<void>) {
   const asked = Promise.withResolvers<InputRequest>();
   const answer = Promise.withResolvers<ClientAnswer>();
@@ -32,13 +32,13 @@ function questioned(timeout: number | null, taken?: Promise<void>) {
   return { exchange, asked: asked.promise, accept, replies, signal: () => signal };
 }
 
-test("FIELD T66: the time of a call runs on once its client has answered", async () => {
+test("FIELD T66: the clock of a call continues once its client has answered", async () => {
   const { exchange, accept } = questioned(5);
   accept();
   await until(() => exchange.gaveUp === "timeout", "the time is up");
 });
 
-test("what a client reports of its progress later reaches the server too, under its own token", async () => {
+test("progress that a client reports on a question reaches the server under the server's own token", async () => {
   const { asked, replies } = questioned(null);
   const { progress } = await asked;
   for (const n of [1, 2]) {
@@ -50,7 +50,7 @@ test("what a client reports of its progress later reaches the server too, under 
   );
 });
 
-test("a server that writes null for a token wants to hear of no progress", () => {
+test("a null progress token means that the server wants no progress", () => {
   const asked: InputRequest[] = [];
   const request = (one: InputRequest): Promise<ClientAnswer> => (asked.push(one), new Promise(() => {}));
   const exchange = callOf(request, null);
@@ -59,7 +59,7 @@ test("a server that writes null for a token wants to hear of no progress", () =>
   expect(asked.map(({ progress }) => progress)).toEqual([undefined]);
 });
 
-test("a question that its client fails to answer is put to nobody again", async () => {
+test("a question that its client fails to answer is not asked again", async () => {
   let asked = 0;
   const request = (): Promise<ClientAnswer> => (asked++, Promise.reject(new Error("the client is gone")));
   const calls = [callOf(request, null), callOf(request, null)];
@@ -71,7 +71,7 @@ test("a question that its client fails to answer is put to nobody again", async 
   expect(asked).toBe(1);
 });
 
-test("a client that does not answer in time is told that its answer is not wanted any more", async () => {
+test("a question that is not answered in time is cancelled at the client", async () => {
   jest.useFakeTimers();
   const { asked, replies, signal } = questioned(null);
   await asked;
@@ -82,7 +82,7 @@ test("a client that does not answer in time is told that its answer is not wante
   expect(replies).toEqual([expect.stringContaining("-32603")]);
 });
 
-test("progress that its server is slow to take does not come after the answer", async () => {
+test("progress that the server is slow to accept is not sent after the answer", async () => {
   jest.useFakeTimers();
   const taken = Promise.withResolvers<void>();
   const { asked, accept, replies } = questioned(null, taken.promise);

@@ -3,8 +3,8 @@ import { ended, moduleAt } from "../../support/processes.ts";
 import { TempDir } from "../../support/temp-dir.ts";
 
 /**
- * What a program prints that inherits orphans, which this one must not. `leave` starts a process whose parent ends at
- * once, in a session of its own unless `inSession`, and resolves to its pid once it is inherited.
+ * Returns what a program prints that inherits orphans, which this process must not. `leave` starts a process whose
+ * parent ends immediately, in a session of its own unless `inSession`, and resolves to its pid once it is inherited.
  */
 async function inherits(code: string): Promise<unknown> {
   const program = `
@@ -24,7 +24,7 @@ async function inherits(code: string): Promise<unknown> {
       await until(async () => {
         const one = await readProcess(String(pid));
         if (one?.parent !== process.pid || (!inSession && one.session !== pid)) return false;
-        // While it starts its program it shows nothing that tells whose it is.
+        // While it starts its program, it shows nothing that identifies its owner.
         return one.environmentAt !== "0" && (await Bun.file(\`/proc/\${pid}/comm\`).text()) === "tail\\n";
       }, "its adoption");
       left.push(pid);
@@ -39,12 +39,12 @@ async function inherits(code: string): Promise<unknown> {
   return JSON.parse(stdout);
 }
 
-// `tail` keeps neither of the pipes open to which the program prints.
+// `tail` keeps neither of the program's output pipes open.
 const bare = "tail -f /dev/null >/dev/null 2>&1";
 const lasting = `M=1 ${bare}`;
 
 test.skipIf(process.platform !== "linux")(
-  "FIELD T31: only what started after a child ends as what that child left behind (needs Linux)",
+  "FIELD T31: only orphans that started after a child are ended with it (needs Linux)",
   async () => {
     const ends = await inherits(`
       const pid = await leave(${JSON.stringify(bare)});
@@ -57,12 +57,12 @@ test.skipIf(process.platform !== "linux")(
 );
 
 test.skipIf(process.platform !== "linux")(
-  "FIELD T31: a child that ends at once takes nothing with it that was there before (needs Linux)",
+  "FIELD T31: a child that ends immediately does not end orphans that existed before it (needs Linux)",
   async () => {
     const left = await inherits(`
       const pid = await leave(${JSON.stringify(bare)});
       const { started } = await readProcess(String(pid));
-      // What started within the same tick of the clock counts as started after it.
+      // A process that starts within the same clock tick counts as later.
       await until(async () => {
         const one = Bun.spawn(["true"]);
         const isLater = startOf(one.pid) > started;
@@ -82,7 +82,7 @@ test.skipIf(process.platform !== "linux")(
 );
 
 test.skipIf(process.platform !== "linux")(
-  "FIELD T31: an orphan is whose session or mark it has, as long as that child is there (needs Linux)",
+  "FIELD T31: an orphan belongs to the child whose session or marker it has, while that child exists (needs Linux)",
   async () => {
     const seen = await inherits(`
       const pid = await leave(${JSON.stringify(lasting)});
@@ -110,7 +110,7 @@ test.skipIf(process.platform !== "linux")("an orphan that has ended is collected
 });
 
 test.skipIf(process.platform !== "linux")(
-  "what is being ended with its server counts as no orphan of unknown origin (needs Linux)",
+  "a process that is being ended with its server does not count as an orphan of unknown origin (needs Linux)",
   async () => {
     const taken = await inherits(`
       const spawn = (env) => Bun.spawn(["sleep", "60"], { detached: true, env, stdio: ["ignore", "ignore", "ignore"] });
@@ -118,7 +118,7 @@ test.skipIf(process.platform !== "linux")(
       enroll(server.pid, "MARK=1");
       const own = Array.from({ length: 64 }, () => spawn({ MARK: "1" }));
       const taken = await found();
-      // Each ends at another point of a search.
+      // Each ends at a different point of a search.
       for (const one of own) {
         const searching = found();
         // The search may collect it before Bun does.
@@ -133,7 +133,7 @@ test.skipIf(process.platform !== "linux")(
 );
 
 test.skipIf(process.platform !== "linux")(
-  "FIELD T31: of an orphan the reaper and the log are told once, and the reaper of its end: its number is used again (needs Linux)",
+  "FIELD T31: an orphan is reported once to the reaper and the log, and its end to the reaper, since pids are reused (needs Linux)",
   async () => {
     using at = new TempDir();
     const told = JSON.stringify(at.path("told"));

@@ -11,7 +11,7 @@ import { until } from "../../support/until.ts";
 
 const startOf = async (pid: number): Promise<number> => (await readProcess(String(pid)))?.started ?? 0;
 
-/** Whether a start ends what this gateway has left, going by its pid and when it started. */
+/** Whether a start ends what the gateway with this pid and start time has left. */
 async function ends(pid: number, started: number): Promise<boolean> {
   using dir = new TempDir();
   const run = crypto.randomUUID();
@@ -28,21 +28,21 @@ async function ends(pid: number, started: number): Promise<boolean> {
 
 const onLinux = test.skipIf(process.platform !== "linux");
 
-onLinux("a start leaves the servers of the last gateway alone while that runs (needs Linux)", async () => {
+onLinux("a start leaves the servers of the previous gateway alone while it runs (needs Linux)", async () => {
   await using other = Bun.spawn(["sleep", "1000"]);
   expect(await ends(other.pid, await startOf(other.pid))).toBe(false);
 });
 
-onLinux("a start ends what the last gateway left, also where another process has its pid (needs Linux)", async () => {
+onLinux("a start ends what the previous gateway left, even if another process has its pid (needs Linux)", async () => {
   await using other = Bun.spawn(["sleep", "1000"]);
   expect(await ends(other.pid, (await startOf(other.pid)) - 1)).toBe(true);
 });
 
-onLinux("a start ends what the last gateway left, also where it was this very process (needs Linux)", async () => {
+onLinux("a start ends what the previous gateway left, even if it was this process (needs Linux)", async () => {
   expect(await ends(process.pid, await startOf(process.pid))).toBe(true);
 });
 
-onLinux("a start ends what the last gateway left, also where nobody has collected that one (needs Linux)", async () => {
+onLinux("a start ends what the previous gateway left, even if that gateway is a zombie (needs Linux)", async () => {
   const script = "exec 3<&0; cat <&3 >/dev/null & echo $!; exec sleep 1000";
   await using parent = Bun.spawn(["sh", "-c", script], { stdin: "pipe", stdout: "pipe" });
   const pid = Number((await linesOf(parent.stdout).next()).value);

@@ -5,10 +5,10 @@ import { TempDir } from "../../support/temp-dir.ts";
 import { until } from "../../support/until.ts";
 
 test.skipIf(process.platform !== "linux")(
-  "a process is found by its parent and session, whatever it calls itself (needs Linux)",
+  "a process is found by its parent and session, whatever its name is (needs Linux)",
   async () => {
     using at = new TempDir();
-    // As the system shows it, the name stands before these.
+    // In the system's format, the name comes before these fields.
     const program = at.path("x) Z 1 1 (y");
     symlinkSync(Bun.which("cat") ?? "", program);
     const child = Bun.spawn([program], { stdin: "pipe", stdout: "pipe", detached: true });
@@ -26,7 +26,7 @@ test.skipIf(process.platform !== "linux")(
 );
 
 test.skipIf(process.platform !== "linux")(
-  "a mark finds a process in any session, but is not the beginning of another mark (needs Linux)",
+  "a marker finds a process in any session, but does not match a longer marker (needs Linux)",
   async () => {
     const child = Bun.spawn(["cat"], { env: { MCPGW_TEST: "one" }, stdin: "pipe", stdout: "pipe", detached: true });
     await child.stdin.write("runs");
@@ -40,28 +40,31 @@ test.skipIf(process.platform !== "linux")(
   },
 );
 
-test.skipIf(process.platform !== "linux")("this process is of no family that it may end (needs Linux)", async () => {
+test.skipIf(process.platform !== "linux")("this process is never part of a family to end (needs Linux)", async () => {
   const session = (await readProcess(String(process.pid)))?.session ?? 0;
   const family = await findFamily({ leaders: new Set([session]), marker: null });
   expect(family.map(({ pid }) => pid)).not.toContain(process.pid);
 });
 
-test.skipIf(process.platform !== "linux")("of two processes the later one started later (needs Linux)", async () => {
-  const start = async () => {
-    const child = Bun.spawn(["sleep", "74"]);
-    const { started = 0 } = (await readProcess(String(child.pid))) ?? {};
-    return { child, started };
-  };
-  const first = await start();
-  const uptime = Number(readFileSync("/proc/uptime", "utf8").split(" ")[0]);
-  expect(Math.abs(first.started / 100 - uptime)).toBeLessThan(5);
-  await until(() => Number(readFileSync("/proc/uptime", "utf8").split(" ")[0]) > uptime + 0.02, "the next tick");
-  const second = await start();
-  expect(second.started).toBeGreaterThan(first.started);
-  for (const { child } of [first, second]) child.kill("SIGKILL");
-});
+test.skipIf(process.platform !== "linux")(
+  "a process that starts later has a later start time (needs Linux)",
+  async () => {
+    const start = async () => {
+      const child = Bun.spawn(["sleep", "74"]);
+      const { started = 0 } = (await readProcess(String(child.pid))) ?? {};
+      return { child, started };
+    };
+    const first = await start();
+    const uptime = Number(readFileSync("/proc/uptime", "utf8").split(" ")[0]);
+    expect(Math.abs(first.started / 100 - uptime)).toBeLessThan(5);
+    await until(() => Number(readFileSync("/proc/uptime", "utf8").split(" ")[0]) > uptime + 0.02, "the next tick");
+    const second = await start();
+    expect(second.started).toBeGreaterThan(first.started);
+    for (const { child } of [first, second]) child.kill("SIGKILL");
+  },
+);
 
-test("a look is shared by those who ask before it begins, and by nobody whom it may have passed by", async () => {
+test("a scan is shared by callers that ask before it begins, and not by later ones, which it may have missed", async () => {
   const looks: PromiseWithResolvers<number>[] = [];
   const look = sharedLook(() => {
     const one = Promise.withResolvers<number>();
@@ -79,7 +82,7 @@ test("a look is shared by those who ask before it begins, and by nobody whom it 
   expect(looks).toHaveLength(2);
 });
 
-test("what a look has found is not kept after it", async () => {
+test("the result of a scan is not kept afterwards", async () => {
   const held: WeakRef<object>[] = [];
   const looks = Array.from({ length: 20 }, () =>
     sharedLook(async () => {
@@ -98,7 +101,7 @@ test("what a look has found is not kept after it", async () => {
 });
 
 test.skipIf(process.platform !== "linux")(
-  "the families of many servers that stop at once are looked for together (needs Linux)",
+  "the families of many servers that stop at the same time are searched together (needs Linux)",
   async () => {
     const cost = async (count: number): Promise<number> => {
       const before = process.cpuUsage();

@@ -6,19 +6,19 @@ import { until } from "../../support/until.ts";
 const program = new URL("../../fixtures/upstream-main.ts", import.meta.url).pathname;
 
 const ways = [
-  ["that was stopped does its work all the same", [process.execPath, program, "__reaper", "any"]],
+  ["that was suspended still does its work", [process.execPath, program, "__reaper", "any"]],
   ["that does not end is killed", ["sleep", "1000"]],
 ] as const;
 
 test.concurrent.skipIf(process.platform !== "linux").each(ways)(
-  "a reaper %s, so the stop of the gateway does not wait for it (needs Linux)",
+  "a reaper %s, so the shutdown of the gateway does not wait for it (needs Linux)",
   async (_what, argv) => {
     const mark = crypto.randomUUID();
     const reaper = startReaper(argv, { PATH: process.env["PATH"] ?? "", MARK: mark }, () => {});
     const pid = await until(() => pidsWith(mark)[0], "the reaper");
     await using left = Bun.spawn(["sleep", "1000"], { detached: true });
     if (argv[0] === process.execPath) {
-      // A service manager sends them to all processes of a service.
+      // A service manager sends these signals to all processes of a service.
       const [hangup, interrupt, terminate] = [1n << 0n, 1n << 1n, 1n << 14n];
       const all = hangup | interrupt | terminate;
       await until(() => (caught(pid) & all) === all, "it heeds none of them", 5_000);
@@ -36,7 +36,7 @@ test.concurrent.skipIf(process.platform !== "linux").each(ways)(
 );
 
 test.concurrent.skipIf(process.platform !== "linux")(
-  "a reaper leaves alone what it was told has ended: another process may have its number by now (needs Linux)",
+  "a reaper leaves a removed session alone, since another process may have its pid by now (needs Linux)",
   async () => {
     const argv = [process.execPath, program, "__reaper", "any"];
     const reaper = startReaper(argv, { PATH: process.env["PATH"] ?? "" }, () => {});
@@ -52,7 +52,7 @@ test.concurrent.skipIf(process.platform !== "linux")(
 );
 
 test.concurrent.skipIf(process.platform !== "linux")(
-  "a reaper that was killed is replaced by one that knows as much (needs Linux)",
+  "a reaper that was killed is replaced by one that knows the same sessions (needs Linux)",
   async () => {
     const mark = crypto.randomUUID();
     const argv = [process.execPath, program, "__reaper", "any"];
@@ -70,7 +70,7 @@ test.concurrent.skipIf(process.platform !== "linux")(
 );
 
 test.concurrent.skipIf(process.platform !== "linux")(
-  "a reaper ends what a line names that reaches it in pieces (needs Linux)",
+  "a reaper ends the session of a line that arrives in pieces (needs Linux)",
   async () => {
     await using left = Bun.spawn(["sleep", "1000"], { detached: true });
     const module = new URL("../../../src/upstream/process/reaper.ts", import.meta.url).href;

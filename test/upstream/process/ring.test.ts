@@ -30,7 +30,7 @@ test("property: a ring holds the longest run of newest lines that fits", () => {
   );
 });
 
-test("a ring takes no more memory however many lines have passed through it", () => {
+test("a ring uses constant memory, however many lines have passed through it", () => {
   const heap = (): number => (Bun.gc(true), heapStats().heapSize);
   const ring = createRing(1_000);
   ring.push("first");

@@ -18,14 +18,14 @@ function log(own: string[] = [], secrets: () => readonly string[] = () => none) 
   };
 }
 
-test("lines carry time and pid; the newest ones are given, oldest first", () => {
+test("lines have a time and a pid; the newest ones are returned, oldest first", () => {
   const { write, it } = log();
   write("one\ntwo\nthr");
   write("ee\r\nfour");
   expect(it.last(2)).toEqual(["1970-01-01T00:00:00.000Z 7 two", "1970-01-01T00:00:00.000Z 7 three"]);
 });
 
-test("a character cut by a chunk's end stays whole, what is no UTF-8 is replaced", () => {
+test("a character split between chunks stays whole, and invalid UTF-8 is replaced", () => {
   const { write, text } = log();
   const bytes = Buffer.from("ü\n");
   write(bytes.subarray(0, 1));
@@ -34,7 +34,7 @@ test("a character cut by a chunk's end stays whole, what is no UTF-8 is replaced
   expect(text()).toEqual(["ü", "�"]);
 });
 
-test("T15: escapes are made visible, a line of 10 MB is cut", () => {
+test("T15: escapes are made visible, and a very long line is truncated", () => {
   const { write, text } = log();
   write("\x1b[2Jx\u202ey\n");
   for (let i = 0; i < 3; i++) write("z".repeat(80_000));
@@ -44,7 +44,7 @@ test("T15: escapes are made visible, a line of 10 MB is cut", () => {
   expect(second).toBe(`${"z".repeat(8192)}… (cut)`);
 });
 
-test("a line that was cut keeps no more of what was written in memory", () => {
+test("a truncated line does not keep the rest of the written data in memory", () => {
   const heap = (): number => (Bun.gc(true), heapStats().heapSize);
   const { write, text, pass } = log();
   const before = heap();
@@ -56,19 +56,19 @@ test("a line that was cut keeps no more of what was written in memory", () => {
   expect(text().length).toBe(100);
 });
 
-test("R17: values of the environment are hidden, also those of several lines; short words are not", () => {
+test("R17: values of the environment are hidden, even multi-line ones; short words are not", () => {
   const { write, text } = log(["hunter22", "-----KEY\nabcdef123\n", "on"]);
   write("token=hunter22 on\nabcdef123\n");
   expect(text()).toEqual(["token=[redacted] on", "[redacted]"]);
 });
 
-test("R17: a secret is hidden however a server that logs in JSON spells it", () => {
+test("R17: a secret is hidden in every JSON spelling", () => {
   const { write, text } = log(['pässwort"22']);
   write('{"a":"pässwort\\"22"}\n{"a":"p\\u00e4sswort\\u002222"}\n{"a":"p\\u00e4sswort\\"22"}\n');
   expect(text()).toEqual(Array(3).fill('{"a":"[redacted]"}'));
 });
 
-test("R17: secrets of the whole configuration are hidden, as they are when a line is written", () => {
+test("R17: the secrets of the whole configuration at the time of writing are hidden", () => {
   let secrets = ["first-of-all"];
   const { write, text } = log(["hunter22"], () => secrets);
   write("hunter22 first-of-all another-one\n");
@@ -77,17 +77,17 @@ test("R17: secrets of the whole configuration are hidden, as they are when a lin
   expect(text()).toEqual(["[redacted] [redacted] another-one", "[redacted] [redacted]"]);
 });
 
-test("R17: a secret that a cut line ends in is not shown in part", () => {
+test("R17: a secret at the end of a truncated line is not shown in part", () => {
   const secret = "s".repeat(3_000);
   const { write, text } = log([secret]);
   write(`${`${secret} `.repeat(5)}\n`);
-  // Of a line without it no less is shown for its sake.
+  // A line without the secret is not shortened further.
   write(`${"y".repeat(20_000)}\n`);
   expect(text()[0]).not.toContain("ss");
   expect(text()[1]).toBe(`${"y".repeat(8_192)}… (cut)`);
 });
 
-test("T15: what comes faster than the log takes it is dropped and counted, except for the newest lines", () => {
+test("T15: output beyond the rate of the log is dropped and counted, except for the newest lines", () => {
   const { write, text, pass } = log();
   const line = (n: number): string => `${String(n).padStart(999, "x")}\n`;
   for (let i = 0; i < 1_000; i++) write(line(i));
@@ -96,24 +96,24 @@ test("T15: what comes faster than the log takes it is dropped and counted, excep
   pass(1_001);
   write("later\n");
   expect(text(6)).toEqual([
-    `(${(996 - kept) * 1_000} bytes were written faster than the log takes them, and dropped)`,
+    `(${(996 - kept) * 1_000} bytes were written faster than the log accepts them and were dropped)`,
     ...[996, 997, 998, 999].map((n) => line(n).trim()),
     "later",
   ]);
 });
 
-test("the last words of a process that ends in a flood are shown, and what was dropped before them is counted", () => {
+test("the last output of a process that ends in a flood is shown, and the dropped output before it is counted", () => {
   const { write, end, text } = log();
   for (let i = 0; i < 1_000; i++) write(`${"x".repeat(999)}\n`);
   const kept = text(10_000).length;
   write("fatal: the token is missing");
   end();
   const [note, ...last] = text(6);
-  expect(note).toBe(`(${(996 - kept) * 1_000} bytes were written faster than the log takes them, and dropped)`);
+  expect(note).toBe(`(${(996 - kept) * 1_000} bytes were written faster than the log accepts them and were dropped)`);
   expect(last.at(-1)).toBe("fatal: the token is missing");
 });
 
-test("a little more than the log takes is held back until there is room, or until the process ends", () => {
+test("output slightly beyond the rate of the log is held back until there is room or the process ends", () => {
   const { write, end, text } = log();
   write(`${"x".repeat(300_000)}\nfat`);
   write("al: it is");
@@ -125,14 +125,14 @@ test("a little more than the log takes is held back until there is room, or unti
   expect(text()).toHaveLength(3);
 });
 
-test("R17: a last line without an end is hidden as far as it may be the beginning of a secret", () => {
+test("R17: the end of an unterminated last line is hidden if it may be the beginning of a secret", () => {
   const { write, end, text } = log(["hunter22", "secret-of-mine"]);
   write("it is hunter22 and secret-of");
   end();
   expect(text()).toEqual(["it is [redacted] and … (cut)"]);
 });
 
-test("who follows gets the newest lines, those that come, and how many left the log before it asked; a close ends it", async () => {
+test("a follower gets the newest lines, new lines, and the number of lines that it missed; closing the log ends it", async () => {
   const { it, write, pass } = log();
   write("one\ntwo\nthree\n");
   const reader = it.follow(2, new AbortController().signal);
@@ -157,7 +157,7 @@ test("who follows gets the newest lines, those that come, and how many left the 
   expect((await end).done).toBe(true);
 });
 
-test("what is written after a close goes to the log that came after, and on to the one after that", () => {
+test("lines written after a close go to the successor of the log, and on to its successor", () => {
   const [old, next, last] = [log(), log(), log()];
   old.write("before\n");
   old.it.close(next.it);
@@ -168,7 +168,7 @@ test("what is written after a close goes to the log that came after, and on to t
   expect([words(old), words(next), words(last)]).toEqual([["before"], ["while it drains"], ["its last word"]]);
 });
 
-test("who follows is let go when it leaves, though nothing is written", async () => {
+test("a follower that leaves is released, although nothing is written", async () => {
   const leaving = new AbortController();
   const next = log().it.follow(1, leaving.signal).next();
   leaving.abort();

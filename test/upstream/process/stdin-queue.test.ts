@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { createStdinQueue } from "../../../src/upstream/process/stdin-queue.ts";
 
-/** A pipe that takes one line and then blocks until it is opened. */
+/** A pipe that accepts one line and then blocks until it is released. */
 function pipe() {
   const written: string[] = [];
   let open = Promise.withResolvers<number>();
@@ -30,7 +30,7 @@ test("lines wait in order while the pipe is full", async () => {
   expect(written).toEqual(["a", "b", "c", "d"]);
 });
 
-test("what a pipe does not take stays in the queue, whose bound is that of all", async () => {
+test("lines that a pipe does not accept stay in the queue", async () => {
   const { sink, written, release } = pipe();
   const queue = createStdinQueue(sink);
   for (const line of ["a", "b", "c", "d", "e"]) queue.write(line, line);
@@ -39,7 +39,7 @@ test("what a pipe does not take stays in the queue, whose bound is that of all",
   expect([queue.take("d"), queue.take("e")]).toEqual([false, true]);
 });
 
-test("T16: more than the cap is refused, what was given up makes room", () => {
+test("T16: a line beyond the limit is refused, and a line that is taken back makes room", () => {
   const { sink, written } = pipe();
   const queue = createStdinQueue(sink, 10);
   queue.write("1", "x");
@@ -52,7 +52,7 @@ test("T16: more than the cap is refused, what was given up makes room", () => {
   expect(written).toEqual(["x", "x"]);
 });
 
-test("a broken pipe takes nothing any more and throws nowhere", async () => {
+test("a broken pipe accepts nothing more and does not throw", async () => {
   const { sink, written, fail } = pipe();
   const queue = createStdinQueue(sink);
   queue.write("1", "a");

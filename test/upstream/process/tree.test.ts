@@ -5,8 +5,8 @@ import { alive, asNobody, mayBecomeNobody, moduleAt } from "../../support/proces
 import { until } from "../../support/until.ts";
 
 /**
- * A child whose own child has a session of its own, and has left a process behind in it that has no parent of the
- * family and none of its environment.
+ * A child whose own child leads another session and has left a process behind in it, without a parent in the family and
+ * without the family's environment.
  */
 async function plant() {
   const inner = "(sleep 71 & echo $!) ; echo $$; exec sleep 72";
@@ -28,7 +28,7 @@ async function plant() {
 }
 
 test.skipIf(process.platform !== "linux")(
-  "FIELD T31: a process belongs to a family by the session that another of it has begun (needs Linux)",
+  "FIELD T31: a process belongs to a family if another member of it started its session (needs Linux)",
   async () => {
     using planted = await plant();
     const pids = (await findFamily(planted.family)).map(({ pid }) => pid);
@@ -38,7 +38,7 @@ test.skipIf(process.platform !== "linux")(
 );
 
 test.skipIf(process.platform !== "linux")(
-  "FIELD T31: what only those knew that ended when they were asked to is ended too (needs Linux)",
+  "FIELD T31: a process whose only links to the family ended when asked to is ended too (needs Linux)",
   async () => {
     using planted = await plant();
     const { child, leader, orphan, family } = planted;
@@ -48,7 +48,7 @@ test.skipIf(process.platform !== "linux")(
   },
 );
 
-/** A program that says when it runs, with a way to be asked to end. */
+/** A program that reports when it runs, with a way to ask it to end. */
 async function run(script: string) {
   const child = Bun.spawn(["sh", "-c", script], { detached: true, stdin: "pipe", stdout: "pipe" });
   const { value } = await child.stdout.getReader().read();
@@ -57,7 +57,7 @@ async function run(script: string) {
   return { child, family, farewell: { ask, ended: child.exited }, said: new TextDecoder().decode(value).trim() };
 }
 
-test("a program ends by itself when its input ends, and by SIGTERM when it does not heed that", async () => {
+test("a program ends by itself when its input ends, and by SIGTERM if it ignores that", async () => {
   const heeding = await run("echo runs; cat; exit 3");
   expect(await endFamily(heeding.family, heeding.farewell, { close: 10_000, term: 10_000 })).toEqual([]);
   expect(heeding.child.exitCode).toBe(3);
@@ -68,7 +68,7 @@ test("a program ends by itself when its input ends, and by SIGTERM when it does 
 });
 
 test.skipIf(process.platform !== "linux")(
-  "what has ended is no process that would not die, though its parent does not collect it (needs Linux)",
+  "a zombie that its parent does not collect does not count as a process that did not die (needs Linux)",
   async () => {
     const { child, said, farewell } = await run("exec 3<&0; setsid cat <&3 & echo $!; exec sleep 73");
     // A shell would collect it.
@@ -83,7 +83,7 @@ test.skipIf(process.platform !== "linux")(
 );
 
 test.skipIf(process.platform !== "linux")(
-  "T26: a program that does not heed the end of its input is ended also while no descriptor is left to see it (needs Linux)",
+  "T26: a program that ignores the end of its input is ended even without a free descriptor to find it with (needs Linux)",
   async () => {
     const code = `
       import { openSync } from "node:fs";
@@ -109,7 +109,7 @@ const hiding = ["unshare", "-m", "sh", "-c", 'mount -t proc -o hidepid=2 proc /p
 const canHide = mayBecomeNobody && Bun.which("unshare") !== null && Bun.spawnSync([...hiding, "true"]).success;
 
 test.skipIf(!canHide)(
-  "T17: a program is ended that hides from its own user (needs root, and a /proc that hides processes)",
+  "T17: a program that is hidden from its own user is ended (needs root, and a /proc that hides processes)",
   async () => {
     const code = `
       import { guardProcess } from ${moduleAt("daemon/process.ts")};
@@ -136,7 +136,7 @@ test.skipIf(!canHide)(
   20_000,
 );
 
-test("a session that began outside of this container has the number 0 here, which does not end the group of the gateway", async () => {
+test("a session from outside of this container has the number 0 here, which must not end the gateway's own group", async () => {
   const code = `
     import { killFamily } from ${moduleAt("upstream/process/tree.ts")};
     console.log(JSON.stringify(await killFamily({ leaders: new Set([0]), marker: null })));`;
@@ -145,9 +145,9 @@ test("a session that began outside of this container has the number 0 here, whic
 });
 
 test.skipIf(process.platform !== "linux" || Bun.which("bash") === null)(
-  "a group of another session that has the number of one which ended is left alone (needs Linux and bash)",
+  "a group of another session that reuses the number of an ended session is left alone (needs Linux and bash)",
   async () => {
-    // Each job of a shell with job control is a group in the session of that shell.
+    // A shell with job control puts each job into its own group in the session of the shell.
     const shell = Bun.spawn(["bash", "-c", "set -m; sleep 60 & echo $!; wait"], { detached: true, stdout: "pipe" });
     const { value } = await shell.stdout.getReader().read();
     const job = Number(new TextDecoder().decode(value));

@@ -113,7 +113,7 @@ test("the last words of a program are in its log, without a line end and in the 
   ]);
   const log = set.log("a").last(10_000);
   expect(log.at(-1)).toEndWith(" fatal: GITHUB_TOKEN is missing");
-  expect(log.filter((line) => line.includes("faster than the log takes them"))).not.toEqual([]);
+  expect(log.filter((line) => line.includes("faster than the log accepts them"))).not.toEqual([]);
 });
 
 /** Bytes that are still needed: what a process has besides depends on when it collects garbage. */

@@ -5,9 +5,9 @@ import { TempDir } from "../../support/temp-dir.ts";
 import { http, listed } from "../../support/upstream.ts";
 
 test.skipIf(!hasOpenssl).each([
-  ["http", "https", "TLS to it fails (DEPTH_ZERO_SELF_SIGNED_CERT)"],
-  ["sse", "https", "TLS to it fails (DEPTH_ZERO_SELF_SIGNED_CERT)"],
-  ["websocket", "wss", "TLS to it fails (DEPTH_ZERO_SELF_SIGNED_CERT)"],
+  ["http", "https", "the TLS handshake with it failed (DEPTH_ZERO_SELF_SIGNED_CERT)"],
+  ["sse", "https", "the TLS handshake with it failed (DEPTH_ZERO_SELF_SIGNED_CERT)"],
+  ["websocket", "wss", "the TLS handshake with it failed (DEPTH_ZERO_SELF_SIGNED_CERT)"],
 ])(
   "T19: over %s a server whose certificate nobody trusts is sent nothing (needs openssl)",
   async (transport, scheme, says) => {
