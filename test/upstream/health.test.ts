@@ -50,7 +50,7 @@ test.each([
     await until(() => server.of("tools/list").length > listings + 3, "some readings");
     expect(server.of(era === "modern" ? "server/discover" : "ping").length).toBeGreaterThan(checks);
     expect(set.status()).toMatchObject([{ state: "ready", restarts: 0, reason: expect.stringContaining("slow") }]);
-    expect([toolNames(set), set.warnings.filter((text) => text.includes("cannot be had")).length]).toEqual([
+    expect([toolNames(set), set.warnings.filter((text) => text.includes("cannot be read")).length]).toEqual([
       ["old"],
       1,
     ]);

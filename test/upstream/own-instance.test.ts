@@ -39,13 +39,13 @@ test("all pages are listed", async () => {
 test("a cursor that repeats ends the list with a warning", async () => {
   await using set = await listed([fake("a", ["--mode", "same-cursor"])]);
   expect(toolNames(set)).toEqual(["t1", "t2"]);
-  expect(set.warnings.join()).toContain("a cursor came twice");
+  expect(set.warnings.join()).toContain("a cursor was repeated");
 });
 
 test("a server that knows no cursor offers its one page, with a warning", async () => {
   await using set = await listed([fake("a", ["--mode", "one-page"])]);
   expect(toolNames(set)).toEqual(["echo", "hang"]);
-  const reason = "its tools/list was cut: a cursor came twice";
+  const reason = "its tools/list was cut off: a cursor was repeated";
   expect(set.listings()[0]?.missing).toEqual([{ list: "tools", name: null, reason }]);
 });
 
@@ -59,7 +59,7 @@ test("a list without an end is cut at 100 pages", async () => {
   await using set = await listed([fake("a", ["--mode", "endless-pages"])]);
   expect(toolNames(set).length).toBe(100);
   expect(set.warnings.join()).toContain("more than 100 pages");
-  const reason = "its tools/list was cut: more than 100 pages";
+  const reason = "its tools/list was cut off: more than 100 pages";
   expect(set.listings()[0]?.missing).toEqual([{ list: "tools", name: null, reason }]);
   expect(set.status()).toMatchObject([{ state: "ready", reason }]);
 });
@@ -76,7 +76,7 @@ test("what came of a list that takes too long is offered", async () => {
   const link = openHttp({ url: server.url, headers: {}, getStream: false }, linkHost);
   const { texts, warning } = await drainList({ link, peer }, "tools", { ms: 500 });
   expect(texts.length).toBe(1);
-  expect(warning).toBe("its tools/list was cut: more than 0.5 s");
+  expect(warning).toBe("its tools/list was cut off: more than 0.5 s");
   await link.close();
 });
 
@@ -103,7 +103,7 @@ test("S41: a bad definition is left out with its reason, as are different ones o
     { list: "tools", name: "?", reason: "a tool without a name" },
     { list: "tools", name: "?", reason: "a tool without a name" },
     { list: "tools", name: "?", reason: "a tool without a name" },
-    { list: "tools", name: "no-schema", reason: "its inputSchema is no object" },
+    { list: "tools", name: "no-schema", reason: "its inputSchema is not an object" },
     { list: "tools", name: "twin", reason: "several tools have this name" },
     { list: "tools", name: "twin", reason: "several tools have this name" },
   ]);

@@ -168,7 +168,7 @@ test("a modern server listens for all resources of an instance at once, and refu
   expect(set.status()[0]).toMatchObject({ subscriptions: 1 });
   expect(await rejectionOf(set.follow("fake", "test://refused", () => {}, "modern"))).toMatchObject({
     code: "upstream-down",
-    message: expect.stringContaining("does not tell of changes"),
+    message: expect.stringContaining("does not announce changes"),
   });
   told.length = 0;
   await touch("test://a");

@@ -89,7 +89,7 @@ test("T10: crashes of callers' instances count, are shown with their reason, log
 test("T10: an instance that runs again is down no longer", async () => {
   await using set = upstreams([fake("a", [], { isolation: "shared" })]);
   await rejectionOf(set.ask("a", "crash"));
-  await until(() => state(set)?.reason?.startsWith("the instance that callers share is down"), "the reason");
+  await until(() => state(set)?.reason?.startsWith("the shared instance is down"), "the reason");
   await until(() => set.ask("a", "echo").catch(() => null), "its restart");
   expect(state(set)).toMatchObject({ reason: null, down: [], restarts: 1 });
 });
@@ -213,7 +213,7 @@ test("a server that is put to rest while its lists are read is not said to lack 
   const options = http("a", server.url, { protocol: "legacy", start: "on-demand", idleStop: "80ms" });
   await using set = await listed([{ ...options, healthCheck: 40, refresh: 20 }]);
   await set.ask("a", "t");
-  await until(() => set.warnings.some((line) => line.includes("cannot be had")), "the end of the reading");
+  await until(() => set.warnings.some((line) => line.includes("cannot be read")), "the end of the reading");
   expect(state(set)).toMatchObject({ state: "idle", reason: null });
 });
 

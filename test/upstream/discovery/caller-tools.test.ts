@@ -184,7 +184,11 @@ test("what an instance offers besides is bounded, and what is beyond is said onc
 
 test.each([
   ["more than 500 tools", Array.from({ length: 501 }, (_, at) => define(`t${at}`)), 500],
-  ["tools that cannot be offered: 1, the first since its inputSchema is no object", [define("t"), { name: "bad" }], 1],
+  [
+    "1 of its tools cannot be offered; the reason for the first: its inputSchema is not an object",
+    [define("t"), { name: "bad" }],
+    1,
+  ],
 ])("what is not offered is said, and the instance is waited for again: %s", async (why, tools, kept) => {
   await using set = await listed([fake("a")]);
   for (let times = 0; times < 2; times++) {
@@ -237,7 +241,7 @@ test("an instance that does not answer is waited for once", async () => {
   await using set = await listed([http("a", server.url, { protocol: "legacy", timeout: "500ms" })]);
   await set.ask("a", "echo", {}, alice);
   await learnt(set, alice);
-  expect(set.warnings.join()).toContain("not all that an instance offers is known");
+  expect(set.warnings.join()).toContain("not all tools of an instance are known");
   await set.ask("a", "echo", {}, alice);
   expect(learnt(set, alice)).toBeNull();
 });

@@ -104,7 +104,7 @@ test("what clients could not read of a definition is left out, with one warning,
   ]);
   expect(listing(set)?.resources.map(({ name }) => name)).toEqual(["a:c"]);
   expect(listing(set)?.missing).toEqual([
-    { list: "tools", name: "half\ud83d", reason: "half of a surrogate pair stands alone in its name" },
+    { list: "tools", name: "half\ud83d", reason: "its name contains half of a surrogate pair" },
     { list: "tools", name: "deep", reason: "The message is nested deeper than 60 levels; flatten it." },
     { list: "resources", name: "a:b", reason: "it has no name" },
   ]);
@@ -113,7 +113,7 @@ test("what clients could not read of a definition is left out, with one warning,
   const warned = set.warnings.filter((warning) => warning.includes("could not read"));
   expect(warned.length).toBe(3);
   expect(warned.join()).toContain("its description is not a string; its icons[0].sizes is not a list of strings");
-  expect(warned.join()).toContain("its outputSchema, which clients before 2026-07-28 are not shown, is none");
+  expect(warned.join()).toContain("its outputSchema, which is hidden from clients before 2026-07-28, is none");
 });
 
 test("patterns that arguments are not held to are told once, with their server", async () => {
@@ -124,7 +124,7 @@ test("patterns that arguments are not held to are told once, with their server",
   await using set = await listed([{ ...http("a", server.url), refresh: 30 }], { unchecked });
   const asked = server.of("tools/list").length;
   await until(() => server.of("tools/list").length > asked + 1, "another listing");
-  const warned = set.warnings.filter((warning) => warning.includes("not held to"));
+  const warned = set.warnings.filter((warning) => warning.includes("not checked against"));
   expect(warned).toHaveLength(1);
   expect(warned[0]).toContain('{"server":"a","name":"t","patterns":"\\"(?=x)x\\""}');
 });
@@ -206,7 +206,7 @@ test("a list that takes too long takes away nothing that was known, brings what 
     ["c", false],
     ["d", false],
   ]);
-  expect(late.missing.tools).toEqual([{ name: null, reason: "its tools/list was cut: more than 60 s" }]);
+  expect(late.missing.tools).toEqual([{ name: null, reason: "its tools/list was cut off: more than 60 s" }]);
   slow = false;
   const again = await takeInventory(of, late, ["tools"]);
   expect(again.tools.map(({ name }) => name)).toEqual(["a", "new", "d"]);
@@ -215,7 +215,7 @@ test("a list that takes too long takes away nothing that was known, brings what 
   expect(reordered.tools.map(({ name }) => name)).toEqual(["new", "a", "d"]);
   // Each list of a server is counted for itself.
   const changed = (facts: LogFacts) => [
-    "what a server lists has changed",
+    "the lists of a server have changed",
     { server: "a", list: "tools", ...facts },
     "a tools",
   ];
@@ -346,7 +346,7 @@ test("what an on-demand server does not say at each of its checks is warned of o
   await using set = await listed([options]);
   await until(() => server.of("tools/list").length > 8, "some checks");
   const told = (word: string): number => set.warnings.filter((text) => text.includes(word)).length;
-  expect([told("first"), told("second"), told("a cursor came twice")]).toEqual([1, 1, 1]);
+  expect([told("first"), told("second"), told("a cursor was repeated")]).toEqual([1, 1, 1]);
 });
 
 test("instructions are bounded", async () => {

@@ -11,7 +11,7 @@ test("beyond maxInstances a new principal is refused, those with open sessions k
   for (const who of ["alice", "bob"]) await set.ask("a", "echo", {}, { who: principal(who), session: who });
   const failure = await rejectionOf(set.ask("a", "echo", {}, { who: principal("carol") }));
   expect(failure.code).toBe("overloaded");
-  expect(failure.message).toContain("all of its 2 instances are in use or kept for callers who have not left");
+  expect(failure.message).toContain("all of its 2 instances are in use or kept for callers that have not left");
   // The first is free again once it was unused for as long as idleStop says.
   const wait = failure.detail.retryAfterMs ?? 0;
   expect(wait > 590_000 && wait <= 600_000).toBe(true);

@@ -69,7 +69,7 @@ const statuses: [number, string, string][] = [
   [403, "upstream-down", "credentials"],
   [404, "upstream-down", "nothing speaks MCP"],
   [429, "upstream-overloaded", "429"],
-  [431, "invalid-arguments", "an argument that one mirrors has to be shorter. The call did not run."],
+  [431, "invalid-arguments", "shorten the argument that a header mirrors. The call did not run."],
   [500, "upstream-protocol", "HTTP 500: oh no \\u{1b}[31m"],
   [503, "upstream-overloaded", "503"],
   [204, "upstream-protocol", "no JSON-RPC answer"],
@@ -281,7 +281,7 @@ test("what is wrong with an answer is said in whole sentences, and of a list wit
   const says = async (): Promise<string> => (await rejectionOf(more.ask("b", "t"))).message;
   const words = (what: string): string =>
     `The server "b" broke the protocol: its answer${what}. The call may have run: check before you repeat it.`;
-  const much = (what: string): string => `The result of the server "b" is too much to be read: ${what}.`;
+  const much = (what: string): string => `The result of the server "b" is too large to read: ${what}.`;
   expect(await says()).toStartWith(much("The message is nested deeper than 64 levels (limits.depth)"));
   result = `{"structuredContent":{"a":[${"1,".repeat(2_200_000)}1]}}`;
   expect(await says()).toStartWith(much("The message holds more than 2097152 values (limits.nodes)"));

@@ -76,7 +76,7 @@ test("T12: a stream that names no endpoint is said to be just that", async () =>
   const link = openSse({ url: server.url.href, headers: {} }, host);
   expect(await rejectionOf(link.request(requestFor("initialize", 50)))).toMatchObject({
     code: "upstream-down",
-    detail: { internal: "its stream names no endpoint for messages" },
+    detail: { internal: "its stream did not name an endpoint for messages" },
   });
   await link.close();
 });

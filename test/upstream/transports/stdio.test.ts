@@ -167,7 +167,10 @@ test("a child whose output cannot be read on is ended, and its reason says why",
     },
     linkHost,
   );
-  expect(await link.ended).toEqual({ expected: false, reason: "the gateway failed on its output (the log failed)" });
+  expect(await link.ended).toEqual({
+    expected: false,
+    reason: "the gateway failed to process its output (the log failed)",
+  });
   await link.close();
 });
 

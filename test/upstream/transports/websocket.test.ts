@@ -50,7 +50,7 @@ test("T12: a WebSocket that does not open is said to be just that", async () => 
   const link = openWebSocket({ url: `ws://127.0.0.1:${port}/`, headers: {}, proxy: undefined }, linkHost);
   expect(await rejectionOf(link.request(linkRequest({ timeout: 50, most: 50 })))).toMatchObject({
     code: "upstream-down",
-    detail: { internal: "its WebSocket does not open" },
+    detail: { internal: "its WebSocket did not open" },
   });
   await link.close();
 });
