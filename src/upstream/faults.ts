@@ -124,7 +124,7 @@ export class Shortage extends Failure {
 }
 
 /**
- * Reports whether a failure is no evidence against the server: the server only asked to wait, or the gateway could not
+ * Reports whether a failure is not evidence against the server: the server only asked to wait, or the gateway could not
  * ask it at all. A 503 does not count, because it may come from a proxy with no server behind it.
  */
 export function isInnocent(error: unknown): boolean {

@@ -5,9 +5,7 @@ import { faults } from "./faults.ts";
 import type { Need, Slot } from "./instances/pool.ts";
 import { type GroupHost, type Listener, SubscriptionGroup, type SubscriptionsHost } from "./subscription-group.ts";
 
-/**
- * The maximum number of subscribed resources at one server, each of which costs it something: four principals' limits.
- */
+/** Maximum subscribed resources at one server, since each costs it something: four times one principal's limit. */
 export const mostSubscriptions = 4_096;
 
 /** Creates the listener of a call. It outlives the request, so it keeps only the caller's identity. */

@@ -178,7 +178,7 @@ export class ManagedUpstreams implements Upstreams {
     const { self, run, log } = this.#host;
     return (this.#shared.reaper ??= startReaper(self.command("__reaper", run), baseEnv(), (session) => {
       log.warn(
-        "a server left processes behind that cannot be assigned to it; they are ended when the next server process stops",
+        "processes were left behind that cannot be assigned to a server; they are ended when the next server process stops",
         {
           session,
         },

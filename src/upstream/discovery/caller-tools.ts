@@ -8,7 +8,7 @@ import type { Instance } from "../link/link.ts";
 import { drainList, readTools } from "./listing.ts";
 import { pauseAfter } from "./relisting.ts";
 
-/** Maximum tools, and their characters, kept for one instance, and maximum time for reading them, ms. */
+/** Limits per instance: the tools kept, their characters, and the time for reading them, ms. */
 const most = { tools: 500, characters: 256 * 1024, ms: 10_000 };
 /** The maximum time that a caller waits for the next reading to begin, ms. */
 const longestPause = 1_000;

@@ -84,7 +84,7 @@ function listenFilter(greeting: Greeting): ListenFilter | null {
   return Object.fromEntries(tells.map((list) => [changedKey(lists[list].capability), true] as const));
 }
 
-/** Is notified when lists have changed, and when they may have changed unnoticed. */
+/** Receives changes of lists, and notice that changes may have been missed. */
 type ChangeListener = Pick<Listening, "heard" | "missed">;
 
 /**
@@ -105,7 +105,7 @@ type Stocktaking = Terms & {
   readonly instance: Instance;
   /** Whether the tools known before are the server's own; otherwise they are those of its predecessor, if any. */
   readonly listed: boolean;
-  /** The turn in which the lists are read, and which measures the time that this took. */
+  /** The turn in which the lists are read; it measures the time spent. */
   readonly turn: Turn;
 };
 
@@ -199,7 +199,7 @@ async function listOne(of: Stocktaking, old: Inventory, list: ListName): Promise
   }
 }
 
-/** Returns the definitions that are not offered, or not unchanged, unless that was known before. */
+/** Returns the definitions that are newly left out, or newly offered with parts removed. */
 function newFaults(before: Definitions, now: Definitions): (MissingItem & { readonly what: string })[] {
   const faultsOf = ({ items, missing }: Definitions) => [
     ...missing.map((one) => ({ what: "not offered", ...one })),

@@ -2,7 +2,7 @@ type Owner = string | null;
 /** The properties of an instance that decide which one is ended. */
 type Held = { readonly spec: { readonly owner: Owner }; readonly usedAt: number };
 
-/** Maximum instances of one caller: a quarter of the places is left to others, since a busy instance is never ended. */
+/** Maximum instances of one caller. A quarter of the places is left to others, since a busy instance is never ended. */
 export const mostOfOne = (maxInstances: number): number => maxInstances - Math.floor(maxInstances / 4);
 
 /** Reports whether an owner holds its maximum. A shared instance belongs to nobody. */

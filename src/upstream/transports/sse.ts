@@ -88,7 +88,7 @@ class SsePipe implements Pipe {
     const target = endpoint.length <= longestName ? URL.parse(endpoint, url) : null;
     if (target?.origin !== new URL(url).origin) {
       return this.#events.ended(
-        `the endpoint that it names is not of the configured origin: ${quoted(endpoint, this.#host.secrets())}`,
+        `the endpoint that it names does not have the configured origin: ${quoted(endpoint, this.#host.secrets())}`,
       );
     }
     this.#send = (key, text) => void this.#postInTurn(target.href, key, text);
@@ -119,7 +119,7 @@ class SsePipe implements Pipe {
       const { status } = response;
       if (status >= 200 && status < 300) return discard(response);
       const said = await shortText(response, longestRefusal);
-      // Servers refuse unexpected notifications and answers with the same text while they still know the stream.
+      // Servers also answer unexpected notifications and answers with that text, although they know the stream.
       if (!isRequest || lossOf(status, said, "") === null) {
         return this.#events.failed(key, faultOfStatus(this.#host, response, said));
       }

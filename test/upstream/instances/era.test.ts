@@ -384,7 +384,7 @@ test.each([
   await using set = await listed([http("a", server.url, { transport: "sse", headers: { "X-Key": "secret" } })]);
   expect(set.status()[0]).toMatchObject({
     state: "backoff",
-    reason: expect.stringContaining("not of the configured origin"),
+    reason: expect.stringContaining("does not have the configured origin"),
   });
   expect(elsewhere.seen).toEqual([]);
 });
