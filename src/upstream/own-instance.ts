@@ -118,7 +118,7 @@ export class OwnInstance {
     if (this.#running) this.#relisting.begin();
   }
 
-  /** Stops looking for changes, since nobody is shown this server's lists any more. */
+  /** Stops looking for changes, since this server's lists are no longer shown to anybody. */
   retire(): void {
     this.#relisting.end();
   }

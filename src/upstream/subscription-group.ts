@@ -31,7 +31,7 @@ export type SubscriptionsHost = {
 /** What a group needs. */
 export type GroupHost = SubscriptionsHost & {
   groupOf(need: Need): SubscriptionGroup;
-  /** Called when nothing in the group is wanted any more. */
+  /** Called when nothing in the group is wanted. */
   emptied(group: SubscriptionGroup): void;
 };
 

@@ -44,7 +44,7 @@ export class Supervisor {
     return this.#terms.options.id;
   }
 
-  // ── life ────────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── lifecycle ───────────────────────────────────────────────────────────────────────────────────────────────
 
   /** Whether the server starts with the gateway, which becomes ready only afterwards. */
   get boots(): boolean {
@@ -150,7 +150,7 @@ export class Supervisor {
     if (start === "on-demand" && unused && this.#own.instance) await this.#own.rest();
   }
 
-  // ── what the set asks of it ─────────────────────────────────────────────────────────────────────────────────
+  // ── lists and status ────────────────────────────────────────────────────────────────────────────────────────
 
   /** Returns the lists that the server offers; null if it is disabled. */
   listing(): Listing | null {

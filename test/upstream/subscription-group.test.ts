@@ -200,7 +200,7 @@ test("a refusal by a modern server affects only the resources that were requeste
 });
 
 for (const notifications of [{}, { resourcesListChanged: true }, { resourceSubscriptions: [] }]) {
-  test(`a modern server that honours only ${JSON.stringify(notifications)} grants no subscription, and its stream is ended`, async () => {
+  test(`a modern server that honors only ${JSON.stringify(notifications)} grants no subscription, and its stream is ended`, async () => {
     const open = new Set<unknown>();
     using server = serve(({ method, id }, request) => {
       if (method === "server/discover") return discovers(id);

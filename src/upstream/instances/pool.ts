@@ -21,7 +21,7 @@ export type Need = {
 /** The instance of one key, running or starting. */
 export type Slot = Need & {
   readonly starting: Promise<Instance>;
-  /** Aborts when all callers of the instance have left, so that nobody waits for its start any more. */
+  /** Aborts when all callers of the instance have left, so that nobody is waiting for its start. */
   readonly deserted: Cancel;
   instance: Instance | null;
   /** The number of calls in flight and of callers that follow tasks; the instance is kept while there are any. */

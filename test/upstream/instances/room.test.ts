@@ -133,7 +133,7 @@ function mostAtOnce({ events }: Harness): number {
   return most;
 }
 
-test("an instance that is slow to end counts towards maxInstances: the next one starts after it", async () => {
+test("an instance that is slow to end counts toward maxInstances: the next one starts after it", async () => {
   await using set = await listed([fake("a", ["--mode", "stubborn"], { maxInstances: 1 })]);
   const own = (session: string) => ({ session, declares: { roots: {} } });
   for (const session of ["s1", "s2", "s3"]) {
