@@ -1,14 +1,14 @@
-/** The wait between attempts if the server named none, and the longest wait, ms. */
+/** The default wait between attempts, if the server named none, and the maximum wait, ms. */
 const pause = { usual: 1_000, most: 30_000 };
-/** A stream that lasted this long, ms, shows that the failure before it is over. */
+/** A stream that lasts this long, ms, resets the backoff. */
 const steady = 10_000;
 
-/** How long to wait before the `tries`-th attempt in a row, ms. */
+/** Returns how long to wait before the `tries`-th attempt in a row, ms. */
 export function pauseBefore(retry: number | null, tries: number): number {
   return Math.min(pause.most, Math.max(1, retry ?? pause.usual) * 2 ** (tries - 1));
 }
 
-/** Paces a stream that is opened again whenever it ends: more slowly each time, as long as it does not last. */
+/** Paces the reopening of a stream: each wait is longer than the last until a stream lasts. */
 export class Backoff {
   #tries = 0;
   #since = 0;
@@ -17,7 +17,7 @@ export class Backoff {
     this.#since = performance.now();
   }
 
-  /** Milliseconds to wait after the stream has ended; `retry` is the wait that the server named. */
+  /** Returns the milliseconds to wait after the stream has ended; `retry` is the wait that the server named. */
   next(retry: number | null): number {
     this.#tries = performance.now() - this.#since > steady ? 1 : this.#tries + 1;
     return pauseBefore(retry, this.#tries);

@@ -1,6 +1,6 @@
-/** When a thing that keeps failing is tried again. Durations in ms. */
+/** When something that keeps failing is tried again. Durations in ms. */
 export type BreakerOptions = {
-  /** Wait after the first failure; doubles with each further one. */
+  /** Wait after the first failure; doubles with each further failure. */
   readonly first: number;
   readonly most: number;
   /** This many failures within `window` open the circuit. */
@@ -12,17 +12,17 @@ export type BreakerOptions = {
 
 export const usualBreaker: BreakerOptions = { first: 1_000, most: 60_000, failures: 5, window: 60_000, rest: 60_000 };
 
-/** Paces the restarts of one thing; it slows down but never gives up. */
+/** Paces the restarts of one thing. It slows down but never gives up. */
 export type Breaker = {
-  /** Records a failure: the milliseconds to wait, whether the circuit is open, and whether this has opened it. */
+  /** Records a failure. Returns the wait in ms, whether the circuit is open, and whether this failure opened it. */
   failed(): { readonly wait: number; readonly open: boolean; readonly opened: boolean };
-  /** Milliseconds until the next attempt may be made; 0: at once. */
+  /** Milliseconds until the next attempt is allowed; 0: now. */
   wait(): number;
-  /** Forgets all failures; for an operator's restart. */
+  /** Forgets all failures, for an operator's restart. */
   reset(): void;
 };
 
-/** `mono` in µs; `random` in [0, 1) spreads the restarts of things that failed together. */
+/** `mono` is in µs; `random` in [0, 1) keeps things that failed together from restarting together. */
 export function createBreaker(options: BreakerOptions, mono: () => number, random = Math.random): Breaker {
   let recent: number[] = [];
   let streak = 0;
@@ -38,7 +38,7 @@ export function createBreaker(options: BreakerOptions, mono: () => number, rando
   return {
     failed() {
       const at = now();
-      // After one quiet window since the last wait the count of failures starts anew; that also closes an open circuit.
+      // A quiet window after the last wait resets the failure count, which also closes an open circuit.
       if (at - until > options.window) reset();
       recent = [...recent.filter((time) => at - time < options.window), at].slice(-options.failures);
       const opened = !open && recent.length === options.failures;

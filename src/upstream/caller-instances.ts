@@ -21,16 +21,16 @@ import { Subscriptions } from "./subscriptions.ts";
 
 const hasRoots = ({ declares }: Spec): boolean => isObject(objectIn(declares).roots);
 
-/** The instances of one server that serve callers: decides which one a call gets, and where their notifications go. */
+/** The instances of one server that serve callers: decides which one a call gets and routes their notifications. */
 export class CallerInstances {
   readonly pool: Pool;
-  /** A server that takes the place of this one goes on with them. */
+  /** Handed on to the server that replaces this one. */
   readonly subscriptions: Subscriptions;
   readonly #tools: CallerTools;
   readonly #terms: Terms;
   readonly #starter: Starter;
   readonly #own: OwnInstance;
-  /** Those that are being told of a change; false: there was one that the server has yet to be told of. */
+  /** Slots that are being notified of a change; false if a further change has not been sent yet. */
   readonly #told = new Map<Slot, boolean>();
   #usedAt: number;
 
@@ -70,34 +70,34 @@ export class CallerInstances {
     });
   }
 
-  /** Whether no instance runs, and no call asked for one after this time (monotonic µs). */
+  /** Reports whether no instance is running and no call has asked for one after this time (monotonic µs). */
   unusedSince(time: number): boolean {
     return this.pool.size === 0 && this.#usedAt <= time;
   }
 
-  /** The tools that only the instance which this party's calls need offers. */
+  /** Returns the tools that only this party's instance offers. */
   callerTools(party: Party): readonly Tool[] {
     const slot = this.#telling(party);
     return slot ? this.#tools.of(slot) : [];
   }
 
-  /** Waits until they are known; null where nothing is being learnt. */
+  /** Resolves once those tools are known; null if there is nothing to wait for. */
   learnTools(party: Party): Promise<void> | null {
     const slot = this.#telling(party);
     return slot ? this.#tools.learn(slot) : null;
   }
 
-  /** Asks again what did not say what it offers. */
+  /** Asks again the instances that did not list their tools. */
   retry(): void {
     this.#tools.retry();
   }
 
-  /** The party's instance, where it may have told of tools of its own. */
+  /** The party's instance if it may have tools of its own. */
   #telling(party: Party): Slot | null {
     return this.#tools.empty ? null : (this.pool.find(this.#needOf(party).spec.key) ?? null);
   }
 
-  /** Waits until it is known which instance the call needs; null when that is known. */
+  /** Resolves once it is known which instance the call needs; null if it is known already. */
   learn(call: Call, deadline: number): Promise<void> | null {
     this.#usedAt = this.#terms.host.clock.mono();
     const learning = this.#own.learn(call.inbound.era);
@@ -105,8 +105,8 @@ export class CallerInstances {
   }
 
   /**
-   * The instance that the call needs, started where it does not run; throws as `Pool.open` does, and `cancelled` where
-   * the call has been given up: nothing would end an instance that is started for a session after its end.
+   * Returns the instance that the call needs, and starts it if it is not running. Throws as `Pool.open` does, and
+   * `cancelled` if the call has been given up: nothing would end an instance started for a session that is over.
    */
   slotFor(call: IdentifiedCall): Slot {
     if (call.controller.signal.aborted) throw faults.cancelled();
@@ -123,7 +123,7 @@ export class CallerInstances {
     return { spec, until: spec.owner === null ? null : party.who.revoked };
   }
 
-  /** The instance that the call needs, once it runs. */
+  /** Returns the instance that the call needs once it is running. */
   async started(call: IdentifiedCall): Promise<Slot> {
     const deadline = performance.now() + this.#terms.options.timeout;
     await this.learn(call, deadline);
@@ -133,8 +133,8 @@ export class CallerInstances {
   }
 
   /**
-   * Waits as `within` does. Meanwhile what the server asks first may go by way of this call: that by which the wait was
-   * begun may end before.
+   * Waits as `within` does. In the meantime the server's first questions may reach the client through this call, since
+   * the call that began the wait may end earlier.
    */
   async waiting<T>(slot: Slot, call: Call, deadline: number, start: Promise<T>): Promise<T> {
     const ask = slot.spec.asks ? call.input : null;
@@ -146,14 +146,17 @@ export class CallerInstances {
     }
   }
 
-  /** What the server asks first it asks at once: if nobody heard it, a call that can be asked starts another. */
+  /**
+   * Stops an instance whose first questions reached no client, so that this call, which can be asked, starts another.
+   */
   #stopUnheard({ key }: Spec): void {
     const slot = this.pool.find(key);
     if (slot?.first?.unheard && slot.uses === 0) this.pool.desert(slot);
   }
 
   async subscribe(call: IdentifiedCall, uri: string, updated: Updated): Promise<() => void> {
-    // A reload that changes the server hands the subscription on; until the old one has agreed, it is not stopped.
+    // A reload hands the subscription on to the changed server; the hold keeps the old one running until it has
+    // answered.
     const leave = this.pool.hold();
     try {
       return await this.subscriptions.add(call, await this.started(call), uri, updated);
@@ -170,9 +173,8 @@ export class CallerInstances {
   }
 
   /**
-   * Tells the legacy instances of a caller's session, once they have started, that something has changed: it may be
-   * what they asked for at their start. However often that is so before the server has taken the word, it is told once
-   * more.
+   * Notifies the legacy instances of a caller's session of a change; those that are starting may have read the old
+   * value. Changes that come while one is being sent are combined into one more notification.
    */
   notify({ session, who }: IdentifiedCall, method: string): void {
     for (const slot of this.pool) {
@@ -224,9 +226,10 @@ export class CallerInstances {
         slot.level = null;
         this.subscriptions.renewed(slot);
         this.#tools.forget(slot);
-        // It asks again. While a call waits for what the server asks, that is heard whatever the session.
+        // The server asks its questions again; if a call is waiting for them, the present `first` hears them in any
+        // session.
         if (!slot.settling) slot.first = this.#firstOf(slot);
-        // A server that forgets sessions was started anew, and may offer something else.
+        // A server that has lost its sessions has been restarted and may offer something else.
         void this.#own.check();
       },
     };
@@ -238,40 +241,40 @@ export class CallerInstances {
     const first = (slot.first = this.#firstOf(slot));
     try {
       const instance = await start(this.#starter.eraFor(spec.era));
-      // From now on the call has a request of its own that questions can be about.
+      // From here on, questions can refer to the call's own request.
       if ((await first?.settled(instance)) && slot.first === first) slot.first = null;
       return instance;
     } catch (error) {
-      // The server was replaced by one that speaks the newer era only.
+      // The server has been replaced by one that speaks only the newer era.
       if (!this.#starter.doubtLegacy(error)) throw error;
       return start("modern");
     }
   }
 
-  /** What its server asks first in a session; null where the client has no roots. */
+  /** Creates the first questions of a new session; null if the client has no roots. */
   #firstOf(slot: Slot): FirstQuestions | null {
     return hasRoots(slot.spec) ? new FirstQuestions(() => this.#firstAsker(slot)) : null;
   }
 
-  /** By way of the session if that listens outside of calls, else of a call that waits for the instance. */
+  /** Asks through the session if its client is listening, otherwise through a call that waits for the instance. */
   #firstAsker({ spec, waiting }: Slot): AskClient | null {
     const client = this.#clientOf(spec);
     return client?.isThere ? client.ask : (waiting.values().next().value ?? null);
   }
 
-  /** The way to the client for a question of the server outside of any call. */
+  /** Returns the way to the client for a question that the server asks outside of any call. */
   #askerOf({ spec, first }: Slot, method: string): AskClient | null {
     const heard = method === "roots/list" ? first?.hear() : null;
     return heard ?? this.#clientOf(spec)?.ask ?? null;
   }
 
-  /** Resolves once the server has what it asks for first in its session; null where nothing is waited for. */
+  /** Resolves once the server has the answers to its first questions; null if there is nothing to wait for. */
   settling(slot: Slot, instance: Instance): Promise<void> | null {
-    // This call runs without what was asked for in vain: the server is not started anew for one after it.
+    // The questions reached no client. This call runs without answers, so no later call restarts the server for them.
     if (slot.first?.unheard && !slot.settling) slot.first = null;
     const { first } = slot;
     if (first && !slot.settling) {
-      // By then the call is among those that wait.
+      // Begins in a microtask, when the call is among those that wait.
       const settled = Promise.resolve(instance).then((it) => first.settled(it));
       slot.settling = settled.then(() => {
         slot.settling = null;
@@ -281,10 +284,7 @@ export class CallerInstances {
     return slot.settling;
   }
 
-  /**
-   * The client of an instance that is one session's own, and whether it can be asked now; null for every other
-   * instance.
-   */
+  /** The client of an instance that belongs to one session, and whether it can be asked now; otherwise null. */
   #clientOf({ owner, session, asks }: Spec): { readonly ask: AskClient; readonly isThere: boolean } | null {
     if (!asks || owner === null || session === null) return null;
     const { options, host } = this.#terms;
@@ -294,7 +294,7 @@ export class CallerInstances {
     };
   }
 
-  /** Takes a notification of an instance that belongs to no request; false when nobody wants it. */
+  /** Handles a notification that belongs to no request; returns false if nobody wants it. */
   #heard(slot: Slot, method: string, params: string): boolean {
     if (method === "notifications/resources/updated") return this.subscriptions.updated(slot, params);
     if (this.#own.heard(method)) {
@@ -310,7 +310,7 @@ export class CallerInstances {
   #crashed({ owner: principal, reason, until, opened }: ReturnType<Failures["add"]>): void {
     const { record, log, clock, changed } = this.#terms.host;
     const facts = { server: this.#terms.options.id, principal, reason };
-    // Who opens session after session can have each one's instance end.
+    // A caller that keeps opening sessions can make the instance of each end, so the lines are limited by kind.
     const kind = `${facts.server} ${principal}`;
     log.warn("an instance of a server ended", { ...facts, retryMs: Math.round(until - clock.now() / 1000) }, kind);
     record({ type: "server.crashed", actor: "system", facts });

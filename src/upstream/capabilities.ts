@@ -4,14 +4,11 @@ import { memoize } from "../core/memoize.ts";
 import { editObject } from "../mcp/edit.ts";
 import { locate } from "../mcp/json-text.ts";
 
-/**
- * The capabilities of a client as a legacy server is told them: in the client's own words, but without the tasks that
- * only 2025-11-25 had.
- */
+/** The client's own JSON for a legacy server, without `tasks`, which exists only in 2025-11-25. */
 export const declaredCapabilities = ({ capabilities }: Pick<Party, "capabilities">): string =>
   Object.hasOwn(capabilities.value, "tasks") ? withoutTasks(capabilities) : capabilities.text;
 
-/** As a modern server is told them with each request. A legacy caller can be given no task of it. */
+/** The capabilities for a request to a modern server. A legacy caller cannot be given a task, so tasks are removed. */
 export function capabilitiesInRequest(call: Call): string {
   if (call.inbound.era === "modern") return call.capabilities.text;
   const text = declaredCapabilities(call);

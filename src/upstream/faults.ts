@@ -4,21 +4,21 @@ import { brokeProtocol, Failure, serverDown } from "../core/failure.ts";
 import { maskSpelled, spellingsOf } from "../core/secret.ts";
 import { cut, plain } from "../core/text.ts";
 
-// The errors that a caller reads when a server fails. Each says whether the call may have run.
+// The errors that a caller sees when a server fails. Each says whether the call may have run.
 
-/** Most characters of a server's words that are looked at. */
+/** The maximum number of characters of a server's text that are looked at. */
 const longestWords = 8 * 1024;
 
 /**
- * A server's own words, shortened and safe to print. Without the `secrets`: many servers repeat the credentials that
- * they refuse, and what is said of a server is told to others than its caller.
+ * Returns a server's own text, shortened and safe to print. The `secrets` are masked: many servers repeat the
+ * credentials that they reject, and others than the caller see the text too.
  */
 export function quoted(text: string, secrets: readonly string[]): string {
   const shown = maskSpelled(text.slice(0, longestWords), spellingsOf(secrets));
   return plain(cut(shown.replace(/\s+/g, " ").trim(), 200));
 }
 
-/** Why something failed, for the log and for operators; the sentence for the caller is longer. */
+/** Returns why something failed, for the log and for operators; the text for the caller is longer. */
 export function reasonOf(error: unknown): string {
   if (error instanceof Failure) return error.detail.internal ?? error.said;
   return messageOf(error);
@@ -36,28 +36,28 @@ export const faults = {
       internal: reason,
     }),
   down: serverDown,
-  /** The gateway has no room for one more call to this server. */
+  /** The gateway has no capacity for one more call to this server. */
   full: (server: string, reason: string, retryAfterMs = 1_000): Failure =>
     new Failure("overloaded", `The server "${server}" is overloaded: ${reason}.`, { ran: "no", retryAfterMs }),
-  /** The server itself says that it is overloaded. */
+  /** The server itself reports that it is overloaded. */
   overloaded: (server: string, reason: string, retryAfterMs?: number): Failure =>
     new Failure("upstream-overloaded", `The server "${server}" is overloaded: ${reason}.`, {
       ran: "no",
       retryAfterMs,
       advice: `Try again ${retryAfterMs === undefined ? "later" : `in ${Math.ceil(retryAfterMs / 1000)} s`}.`,
     }),
-  /** Of the headers that a server is sent, a caller can make long only those that mirror the call. */
+  /** The only headers whose length depends on the caller are those that mirror the call. */
   longHeaders: (server: string): Failure =>
     new Failure(
       "invalid-arguments",
-      `The server "${server}" takes no headers as long as those of this request (HTTP 431); an argument that one mirrors has to be shorter.`,
+      `The server "${server}" rejects the headers of this request as too long (HTTP 431); shorten the argument that a header mirrors.`,
       { ran: "no" },
     ),
-  /** Its answer has no room beside others that are on their way, which have at most `max` bytes. */
+  /** The answer does not fit into the `max` bytes reserved for answers in flight. */
   crowded: (server: string, from: string, max: number): Failure =>
     new Failure(
       "upstream-overloaded",
-      `The answer of the server "${server}" has no room beside the answers on their way from ${from}: the gateway holds at most ${max} bytes of them.`,
+      `The answer of the server "${server}" does not fit beside the other answers in flight from ${from}: the gateway holds at most ${max} bytes of them.`,
       { ran: "maybe", advice: "Ask for fewer large results at once." },
     ),
   protocol: brokeProtocol,
@@ -70,22 +70,19 @@ export const faults = {
       },
     ),
   tooMuch: (server: string, what: string): Failure =>
-    new Failure("result-too-large", `The result of the server "${server}" is too much to be read: ${what}.`, {
+    new Failure("result-too-large", `The result of the server "${server}" is too large to read: ${what}.`, {
       ran: "yes",
       internal: what,
     }),
 } as const;
 
-/**
- * The failure of a call that waited for something else, which failed (its `cause`): whatever that did, the call was not
- * sent.
- */
+/** The failure of a call that was not sent, because something that it waited for failed (its `cause`). */
 export function unsent(server: string, error: unknown, reason: string = reasonOf(error)): Failure {
   if (error instanceof Failure && error.detail.ran === "no") return error;
   return Object.assign(faults.down(server, reason), { cause: error });
 }
 
-/** The server speaks no revision of the legacy era that the gateway knows. */
+/** The server speaks no legacy revision that the gateway knows. */
 export class NoRevision extends Failure {
   constructor(server: string, why: string) {
     const { code, said, detail } = faults.down(server, `no common protocol revision (${why})`);
@@ -93,7 +90,7 @@ export class NoRevision extends Failure {
   }
 }
 
-/** A failure with its HTTP status: some statuses show which era a server speaks. */
+/** A failure with its HTTP status, because some statuses show which era a server speaks. */
 export class HttpFailure extends Failure {
   readonly status: number;
 
@@ -105,12 +102,14 @@ export class HttpFailure extends Failure {
 
 const shortages = /^(EADDRNOTAVAIL|EMFILE|ENFILE)$/;
 
-/** The gateway itself has no ports or descriptors left to reach a server by. */
+/** The gateway itself has no ports or file descriptors left to reach a server. */
 export class Shortage extends Failure {
-  /** Null for an error that means something else. */
+  /** Returns null for any other kind of error. */
   static of(server: string, error: unknown): Shortage | null {
     const code = codeOf(error) ?? "";
-    return shortages.test(code) ? new Shortage(server, `the gateway can make no connection to it now (${code})`) : null;
+    return shortages.test(code)
+      ? new Shortage(server, `the gateway cannot open a connection to it now (${code})`)
+      : null;
   }
 
   private constructor(server: string, internal: string) {
@@ -120,14 +119,17 @@ export class Shortage extends Failure {
 }
 
 /**
- * Whether a failure says nothing against the server: it only asked to wait, or could not be asked at all. A 503 may
- * come from a proxy that has no server behind it.
+ * Reports whether a failure is not evidence against the server: the server only asked to wait, or the gateway could not
+ * ask it at all. A 503 does not count, because it may come from a proxy with no server behind it.
  */
 export function isInnocent(error: unknown): boolean {
   return error instanceof HttpFailure ? error.status === 429 : error instanceof Shortage;
 }
 
-/** Whether a failure shows nothing of what the server speaks: also a proxy that asks to wait knows no more of that. */
+/**
+ * Reports whether a failure shows nothing about what the server speaks. This includes a proxy that asks to wait, since
+ * it knows nothing about that either.
+ */
 export const saysNothing = (error: unknown): boolean =>
   isInnocent(error) ||
   (error instanceof HttpFailure && error.status === 503 && error.detail.retryAfterMs !== undefined);

@@ -5,17 +5,14 @@ import type { Terms } from "./host.ts";
 import type { CallerInstances } from "./caller-instances.ts";
 import { beginListen, type Listening } from "./link/listen.ts";
 
-/** Most listening requests for tasks at one server; each takes one of the connections to it. */
+/** The maximum number of listening requests for tasks at one server; each takes up a connection to it. */
 const mostFollowers = 512;
 
-/**
- * The tasks that callers follow at one server. Each caller has a listening request of its own, since its tasks are
- * nobody else's.
- */
+/** The tasks that callers follow at one server. Tasks are private, so each caller has its own listening request. */
 export class Following {
   readonly #terms: Terms;
   readonly #instances: CallerInstances;
-  /** Listening requests that are open. */
+  /** The number of open listening requests. */
   streams = 0;
 
   constructor(terms: Terms, instances: CallerInstances) {
@@ -25,16 +22,16 @@ export class Following {
 
   /**
    * Asks the caller's instance to announce changes of tasks, and waits until it agrees. Throws `upstream-down` if it
-   * does not, for any of the tasks, or not before the caller leaves.
+   * agrees for none of the tasks, or not in time, or not before the caller leaves.
    */
   async begin(call: IdentifiedCall, watch: TaskWatch): Promise<Followed> {
     const { pool } = this.#instances;
     const slot = await this.#instances.started(call);
     const { id: server, timeout } = this.#terms.options;
     const instance = await slot.starting;
-    const silent = faults.down(server, "it does not tell of tasks");
+    const silent = faults.down(server, "it does not send task notifications");
     if (instance.peer.era === "legacy") throw silent;
-    if (this.streams >= mostFollowers) throw faults.full(server, `${mostFollowers} callers follow tasks`);
+    if (this.streams >= mostFollowers) throw faults.full(server, `${mostFollowers} callers already follow tasks`);
     this.streams++;
     pool.use(slot);
     const release = (): void => {

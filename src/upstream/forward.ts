@@ -22,14 +22,14 @@ export type Target = {
   readonly spec: Pick<Spec, "owner" | "asks">;
   readonly options: ServerOptions;
   readonly client: Implementation;
-  /** Milliseconds for which the call has waited already. */
+  /** Milliseconds that the call has waited already. */
   readonly waited: number;
   readonly prepare: NonNullable<LinkRequest["prepare"]>;
 };
 
 /**
- * A caller's call as a request to its server. Id and progress token are the gateway's own; nothing of the caller's
- * envelope goes along.
+ * Builds the request to the server. Its id and progress token are the gateway's; the caller's envelope is not passed
+ * on.
  */
 export function requestOf(call: Call, route: Route, request: UpstreamRequest, target: Target): LinkRequest {
   const { method, edits } = request;
@@ -37,7 +37,7 @@ export function requestOf(call: Call, route: Route, request: UpstreamRequest, ta
   const { inbound, emit, controller } = call;
   const modern = peer.era === "modern";
   const mirrors = modern && factsOf(options).perRequest;
-  // A shared legacy instance may speak of a caller whose call has ended.
+  // On a shared legacy instance, a notification may concern a caller whose call has ended.
   const own = spec.owner !== null || mirrors;
   const level = wantedLevel(call);
   const token = emit === null ? null : inbound.progressToken;
@@ -69,18 +69,18 @@ export function requestOf(call: Call, route: Route, request: UpstreamRequest, ta
 }
 
 /**
- * The lowest severity of log messages that a caller wants. Null: no messages. `default`: those that a server sends
- * unasked, which a legacy client gets that never set a level.
+ * Returns the minimum severity of log messages that a caller wants. Null: no messages. `default`: those that a server
+ * sends without being asked, for a legacy client that never set a level.
  */
 export function wantedLevel({ inbound, session }: Call): LogLevel | "default" | null {
   if (inbound.era === "legacy") return session?.logLevel ?? "default";
   return inbound.logLevel;
 }
 
-/** `own`: whether what the server says during the call can only be meant for its caller. */
+/** Returns the handlers for a call. `own`: notifications during the call can only be meant for its caller. */
 function handlersOf(call: Call, token: string | null, { peer, spec }: Target, own: boolean): Handlers {
   const { emit, input } = call;
-  // What a client is asked that declared nothing is refused on the path, where that is recorded.
+  // Questions to a client that did not declare the capability are refused later, where the refusal is recorded.
   const ask = peer.era === "legacy" && spec.owner !== null ? input : null;
   const asking = { ask, askable: spec.asks };
   if (emit === null) return { progress: null, message: null, other: null, ...asking };
@@ -105,7 +105,7 @@ function handlersOf(call: Call, token: string | null, { peer, spec }: Target, ow
   };
 }
 
-/** The headers that repeat parameters of the request, for proxies that route by headers (2026-07-28, HTTP). */
+/** Returns the headers that repeat parameters of the request, for proxies that route by headers (2026-07-28, HTTP). */
 function mirror({ inbound }: Call, { tool }: Route, { method, edits }: UpstreamRequest): Record<string, string> {
   const source = specOf(method)?.names;
   const name: unknown = source && (edits[source] ? JSON.parse(edits[source]) : inbound.params[source]);
@@ -115,16 +115,14 @@ function mirror({ inbound }: Call, { tool }: Route, { method, edits }: UpstreamR
   };
 }
 
-/**
- * The server's answer as a reply to the caller; throws `upstream-protocol` for a result type that no extension allows.
- */
+/** Converts an answer into a reply; throws `upstream-protocol` for a result type that no extension allows. */
 export function replyOf(answer: Answer, { era }: Peer, server: string, call: Call): Reply {
   if (answer.kind === "error") return { kind: "error", era, text: answer.error, code: answer.code };
   const { result: text, isError, resultType } = answer;
   const type = era === "legacy" || resultType === "complete" ? null : resultType;
-  // Only extensions allow further types, except for that of an input round, which is checked later on the path.
+  // Only extensions allow further types. The exception is `input_required`, which is checked later.
   if (type !== null && type !== "input_required" && !hasExtensions(call.capabilities)) {
-    throw faults.protocol(server, `its result is of type "${plain(cut(type, 200))}", which was not asked for`);
+    throw faults.protocol(server, `its result has the type "${plain(cut(type, 200))}", which was not requested`);
   }
   return { kind: "result", era, text, isError, type };
 }

@@ -14,61 +14,51 @@ import type { ServerOptions } from "./options.ts";
 import type { Reaper } from "./process/reaper.ts";
 import type { Patience } from "./process/tree.ts";
 
-/** Times that nobody configures; tests shorten them. In ms. */
+/** Times that cannot be configured; tests shorten them. In ms. */
 export type Tuning = {
   readonly breaker: BreakerOptions;
   readonly patience: Patience;
-  /** From the start of an instance to the end of its handshake; npx may have to download first. */
+  /** Maximum time from the start of an instance to the end of its handshake; npx may have to download first. */
   readonly start: number;
-  /**
-   * How long a server may be silent when it is asked which era it speaks, before it is asked for the legacy handshake
-   * too.
-   */
+  /** How long a server may be silent after being asked for its era, before the legacy handshake is tried too. */
   readonly probe: number;
-  /** Between the notice that a list has changed and reading it anew. */
+  /** Time between the notification that a list has changed and reading it again. */
   readonly debounce: number;
 };
 
-/** What all servers of one set share. */
+/** What all servers of a set share. */
 export type SetHost = Pick<Validator, "refuses" | "refusesOutput" | "unchecked"> & {
   readonly limits: UpstreamLimits;
-  /** The same for a whole answer, and for one to a request of the gateway's own. */
+  /** Limits for a whole answer, and for an answer to one of the gateway's own requests. */
   readonly answerLimits: UpstreamLimits;
   readonly ownLimits: UpstreamLimits;
   readonly clock: Clock;
   readonly log: Logger;
   readonly lists: ListStore;
   readonly self: Self;
-  /** Value of MCPGW_RUN: names this run of the gateway in the environment of every child. */
+  /** The value of MCPGW_RUN, which marks all children of this run of the gateway. */
   readonly run: string;
-  /** The gateway, as servers see it. */
+  /** The gateway's own client information, as servers see it. */
   readonly client: Implementation;
   readonly record: (event: AuditEvent) => void;
-  /** Values that no log may show, as they are now. */
+  /** The current secret values, which no log may show. */
   readonly secrets: () => readonly string[];
   readonly changed: () => void;
-  /** What only some caller's instance offers has changed. */
+  /** Called when the tools of a caller's instance have changed. */
   readonly callerChanged: () => void;
-  /** Whether the gateway is about to stop: a server that ends then is not started again. */
+  /** Whether the gateway is shutting down; a server that ends now is not restarted. */
   readonly retired: () => boolean;
-  /** Passes on a notification of a server that belongs to no request. */
+  /** Passes on a server's notification that belongs to no request. */
   readonly notice: (notice: Notice) => void;
-  /**
-   * Asks the client of a session a question that the session's instance asks outside of any call; the signal withdraws
-   * it.
-   */
+  /** Asks a session's client a question that its instance asked outside of any call; the signal withdraws it. */
   readonly askSession: (question: SessionQuestion, signal: AbortSignal) => Promise<ClientAnswer>;
-  /** Whether that client can be asked now. */
   readonly canAskSession: (session: string, owner: string) => boolean;
-  /** For programs that are started only to be listed; that of all sets. */
+  /** The queue of programs that are started only to list their tools; shared by all sets. */
   readonly starts: StartQueue;
-  /** The reaper, which is started with the first child. */
+  /** The reaper process, started with the first child. */
   readonly reaper: () => Reaper;
   readonly tuning: Tuning;
 };
 
-/**
- * How one server is run, as it is configured at the moment. A reload replaces both parts under what goes on, so read
- * them when they are needed.
- */
+/** The current configuration of one server. A reload replaces both members, so read them when they are needed. */
 export type Terms = { readonly options: ServerOptions; readonly host: SetHost };

@@ -13,19 +13,19 @@ import type { Starter } from "./instances/starter.ts";
 import { checkHealth } from "./link/handshake.ts";
 import type { Greeting, Instance } from "./link/link.ts";
 
-/** The instance that only the gateway uses, after the handshake. */
+/** The gateway's own instance after the handshake. */
 type Running = Instance & {
   peer: Greeting;
   readonly conditional: ConditionalTools;
-  /** Ends the stream on which a modern server announces changes; null where it announces none. */
+  /** Ends the stream on which a modern server announces changes; null if it announces none. */
   listen: AbortController | null;
 };
 
 /**
- * The instance of one server that serves the gateway itself and declares no capabilities: by it is known what the
- * server offers, its health, and so its state. One attempt to start the instance is made at a time; one that fails, and
- * an instance that ends, is followed by the next after a while. On the instance one thing is done at a time too: lists
- * are read, or it is checked.
+ * The gateway's own instance of a server, which declares no capabilities. It shows what the server offers and whether
+ * it is healthy, and so determines its state. One start attempt runs at a time; after a failure or the end of the
+ * instance, the next follows with a delay. One thing at a time is done with the instance: reading lists or a health
+ * check.
  */
 export class OwnInstance {
   readonly #terms: Terms;
@@ -34,22 +34,21 @@ export class OwnInstance {
   readonly #relisting: Relisting;
   #state: ServerState = "idle";
   #reason: string | null = null;
-  /** Why the server is not available, as the log was told last; null while it is. */
+  /** Why the server is not available, as last logged; null while it is available. */
   #outage: { readonly reason: string; readonly open: boolean } | null = null;
   #running: Running | null = null;
-  /** The end of the process before, beside which none is started. */
+  /** Resolves when the previous process has ended; the next one is not started before. */
   #predecessor: Promise<void> | null = null;
-  /** The attempt to start an instance that is made now. */
+  /** The start attempt that is running. */
   #attempt: Promise<void> | null = null;
-  /** Begins the next attempt. */
   #retry: Timer | undefined;
-  /** What is done on the instance now. */
+  /** The work that is running on the instance. */
   #work: Promise<void> | null = null;
-  /** The next reading of all lists, until it begins. */
+  /** The pending reading of all lists, until it begins. */
   #refresh: Promise<void> | null = null;
   inventory: Inventory;
   restarts = 0;
-  /** Whether it is known which tools the server has, from this process or an earlier one. */
+  /** Whether the server's tools are known, from this process or an earlier one. */
   listed: boolean;
 
   constructor(terms: Terms, starter: Starter) {
@@ -73,12 +72,11 @@ export class OwnInstance {
     return this.#reason;
   }
 
-  /** The gateway's own instance, null while there is none. */
   get instance(): Instance | null {
     return this.#running;
   }
 
-  /** Finds out which eras the server speaks, as far as callers of this era need it; null when that is known. */
+  /** Finds out which eras the server speaks, as far as callers of this era need to know; null if that is known. */
   learn(era: Era): Promise<void> | null {
     const unmet = !this.#starter.known && this.#running === null && this.#retry === undefined;
     if (unmet) return this.connect().then(() => this.#learnLegacy(era) ?? undefined);
@@ -90,14 +88,14 @@ export class OwnInstance {
   }
 
   /**
-   * Lists the tools that the server offers only to clients of these capabilities, if the caller `mayUse` the server.
-   * Null if they are known, or cannot be listed now: a server that does not run is not started for this.
+   * Lists the tools for clients with these capabilities, if the caller `mayUse` the server. Null if they are known or
+   * cannot be listed now: a server that is not running is not started for this.
    */
   listConditional(capabilities: ClientCapabilities, mayUse: () => boolean): Promise<void> | null {
     return this.#running?.conditional.learn(capabilities, mayUse) ?? null;
   }
 
-  /** Streams that are held open to hear of changes. */
+  /** The number of streams held open to receive notifications. */
   get streams(): number {
     const { link, listen } = this.#running ?? {};
     return (link?.streams ?? 0) + (listen?.signal.aborted === false ? 1 : 0);
@@ -108,19 +106,19 @@ export class OwnInstance {
     return this.#breaker.wait();
   }
 
-  /** Shows what the server offered that had this id before, until this one has been listed itself. */
+  /** Shows what the previous server of this id offered, until this one has been listed. */
   inherit(old: OwnInstance): void {
     if (listNames.every((list) => this.inventory[list].length === 0)) {
       this.inventory = { ...old.inventory, listedAt: null };
     }
   }
 
-  /** Reads the lists at another interval from here on. */
+  /** Applies a changed refresh interval. */
   reschedule(): void {
     if (this.#running) this.#relisting.begin();
   }
 
-  /** Looks for no changes any more: nobody is shown what the server offers. */
+  /** Stops looking for changes, since this server's lists are no longer shown to anybody. */
   retire(): void {
     this.#relisting.end();
   }
@@ -138,7 +136,7 @@ export class OwnInstance {
     this.restarts++;
   }
 
-  /** Ends the instance and gives up all timers; links in their handshake are ended by the `Starter`. */
+  /** Ends the instance and clears all timers; links in their handshake are ended by the `Starter`. */
   async stop(): Promise<void> {
     clearTimeout(this.#retry);
     this.#retry = undefined;
@@ -146,7 +144,7 @@ export class OwnInstance {
     await Promise.all([this.#leave(), this.#attempt]);
   }
 
-  /** Ends an on-demand server's instance, until its next call: not before its tools are known, or none would come. */
+  /** Ends an on-demand server's instance until its next call; without known tools, no call would come. */
   async rest(): Promise<void> {
     if (!this.listed) return;
     const left = this.#leave();
@@ -167,7 +165,7 @@ export class OwnInstance {
 
   // ── connecting ──────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** One attempt to start an instance and read its lists; never rejects. */
+  /** Makes one attempt to start an instance and read its lists; never rejects. */
   connect(): Promise<void> {
     const over = this.#state === "disabled" || this.#state === "stopping" || this.#terms.host.retired();
     if (this.#running || over) return Promise.resolve();
@@ -189,7 +187,7 @@ export class OwnInstance {
       };
       const met = await this.#starter.meet(this.#starter.linkHost(events));
       running = { ...met, conditional: this.#conditional(met), listen: null };
-      // First, or a change while the lists are read would be told to nobody.
+      // Done first, or a change while the lists are read would be missed.
       this.#listenTo(running);
       if (this.#state === "starting") await this.#list(running, listNames);
       if (this.#state === "starting") this.#ready(running);
@@ -234,7 +232,7 @@ export class OwnInstance {
     const { options, host } = this.#terms;
     const facts = { server: options.id, reason };
     const { wait, open, opened } = this.#breaker.failed();
-    // What is as it was after the attempt before would fill the log, for as long as the server is not there.
+    // Repeating an unchanged outage at every attempt would fill the log while the server is down.
     if (open !== this.#outage?.open || reason !== this.#outage.reason)
       host.log.warn("a server is not available", { ...facts, retryMs: Math.round(wait) });
     if (opened) host.record({ type: "server.circuit-open", actor: "system", facts });
@@ -252,11 +250,11 @@ export class OwnInstance {
     const before = this.inventory;
     const turn = new Turn();
     const taken = await takeInventory({ instance: running, listed: this.listed, turn, ...this.#terms }, before, which);
-    // What it had yet to answer when it was stopped says nothing of the server.
+    // Requests that were unanswered when the instance was stopped say nothing about the server.
     if (running.link.over?.expected) return;
     turn.begin();
     this.listed ||= !taken.failed.includes("tools");
-    // Conditional tools may have been learnt meanwhile.
+    // Conditional tools may have been learned in the meantime.
     this.inventory = { ...taken, conditional: this.inventory.conditional };
     if (differs(this.inventory, before)) this.#terms.host.changed();
     turn.over();
@@ -264,7 +262,7 @@ export class OwnInstance {
     if (this.inventory.tools !== before.tools) running.conditional.forget();
   }
 
-  /** Takes a notification of any instance; false when it is not about the lists. */
+  /** Handles a notification from any instance; returns false if it is not about the lists. */
   heard(method: string): boolean {
     const which = listNames.filter((list) => changedMethod(lists[list].capability) === method);
     this.#relisting.changed(which);
@@ -276,8 +274,8 @@ export class OwnInstance {
   }
 
   /**
-   * Reads all lists anew, after what is done with the instance now; those who ask meanwhile share the reading. A server
-   * that cannot list any more is treated as one that crashed.
+   * Reads all lists again after the work that is running; callers that ask before the reading begins share it. A server
+   * that can no longer list is treated as crashed.
    */
   refresh(): Promise<void> {
     return (this.#refresh ??= this.#refreshNext());
@@ -287,14 +285,12 @@ export class OwnInstance {
     do {
       await this.#work;
     } while (this.#work);
-    // Who asks from here on may know of a later change.
+    // A caller that asks from here on may know of a later change.
     this.#refresh = null;
     await this.#relist(listNames);
   }
 
-  /**
-   * Does a piece of work on the instance, unless there is none or it is busy with another; a failure ends the instance.
-   */
+  /** Does a piece of work on the instance unless there is none or it is busy; a failure ends the instance. */
   async #exclusively(work: (running: Running) => Promise<void>): Promise<void> {
     const running = this.#running;
     if (!running || this.#work) return;
@@ -309,12 +305,12 @@ export class OwnInstance {
     running.listen = listenForChanges(running, { heard, missed: () => this.#missed(running) });
   }
 
-  /** While nobody listened anything may have changed. */
+  /** Anything may have changed while nobody was listening. */
   #missed({ peer }: Running): void {
     this.#relisting.changed(offered(peer));
   }
 
-  /** The server has greeted anew: another version of it may run at the same address. */
+  /** Handles a new greeting: another version of the server may be running at the same address. */
   #greeted(greeting: Greeting): void {
     const running = this.#running;
     if (!running) return;
@@ -326,24 +322,22 @@ export class OwnInstance {
 
   // ── health ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /**
-   * The regular health check: reads the lists that could not be read yet; if there are none, asks for a sign of life.
-   */
+  /** Does the regular health check: reads the lists that could not be read before, or else asks for a sign of life. */
   async beat(): Promise<void> {
     if (this.inventory.failed.length > 0) await this.refresh();
     else await this.check();
   }
 
-  /** Checks by the gateway's own instance whether the server still answers; ends the instance where it does not. */
+  /** Checks whether the gateway's own instance still answers; ends the instance if it does not. */
   check(): Promise<void> {
     return this.#exclusively(async (running) => {
       const greeting = await checkHealth(running, this.#terms.options.healthCheck);
       if (!greeting) {
-        // An older server may have taken its place, which knows neither this request nor any other of this era.
+        // An older server, which knows no request of this era, may have taken its place.
         if (running.peer.era === "modern" && running.peer.capabilities) this.#missed(running);
         return;
       }
-      // Other instructions wait for the next listing: they may hold the time, and so be others at each check.
+      // Changed instructions wait for the next listing: they may contain the time, and so differ at each check.
       if (isDeepStrictEqual(greeting.capabilities, running.peer.capabilities)) running.peer = greeting;
       else this.#greeted(greeting);
     });

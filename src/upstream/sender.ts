@@ -16,23 +16,23 @@ import { query } from "./link/query.ts";
 import type { OwnInstance } from "./own-instance.ts";
 import { factsOf } from "./transports/index.ts";
 
-/** Methods that change nothing, so that they may be asked again when the connection died before the answer. */
+/** Methods that change nothing, so they can be repeated if the connection was lost before the answer. */
 const repeatable = new Set(["prompts/get", "resources/read", "completion/complete", "tasks/get"]);
-/** How long a server may take to set its log level, ms; half of the time that the call has left where that is less. */
+/** How long a server may take to set its log level, ms; at most half of the call's remaining time. */
 const levelMs = 5_000;
 
-/** Whether the connection died, under the call or in the handshake that it waited for. */
+/** Reports whether the connection was lost, during the call or in the handshake that it waited for. */
 const isLost = (error: unknown): boolean => error instanceof Failure && (error.code === "lost" || isLost(error.cause));
 
 function mayRepeat(error: unknown, { controller }: Call, { method }: UpstreamRequest): boolean {
   return isLost(error) && repeatable.has(method) && !controller.signal.aborted;
 }
 
-/** Whether a server refuses a request for its headers, before it has begun to run it. */
+/** Reports whether a server rejected a request because of its headers, before it began to run it. */
 const refusesHeaders = (answer: Answer): boolean =>
   answer.kind === "error" && answer.code === rpcCodes.headerMismatch && !answer.begun;
 
-/** The failure of a request that changes nothing: the caller need not know whether it has run. */
+/** Returns the failure of a request that changes nothing; the caller need not know whether the request ran. */
 function ofReading(error: unknown): unknown {
   if (!(error instanceof Failure) || error.detail.ran !== "maybe") return error;
   const { ran: _, ...detail } = error.detail;
@@ -53,16 +53,16 @@ export class Sender {
     this.#instances = instances;
   }
 
-  // One function on purpose: each further asynchronous function would cost every call.
+  // One function on purpose: each further async function would cost every call time.
   async send(call: RoutedCall, request: UpstreamRequest): Promise<Reply> {
     const { pool } = this.#instances;
     const deadline = performance.now() + this.#terms.options.timeout;
     let { route } = call;
-    // From the first moment, since a reload lets the calls in flight finish on the server that they were meant for.
+    // Entered first, because a reload lets calls in flight finish on the server that they were meant for.
     pool.enter();
     try {
       for (let again = false; ; again = true) {
-        // Awaits nothing that is already known: each wait would cost every call.
+        // Awaits nothing that is already known: each await costs every call time.
         const learning = this.#instances.learn(call, deadline);
         if (learning) await learning;
         const slot = this.#instances.slotFor(call);
@@ -84,7 +84,7 @@ export class Sender {
           }
         } catch (error) {
           this.#noteFailure(error, slot);
-          // It did not run, and the next attempt takes an instance of the other era.
+          // The call did not run, and the next attempt uses an instance of the other era.
           const other = this.#starter.doubtLegacy(error);
           if (again || !(other || mayRepeat(error, call, request)))
             throw repeatable.has(request.method) ? ofReading(error) : error;
@@ -100,17 +100,14 @@ export class Sender {
     }
   }
 
-  /**
-   * The server refused the headers before it ran the call, because its tool has changed: the route with the tool as it
-   * is now.
-   */
+  /** Returns the route with the current tool after the server rejected the headers because the tool has changed. */
   async #redefined(call: RoutedCall, deadline: number): Promise<Route> {
     await this.#instances.within(call, deadline, this.#own.refresh());
     const { name, tool: old } = call.route;
     return { ...call.route, tool: old && (this.#own.inventory.tools.find((now) => now.name === name) ?? old) };
   }
 
-  /** A failed call may be a sign that its instance or the server is in trouble. */
+  /** Checks the instance or the server after a failure that may be a sign of trouble. */
   #noteFailure(error: unknown, slot: Slot): void {
     if (!(error instanceof Failure)) return;
     if (error.code === "timeout") void this.#suspect(slot);
@@ -120,26 +117,26 @@ export class Sender {
   /** Ends an instance that hangs: a call on it timed out, and it does not answer a ping either. */
   async #suspect(slot: Slot): Promise<void> {
     const { instance, suspected } = slot;
-    // Over HTTP one request that hangs says nothing about the others, except over the old pair of endpoints.
+    // Over HTTP, one request that hangs says nothing about the others, except over HTTP+SSE.
     const alone = factsOf(this.#terms.options).perRequest && !this.#starter.spoken.sse;
     if (!instance || suspected || alone) return;
     slot.suspected = true;
     try {
       await checkHealth(instance, this.#terms.options.healthCheck);
     } catch (error) {
-      instance.link.fail(`it does not answer any more (${reasonOf(error)})`);
+      instance.link.fail(`it no longer answers (${reasonOf(error)})`);
     }
     slot.suspected = false;
   }
 
-  /** Waits until an instance that ended may be started again, if the call has the time. */
+  /** Waits until an instance that ended may be started again, if the call has enough time left. */
   async #pauseBefore({ spec: { key } }: Slot, call: Call, deadline: number): Promise<void> {
     const { pool } = this.#instances;
     const wait = pool.find(key) ? 0 : pool.wait(key);
     if (wait > 0 && wait < deadline - performance.now()) await sleep(wait, call.controller.signal);
   }
 
-  /** Waits for what a session needs before the call: the client's roots, and the log level unless that is in vain. */
+  /** Waits for the client's roots and the log level, unless an earlier request for the level timed out. */
   #prepare(slot: Slot, instance: Instance, call: Call, deadline: number): Promise<void> | null {
     const settling = this.#instances.settling(slot, instance);
     const level = this.#levelFor(slot, instance, call);
@@ -151,8 +148,8 @@ export class Sender {
   }
 
   /**
-   * The level of log messages to ask a legacy server for before the call; null when none need be asked for. Other
-   * callers of the instance do not get the messages that they did not want.
+   * Returns the log level to set on a legacy server before the call, if any. Other callers of the instance still get
+   * only the messages that they wanted.
    */
   #levelFor(slot: Slot, { peer }: Instance, call: Call): LogLevel | null {
     const wanted = wantedLevel(call);

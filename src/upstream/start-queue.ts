@@ -3,14 +3,14 @@ import { within } from "../core/wait.ts";
 
 type Bounds = {
   readonly places: number;
-  /** How long one keeps its place, ms; null: until it ends. */
+  /** How long a start keeps its place, ms; null: until it has ended. */
   readonly longest: number | null;
 };
 
-/** For programs: one that loads takes a processor. Later it waits for something else, such as a download, or hangs. */
+/** For programs: while one loads, it uses a processor; later it waits, for example for a download, or hangs. */
 const usual: Bounds = { places: 2 * availableParallelism(), longest: 5_000 };
 
-/** Starts of something of which only so many may run at once. */
+/** Limits how many starts run at once. */
 export class StartQueue {
   readonly #waiting: (() => void)[] = [];
   readonly #longest: number | null;
@@ -21,7 +21,7 @@ export class StartQueue {
     this.#longest = longest;
   }
 
-  /** Begins once there is a place; resolves or rejects as `start` does. */
+  /** Begins `start` once there is a place; resolves or rejects as `start` does. */
   async add(start: () => Promise<void>): Promise<void> {
     if (this.#places > 0) this.#places--;
     else await new Promise<void>((resolve) => void this.#waiting.push(resolve));

@@ -12,26 +12,26 @@ import type { Instance } from "./link/link.ts";
 import { beginListen, type Begun, type Listening } from "./link/listen.ts";
 import { query } from "./link/query.ts";
 
-/** What subscriptions need of the server that they are at. */
+/** What subscriptions need from their server. */
 export type SubscriptionsHost = {
   readonly server: string;
   readonly clock: Clock;
-  /** How long the server may take to begin or end a subscription, ms, as things are now. */
+  /** How long the server may take to begin or end a subscription, ms; current value. */
   timeout(): number;
-  /** Waits until it is known what the server speaks; null when that is known. */
+  /** Resolves once it is known which eras the server speaks; null if that is known. */
   learn(era: Era): Promise<void> | null;
-  /** The instance that the calls of a party need, as things are now. */
+  /** The instance that the calls of a party need at the moment. */
   need(party: Party): Need;
-  /** Its slot, opened anew if the instance has ended; throws if no instance can be started. */
+  /** Returns the slot of the instance, and opens it again if the instance has ended; throws if it cannot be started. */
   open(need: Need): Slot;
-  /** Milliseconds until a new instance may be started; Infinity: it never may. */
+  /** Milliseconds until a new instance may be started; Infinity: never. */
   wait(need: Need): number;
 };
 
 /** What a group needs. */
 export type GroupHost = SubscriptionsHost & {
   groupOf(need: Need): SubscriptionGroup;
-  /** Nothing is wanted of the group any more. */
+  /** Called when nothing in the group is wanted. */
   emptied(group: SubscriptionGroup): void;
 };
 
@@ -42,7 +42,7 @@ export type Listener = {
   readonly updated: Updated;
   /** The server's first answer to the subscription. */
   readonly answer: PromiseWithResolvers<void>;
-  /** Takes it out of the group that it is in; `end` does so too, whichever that is by then. */
+  /** Removes the listener from its present group; `end` does so too, after a reload has moved it to another group. */
   leave: () => void;
   readonly end: () => void;
 };
@@ -50,11 +50,11 @@ export type Listener = {
 /** A resource that callers have subscribed to. */
 type Wish = {
   readonly listeners: Set<Listener>;
-  /** The server has granted it once: from then on listeners are told if they may have missed updates. */
+  /** Whether the server has granted it once; from then on listeners are notified if they may have missed updates. */
   held: boolean;
 };
 
-/** The resources whose updates one instance sends, and the host as it was when the instance was asked for them. */
+/** The resources whose updates one instance sends, with the host at the time of the request. */
 type Grant = {
   readonly instance: Instance;
   readonly host: GroupHost;
@@ -67,11 +67,11 @@ const tell = ({ listeners }: Wish, params: string | null): void => {
   for (const { updated } of listeners) updated(params);
 };
 
-/** Whether `uri` names a sub-resource of `above`: it continues that URI, with a delimiter where the two meet. */
+/** Reports whether `uri` is a sub-resource of `above`: it continues that URI with a delimiter where they meet. */
 const isBelow = (uri: string, above: string): boolean =>
   uri.startsWith(above) && (/[/?#]$/.test(above) || /^[/?#]/.test(uri.slice(above.length)));
 
-/** The server grants a resource; listeners are told if they may have missed updates since an earlier grant. */
+/** Records a grant; listeners are notified if they may have missed updates since an earlier grant. */
 function hold({ uris }: Grant, uri: string, wish: Wish): void {
   const missed = wish.held && !uris.has(uri);
   uris.add(uri);
@@ -80,40 +80,40 @@ function hold({ uris }: Grant, uri: string, wish: Wish): void {
   if (missed) tell(wish, null);
 }
 
-/** Resolves to the reason why the server refuses; null when it does not refuse. */
+/** Sends a request and resolves to the failure if the server refuses; null if it agrees. */
 async function request({ instance, host }: Grant, method: string, uri: string): Promise<Failure | null> {
   const { link, peer } = instance;
   try {
     const timeout = host.timeout();
     const answer = await query(link, { method, peer, timeout, params: { uri } });
     if (answer.kind === "result") return null;
-    const said = `The server "${host.server}" refuses it: ${quoted(answer.message, link.host.secrets())}`;
+    const said = `The server "${host.server}" refused the subscription: ${quoted(answer.message, link.host.secrets())}`;
     return new Failure("invalid-params", said, { refusal: answer.error });
   } catch (error) {
     return asFailure(error);
   }
 }
 
-const silent = ({ server }: GroupHost): Failure => faults.down(server, "it does not tell of changes to this resource");
+const silent = ({ server }: GroupHost): Failure => faults.down(server, "it does not announce changes to this resource");
 
 /**
- * The resources that the callers of one instance want, and those that it grants. Reconciles: whenever what is wanted or
- * granted changes, sends requests until both match. A session or an instance that is lost grants nothing.
+ * The resources that the callers of one instance want, and those that it grants. Reconciles the two: whenever either
+ * changes, sends requests until they match. A lost session or instance grants nothing.
  */
 export class SubscriptionGroup {
-  /** The instance where its listeners subscribe. */
+  /** The instance at which the listeners subscribe. */
   readonly need: Need;
-  /** Where it was subscribed to last; null: nowhere yet. */
+  /** The slot of the last subscription; null: none yet. */
   slot: Slot | null = null;
   #host: GroupHost;
   readonly #wanted = new Map<string, Wish>();
   #grant: Grant | null = null;
-  /** An attempt is under way; the next begins only after it. */
+  /** Whether an attempt is running; the next one begins only after it. */
   #busy = false;
-  /** Something has changed since the last attempt began. */
+  /** Whether something has changed since the last attempt began. */
   #stale = false;
   #retry: Timer | undefined;
-  /** Attempts in a row after which something wanted was not granted. */
+  /** The number of consecutive attempts that left something wanted ungranted. */
   #tries = 0;
 
   constructor(host: GroupHost, { spec, until }: Need) {
@@ -135,8 +135,8 @@ export class SubscriptionGroup {
   }
 
   /**
-   * Takes a client's subscription; `held`: a server has granted it before. What is made here outlasts the caller's
-   * request: made where that is known, it would hold its message in memory.
+   * Adds a client's subscription; `held`: a server has granted it before. Closures are created here rather than in the
+   * caller's request, because they outlive the request and would keep its message in memory.
    */
   add(uri: string, listener: Listener, held = false): void {
     const wish = this.#wanted.get(uri) ?? { listeners: new Set(), held };
@@ -155,14 +155,14 @@ export class SubscriptionGroup {
     this.reconcile();
   }
 
-  /** A resource has changed; false when no caller subscribed to it or one above it. */
+  /** Handles a changed resource; returns false if no caller subscribed to it or to one above it. */
   updated(params: string): boolean {
     const { uri } = objectIn(params);
-    // A longer URI nobody may read, and rules would be held against every character of it.
+    // Nobody can read a longer URI, and rules would be matched against every character of it.
     if (typeof uri !== "string" || uri.length > longestName) return false;
     const about = [...this.#wanted].filter(([one]) => one === uri || isBelow(uri, one));
-    // A client hears of it once, however many resources above it the client is subscribed to: what it may be told is
-    // decided each time.
+    // A client is notified once, however many resources above the URI it subscribed to, because each notification is
+    // checked against the rules.
     const told = new Set<object>();
     for (const [one, { listeners }] of about.toSorted(([a], [b]) => b.length - a.length)) {
       for (const { client, updated } of listeners) {
@@ -174,13 +174,13 @@ export class SubscriptionGroup {
     return about.length > 0;
   }
 
-  /** The instance sends no updates any more. */
+  /** The instance no longer sends updates. */
   lose(): void {
     this.#grant?.listen?.abort();
     this.#grant = null;
   }
 
-  /** The instance has a new session, in which it is asked at once; later where it lost the old one as it was asked. */
+  /** Subscribes again in the instance's new session: at once, or later if the session was lost during an attempt. */
   renewed(): void {
     this.lose();
     if (this.#busy) return this.reconcileSoon();
@@ -188,17 +188,17 @@ export class SubscriptionGroup {
     this.reconcile();
   }
 
-  /** Goes on at another server, which took the place of the one before. */
+  /** Continues at the server that replaced the present one. */
   moveTo(host: GroupHost): void {
     this.lose();
     this.#host = host;
     this.#tries = 0;
-    // If no instance may ever be started, the callers that wait for an answer get their error now.
+    // If no instance can ever be started, waiting callers get their error now.
     if (host.wait(this.need) === Infinity) this.reconcile();
     else this.reconcileSoon();
   }
 
-  /** Ends all subscriptions; those who wait for an answer get this failure. */
+  /** Ends all subscriptions; callers that wait for an answer get this failure. */
   end(failure: Failure): void {
     for (const { listeners } of this.#wanted.values()) for (const { answer } of listeners) answer.reject(failure);
     this.#wanted.clear();
@@ -206,7 +206,7 @@ export class SubscriptionGroup {
   }
 
   #empty(): void {
-    // A server may have agreed to listen, but to none of what was wanted.
+    // A server may have agreed to listen without granting anything that was wanted.
     this.lose();
     clearTimeout(this.#retry);
     this.#retry = undefined;
@@ -219,7 +219,7 @@ export class SubscriptionGroup {
     if (!this.#busy) void this.#work();
   }
 
-  /** Reconciles once an instance may be started, and later the more often that was in vain. */
+  /** Reconciles once an instance may be started, with a longer pause after each failed attempt. */
   reconcileSoon(): void {
     const wait = this.#host.wait(this.need);
     if (this.#wanted.size === 0 || this.#retry || wait === Infinity) return;
@@ -237,7 +237,7 @@ export class SubscriptionGroup {
     while (this.#stale) {
       this.#stale = false;
       let failed = false;
-      // What is wanted from here on, the next attempt asks for.
+      // Anything added from here on is left to the next attempt.
       const wishes = [...this.#wanted];
       await this.#attempt().catch((error: unknown) => {
         failed = true;
@@ -269,14 +269,14 @@ export class SubscriptionGroup {
     return instance.peer.era === "modern" ? this.#listen(this.#grant) : this.#ask(this.#grant);
   }
 
-  /** The era of the listeners; legacy if there are both, since more has to be known of a server for that. */
+  /** The era of the listeners; legacy if there are both, because that requires knowing more about the server. */
   get #era(): Era {
     for (const { listeners } of this.#wanted.values())
       for (const { party } of listeners) if (party.inbound.era === "legacy") return "legacy";
     return "modern";
   }
 
-  /** Hands on those whose calls reach another instance by now: a reload may have changed isolation or era. */
+  /** Moves listeners whose calls reach another instance by now: a reload may have changed isolation or era. */
   #regroup(): void {
     const host = this.#host;
     for (const [uri, { listeners, held }] of this.#wanted) {
@@ -289,19 +289,19 @@ export class SubscriptionGroup {
     }
   }
 
-  /** Legacy: a request for each change. */
+  /** Legacy: sends one request per change. */
   async #ask(grant: Grant): Promise<void> {
     for (const uri of [...grant.uris].filter((one) => !this.#wanted.has(one))) {
       grant.uris.delete(uri);
       await request(grant, "resources/unsubscribe", uri);
     }
-    // A server may lose its session with each that it refuses; those that a caller waits for must not come after them.
+    // A server may lose its session with each refusal, so subscriptions that a caller waits for are requested first.
     for (const [uri, wish] of [...this.#wanted].toSorted(([, a], [, b]) => Number(a.held) - Number(b.held))) {
-      // Its callers have left while others were asked for.
+      // Its callers have left in the meantime.
       if (this.#wanted.get(uri) !== wish) continue;
       const refused = grant.uris.has(uri) ? null : await request(grant, "resources/subscribe", uri);
       const isLost = this.#grant !== grant;
-      // The server has answered so in the session, too, that took the place of a lost one.
+      // The answer also holds if the session was lost: the request was repeated in the session that replaced it.
       const isAnswer = !isLost || (this.#host === grant.host && !grant.instance.link.over);
       if (isAnswer && refused) this.#refuse([[uri, wish]], refused);
       else if (isAnswer) hold(grant, uri, wish);
@@ -310,7 +310,7 @@ export class SubscriptionGroup {
     }
   }
 
-  /** Modern: one request that listens to all; the one before ends once the server has acknowledged this one. */
+  /** Modern: one request listens to all resources; the previous one ends once the server has acknowledged this one. */
   async #listen(grant: Grant): Promise<void> {
     const wishes = [...this.#wanted];
     const uris = new Set(this.#wanted.keys());
@@ -324,11 +324,11 @@ export class SubscriptionGroup {
       grant.listen?.abort();
       grant.listen = begun && this.#watch(grant, begun);
       const honoured = begun?.honoured.resourceSubscriptions;
-      // The server does not honour what it does not name.
+      // The server does not grant what it does not name.
       named = uris.intersection(new Set<unknown>(Array.isArray(honoured) ? honoured : []));
       grant.uris = grant.uris.intersection(named);
     }
-    // A wish may be new though its resource is granted: it was wanted again before the server was told that it was not.
+    // A wish can be new although its resource is granted: it was wanted again before the server was told to drop it.
     for (const [uri, wish] of wishes) if (named.has(uri)) hold(grant, uri, wish);
     const lacking = wishes.filter(([uri]) => !named.has(uri));
     this.#refuse(lacking, silent(grant.host));
@@ -348,7 +348,7 @@ export class SubscriptionGroup {
     return beginListen(listening, host.timeout(), silent(host));
   }
 
-  /** Listens anew when the listening request of the grant has ended. */
+  /** Listens again when the listening request of the grant has ended. */
   #watch(grant: Grant, { listen, ended }: Begun): AbortController {
     void ended.then(() => {
       if (this.#grant !== grant || grant.listen !== listen) return;
@@ -358,7 +358,7 @@ export class SubscriptionGroup {
     return listen;
   }
 
-  /** The server does not grant these. Of those that it granted before, no caller waits for the answer. */
+  /** Rejects wishes that the server does not grant. No caller waits for those that were granted before. */
   #refuse(wishes: Iterable<readonly [string, Wish]>, error: unknown): void {
     for (const [uri, wish] of wishes) {
       if (wish.held) continue;

@@ -5,12 +5,10 @@ import { faults } from "./faults.ts";
 import type { Need, Slot } from "./instances/pool.ts";
 import { type GroupHost, type Listener, SubscriptionGroup, type SubscriptionsHost } from "./subscription-group.ts";
 
-/**
- * Most resources subscribed to at one server, each of which costs it something: four times what one principal may have.
- */
+/** Maximum subscribed resources at one server, since each costs it something: four times one principal's limit. */
 export const mostSubscriptions = 4_096;
 
-/** It outlives the request: of that it keeps only whose it is. */
+/** Creates the listener of a call. It outlives the request, so it keeps only the caller's identity. */
 function listenerOf({ who, session, capabilities, inbound, controller }: IdentifiedCall, updated: Updated): Listener {
   const party = { who, session, capabilities, inbound: { era: inbound.era } };
   const client = session ?? controller;
@@ -23,7 +21,7 @@ function listenerOf({ who, session, capabilities, inbound, controller }: Identif
 export class Subscriptions {
   readonly #host: GroupHost;
   readonly #groups = new Map<string, SubscriptionGroup>();
-  /** Where they go on since a reload changed the server. */
+  /** Where the subscriptions continue since a reload changed the server. */
   #heir: Subscriptions | null = null;
   #closed = false;
 
@@ -37,29 +35,25 @@ export class Subscriptions {
     return sum;
   }
 
-  /** Whether anything is subscribed to at the instance of a key. */
+  /** Reports whether anything is subscribed to at the instance of a key. */
   has(key: string): boolean {
     return (this.#groups.get(key)?.size ?? 0) > 0;
   }
 
-  /** Listening requests that are open. */
   get streams(): number {
     return [...this.#groups.values()].filter(({ listens }) => listens).length;
   }
 
-  /**
-   * Subscribes; returns a function that ends the subscription. Throws when the server refuses, and as `Link.request`
-   * does.
-   */
+  /** Subscribes and returns a function to end it; throws if the server refuses, and as `Link.request` does. */
   async add(call: IdentifiedCall, slot: Slot, uri: string, updated: Updated): Promise<() => void> {
-    // A reload may have come between while the instance was started.
+    // A reload may have happened while the instance was started.
     if (this.#heir) return this.#heir.add(call, slot, uri, updated);
     const { server } = this.#host;
-    // Its session may have ended since its instance was found: nothing would end another one that is started for it.
+    // The caller's session may have ended in the meantime; nothing would end another instance started for it.
     if (call.controller.signal.aborted) throw faults.cancelled();
     if (this.#closed) throw faults.down(server, "it was stopped");
     if (!this.#groups.get(slot.spec.key)?.wants(uri) && this.size >= mostSubscriptions) {
-      throw faults.full(server, `${mostSubscriptions} resources are subscribed to`);
+      throw faults.full(server, `${mostSubscriptions} resources are already subscribed to`);
     }
     const { signal } = call.controller;
     const listener = listenerOf(call, updated);
@@ -73,22 +67,19 @@ export class Subscriptions {
     throw signal.aborted ? faults.cancelled() : faults.timeout(server, ms);
   }
 
-  /**
-   * An instance said that a resource has changed; false when none of its callers subscribed to the resource or one
-   * above it.
-   */
+  /** Handles a changed resource; returns false if no caller subscribed to the resource or one above it. */
   updated(slot: Slot, params: string): boolean {
     return this.#groups.get(slot.spec.key)?.updated(params) ?? false;
   }
 
-  /** The server lost the session to which the subscriptions belonged: they are requested anew. */
+  /** The server lost the session of the subscriptions: requests them again. */
   renewed(slot: Slot): void {
     const group = this.#groups.get(slot.spec.key);
     if (group?.slot !== slot) return;
     group.renewed();
   }
 
-  /** The instance has ended: its subscriptions move to the next one. */
+  /** The instance has ended: moves its subscriptions to the next one. */
   ended(slot: Slot): void {
     const group = this.#groups.get(slot.spec.key);
     if (group?.slot !== slot) return;
@@ -97,12 +88,12 @@ export class Subscriptions {
     group.reconcileSoon();
   }
 
-  /** Forgets the subscriptions of an instance that is not wanted any more. */
+  /** Ends the subscriptions of an instance that is no longer wanted. */
   drop(key: string): void {
     this.#groups.get(key)?.end(faults.down(this.#host.server, "it was stopped"));
   }
 
-  /** Takes over the subscriptions of the server that had this id before, on instances of its own. */
+  /** Takes over the subscriptions of the previous server of this id, on instances of its own. */
   inherit(old: Subscriptions): void {
     old.#heir = this;
     for (const [key, group] of old.#groups) {
@@ -112,7 +103,7 @@ export class Subscriptions {
     }
   }
 
-  /** Forgets all; no more are taken. */
+  /** Ends all subscriptions and accepts no more. */
   close(): void {
     this.#closed = true;
     for (const key of this.#groups.keys()) this.drop(key);

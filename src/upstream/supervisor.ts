@@ -14,10 +14,10 @@ import type { StderrLog } from "./process/stderr-log.ts";
 import { Sender } from "./sender.ts";
 import { transportOf } from "./transports/index.ts";
 
-/** Bounds of the time between two looks for what is idle, ms; health checks may be as rare as one likes. */
+/** Minimum and maximum time between checks for idle instances, ms; health checks may be much rarer. */
 const idleLook = { least: 1_000, most: 30_000 };
 
-/** Keeps one server running: starts, stops and restarts it, and reports what it offers and how it is. */
+/** Keeps one server running: starts, stops and restarts it, and reports its lists and status. */
 export class Supervisor {
   readonly identity: string;
   readonly instances: CallerInstances;
@@ -26,7 +26,7 @@ export class Supervisor {
   readonly #terms: { options: ServerOptions; host: SetHost };
   readonly #starter: Starter;
   readonly #own: OwnInstance;
-  /** What is done again and again while the server is in use. */
+  /** The regular work while the server is in use. */
   #pulse: readonly Timer[] | null = null;
   #listing: Promise<void> | null = null;
 
@@ -44,19 +44,19 @@ export class Supervisor {
     return this.#terms.options.id;
   }
 
-  // ── life ────────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── lifecycle ───────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** Whether the server starts with the gateway, which is ready only afterwards. */
+  /** Whether the server starts with the gateway, which becomes ready only afterwards. */
   get boots(): boolean {
     const { enabled, start } = this.#terms.options;
     return enabled && start === "boot";
   }
 
-  /** Starts as its options say. If the server has to be listed, resolves once that has succeeded or failed. */
+  /** Starts the server as its options say. If it has to be listed, resolves once that has succeeded or failed. */
   async activate(): Promise<void> {
     if (!this.#terms.options.enabled) return;
     this.#pulse ??= this.#startPulse();
-    // A server that was taken over while it starts is waited for too.
+    // Also waits for a server that was taken over while it was starting.
     const begins = this.#own.state === "idle" || this.#own.state === "starting";
     if (!begins) return;
     if (this.boots) await this.#own.connect();
@@ -64,9 +64,8 @@ export class Supervisor {
   }
 
   /**
-   * Nobody can call a tool that no list shows: an on-demand server is started to be listed, a program in its turn, then
-   * rests until it is called. A call of what its predecessor offered starts it at once, and where it failed then, it
-   * waits as after any failure.
+   * Lists an on-demand server, since nobody can call a tool that no list shows: starts it, a program in its turn, then
+   * lets it rest until a call. A call of a predecessor's tool starts it at once; if that fails, backoff applies.
    */
   async #listOnce(): Promise<void> {
     const { options, host } = this.#terms;
@@ -76,16 +75,16 @@ export class Supervisor {
       if (this.#own.state === "starting") await this.#own.connect();
     };
     await ("url" in options ? connect() : host.starts.add(connect));
-    // A reload may have it start at boot meanwhile.
+    // A reload may have changed it to start at boot in the meantime.
     if (!this.boots && this.#own.state === "ready" && this.instances.unusedSince(before)) await this.#own.rest();
   }
 
-  /** Shows what the server offered that had this id before, until this one has been listed itself. */
+  /** Shows what the previous server of this id offered, until this one has been listed. */
   inherit(old: Supervisor): void {
     this.#own.inherit(old.#own);
   }
 
-  /** Joins another set; options that do not concern the processes take effect at once. */
+  /** Joins another set; options that do not affect the processes apply at once. */
   adopt(options: ServerOptions, host: SetHost): void {
     const { healthCheck, idleStop, refresh } = this.#terms.options;
     Object.assign(this.#terms, { options, host });
@@ -108,18 +107,18 @@ export class Supervisor {
   async #stop(state: "stopping" | "idle"): Promise<void> {
     this.#own.set(state, null);
     this.#stopPulse();
-    // First, so that no handshake which is cut off below counts as a crash.
+    // Done first, so that a handshake that is cut off below does not count as a crash.
     const stopped = [this.#own.stop(), this.instances.pool.close()];
-    // Closing a link ends its handshake too, so nothing that is still starting is waited for.
+    // Closing a link also ends its handshake, so there is no waiting for anything that is still starting.
     await this.#starter.close();
     await Promise.all(stopped);
   }
 
-  /** Stops everything and starts anew, forgetting earlier failures. Throws when the server is disabled. */
+  /** Stops everything and starts again, forgetting earlier failures. Throws if the server is disabled. */
   async restart(): Promise<void> {
     if (this.#own.state === "disabled") throw new Error(`server ${this.id} is disabled; enable it first`);
     await this.#stop("idle");
-    // It was removed meanwhile.
+    // The server was removed in the meantime.
     if (this.#own.state === "stopping") return;
     this.#own.forgive();
     this.#pulse ??= this.#startPulse();
@@ -151,9 +150,9 @@ export class Supervisor {
     if (start === "on-demand" && unused && this.#own.instance) await this.#own.rest();
   }
 
-  // ── what the set asks of it ─────────────────────────────────────────────────────────────────────────────────
+  // ── lists and status ────────────────────────────────────────────────────────────────────────────────────────
 
-  /** The lists that the server offers; null while it is disabled. */
+  /** Returns the lists that the server offers; null if it is disabled. */
   listing(): Listing | null {
     const { state, reason, inventory } = this.#own;
     if (state === "disabled") return null;
@@ -161,19 +160,18 @@ export class Supervisor {
     return listingOf(this.id, inventory, ready ? null : (reason ?? `it is ${state}`));
   }
 
-  /** What is being learnt of the tools that only some callers are shown, this one among them. */
+  /** Returns the running lookups of tools that only some callers are shown, this one included. */
   learnTools(party: Party, mayUse: (server: string) => boolean): Promise<unknown>[] {
     const conditional = this.#own.listConditional(party.capabilities, () => mayUse(this.id));
     const asked = this.instances.learnTools(party);
     return [conditional, asked && mayUse(this.id) ? asked : null].filter((each) => each !== null);
   }
 
-  /** What its processes write to their standard error. */
   get log(): StderrLog {
     return this.#starter.log;
   }
 
-  /** The server as operators see it: the gateway's own instance and those of the callers together. */
+  /** Returns the server's status for operators: the gateway's own instance and those of the callers together. */
   status(): ServerStatus {
     const { options, host } = this.#terms;
     const { state, reason, inventory, instance, restarts, streams } = this.#own;

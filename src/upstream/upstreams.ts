@@ -15,7 +15,6 @@ import { endOrphans, usualPatience } from "./process/tree.ts";
 import { Subscriptions } from "./subscriptions.ts";
 import { Supervisor } from "./supervisor.ts";
 
-/** What a set consists of, and what its servers need. */
 type UpstreamsOptions = Omit<
   SetHost,
   "answerLimits" | "ownLimits" | "changed" | "callerChanged" | "retired" | "starts" | "reaper" | "tuning"
@@ -26,7 +25,7 @@ type UpstreamsOptions = Omit<
   readonly tuning?: Partial<Tuning>;
 };
 
-/** The times that hold in use. */
+/** The default times. */
 export const usualTuning: Tuning = {
   breaker: usualBreaker,
   patience: usualPatience,
@@ -35,24 +34,24 @@ export const usualTuning: Tuning = {
   debounce: 250,
 };
 
-/** A list may nest deeper than a message; each tool is held to the usual limits. */
+/** A list may nest deeper than a message; each tool in it must stay within the usual limits. */
 const listDepth = 256;
-/** An answer may hold one JSON value per this many bytes of its size limit; a caller's message may hold fewer. */
+/** An answer may contain one JSON value per this many bytes of its size limit; a caller's message may contain fewer. */
 const bytesPerValue = 8;
 
-/** What all sets of a process have in common. */
+/** What all sets of a process share. */
 type Shared = {
-  /** Servers that reloads have removed or changed and that may still finish calls; the last set stops them. */
+  /** Servers that reloads have removed or changed and that may still be finishing calls; the last set stops them. */
   readonly draining: Set<Supervisor>;
   readonly starts: StartQueue;
   reaper: Reaper | null;
-  /** Whether the gateway is about to stop. */
+  /** Whether the gateway is shutting down. */
   retired: boolean;
 };
 
 const removed = (server: string): Failure => faults.down(server, "it was removed from the configuration");
 
-/** A set of managed servers, with the operator's ways to control them. Nothing is started before `activate`. */
+/** A set of managed servers and the operator's controls for them. Starts nothing before `activate`. */
 export class ManagedUpstreams implements Upstreams {
   readonly #servers: readonly ServerOptions[];
   readonly #host: SetHost;
@@ -61,12 +60,12 @@ export class ManagedUpstreams implements Upstreams {
   #changed = (): void => {};
   #callerChanged = (): void => {};
   readonly #shared: Shared;
-  /** The subscriptions of removed servers, by id; they go on once there is a server of that id again. */
+  /** The subscriptions of removed servers, by id; they continue when a server of that id returns. */
   readonly #parked = new Map<string, Subscriptions>();
-  /** Null once this set has taken over; else each set would keep all earlier ones in memory. */
+  /** Null once this set has taken over; otherwise each set would keep all earlier ones in memory. */
   #previous: ManagedUpstreams | null;
   #settled: Promise<unknown> = Promise.resolve();
-  /** The servers that start at boot and were not listed yet nor failed, by id. */
+  /** The servers that start at boot and have not yet been listed or failed, by id. */
   readonly #booting = new Map<string, Promise<unknown>>();
 
   constructor({ servers, local, previous, tuning, ...host }: UpstreamsOptions) {
@@ -91,10 +90,7 @@ export class ManagedUpstreams implements Upstreams {
     };
   }
 
-  /**
-   * Starts the servers of this set. Those that have not changed are taken over from the previous set; their ids are
-   * returned.
-   */
+  /** Starts the servers of this set. Unchanged servers are taken over from the previous set; their ids are returned. */
   activate(): ReadonlySet<string> {
     const previous = this.#previous;
     this.#previous = null;
@@ -113,7 +109,7 @@ export class ManagedUpstreams implements Upstreams {
     for (const old of running.values()) {
       if (adopted.has(old)) continue;
       this.#shared.draining.add(old);
-      // Who follows it wants to see the new server, and what the old one says while it finishes its calls.
+      // A reader of the log wants to see the new server too, and what the old one writes while it finishes its calls.
       old.log.close(this.#supervisors.get(old.id)?.log ?? null);
       this.#park(old.id, old.instances.subscriptions);
     }
@@ -124,8 +120,8 @@ export class ManagedUpstreams implements Upstreams {
   }
 
   /**
-   * Forgets what is stored of servers that are no longer configured, but only of those that were in this process:
-   * others keep what they know of theirs in the same store.
+   * Deletes what is stored for servers that were removed from this process; other processes keep their data in the same
+   * store.
    */
   #forgetRemoved(before: readonly ServerOptions[]): void {
     const { lists, log } = this.#host;
@@ -133,7 +129,7 @@ export class ManagedUpstreams implements Upstreams {
       for (const options of before)
         if (!this.#supervisors.has(options.id)) lists.forget(options.id, listIdentityOf(options));
     } catch (error) {
-      log.warn("the lists of removed servers were not forgotten", { cause: String(error) });
+      log.warn("the stored lists of removed servers could not be deleted", { cause: String(error) });
     }
   }
 
@@ -168,7 +164,7 @@ export class ManagedUpstreams implements Upstreams {
     this.#settled = Promise.all(fresh);
   }
 
-  /** Lets the previous set's removed and changed servers finish their calls, at most `ms`, then stops them. */
+  /** Lets the removed and changed servers of the previous set finish their calls, at most `ms`, then stops them. */
   async drainPrevious(ms: number): Promise<void> {
     await Promise.all([...this.#shared.draining].map((supervisor) => this.#drain(supervisor, ms)));
   }
@@ -181,15 +177,18 @@ export class ManagedUpstreams implements Upstreams {
   #startReaper(): Reaper {
     const { self, run, log } = this.#host;
     return (this.#shared.reaper ??= startReaper(self.command("__reaper", run), baseEnv(), (session) => {
-      log.warn("a server left processes behind that hide whose they are; they end with the next that stops", {
-        session,
-      });
+      log.warn(
+        "processes were left behind that cannot be assigned to a server; they are ended when the next server process stops",
+        {
+          session,
+        },
+      );
     }));
   }
 
   #find(id: string): Supervisor {
     const supervisor = this.#supervisors.get(id);
-    if (!supervisor) throw new Error(`there is no server "${id}"; \`mcpgw servers list\` shows those there are`);
+    if (!supervisor) throw new Error(`there is no server "${id}"; \`mcpgw servers list\` shows the existing ones`);
     return supervisor;
   }
 
@@ -207,7 +206,7 @@ export class ManagedUpstreams implements Upstreams {
   subscribe: Upstreams["subscribe"] = (call, route, updated) => {
     const supervisor = this.#supervisors.get(route.server);
     if (supervisor) return supervisor.instances.subscribe(call, route.name, updated);
-    return Promise.reject(faults.down(route.server, "it has no resources that change"));
+    return Promise.reject(faults.down(route.server, "it has no resources to subscribe to"));
   };
 
   followTasks: Upstreams["followTasks"] = (call, watch) => {
@@ -244,12 +243,12 @@ export class ManagedUpstreams implements Upstreams {
     return [...managed.filter((listing) => listing !== null), ...local];
   }
 
-  /** Calls `listener` from here on after any server's tools or state changed. */
+  /** Calls `listener` from now on after any server's tools or state changed. */
   onChange(listener: () => void): void {
     this.#changed = listener;
   }
 
-  /** Calls `listener` from here on when what only some callers' instances offer has changed. */
+  /** Calls `listener` from now on when the tools of some callers' instances have changed. */
   onCallerChange(listener: () => void): void {
     this.#callerChanged = listener;
   }
@@ -258,27 +257,27 @@ export class ManagedUpstreams implements Upstreams {
     return [...this.#supervisors.values()].map((supervisor) => supervisor.status());
   }
 
-  /** Resolves once each server that this set did not take over was listed once or failed, if it has to be listed. */
+  /** Resolves once each server that this set did not take over has been listed or failed, if it must be listed. */
   async settled(): Promise<void> {
     await this.#settled;
   }
 
-  /** Resolves once each server that starts at boot was listed once or failed. */
+  /** Resolves once each server that starts at boot has been listed or failed. */
   async booted(): Promise<void> {
     await Promise.all(this.#booting.values());
   }
 
-  /** The ids of the servers that `booted` still waits for. */
+  /** Returns the ids of the servers that `booted` still waits for. */
   awaited(): string[] {
     return [...this.#booting.keys()];
   }
 
-  /** Throws on a disabled server, and on an unknown id. */
+  /** Throws if the server is disabled or the id is unknown. */
   restart = (id: string): Promise<void> => this.#find(id).restart();
-  /** What the server writes to its standard error, until a reload removes or changes it; throws on an unknown id. */
+  /** What the server writes to stderr, until a reload removes or changes it; throws if the id is unknown. */
   log = (id: string): StderrLog => this.#find(id).log;
 
-  /** The gateway is about to stop: from here on no server of any set is started again. */
+  /** Marks the gateway as shutting down: from now on no server of any set is started. */
   retire(): void {
     this.#shared.retired = true;
   }

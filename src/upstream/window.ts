@@ -1,6 +1,6 @@
 /**
- * Counts within windows of time: adds an amount (1 if none is given) and returns the sum of the present window. A
- * window lasts `length`, in the unit of `now`, and begins with the first amount after the end of the one before.
+ * Creates a counter: each call adds an amount (default 1) and returns the sum of the current window. A window lasts
+ * `length`, in the unit of `now`, and begins with the first amount after the previous window.
  */
 export function createWindow(length: number, now: () => number): (amount?: number) => number {
   let sum = 0;

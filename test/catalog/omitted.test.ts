@@ -6,11 +6,11 @@ import { principal } from "../support/principal.ts";
 
 test("FIELD T61: incompletely known lists come before single items, and the last entry counts what is not named", () => {
   const bad = Array.from({ length: 30 }, (_, at) => ({ list: "tools", name: `get_${at}`, reason: "bad" }) as const);
-  const cut = [{ list: "tools", name: null, reason: "its tools/list was cut: more than 100 pages" }] as const;
+  const cut = [{ list: "tools", name: null, reason: "its tools/list was cut off: more than 100 pages" }] as const;
   const crm = { tools: ["get"], missing: [...bad, ...cut] };
   const toolsets = [{ id: "desk", include: ["crm:get"] }];
   const broken = buildCatalog({ crm, other: { tools: ["a"] } }, { toolsets });
-  const note = { server: "crm", reason: "its tools/list was cut: more than 100 pages" };
+  const note = { server: "crm", reason: "its tools/list was cut off: more than 100 pages" };
   for (const who of [undefined, principal()]) {
     const omitted = ask(broken, "tools", who && { who }).omitted as unknown[];
     expect(omitted.slice(0, 2)).toEqual([note, { server: "crm", name: "get_0", reason: "bad" }]);

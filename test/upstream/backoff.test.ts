@@ -1,7 +1,7 @@
 import { expect, spyOn, test } from "bun:test";
 import { Backoff } from "../../src/upstream/backoff.ts";
 
-test("what does not hold is begun again ever more slowly, at the pace that the server named, within bounds", () => {
+test("a stream that does not last is reopened after growing pauses, based on the server's retry time, within bounds", () => {
   const backoff = new Backoff();
   const pauses = (retry: number | null, times: number): number[] =>
     Array.from({ length: times }, () => {
@@ -11,11 +11,11 @@ test("what does not hold is begun again ever more slowly, at the pace that the s
   expect(pauses(10, 3)).toEqual([10, 20, 40]);
   expect(pauses(null, 2)).toEqual([8_000, 16_000]);
   expect(pauses(null, 2_000).at(-1)).toBe(30_000);
-  // A server that names no wait at all is not asked without end either.
+  // A server that names a wait of 0 is not asked in a tight loop either.
   expect(new Backoff().next(0)).toBe(1);
 });
 
-test("what held for ten seconds is begun again at the first pace", () => {
+test("a stream that lasted ten seconds is reopened after the first pause again", () => {
   let at = 0;
   using _clock = spyOn(performance, "now").mockImplementation(() => at);
   const backoff = new Backoff();

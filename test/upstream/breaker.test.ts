@@ -23,7 +23,7 @@ test("R113: the wait doubles, and five failures within a minute open the circuit
   ]);
 });
 
-test("slow failures reach the longest wait without opening the circuit", () => {
+test("slow failures reach the maximum wait without opening the circuit", () => {
   const { it, pass } = breaker();
   const waits: number[] = [];
   for (let i = 0; i < 8; i++) {
@@ -35,7 +35,7 @@ test("slow failures reach the longest wait without opening the circuit", () => {
   expect(waits).toEqual([1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000]);
 });
 
-test("a probe of an open circuit that fails opens it again at once; one that lasts a minute closes it", () => {
+test("a failed attempt on an open circuit opens it again at once; a minute without failures closes it", () => {
   const { it, pass } = breaker();
   for (let i = 0; i < 5; i++) it.failed();
   expect(it.wait()).toBe(60_000);
@@ -46,7 +46,7 @@ test("a probe of an open circuit that fails opens it again at once; one that las
   expect(it.failed()).toEqual({ wait: 1_000, open: false, opened: false });
 });
 
-test("jitter lengthens a wait by a fifth at most, a reset forgets it", () => {
+test("jitter lengthens a wait by at most a fifth, and a reset clears it", () => {
   const { it } = breaker(() => 0.999999);
   const { wait } = it.failed();
   expect(wait).toBeGreaterThan(1_199);

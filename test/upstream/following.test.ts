@@ -8,7 +8,7 @@ import { callTo, fake, type Harness, http, jsonOf, listed, serveFake } from "../
 const modern = ["--rich", "--era", "modern"];
 const declares = { extensions: { "io.modelcontextprotocol/tasks": {} } };
 
-/** Follows tasks of a server and keeps what is said of them. */
+/** Follows tasks of a server and collects their notifications. */
 function follow(set: Harness, server: string, ...taskIds: string[]) {
   const told: string[] = [];
   const { promise: lost, resolve } = Promise.withResolvers<void>();
@@ -20,7 +20,7 @@ function follow(set: Harness, server: string, ...taskIds: string[]) {
 const touch = (set: Harness, server: string, taskId: string) =>
   set.ask(server, "announce", { method: "notifications/tasks", params: { taskId } }, { era: "modern" });
 
-test("a modern server is asked for the tasks that a caller follows, over HTTP and over stdio", async () => {
+test("a modern server is asked to announce the tasks that a caller follows, over HTTP and over stdio", async () => {
   await using served = await serveFake(["--http", "--sse", ...modern]);
   for (const server of [served.options, fake("fake", modern)]) {
     await using set = await listed([server]);
@@ -40,7 +40,7 @@ test("a modern server is asked for the tasks that a caller follows, over HTTP an
   }
 });
 
-test("nothing is promised of a server that tells of no task, or is of the legacy era", async () => {
+test("following fails at a server that announces no tasks or is legacy", async () => {
   await using set = await listed([fake("new", modern), fake("old", ["--rich", "--era", "legacy"])]);
   const alive = Promise.resolve("not lost");
   const streams = (): number[] => set.status().map((one) => one.streams);
@@ -59,7 +59,7 @@ test("nothing is promised of a server that tells of no task, or is of the legacy
   await until(() => Bun.deepEquals(streams(), before), "nothing to be left of it");
 });
 
-test("who leaves while the server has not agreed yet waits no longer", async () => {
+test("a caller that leaves before the server has agreed stops waiting", async () => {
   using server = serve(({ method, id }) => {
     if (method === "subscriptions/listen") return new Promise(() => {});
     return method === "server/discover" ? discovers(id) : null;
@@ -74,7 +74,7 @@ test("who leaves while the server has not agreed yet waits no longer", async () 
   await until(() => set.status()[0]?.streams === 0, "nothing to be left of it");
 });
 
-test("who follows a task is told when its server is gone", async () => {
+test("a caller that follows a task is notified when its server is gone", async () => {
   await using set = await listed([fake("fake", modern)]);
   const { lost, followed } = follow(set, "fake", "t-1");
   await followed;

@@ -17,7 +17,7 @@ test.each([
   ["prompts/get", { name: "p", "": "x" }, {}, "p"],
   ["prompts/get", { name: "wire" }, { name: '"own"' }, "own"],
   ["completion/complete", { "": "x" }, {}, undefined],
-])("a modern server is told the name of a %s with %j in a header", (method, params, edits, name) => {
+])("the header for a %s with %j names the item for a modern server", (method, params, edits, name) => {
   const call = makeCall({ inbound: makeInbound(params, method) });
   const { headers } = requestOf(call, makeRoute("a", "t"), { method, edits }, target);
   expect(headers?.["Mcp-Name"]).toBe(name);

@@ -6,7 +6,7 @@ import { http, listed, serveFake, toolNames } from "../support/upstream.ts";
 
 const list = (names: readonly string[]) => names.map((name) => ({ name, inputSchema: { type: "object" } }));
 
-test("a modern server that fails at its health check for a while is not read anew, nor told of as crashed", async () => {
+test("a modern server that answers its health checks with errors for a while is neither listed again nor reported as crashed", async () => {
   let fails = false;
   using server = serve(({ id, method }) => {
     if (fails && method !== undefined) return refusal(id, -32603, "too much to do");
@@ -32,7 +32,7 @@ test.each([
   ["legacy", "a 429", bare],
   ["legacy", "a 429 with a JSON-RPC error", inJson],
 ] as const)(
-  "a %s server that answers its checks and lists with %s goes on, and is listed later",
+  "a %s server that answers checks and lists with %s keeps running and is listed later",
   async (era, _, slow) => {
     let slows = false;
     let tools = ["old"];
@@ -50,7 +50,7 @@ test.each([
     await until(() => server.of("tools/list").length > listings + 3, "some readings");
     expect(server.of(era === "modern" ? "server/discover" : "ping").length).toBeGreaterThan(checks);
     expect(set.status()).toMatchObject([{ state: "ready", restarts: 0, reason: expect.stringContaining("slow") }]);
-    expect([toolNames(set), set.warnings.filter((text) => text.includes("cannot be had")).length]).toEqual([
+    expect([toolNames(set), set.warnings.filter((text) => text.includes("cannot be read")).length]).toEqual([
       ["old"],
       1,
     ]);
@@ -61,7 +61,7 @@ test.each([
   },
 );
 
-test("a 503 may be a proxy's that has no server behind it, also one that names a time: the server is not ready", async () => {
+test("a 503 may come from a proxy with no server behind it, even with Retry-After: the server is not ready", async () => {
   let gone = false;
   using server = serve(() => (gone ? new Response(null, { ...limited, status: 503 }) : null));
   await using set = await listed([{ ...http("a", server.url, { protocol: "legacy" }), healthCheck: 100 }]);
@@ -71,7 +71,7 @@ test("a 503 may be a proxy's that has no server behind it, also one that names a
 });
 
 test.each([429, 503])(
-  "a server that asks to wait with a %i when it is asked whether it speaks legacy too is asked again by the next caller",
+  "a server that answers %i when asked whether it speaks legacy is asked again by the next caller",
   async (status) => {
     const busy = (): Response => new Response("slow down", { ...limited, status });
     using server = serve(({ id, method }) => {
@@ -85,7 +85,7 @@ test.each([429, 503])(
   },
 );
 
-test("a modern server that asks to wait when it is to be listened to is listened to later", async () => {
+test("a modern server that asks to wait when the listening stream is opened is listened to later", async () => {
   const streams: Stream[] = [];
   using server = serve(({ method, id, params }) => {
     if (method === "server/discover") return discovers(id, { tools: { listChanged: true } });
@@ -101,7 +101,7 @@ test("a modern server that asks to wait when it is to be listened to is listened
 
 const moduleAt = (path: string): string => JSON.stringify(join(import.meta.dir, "../..", path));
 
-/** A gateway's servers at these URLs, asked for while it has no descriptor left, and afterwards. */
+/** A program that calls servers at these URLs before, during and after a shortage of file descriptors. */
 const starve = (httpUrl: string, wsUrl: string): string => `
   import { closeSync, openSync } from "node:fs";
   import { until } from ${moduleAt("test/support/until.ts")};
@@ -132,14 +132,14 @@ const starve = (httpUrl: string, wsUrl: string): string => `
   process.exit();`;
 
 test.each([
-  ["whatever its transport", "127.0.0.1"],
-  ["nor where its name cannot be looked up for that", "localhost"],
+  ["any transport", "127.0.0.1"],
+  ["also when the shortage makes the name lookup fail", "localhost"],
 ])(
-  "a server is not told of as crashed for want of descriptors in the gateway, %s",
+  "a shortage of file descriptors in the gateway is not reported as a crash of the server: %s",
   async (_, host) => {
     const at = (url: string): string => url.replace("127.0.0.1", host);
     using server = serve(({ id, method }) => {
-      // A connection that is kept open needs no descriptor.
+      // A connection that is kept open would need no new descriptor.
       const headers = { connection: "close" };
       if (method === "initialize") return greets(id, { tools: {} }, headers);
       return reply(id, method === "tools/list" ? { tools: list(["echo"]) } : {}, headers);

@@ -19,14 +19,14 @@ setDefaultTimeout(30_000);
 const rules = { limits: { depth: 20, nodes: 1_000 }, refuses: () => null, refusesOutput: () => null };
 const list = (names: readonly string[]) => names.map((name) => ({ name, inputSchema: { type: "object" } }));
 test.each(["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"])(
-  "a server that answers %s is spoken to in it",
+  "a server that answers with revision %s is used in that revision",
   async (revision) => {
     await using set = await listed([fake("a", ["--revision", revision])]);
     expect(set.status()[0]).toMatchObject({ state: "ready", era: "legacy", revision });
   },
 );
 
-test("a server of an unknown revision is not available, with the reason", async () => {
+test("a server with an unknown revision is not available, and the reason says so", async () => {
   await using set = await listed([fake("a", ["--revision", "1999-01-01"])]);
   expect(set.status()[0]).toMatchObject({ state: "backoff", reason: expect.stringContaining("1999-01-01") });
 });
@@ -36,30 +36,30 @@ test("all pages are listed", async () => {
   expect(toolNames(set)).toEqual(["page-0", "page-1", "page-2", "page-3", "page-4"]);
 });
 
-test("a cursor that repeats ends the list with a warning", async () => {
+test("a repeated cursor ends the list with a warning", async () => {
   await using set = await listed([fake("a", ["--mode", "same-cursor"])]);
   expect(toolNames(set)).toEqual(["t1", "t2"]);
-  expect(set.warnings.join()).toContain("a cursor came twice");
+  expect(set.warnings.join()).toContain("a cursor was repeated");
 });
 
-test("a server that knows no cursor offers its one page, with a warning", async () => {
+test("a server that ignores the cursor offers its one page, with a warning", async () => {
   await using set = await listed([fake("a", ["--mode", "one-page"])]);
   expect(toolNames(set)).toEqual(["echo", "hang"]);
-  const reason = "its tools/list was cut: a cursor came twice";
+  const reason = "its tools/list was cut off: a cursor was repeated";
   expect(set.listings()[0]?.missing).toEqual([{ list: "tools", name: null, reason }]);
 });
 
-test("pages that overlap offer each tool once", async () => {
+test("overlapping pages offer each tool once", async () => {
   await using set = await listed([fake("a", ["--mode", "overlapping-pages"])]);
   expect(toolNames(set)).toEqual(["echo", "hang", "slow", "crash"]);
   expect(set.listings()[0]?.missing).toEqual([]);
 });
 
-test("a list without an end is cut at 100 pages", async () => {
+test("an endless list is cut off at 100 pages", async () => {
   await using set = await listed([fake("a", ["--mode", "endless-pages"])]);
   expect(toolNames(set).length).toBe(100);
   expect(set.warnings.join()).toContain("more than 100 pages");
-  const reason = "its tools/list was cut: more than 100 pages";
+  const reason = "its tools/list was cut off: more than 100 pages";
   expect(set.listings()[0]?.missing).toEqual([{ list: "tools", name: null, reason }]);
   expect(set.status()).toMatchObject([{ state: "ready", reason }]);
 });
@@ -67,7 +67,7 @@ test("a list without an end is cut at 100 pages", async () => {
 const peer = { era: "legacy", revision: "2025-11-25", capabilities: null, instructions: null } as const;
 const roomy = () => ({ ...linkHost.limits(), result: 4 * 2 ** 20 });
 
-test("what came of a list that takes too long is offered", async () => {
+test("the part of a slow list that arrived in time is offered", async () => {
   using server = serve(({ method, id, params }) => {
     if (method !== "tools/list") return null;
     if (params?.["cursor"] !== undefined) return new Promise<Response>(() => {});
@@ -76,11 +76,11 @@ test("what came of a list that takes too long is offered", async () => {
   const link = openHttp({ url: server.url, headers: {}, getStream: false }, linkHost);
   const { texts, warning } = await drainList({ link, peer }, "tools", { ms: 500 });
   expect(texts.length).toBe(1);
-  expect(warning).toBe("its tools/list was cut: more than 0.5 s");
+  expect(warning).toBe("its tools/list was cut off: more than 0.5 s");
   await link.close();
 });
 
-test("a definition that is kept keeps no list in memory in which it came", async () => {
+test("a kept definition does not keep the list in which it came in memory", async () => {
   using server = serve(({ method, id }) => {
     if (method !== "tools/list") return null;
     return reply(id, { tools: list(["t"]), _meta: { more: "x".repeat(2 ** 20) } });
@@ -96,20 +96,20 @@ test("a definition that is kept keeps no list in memory in which it came", async
   await link.close();
 });
 
-test("S41: a bad definition is left out with its reason, as are different ones of one name, and the rest is offered", async () => {
+test("S41: bad definitions and different definitions of one name are left out with a reason, and the rest is offered", async () => {
   await using set = await listed([fake("a", ["--mode", "bad-tools"])], { refuses: () => null });
   expect(toolNames(set)).toEqual(["good"]);
   expect(set.listings()[0]?.missing).toEqual([
     { list: "tools", name: "?", reason: "a tool without a name" },
     { list: "tools", name: "?", reason: "a tool without a name" },
     { list: "tools", name: "?", reason: "a tool without a name" },
-    { list: "tools", name: "no-schema", reason: "its inputSchema is no object" },
+    { list: "tools", name: "no-schema", reason: "its inputSchema is not an object" },
     { list: "tools", name: "twin", reason: "several tools have this name" },
     { list: "tools", name: "twin", reason: "several tools have this name" },
   ]);
 });
 
-test("a list that takes long to read leaves others their turn, and is left alone for many times as long", async () => {
+test("a list that takes long to parse yields to other work and is not read again for a multiple of that time", async () => {
   using at = new TempDir();
   using turns = new PerTurn();
   const refuses = (): null => {
@@ -128,18 +128,18 @@ test("a list that takes long to read leaves others their turn, and is left alone
   expect(log).toEqual(["ten times as long", "read again"]);
 });
 
-test("a schema that the validator refuses hides its tool", async () => {
+test("a schema that the validator rejects hides its tool", async () => {
   await using set = await listed([fake("a")], { refuses: ({ name }) => (name === "echo" ? "no good" : null) });
   expect(toolNames(set)).not.toContain("echo");
   expect(set.listings()[0]?.missing).toEqual([{ list: "tools", name: "echo", reason: "no good" }]);
 });
 
-test("definitions keep their text to the last digit", () => {
+test("definitions keep their text, including all digits of numbers", () => {
   const text = '{"name":"t","inputSchema":{"type":"object","maximum":12345678901234567890,"x":1.10}, "icons":[]}';
   expect(atOnce(readTools([text], rules)).items).toEqual([{ name: "t", text, inputSchema: expect.anything() }]);
 });
 
-test("S05 S09: tools whose schema or x-mcp-header is unusable are left out, with a reason, whoever offers them", () => {
+test("S05 S09: tools with an unusable schema or x-mcp-header are left out with a reason, from any server", () => {
   const bad = [{ $ref: "http://evil.example" }, { properties: { a: { type: "string", "x-mcp-header": "Bad Name" } } }];
   const texts = [...bad, {}].map((schema, at) =>
     JSON.stringify({ name: `t${at}`, inputSchema: { type: "object", ...schema } }),
@@ -154,7 +154,7 @@ test("S05 S09: tools whose schema or x-mcp-header is unusable are left out, with
   ]);
 });
 
-test("S05: a tool that is too long to be called by its name is left out", () => {
+test("S05: a tool whose name is too long to be called is left out", () => {
   const [text = "", long = ""] = [8192, 8193].map((length) =>
     JSON.stringify({ name: "x".repeat(length), inputSchema: { type: "object" } }),
   );
@@ -165,12 +165,12 @@ test("S05: a tool that is too long to be called by its name is left out", () => 
   ]);
 });
 
-test("S05: a definition that nests too deep is left out", () => {
+test("S05: a definition that is nested too deeply is left out", () => {
   const text = `{"name":"t","inputSchema":{"a":${"[".repeat(30)}${"]".repeat(30)}}}`;
   expect(atOnce(readTools([text], rules)).missing[0]?.reason).toContain("nested deeper");
 });
 
-test("a list that cannot be remembered is offered nevertheless, with a warning", async () => {
+test("a list that cannot be stored is still offered, with a warning", async () => {
   const lists = {
     ...memoryLists(),
     remember() {
@@ -184,7 +184,7 @@ test("a list that cannot be remembered is offered nevertheless, with a warning",
 });
 
 const silent = ["initialize", "server/discover", "tools/list"];
-test.each(silent)("a server that never answers %s is waited for no longer than its time-out", async (hangs) => {
+test.each(silent)("waiting for a server that never answers %s ends with the timeout", async (hangs) => {
   using server = serve(({ method, id }) => {
     if (method === hangs) return new Promise<Response>(() => {});
     if (method === "initialize") return greets(id, { tools: {} });
@@ -195,7 +195,7 @@ test.each(silent)("a server that never answers %s is waited for no longer than i
 });
 
 for (const wanted of [false, true]) {
-  test(`a legacy server that was deployed anew is listed anew, with what it did not have before${wanted ? ", at the first call" : ""}`, async () => {
+  test(`a redeployed legacy server is listed again, with its new lists${wanted ? ", at the first call" : ""}`, async () => {
     let session = 0;
     let capabilities: unknown = { tools: { listChanged: true } };
     let tools = ["old"];
@@ -229,7 +229,7 @@ for (const wanted of [false, true]) {
   });
 }
 
-test("a modern server that was deployed anew is listed anew, and listened to for what it tells now", async () => {
+test("a redeployed modern server is listed again, and listened to for the changes that it announces now", async () => {
   let capabilities: unknown = { tools: {} };
   let tools = ["old"];
   let ended = 0;
@@ -256,7 +256,7 @@ test("a modern server that was deployed anew is listed anew, and listened to for
   expect(set.status()[0]?.restarts).toBe(0);
 });
 
-test("auto: a modern server in whose place an older one is deployed is spoken to in that one's era, not when its lists are due", async () => {
+test("auto: when an older server replaces a modern one, its era is used before its lists are due", async () => {
   let old = false;
   using server = serve(({ id, method }, request) => {
     if (!old && method === "server/discover") return discovers(id, { tools: {} });
@@ -271,7 +271,7 @@ test("auto: a modern server in whose place an older one is deployed is spoken to
   expect(set.status()).toMatchObject([{ era: "legacy", restarts: 1 }]);
 });
 
-test("a modern server whose instructions hold the time is not listed anew for them, but its next listing shows them", async () => {
+test("a modern server whose instructions contain the time is not listed again for that, but its next listing shows them", async () => {
   const streams: Stream[] = [];
   using server = serve(({ method, id, params }) => {
     const instructions = `check ${server.of("server/discover").length}`;
@@ -285,7 +285,7 @@ test("a modern server whose instructions hold the time is not listed anew for th
   });
   const options = { ...http("a", server.url), healthCheck: 50 };
   await using set = upstreams([options]);
-  // A check may take as long as the pause between two.
+  // A check may take as long as the interval between two checks.
   options.healthCheck = 10_000;
   await set.settled();
   await until(() => server.of("server/discover").length > 5, "some health checks");
@@ -297,7 +297,7 @@ test("a modern server whose instructions hold the time is not listed anew for th
   expect([server.of("tools/list").length, server.of("subscriptions/listen").length]).toEqual([2, 1]);
 });
 
-test("what a modern server may have told while nobody listened is read again", async () => {
+test("lists that a modern server may have changed while nobody was listening are read again", async () => {
   const streams: Stream[] = [];
   let tools = ["old"];
   using server = serve(({ method, id, params }) => {
@@ -313,7 +313,7 @@ test("what a modern server may have told while nobody listened is read again", a
   await until(() => toolNames(set)[0] === "new", "the new list");
 });
 
-test("a list of a modern server that changes while the others are read for the first time is read again", async () => {
+test("a list of a modern server that changes during the first reading is read again", async () => {
   const listens = Promise.withResolvers<Stream>();
   let tools = ["old"];
   using server = serve(async ({ method, id, params }) => {
@@ -332,7 +332,7 @@ test("a list of a modern server that changes while the others are read for the f
   await until(() => toolNames(set)[0] === "new", "the new list");
 });
 
-test("a list that could not be read is read again with the next health check, those that could are not", async () => {
+test("a health check reads again the lists that could not be read, and not the others", async () => {
   using server = serve(({ method, id }) => {
     const capabilities = { tools: {}, prompts: {} };
     if (method === "initialize") return greets(id, capabilities);
@@ -344,7 +344,7 @@ test("a list that could not be read is read again with the next health check, th
   await using set = upstreams([options]);
   options.healthCheck = 10_000;
   await until(() => set.listings()[0]?.prompts.length === 1, "the prompts");
-  // While it was read again, another check may have asked for the same.
+  // Another check may have asked for the same during that reading.
   const read = (): number => server.of("prompts/list").length + server.of("tools/list").length;
   await until(() => server.of("ping").length > 0, "a check after that");
   const before = read();

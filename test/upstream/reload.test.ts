@@ -21,7 +21,7 @@ import { until } from "../support/until.ts";
 
 setDefaultTimeout(30_000);
 
-test("a set that was taken over from is forgotten, however many follow", async () => {
+test("sets that were taken over are garbage-collected, however many there were", async () => {
   using server = serve(() => null);
   const servers = [http("a", server.url), fake("b")];
   let set = upstreams(servers);
@@ -33,7 +33,7 @@ test("a set that was taken over from is forgotten, however many follow", async (
     await set.settled();
     await set.drainPrevious(0);
   }
-  // The collector may take a word on its stack for a reference, so that the one or other stays for a while.
+  // The collector may mistake a word on the stack for a reference, so a set or two may stay for a while.
   await until(() => {
     Bun.gc(true);
     return sets.filter((one) => one.deref()).length <= 2;
@@ -42,18 +42,18 @@ test("a set that was taken over from is forgotten, however many follow", async (
   await set.close(0);
 });
 
-test("R18 T46: once the gateway is about to stop nothing is started, neither what ends nor what a reload under way adds", async () => {
+test("R18 T46: once the gateway is shutting down, nothing is started: neither an instance that ended nor a server added by a reload", async () => {
   await using first = await listed([fake("a")]);
   first.retire();
   process.kill(first.status()[0]?.pids[0] ?? 0, "SIGKILL");
-  // Counted when it would be started again.
+  // `restarts` is incremented when it would be started again.
   await until(() => first.status()[0]?.restarts === 1, "the end of the pause");
   expect(first.status()).toMatchObject([{ state: "backoff", pids: [] }]);
   await using next = await listed([fake("b")], { previous: first });
   expect(next.status()).toMatchObject([{ id: "b", pids: [], listedAt: null }]);
 });
 
-test("the lists of a removed server are forgotten, those of a disabled one and of another process are kept", async () => {
+test("the stored lists of a removed server are deleted; those of a disabled server and of another process are kept", async () => {
   const lists = memoryLists();
   await using _other = await listed([fake("other")], { lists });
   await using first = await listed([fake("a"), fake("b"), fake("c")], { lists });
@@ -62,7 +62,7 @@ test("the lists of a removed server are forgotten, those of a disabled one and o
   expect([...lists.remembered.keys()].toSorted()).toEqual(["a", "b", "other"]);
 });
 
-test("a server that hangs in its start is not waited for anew by the set that takes it over, apart from its readiness", async () => {
+test("a set that takes over a server that hangs in its start waits for it only to be ready", async () => {
   const hanging = fake("a", ["--mode", "hang"]);
   const tuning = { start: 60_000 };
   const old = upstreams([hanging], { tuning });
@@ -71,7 +71,7 @@ test("a server that hangs in its start is not waited for anew by the set that ta
   expect(next.awaited()).toEqual(["a"]);
 });
 
-test("a server that a reload has changed shows what it offered before, but not as listed", async () => {
+test("a server changed by a reload shows its previous lists as stale", async () => {
   const old = await listed([fake("a")]);
   expect(old.status()[0]?.listedAt).toBeNumber();
   await using next = upstreams([fake("a", ["--mode", "hang"])], { previous: old, tuning: { start: 60_000 } });
@@ -79,7 +79,7 @@ test("a server that a reload has changed shows what it offered before, but not a
   expect(next.status()[0]).toMatchObject({ state: "starting", tools: before?.tools, listedAt: null });
 });
 
-test("a call that waits until it is known what its server speaks finishes there, though a reload removes the server", async () => {
+test("a call that waits to learn its server's era finishes on that server, though a reload removes it", async () => {
   const old = upstreams([fake("a", [], { protocol: "auto" })]);
   const running = old.ask("a", "echo");
   expect(old.status()[0]).toMatchObject({ state: "starting", inFlight: 1 });
@@ -90,7 +90,7 @@ test("a call that waits until it is known what its server speaks finishes there,
   expect(old.status()[0]).toMatchObject({ state: "stopping", inFlight: 0, pids: [] });
 });
 
-test("a server on demand that a reload starts at boot while it is listed is not put to rest", async () => {
+test("an on-demand server that a reload changes to boot during its listing keeps running", async () => {
   const asked = Promise.withResolvers<void>();
   const answered = Promise.withResolvers<null>();
   using server = serve(({ method }) => {
@@ -106,7 +106,7 @@ test("a server on demand that a reload starts at boot while it is listed is not 
   expect(next.status()).toMatchObject([{ state: "ready" }]);
 });
 
-test("a call that comes after its server was removed and stopped starts it no more", async () => {
+test("a call after its server was removed and stopped does not start it again", async () => {
   const lists = memoryLists();
   const options = fake("a", [], { protocol: "auto", start: "on-demand" });
   await using _first = await listed([options], { lists });
@@ -118,7 +118,7 @@ test("a call that comes after its server was removed and stopped starts it no mo
   expect(old.events.map(({ type }) => type)).toEqual([]);
 });
 
-test("a server that a reload removes serves on for a call that keeps it, and stops once the call lets it go", async () => {
+test("a server removed by a reload keeps serving a call that holds it, and stops when the call releases it", async () => {
   const old = await listed([fake("a")]);
   const leave = old.hold("a");
   await old.ask("a", "echo");
@@ -131,7 +131,7 @@ test("a server that a reload removes serves on for a call that keeps it, and sto
 });
 
 for (const reloads of [1, 2]) {
-  test(`a server that drains after ${reloads} reloads gets the time of a stop, and ends with it in order`, async () => {
+  test(`a server that is draining after ${reloads} reloads has the shutdown's time to finish, and ends with it in order`, async () => {
     const old = await listed([fake("a")]);
     await old.ask("a", "echo");
     const running = old.ask("a", "slow", { ms: 500 }).then(textOf, String);
@@ -150,7 +150,7 @@ for (const reloads of [1, 2]) {
   });
 }
 
-test("a server that drains holds up no stop beyond its time", async () => {
+test("a draining server does not delay a shutdown beyond its time", async () => {
   const old = await listed([fake("a")]);
   const running = reasonOf(old.ask("a", "hang"));
   await until(() => old.status()[0]?.pids.length === 2, "the call");
@@ -162,7 +162,7 @@ test("a server that drains holds up no stop beyond its time", async () => {
   await drained;
 });
 
-test("a server that drains is neither checked nor listed any more", async () => {
+test("a draining server is neither checked nor listed", async () => {
   const hung = Promise.withResolvers<null>();
   const answer = (message: Message) => (isCall(message) ? hung.promise : null);
   using a = serve(answer);
@@ -173,7 +173,7 @@ test("a server that drains is neither checked nor listed any more", async () => 
     ...often,
   }));
   const old = await listed(servers);
-  // A check may take as long as the pause between two.
+  // A check may take as long as the interval between two checks.
   for (const options of servers) options.healthCheck = 10_000;
   const running = old.ask("a", "x");
   await until(() => a.of("tools/call").length === 1 && a.of("ping").length > 0, "the call and a check");
@@ -183,16 +183,16 @@ test("a server that drains is neither checked nor listed any more", async () => 
   const others = () => Math.min(b.of("ping").length, b.of("tools/list").length);
   const then = others() + 10;
   await until(() => others() >= then, "checks and listings of the other");
-  // One of each may have been on its way.
+  // One of each may have been in flight.
   expect(a.seen.length - before).toBeLessThanOrEqual(2);
   hung.resolve(null);
   await Promise.all([running, drained]);
 });
 
-test("a subscription that is made while a reload changes its server goes on there, and is refused where it is removed", async () => {
+test("a subscription made while a reload changes its server continues there, and fails if the server is removed", async () => {
   const old = await listed([fake("a", ["--rich"]), fake("b", ["--rich"])]);
   const who = principal("bob");
-  // For as long as these run, the servers do.
+  // The servers keep running as long as these calls run.
   const running = ["a", "b"].map((id) => old.ask(id, "hang", {}, { who }).catch(() => {}));
   const told: (string | null)[] = [];
   const made = old.follow("a", "test://a", (params) => void told.push(params));
@@ -209,7 +209,7 @@ test("a subscription that is made while a reload changes its server goes on ther
   await Promise.all([drained, ...running]);
 });
 
-/** Calls that bring `size` bytes, as a set that takes over with another limit sees them. */
+/** Makes calls with results of `size` bytes on a set that takes over with another limit. */
 async function outcomes(flags: string[][], results: { before: number; after: number }, size: number) {
   await using remote = new AsyncDisposableStack();
   const options = [fake("child")];
@@ -227,18 +227,18 @@ async function outcomes(flags: string[][], results: { before: number; after: num
 const mib = 1024 ** 2;
 const transports = [["--http"], ["--http", "--sse"], ["--pair"], ["--websocket"]];
 
-test("a limits.result that was made smaller holds for what already runs, and is named as it is configured", async () => {
+test("a lowered limits.result applies to running servers, and messages name the configured value", async () => {
   const all = await outcomes(transports, { before: 2 * mib, after: mib }, 1.5 * mib);
   expect(all.filter((one) => !one.includes("is larger than 1048576 bytes (limits.result)"))).toEqual([]);
 });
 
-test("a limits.result that was made larger holds for what already runs", async () => {
+test("a raised limits.result applies to running servers", async () => {
   expect(await outcomes(transports, { before: mib, after: 2 * mib }, 1.5 * mib)).toEqual(Array(5).fill("ok"));
-  // More than what a pipe takes in any case.
+  // More than a pipe accepts by default.
   expect(await outcomes([], { before: mib, after: 20 * mib }, 17 * mib)).toEqual(["ok"]);
 });
 
-test("a limits.result that was made larger holds for what comes on streams that are open", async () => {
+test("a raised limits.result applies to open streams", async () => {
   const open: Stream[] = [];
   using modern = serve(({ method, id, params }) => {
     if (method === "server/discover") return discovers(id);
@@ -266,14 +266,14 @@ test("a limits.result that was made larger holds for what comes on streams that 
   expect(set.status()).toMatchObject([{ restarts: 0 }, { restarts: 0 }]);
 });
 
-/** What the gateway calls itself in a request. */
+/** The name of the gateway in a request. */
 function nameIn({ message: { params } }: Seen): string | undefined {
   const meta = params?.["_meta"] as Record<string, unknown> | undefined;
   const info = (meta?.[clientInfoKey] ?? params?.["clientInfo"]) as { name: string } | undefined;
   return info?.name;
 }
 
-test("whatever a modern server that runs on is asked after gateway.name has changed names the new one", async () => {
+test("after gateway.name has changed, every request to a running modern server carries the new name", async () => {
   const streams: Stream[] = [];
   using server = serve(({ method, id, params }) => {
     if (method === "server/discover") return discovers(id, { tools: { listChanged: true } });
@@ -292,7 +292,7 @@ test("whatever a modern server that runs on is asked after gateway.name has chan
   await using set = upstreams([http("a", server.url)], { name: "after", previous: first });
   const before = server.seen.length;
   for (const stream of streams.splice(0)) stream.close();
-  // One after the other, since a further resource takes the place of a request that listens.
+  // One after the other, since another resource replaces the listening request.
   await until(() => streams.length === 3 && server.of("tools/list").length === 2, "the same anew, and the list");
   await set.follow("a", "test://b", () => {}, "modern");
   await follow(set, "t-2");
@@ -300,7 +300,7 @@ test("whatever a modern server that runs on is asked after gateway.name has chan
   expect(after.map((one) => [one.method, nameIn(one)])).toEqual(after.map(({ method }) => [method, "after"]));
 });
 
-test("a session that a legacy server lost after gateway.name has changed is begun anew under the new one", async () => {
+test("a session that a legacy server loses after gateway.name has changed is reopened under the new name", async () => {
   let session = "one";
   using server = serve(({ method, id }, { headers }) => {
     if (method === "initialize") return opens(id, session);
@@ -317,7 +317,7 @@ test("a session that a legacy server lost after gateway.name has changed is begu
   expect(server.of("initialize").slice(before).map(nameIn)).not.toContain("before");
 });
 
-test("R18: a timeout that a reload changes holds for what the gateway asks over links that are open", async () => {
+test("R18: a timeout changed by a reload applies to the gateway's own requests over open links", async () => {
   const hangs = Promise.withResolvers<never>();
   let lists = 0;
   using server = serve(({ method }) => (method === "tools/list" && lists++ > 0 ? hangs.promise : null));
@@ -328,11 +328,11 @@ test("R18: a timeout that a reload changes holds for what the gateway asks over 
   expect(set.warnings[0]).toContain("did not answer within 100ms");
 });
 
-test("R18: a session that is lost after timeout has changed has that long to begin anew", async () => {
+test("R18: a session that is lost after the timeout has changed is reopened within the new timeout", async () => {
   let session = "one";
   using server = serve(async ({ method, id }, { headers }) => {
     if (method === "initialize") {
-      // Longer than it had before.
+      // Longer than the old timeout.
       if (session === "two") await Bun.sleep(700);
       return opens(id, session);
     }
@@ -347,7 +347,7 @@ test("R18: a session that is lost after timeout has changed has that long to beg
   expect(set.warnings).toEqual([]);
 });
 
-test("a reload starts no server that waits after a failure", async () => {
+test("a reload does not start a server that is backing off after a failure", async () => {
   using server = serve(({ method }) => (method === "initialize" ? new Response("broken", { status: 500 }) : null));
   const servers = [http("a", server.url, { protocol: "legacy" })];
   const tuning = { breaker: { ...quick.breaker, first: 60_000, most: 60_000 } };
@@ -358,7 +358,7 @@ test("a reload starts no server that waits after a failure", async () => {
   expect([next.status()[0]?.state, server.of("initialize").length]).toEqual(["backoff", 1]);
 });
 
-test("what a server says that a reload takes over is heard by the set in force", async () => {
+test("notifications of a server that a reload takes over reach the current set", async () => {
   const old = await listed([fake("a")]);
   await using next = upstreams([fake("a", [], { timeout: "9s" })], { previous: old });
   await next.ask("a", "announce", { method: "notifications/tasks", params: { taskId: "t" } });

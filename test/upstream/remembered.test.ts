@@ -7,11 +7,11 @@ import { TempDir } from "../support/temp-dir.ts";
 import { until } from "../support/until.ts";
 import { fake, http, listed, memoryLists, textOf, toolNames, upstreams } from "../support/upstream.ts";
 
-/** What becomes of a stored row of each table. */
+/** Ways to damage the stored row of each table. */
 const damages: [string, (path: string) => void][] = [
-  ["is on damaged pages", overwritten],
-  ["is no JSON any more", (path) => rewritten(path, "UPDATE listing SET tools = '[', rest = '{'")],
-  ["holds definitions that are none", (path) => rewritten(path, `UPDATE listing SET tools = '["{"]'`)],
+  ["are on damaged pages", overwritten],
+  ["are not valid JSON", (path) => rewritten(path, "UPDATE listing SET tools = '[', rest = '{'")],
+  ["contain invalid definitions", (path) => rewritten(path, `UPDATE listing SET tools = '["{"]'`)],
 ];
 
 function rewritten(path: string, sql: string): void {
@@ -19,7 +19,7 @@ function rewritten(path: string, sql: string): void {
   db.run(sql);
 }
 
-/** Overwrites the pages that the two tables begin with. */
+/** Overwrites the first pages of the two tables. */
 function overwritten(path: string): void {
   const file = readFileSync(path);
   using db = new Database(path, { readonly: true });
@@ -31,24 +31,27 @@ function overwritten(path: string): void {
 }
 
 for (const start of ["boot", "on-demand"]) {
-  test.each(damages)(`what was stored of a server (${start}) and %s is asked of it again`, async (_what, damage) => {
-    using at = new TempDir();
-    const path = at.path("mcpgw.db");
-    const options = fake("a", [], { protocol: "auto", start });
-    {
+  test.each(damages)(
+    `lists of a server (${start}) whose stored rows %s are read from the server again`,
+    async (_what, damage) => {
+      using at = new TempDir();
+      const path = at.path("mcpgw.db");
+      const options = fake("a", [], { protocol: "auto", start });
+      {
+        using lists = openStateStore(path);
+        await using _ = await listed([options], { lists });
+      }
+      damage(path);
       using lists = openStateStore(path);
-      await using _ = await listed([options], { lists });
-    }
-    damage(path);
-    using lists = openStateStore(path);
-    await using set = await listed([options], { lists });
-    expect(set.listings()[0]?.tools.length).toBeGreaterThan(0);
-    expect(textOf(await set.ask("a", "echo"))).toContain("echo");
-    expect(set.warnings.filter((line) => line.includes("is asked again"))).not.toEqual([]);
-  });
+      await using set = await listed([options], { lists });
+      expect(set.listings()[0]?.tools.length).toBeGreaterThan(0);
+      expect(textOf(await set.ask("a", "echo"))).toContain("echo");
+      expect(set.warnings.filter((line) => line.includes("is asked again"))).not.toEqual([]);
+    },
+  );
 }
 
-test("a tool that was stored before its definition was refused is not offered, and its reason is told", async () => {
+test("a stored tool whose definition is now rejected is not offered, and the reason is reported", async () => {
   const lists = memoryLists();
   const options = fake("a", [], { start: "on-demand" });
   {
@@ -62,7 +65,7 @@ test("a tool that was stored before its definition was refused is not offered, a
   expect(set.listings()[0]?.missing).toMatchObject([{ name: "echo", reason: expect.stringContaining("its name") }]);
 });
 
-test("FIELD T53: on demand a server whose tools cannot be read runs until they can, and is asked again after a restart", async () => {
+test("FIELD T53: an on-demand server whose tools cannot be read keeps running until they can, and is asked again after a restart", async () => {
   const lists = memoryLists();
   let broken = true;
   using server = serve(({ method, id }) => {
@@ -83,7 +86,7 @@ test("FIELD T53: on demand a server whose tools cannot be read runs until they c
   await until(() => toolNames(set).length === 1 && set.status()[0]?.state === "idle", "its tools, and its rest");
 });
 
-test("on demand a server whose tools cannot be read after a reload is asked again after a restart: those of its predecessor are not its own", async () => {
+test("an on-demand server whose tools cannot be read after a reload is asked again after a restart: its predecessor's tools are not its own", async () => {
   using at = new TempDir();
   using lists = openStateStore(at.path("mcpgw.db"));
   let broken = false;

@@ -19,7 +19,7 @@ test("an operator's restart replaces the process", async () => {
   expect(() => set.restart("nobody")).toThrow('no server "nobody"');
 });
 
-test("T11: of a server that stays away the log tells what changes, that it is away and that the circuit is open, not each attempt", async () => {
+test("T11: the log of a server that stays down reports the outage and the open circuit once, not each attempt", async () => {
   await using set = await listed([fake("a", ["--mode", "crash-at-start"])]);
   const count = (type: string) => set.events.filter((event) => event.type === type).length;
   await until(() => count("server.started") > 7, "attempts of the open circuit");
@@ -27,7 +27,7 @@ test("T11: of a server that stays away the log tells what changes, that it is aw
   expect([told.length, count("server.circuit-open")]).toEqual([2, 1]);
 });
 
-test("T11: that the circuit is open is recorded when it opens, not again where the server runs in between", async () => {
+test("T11: an open circuit is recorded when it opens, and not again if the server runs in between", async () => {
   const breaker = { first: 1, most: 1, failures: 2, window: 60_000, rest: 1 };
   await using set = await listed([fake("a")], { tuning: { breaker } });
   const count = (type: string) => set.events.filter((event) => event.type === type).length;
@@ -57,7 +57,7 @@ test("a server that is started again keeps the reason of its last failure until 
   expect(state(set)?.reason).toBeNull();
 });
 
-test("a restart waits for the end of a process that was given up before, and starts none beside it", async () => {
+test("a restart waits for a process that was given up earlier to end, and does not start another beside it", async () => {
   const tuning = { breaker: { ...quick.breaker, first: 60_000, most: 60_000 }, patience: { close: 0, term: 1_000 } };
   await using set = await listed([fake("a", ["--mode", "stubborn"], { healthCheck: 500 })], { tuning });
   const [pid] = state(set)?.pids ?? [];
@@ -69,30 +69,30 @@ test("a restart waits for the end of a process that was given up before, and sta
   expect(lives).toEqual(["server.started", "server.crashed", "server.stopped", "server.started"]);
 });
 
-/** Lists its tools but no prompts, makes a file once it is asked for both, and ends only when it is killed. */
+/** Lists its tools but not its prompts, creates a file once it is asked for both, and ends only when killed. */
 const sullen = `trap "" TERM
 answer() { read -r _; echo '{"jsonrpc":"2.0","id":'$1',"result":'$2'}'; }
 answer 1 '{"protocolVersion":"2025-11-25","capabilities":{"tools":{},"prompts":{}}}'
 read -r _; answer 3 '{"tools":[]}'; read -r _; : >"$0"
 cat >/dev/null; while :; do sleep 0.05; done`;
 
-test("a process that a restart cuts off while it is listed ends before a call has the next one started", async () => {
+test("a process that a restart interrupts during its listing ends before a call starts the next one", async () => {
   using dir = new TempDir();
   const asked = dir.path("asked");
   const tuning = { patience: { close: 50, term: 500 } };
   await using set = upstreams([{ ...fake("a"), command: "sh", args: ["-c", sullen, asked] }], { tuning });
   await until(() => existsSync(asked), "the listing");
   void set.restart("a");
-  // In the next turn the listing is over.
+  // In the next turn the listing has ended.
   await Bun.sleep(0);
   void set.ask("a", "echo").catch(() => {});
   const lives = (): string[] => set.events.map(({ type }) => type);
   await until(() => lives().includes("server.stopped"), "its end");
-  // The other one before is the caller's.
+  // The other one before that is the caller's.
   expect(lives().slice(0, 3)).toEqual(["server.started", "server.started", "server.stopped"]);
 });
 
-/** A server whose sessions end only once `release` is called, and whose handshake of the number `silent` too. */
+/** A server whose sessions end only once `release` is called, as does its handshake number `silent`. */
 function slowToEnd({ silent = 0 } = {}) {
   const { promise, resolve: release } = Promise.withResolvers<void>();
   const server = serve(async ({ method, id }, { method: verb }) => {
@@ -104,7 +104,7 @@ function slowToEnd({ silent = 0 } = {}) {
   return { server, ending, release };
 }
 
-test("a server that is removed while it is restarted is not revived", async () => {
+test("a server that is removed during its restart is not started again", async () => {
   const { server, ending, release } = slowToEnd();
   using _ = server;
   const old = await listed([http("a", server.url)]);
@@ -119,7 +119,7 @@ test("a server that is removed while it is restarted is not revived", async () =
   expect(state(old)?.state).toBe("stopping");
 });
 
-test("an instance whose start is cut off by a restart has not crashed", async () => {
+test("an instance whose start is interrupted by a restart does not count as crashed", async () => {
   const { server, ending, release } = slowToEnd({ silent: 2 });
   using _ = server;
   await using set = await listed([http("a", server.url, { protocol: "legacy" })]);
@@ -127,7 +127,7 @@ test("an instance whose start is cut off by a restart has not crashed", async ()
   await until(() => server.of("initialize").length === 2, "the start of the caller's instance");
   const restarted = set.restart("a");
   await ending();
-  // Its start has ended while the restart still waits for the gateway's own session to end.
+  // Its start has ended while the restart is still waiting for the gateway's own session to end.
   expect((await failed).message).toContain("it was stopped");
   release();
   await restarted;
@@ -135,7 +135,7 @@ test("an instance whose start is cut off by a restart has not crashed", async ()
   expect(state(set)).toMatchObject({ restarts: 1, down: [] });
 });
 
-test("unlike a process, a session that takes its time to end holds up no call", async () => {
+test("a session that is slow to end, unlike a process, does not delay calls", async () => {
   const { server, ending, release } = slowToEnd();
   using _ = server;
   await using set = await listed([http("a", server.url, { protocol: "legacy" })]);
@@ -148,7 +148,7 @@ test("unlike a process, a session that takes its time to end holds up no call", 
   await restarted;
 });
 
-test("restarts at the same time leave one regular health check, which ends with the server", async () => {
+test("concurrent restarts leave one regular health check, which ends with the server", async () => {
   const { server, ending, release } = slowToEnd();
   using _ = server;
   using made = spyOn(globalThis, "setInterval");

@@ -20,7 +20,7 @@ import { TempDir } from "../support/temp-dir.ts";
 import { type AskOptions, fake, http, listed, textOf } from "../support/upstream.ts";
 import { until } from "../support/until.ts";
 
-/** A modern server that wants the parameter `region` of its tool in a header, whose name can change. */
+/** A modern server that requires the parameter `region` of its tool in a header whose name can change. */
 function serveMirrored(discovered: () => Promise<void> = async () => {}) {
   const wanted = { header: "Region" };
   const server = serve(async (message, request) => {
@@ -39,7 +39,7 @@ function serveMirrored(discovered: () => Promise<void> = async () => {}) {
   return Object.assign(server, { wanted });
 }
 
-test("headers that the server refuses are made anew after listing its tools, once", async () => {
+test("headers that the server rejects are rebuilt once, after listing its tools", async () => {
   using server = serveMirrored();
   await using set = await listed([http("a", server.url)]);
   const inputSchema = set.listings()[0]?.tools[0]?.inputSchema;
@@ -53,7 +53,7 @@ test("headers that the server refuses are made anew after listing its tools, onc
   expect(server.of("tools/call").length).toBe(7);
 });
 
-test("where no headers are sent, an error about them is no reason to make a call again", async () => {
+test("an error about headers does not repeat a call that was sent without them", async () => {
   using at = new TempDir();
   const FAKE_LOG = at.path("log");
   await using set = await listed([fake("a", ["--era", "modern"], { env: { FAKE_LOG } })]);
@@ -61,7 +61,7 @@ test("where no headers are sent, an error about them is no reason to make a call
   expect(readFileSync(FAKE_LOG, "utf8").split("tools/call")).toHaveLength(2);
 });
 
-test("a call of which progress was heard is not made again, though its headers are refused", async () => {
+test("a call that has reported progress is not repeated when its headers are rejected", async () => {
   using server = serve((message) => {
     const { id, method, params } = message;
     if (method === "server/discover") return discovers(id);
@@ -77,12 +77,12 @@ test("a call of which progress was heard is not made again, though its headers a
   expect(server.of("tools/call")).toHaveLength(1);
 });
 
-test("calls whose headers are refused during a health check all wait for the listing after it, which they share", async () => {
+test("calls whose headers are rejected during a health check share one listing after it", async () => {
   let checked = Promise.resolve();
   using server = serveMirrored(() => checked);
   const options = { ...http("a", server.url), healthCheck: 200 };
   await using set = await listed([options]);
-  // A check may take as long as the pause between two; only this one is to come soon, and to last.
+  // A check may take as long as the interval between two; only this one is to come soon and take long.
   options.healthCheck = 10_000;
   const inputSchema = set.listings()[0]?.tools[0]?.inputSchema;
   const { promise, resolve } = Promise.withResolvers<void>();
@@ -92,14 +92,14 @@ test("calls whose headers are refused during a health check all wait for the lis
   server.wanted.header = "Zone";
   const calls = Array.from({ length: 3 }, () => set.ask("a", "t", { region: "eu" }, { inputSchema }));
   await until(() => server.of("tools/call").length === 3, "all of them");
-  // By the time that a later request has its answer, so have they.
+  // Once a later request has been answered, so have they.
   await set.ask("a", "p", {}, { request: { method: "prompts/get", edits: {} } });
   resolve();
   expect((await Promise.all(calls)).map(textOf)).toEqual(["ok", "ok", "ok"]);
   expect(server.of("tools/list").length).toBe(2);
 });
 
-test("a legacy server is asked for log messages once for all calls that want no more, and only if it has any", async () => {
+test("the log level of a legacy server is set once for all calls that want no more, and only if it supports logging", async () => {
   const serveLogging = (capabilities: object) =>
     serve(({ method, id }) => (method === "initialize" ? greets(id, capabilities) : null));
   using having = serveLogging({ logging: {} });
@@ -112,7 +112,7 @@ test("a legacy server is asked for log messages once for all calls that want no 
   expect([levels, lacking.of("logging/setLevel")]).toEqual([["info", "debug"], []]);
 });
 
-test("FIELD T45: a call whose session was lost gets its log messages from the new one too", async () => {
+test("FIELD T45: a call whose session was lost also gets its log messages from the new session", async () => {
   const levels = new Map<string | null, unknown>();
   let lost = "";
   const ran: unknown[] = [];
@@ -136,7 +136,7 @@ test("FIELD T45: a call whose session was lost gets its log messages from the ne
   ]);
 });
 
-/** A legacy server with log levels: `setLevel` answers the nth request for one; `before` sees each request first. */
+/** A legacy server with log levels: `setLevel` answers the nth request to set one; `before` sees each request first. */
 function serveLogging(
   setLevel: (id: unknown, nth: number) => Promise<Response>,
   before: (method: string | undefined) => Promise<void> | void = () => {},
@@ -151,7 +151,7 @@ function serveLogging(
 }
 const wantsLogs: AskOptions = { session: "s", logLevel: "info", emit: () => {} };
 
-test("a call that is cancelled waits no longer for its log level", async () => {
+test("a cancelled call stops waiting for its log level", async () => {
   using server = serveLogging(() => new Promise(() => {}));
   await using set = await listed([http("a", server.url)]);
   const controller = new AbortController();
@@ -162,12 +162,12 @@ test("a call that is cancelled waits no longer for its log level", async () => {
   expect(server.of("tools/call")).toEqual([]);
 });
 
-test("a server that says nothing to its log level is asked again by the next call, which does not wait for it", async () => {
+test("a server that does not answer the log level is asked again by the next call, which does not wait for it", async () => {
   const calls = { done: 0, second: Promise.withResolvers<void>() };
   using server = serveLogging(
     (id, asked) => {
       if (asked === 1) return new Promise(() => {});
-      // Its time would be up if the call waited for it.
+      // The call would time out if it waited for this.
       return calls.second.promise.then(() => reply(id, {}));
     },
     (method) => {
@@ -179,7 +179,7 @@ test("a server that says nothing to its log level is asked again by the next cal
   expect(server.of("logging/setLevel")).toHaveLength(2);
 });
 
-test("a server that was slow to start and says nothing to its log level leaves time for the call", async () => {
+test("a server that starts slowly and does not answer the log level leaves time for the call", async () => {
   let starts = 0;
   using server = serveLogging(
     () => new Promise(() => {}),
@@ -191,7 +191,7 @@ test("a server that was slow to start and says nothing to its log level leaves t
   expect(textOf(await set.ask("a", "t", {}, wantsLogs))).toBe("ok");
 });
 
-test("FIELD T66: a call that waited long for the start of its server has its whole time again from each sign of life", async () => {
+test("FIELD T66: each sign of life gives a call that waited long for its server's start the whole timeout again", async () => {
   let starts = 0;
   using server = serve(async ({ id, method, params }) => {
     if (method === "initialize" && starts++ > 0) await Bun.sleep(1_200);
@@ -200,7 +200,7 @@ test("FIELD T66: a call that waited long for the start of its server has its who
     return openStream({
       async start(stream) {
         stream.enqueue(told("notifications/progress", { progressToken, progress: 1 }));
-        // Longer than the call had left of its time before.
+        // Longer than the remaining time of the call.
         await Bun.sleep(1_200);
         stream.enqueue(event({ jsonrpc: "2.0", id, result: text("ok") }));
         stream.close();

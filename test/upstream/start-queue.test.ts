@@ -8,7 +8,7 @@ import { fake, http, listed, quick, textOf, upstreams } from "../support/upstrea
 
 const tick = () => new Promise<void>((resolve) => void setImmediate(resolve));
 
-/** Starts that end when the test says so; `begun` holds those that have begun. */
+/** Starts that end when the test says so; `begun` lists those that have begun. */
 function held(queue: StartQueue) {
   const begun: string[] = [];
   const add = (name: string) => {
@@ -22,7 +22,7 @@ function held(queue: StartQueue) {
   return { begun, add };
 }
 
-test("only so many begin at once, the others in their order, also after one that failed", async () => {
+test("a limited number begin at once, the others in order, even after one has failed", async () => {
   const { begun, add } = held(new StartQueue({ places: 2, longest: 60_000 }));
   const [a, b, c, d] = [add("a"), add("b"), add("c"), add("d")];
   await tick();
@@ -46,7 +46,7 @@ test("only so many begin at once, the others in their order, also after one that
   expect(begun.slice(4)).toEqual(["e", "f"]);
 });
 
-test("one that hangs keeps its place for a while only", async () => {
+test("a start that hangs keeps its place only for a while", async () => {
   const { begun, add } = held(new StartQueue({ places: 1, longest: 1 }));
   add("hangs");
   const next = add("next");
@@ -59,7 +59,7 @@ const many = 2 * availableParallelism() + 1;
 const onDemand = (version: string) =>
   Array.from({ length: many }, (_, at) => fake(`s${at}`, [], { start: "on-demand", env: { VERSION: version } }));
 
-test("servers that are started only to be listed wait for each other, but a call waits for none", async () => {
+test("servers started only to be listed wait for each other, but a call does not wait", async () => {
   const old = upstreams(onDemand("1"));
   const last = () => old.status().at(-1);
   expect(old.events.filter(({ type }) => type === "server.started").length).toBeLessThan(many);
@@ -67,7 +67,7 @@ test("servers that are started only to be listed wait for each other, but a call
   await old.settled();
   expect(old.status().map(({ state, tools }) => state === "idle" && tools > 0)).toEqual(Array(many).fill(true));
 
-  // Other servers of the same ids: what the earlier ones offered may be called already.
+  // Other servers with the same ids, so that the tools of the earlier ones can be called already.
   await using set = upstreams(onDemand("2"), { previous: old });
   expect(textOf(await set.ask(`s${many - 1}`, "env"))).toContain('"VERSION":"2"');
   await Promise.all([set.settled(), set.drainPrevious(0)]);
@@ -75,28 +75,28 @@ test("servers that are started only to be listed wait for each other, but a call
   expect(states).toEqual([...Array<string>(many - 1).fill("idle"), "ready"]);
 });
 
-test("a server that a call has found broken is not started before its time when its turn comes", async () => {
+test("a server that a call found broken stays in backoff when its turn to be listed comes", async () => {
   const old = await listed(onDemand("1"));
   const broken = fake("broken", [], { start: "on-demand", protocol: "auto", command: "false" });
   const tuning = { breaker: { ...quick.breaker, first: 60_000, most: 60_000 } };
   await using set = upstreams([...onDemand("2"), broken], { previous: old, tuning });
   const { code } = await rejectionOf(set.ask("broken", "env"));
   expect([code, set.status().at(-1)?.state]).toEqual(["upstream-down", "backoff"]);
-  // Of these only this one is asked what it speaks.
+  // Only this one is asked which eras it speaks.
   const starts = () => set.events.filter(({ type }) => type === "server.probed").length;
   const before = starts();
   await Promise.all([set.settled(), set.drainPrevious(0)]);
   expect(starts()).toBe(before);
 });
 
-test("servers that run elsewhere wait for nobody", async () => {
+test("servers with a URL do not wait in the queue", async () => {
   using server = serve(() => new Promise<null>(() => {}));
   const servers = Array.from({ length: many }, (_, at) => http(`s${at}`, server.url, { start: "on-demand" }));
   await using _ = upstreams(servers);
   await until(() => server.seen.length === many, "all to be asked");
 });
 
-test("a reload neither lists a server that waits for its turn twice, nor starts one that it has removed", async () => {
+test("after a reload, a queued server is listed once, and a removed one is not started", async () => {
   const servers = onDemand("1");
   const old = upstreams(servers);
   await using set = upstreams(servers.slice(0, -1), { previous: old });

@@ -40,7 +40,7 @@ test("a resource that the server refuses is not subscribed to", async () => {
   expect(set.status()[0]?.subscriptions).toBe(0);
 });
 
-/** A legacy server that knows the sessions it opened until it forgets them, and answers subscriptions like this. */
+/** A legacy server that knows its sessions until it forgets them, and answers subscriptions as the test says. */
 function serveForgetting(subscribe: (id: unknown, uri: unknown) => Response | Promise<Response>) {
   let forgotten = 0;
   const server = serveSessions((message, session) => {
@@ -53,7 +53,7 @@ function serveForgetting(subscribe: (id: unknown, uri: unknown) => Response | Pr
   return Object.assign(server, { uris, forget: () => (forgotten = server.opened()) });
 }
 
-test("FIELD T45: a server that takes every subscription for one in a lost session is asked for new sessions with pauses", async () => {
+test("FIELD T45: a server that answers every subscription as if its session were lost is asked for new sessions with pauses", async () => {
   const asked: number[] = [];
   let takes = true;
   using server = serveForgetting((id) => {
@@ -67,14 +67,14 @@ test("FIELD T45: a server that takes every subscription for one in a lost sessio
   server.forget();
   await set.ask("a", "t");
   await until(() => asked.length > 2, "the second attempt");
-  // Each attempt asks in the present session and in the one that takes its place.
+  // Each attempt asks in the current session and in the one that replaces it.
   expect(asked[2]! - asked[1]!).toBeGreaterThan(500);
   const before = server.of("initialize").length;
   expect(await rejectionOf(set.follow("a", "test://b", () => {}))).toMatchObject({ code: "invalid-params" });
   expect(server.of("initialize").length - before).toBeLessThan(4);
 });
 
-test("FIELD T45: what its callers have left meanwhile is not asked for in a new session", async () => {
+test("FIELD T45: resources that callers have left in the meantime are not requested in a new session", async () => {
   const answer = Promise.withResolvers<void>();
   let waits = false;
   using server = serveForgetting(async (id) => {
@@ -94,7 +94,7 @@ test("FIELD T45: what its callers have left meanwhile is not asked for in a new 
   expect(server.uris().slice(3)).toEqual(["test://a", "test://d"]);
 });
 
-test("FIELD T45: what a server refuses for good delays no other resource in the session that replaces a lost one", async () => {
+test("FIELD T45: a resource that the server refuses permanently delays no other one in the session that replaces a lost one", async () => {
   let refuses = false;
   using server = serveForgetting((id, uri) =>
     refuses && uri === "test://a" ? refusal(id, -32002, "no such resource") : reply(id, {}),
@@ -108,11 +108,11 @@ test("FIELD T45: what a server refuses for good delays no other resource in the 
     await set.ask("a", "t");
     await until(() => server.uris().filter((uri) => uri === "test://b").length === times, "the other");
   }
-  // The pauses before the first would add up to three seconds.
+  // The pauses before the first one would add up to three seconds.
   expect(performance.now() - begun).toBeLessThan(1_500);
 });
 
-test("FIELD T45: whoever is granted a subscription in the session that replaces a lost one waits for no other attempt", async () => {
+test("FIELD T45: a caller whose subscription is granted in the session that replaces a lost one waits for no other attempt", async () => {
   let refuses = false;
   using server = serveForgetting((id, uri) =>
     refuses && uri === "test://a" ? refusal(id, -32002, "no such resource") : reply(id, {}),
@@ -122,7 +122,7 @@ test("FIELD T45: whoever is granted a subscription in the session that replaces 
   refuses = true;
   server.forget();
   await set.ask("a", "t");
-  // Some time from now it is asked for that again.
+  // The next attempt for that one comes later.
   await until(() => server.uris().length === 2, "the refusal");
   server.forget();
   const begun = performance.now();
@@ -130,7 +130,7 @@ test("FIELD T45: whoever is granted a subscription in the session that replaces 
   expect(performance.now() - begun).toBeLessThan(500);
 });
 
-test("whoever joins a subscription that the server then refuses is refused too", async () => {
+test("a caller that joins a subscription which the server then refuses is refused too", async () => {
   const asked = Promise.withResolvers<void>();
   const answer = Promise.withResolvers<void>();
   using server = serve(async ({ method, id }) => {
@@ -150,7 +150,7 @@ test("whoever joins a subscription that the server then refuses is refused too",
   expect(server.of("resources/subscribe").length).toBe(1);
 });
 
-test("a modern server listens for all resources of an instance at once, and refuses what it does not tell of", async () => {
+test("one listening request covers all resources of a modern instance; a resource that the server does not announce is refused", async () => {
   await using served = await serveFake(["--http", "--sse", "--rich", "--era", "modern"]);
   await using set = await listed([served.options]);
   const told: string[] = [];
@@ -168,7 +168,7 @@ test("a modern server listens for all resources of an instance at once, and refu
   expect(set.status()[0]).toMatchObject({ subscriptions: 1 });
   expect(await rejectionOf(set.follow("fake", "test://refused", () => {}, "modern"))).toMatchObject({
     code: "upstream-down",
-    message: expect.stringContaining("does not tell of changes"),
+    message: expect.stringContaining("does not announce changes"),
   });
   told.length = 0;
   await touch("test://a");
@@ -176,7 +176,7 @@ test("a modern server listens for all resources of an instance at once, and refu
   expect(told).not.toContain("b");
 });
 
-test("what a modern server refuses concerns only those that it was asked for, not who joins meanwhile", async () => {
+test("a refusal by a modern server affects only the resources that were requested, not a caller that joins in the meantime", async () => {
   const asked = Promise.withResolvers<void>();
   const answer = Promise.withResolvers<void>();
   using server = serve(async ({ method, id, params }) => {
@@ -200,7 +200,7 @@ test("what a modern server refuses concerns only those that it was asked for, no
 });
 
 for (const notifications of [{}, { resourcesListChanged: true }, { resourceSubscriptions: [] }]) {
-  test(`a modern server that honours only ${JSON.stringify(notifications)} grants no subscription, and is listened to no more`, async () => {
+  test(`a modern server that honors only ${JSON.stringify(notifications)} grants no subscription, and its stream is ended`, async () => {
     const open = new Set<unknown>();
     using server = serve(({ method, id }, request) => {
       if (method === "server/discover") return discovers(id);
@@ -217,7 +217,7 @@ for (const notifications of [{}, { resourcesListChanged: true }, { resourceSubsc
   });
 }
 
-test("subscriptions outlive a crash of their instance", async () => {
+test("subscriptions survive a crash of their instance", async () => {
   await using set = upstreams([fake("a", ["--rich"])]);
   let updated = 0;
   await set.follow("a", "test://a", () => updated++);
@@ -229,7 +229,7 @@ test("subscriptions outlive a crash of their instance", async () => {
   expect(jsonOf(await set.ask("a", "count")).pid).not.toBe(pid);
 });
 
-test("subscriptions outlive a change of their server's options", async () => {
+test("subscriptions survive a change of their server's options", async () => {
   const old = await listed([fake("a", ["--rich"])]);
   let updated = 0;
   const stop = await old.follow("a", "test://a", () => updated++);
@@ -243,7 +243,7 @@ test("subscriptions outlive a change of their server's options", async () => {
   await until(async () => (await seen()) === "+test://a,-test://a", "the end");
 });
 
-test("subscriptions of a server that is removed go on once it is back", async () => {
+test("subscriptions of a removed server continue once it is back", async () => {
   const old = await listed([fake("a", ["--rich"])]);
   let updated = 0;
   const stop = await old.follow("a", "test://a", () => updated++);
@@ -259,7 +259,7 @@ test("subscriptions of a server that is removed go on once it is back", async ()
   expect(jsonOf(await next.ask("a", "seen")).subscribed).toEqual(["+test://b"]);
 });
 
-test("who waits for a subscription to a server that is removed is refused", async () => {
+test("a caller that waits for a subscription is refused when the server is removed", async () => {
   using server = serve(({ method }) => (method === "resources/subscribe" ? new Promise(() => {}) : null));
   const old = await listed([http("a", server.url)]);
   const refused = rejectionOf(old.follow("a", "test://a", () => {}));
@@ -270,7 +270,7 @@ test("who waits for a subscription to a server that is removed is refused", asyn
   await drained;
 });
 
-test("R18: a reload that changes `isolation` has each caller's subscriptions go on at the instance that its calls reach", async () => {
+test("R18: after a reload that changes `isolation`, each caller's subscriptions continue at the instance that its calls reach", async () => {
   let last = await listed([fake("a", ["--rich"], { isolation: "shared" })]);
   const told: string[] = [];
   const missed = { alice: 0, bob: 0 };
@@ -304,7 +304,7 @@ test("R18: a reload that changes `isolation` has each caller's subscriptions go 
   await last.close(0);
 });
 
-test("R18: a reload that changes `isolation` while an instance starts anew has its subscriptions go on where calls reach", async () => {
+test("R18: after a reload that changes `isolation` during an instance's restart, its subscriptions continue where calls go", async () => {
   using temp = new TempDir();
   const hold = temp.path("hold");
   const held = 'while [ -e "$0" ]; do sleep 0.02; done; exec "$@"';
@@ -327,7 +327,7 @@ test("R18: a reload that changes `isolation` while an instance starts anew has i
   expect([missed, next.status()[0]?.subscriptions, next.status()[0]?.instances]).toEqual([1, 1, 1]);
 });
 
-test("R18: a reload that changes the era of a server has subscriptions go on at the instance that calls reach", async () => {
+test("R18: after a reload that changes a server's era, subscriptions continue at the instance that calls reach", async () => {
   const old = await listed([fake("a", ["--era", "both"], { protocol: "legacy" })]);
   let missed = 0;
   const told: string[] = [];

@@ -9,7 +9,7 @@ import { discovers, listening, refusal, reply, serve, serveSessions } from "../s
 import { callTo, fake, http, listed, resourceRoute, upstreams } from "../support/upstream.ts";
 import { until } from "../support/until.ts";
 
-test("so many resources may be subscribed to at one server; callers may still join those", async () => {
+test("the number of subscribed resources at one server is limited; callers may still join existing subscriptions", async () => {
   const unlearnt = new Promise<void>(() => {});
   const subscriptions = new Subscriptions({
     server: "a",
@@ -28,7 +28,7 @@ test("so many resources may be subscribed to at one server; callers may still jo
   expect([subscriptions.size, Bun.peek.status(joined)]).toEqual([mostSubscriptions, "pending"]);
 });
 
-test("a server that refuses a subscription to have its caller wait is quoted", async () => {
+test("a server that refuses a subscription and asks to wait is quoted", async () => {
   using server = serve(({ method, id }) =>
     method === "resources/subscribe" ? refusal(id, -32000, "too many subscriptions", 429) : null,
   );
@@ -37,7 +37,7 @@ test("a server that refuses a subscription to have its caller wait is quoted", a
   expect(refused.detail.refusal).toBe('{"code":-32000,"message":"too many subscriptions"}');
 });
 
-test("a subscription whose caller is gone when it is granted is ended", async () => {
+test("a subscription that is granted after its caller has gone is ended", async () => {
   const asked = Promise.withResolvers<void>();
   const grant = Promise.withResolvers<void>();
   using server = serve(async ({ method, id }) => {
@@ -58,7 +58,7 @@ test("a subscription whose caller is gone when it is granted is ended", async ()
   expect(set.status()[0]?.subscriptions).toBe(0);
 });
 
-test("a server may grant as many and as long URIs as may be subscribed to", async () => {
+test("a server may grant the maximum number of URIs of the maximum length", async () => {
   using server = serve(({ method, id, params }) => {
     if (method === "server/discover") return discovers(id);
     return method === "subscriptions/listen" ? listening(id, params?.["notifications"]) : null;
@@ -69,7 +69,7 @@ test("a server may grant as many and as long URIs as may be subscribed to", asyn
   expect((await Promise.all(subscribed)).length).toBe(150);
 });
 
-test("who waits for a subscription waits no longer than for a call, and not once it has given up", async () => {
+test("a caller waits for a subscription no longer than for a call, and stops when it gives up", async () => {
   const grant = Promise.withResolvers<void>();
   using server = serve(async ({ method, id, params }) => {
     if (method !== "resources/subscribe") return null;
@@ -91,7 +91,7 @@ test("who waits for a subscription waits no longer than for a call, and not once
   grant.resolve();
 });
 
-test("a resource that is subscribed to again after its end is asked for again, others are left alone", async () => {
+test("a resource that is subscribed to again after its end is requested again; others are left alone", async () => {
   using server = serve(({ method, id }) => (method?.startsWith("resources/") ? reply(id, {}) : null));
   await using set = await listed([http("a", server.url)]);
   const end = await set.follow("a", "test://1", () => {});
@@ -104,7 +104,7 @@ test("a resource that is subscribed to again after its end is asked for again, o
   expect(uris("resources/unsubscribe")).toEqual(["test://1"]);
 });
 
-test("who waits for a subscription when its session ends is told", async () => {
+test("a caller that waits for a subscription is notified when its session ends", async () => {
   const asked = Promise.withResolvers<void>();
   using server = serve(({ method }) => {
     if (method !== "resources/subscribe") return null;
@@ -119,34 +119,37 @@ test("who waits for a subscription when its session ends is told", async () => {
   expect(await given).toMatchObject({ code: "upstream-down", message: expect.stringContaining("it was stopped") });
 });
 
-test("no principal may have more than a quarter of the subscriptions of a server", () => {
+test("one principal may have at most a quarter of the subscriptions of a server", () => {
   expect(listenLimits.uris * 4).toBeLessThanOrEqual(mostSubscriptions);
 });
 
-test.each(["legacy", "modern"] as const)("a %s subscription does not hold the request that made it", async (era) => {
-  await using set = await listed([fake("a", era === "modern" ? ["--era", "modern"] : [])]);
-  const held: WeakRef<object>[] = [];
-  const subscribe = async (uri: string): Promise<() => void> => {
-    const call = callTo("x", {}, { era });
-    held.push(new WeakRef(call));
-    return set.subscribe(call, resourceRoute("a", uri), () => {});
-  };
-  const ends: (() => void)[] = [];
-  for (let i = 0; i < 20; i++) ends.push(await subscribe(`test://${i}`));
-  await until(() => {
-    Bun.gc(true);
-    // The stack may still hold the last ones.
-    return held.filter((one) => one.deref() !== undefined).length < 5;
-  }, "the requests to go");
-  expect(set.status()[0]?.subscriptions).toBe(20);
-  for (const end of ends) end();
-  await until(() => set.status()[0]?.subscriptions === 0, "their end");
-});
+test.each(["legacy", "modern"] as const)(
+  "a %s subscription does not keep the request that made it in memory",
+  async (era) => {
+    await using set = await listed([fake("a", era === "modern" ? ["--era", "modern"] : [])]);
+    const held: WeakRef<object>[] = [];
+    const subscribe = async (uri: string): Promise<() => void> => {
+      const call = callTo("x", {}, { era });
+      held.push(new WeakRef(call));
+      return set.subscribe(call, resourceRoute("a", uri), () => {});
+    };
+    const ends: (() => void)[] = [];
+    for (let i = 0; i < 20; i++) ends.push(await subscribe(`test://${i}`));
+    await until(() => {
+      Bun.gc(true);
+      // The stack may still reference the last ones.
+      return held.filter((one) => one.deref() !== undefined).length < 5;
+    }, "the requests to go");
+    expect(set.status()[0]?.subscriptions).toBe(20);
+    for (const end of ends) end();
+    await until(() => set.status()[0]?.subscriptions === 0, "their end");
+  },
+);
 
 const announce = (set: ReturnType<typeof upstreams>, uri: string, era: "legacy" | "modern") =>
   set.ask("a", "announce", { method: "notifications/resources/updated", params: { uri } }, { era });
 
-test("S23: a client is told once of a change, however many resources above it that client is subscribed to", async () => {
+test("S23: a client is notified once of a change, however many resources above it the client is subscribed to", async () => {
   await using set = await listed([fake("a", ["--rich"])]);
   const told: string[] = [];
   const [one, other] = [new AbortController(), new AbortController()];
@@ -165,7 +168,7 @@ test("S23: a client is told once of a change, however many resources above it th
   expect(told.slice(6)).toEqual(["test://1", "one by test://1", "plain", "explicit"]);
 });
 
-test("a subscription that a reload hands on waits until it is known what the new server speaks", async () => {
+test("a subscription handed on by a reload waits until the new server's eras are known", async () => {
   const options = fake("a", ["--era", "modern"], { protocol: "auto" });
   const old = await listed([options]);
   const missed = Promise.withResolvers<string | null>();
@@ -176,7 +179,7 @@ test("a subscription that a reload hands on waits until it is known what the new
   expect(next.events.map(({ type }) => type)).not.toContain("server.crashed");
 });
 
-test("a subscription whose instance is still starting when a reload changes its server is granted by the new one", async () => {
+test("a subscription whose instance is still starting when a reload changes its server is granted by the new server", async () => {
   const starts = Promise.withResolvers<void>();
   using server = serveSessions(async ({ method, id }) => {
     if (method === "initialize" && server.of(method).length === 2) await starts.promise;

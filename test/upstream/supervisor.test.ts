@@ -26,7 +26,7 @@ import { until } from "../support/until.ts";
 
 const state = (set: ReturnType<typeof upstreams>, id = "a") => set.status().find((one) => one.id === id);
 
-test("R19, T10: a crash is followed by a restart after a pause, other servers are not touched", async () => {
+test("R19, T10: a crash is followed by a restart after a pause; other servers are not affected", async () => {
   await using set = await listed([fake("a"), fake("b")]);
   const [pid] = state(set)?.pids ?? [];
   const other = state(set, "b")?.pids;
@@ -54,7 +54,7 @@ test("T10, R113: a caller whose instance crashed waits out a pause, other caller
   await until(() => set.ask("a", "echo", {}, { who: alice }).catch(() => null), "alice's new instance");
 });
 
-test("T10: crashes of callers' instances count, are shown with their reason, logged and recorded, and open the circuit", async () => {
+test("T10: crashes of callers' instances are counted, shown with their reason, logged and recorded, and open the circuit", async () => {
   await using set = await listed([fake("a")], {
     tuning: { breaker: { first: 1, most: 1, failures: 3, window: 60_000, rest: 60_000 } },
   });
@@ -67,11 +67,11 @@ test("T10: crashes of callers' instances count, are shown with their reason, log
   }
   expect((await rejectionOf(set.ask("a", "echo", {}, { who }))).code).toBe("upstream-down");
   await until(() => state(set)?.instances === 1, "what the third one left behind to end");
-  // First, since Bun's toMatchObject puts its matchers into what it is given.
+  // First, because Bun's toMatchObject puts its matchers into its argument.
   expect(state(set)?.reason).toMatch(/^one caller's instance is down until 20\d\d-.*: .*code 7/);
   const down = { owner: "alice", open: true, reason: expect.stringContaining("code 7") };
   expect(state(set)).toMatchObject({ state: "ready", instances: 1, down: [down] });
-  // Both are epoch ms: the server was listed a moment ago, and the circuit rests for a minute and a bit.
+  // Both are epoch ms: the server was listed a moment ago, and the circuit stays open for a little over a minute.
   const sinceListed = Date.now() - (state(set)?.listedAt ?? 0);
   const rests = (state(set)?.down[0]?.until ?? 0) - Date.now();
   expect([sinceListed >= 0 && sinceListed < 60_000, rests > 0 && rests <= 72_000]).toEqual([true, true]);
@@ -86,10 +86,10 @@ test("T10: crashes of callers' instances count, are shown with their reason, log
   await set.ask("a", "echo", {}, { who });
 });
 
-test("T10: an instance that runs again is down no longer", async () => {
+test("T10: an instance that is running again is no longer reported as down", async () => {
   await using set = upstreams([fake("a", [], { isolation: "shared" })]);
   await rejectionOf(set.ask("a", "crash"));
-  await until(() => state(set)?.reason?.startsWith("the instance that callers share is down"), "the reason");
+  await until(() => state(set)?.reason?.startsWith("the shared instance is down"), "the reason");
   await until(() => set.ask("a", "echo").catch(() => null), "its restart");
   expect(state(set)).toMatchObject({ reason: null, down: [], restarts: 1 });
 });
@@ -112,9 +112,9 @@ test("T11: a crash loop opens the circuit, which lets one attempt through at a t
   expect(state(set)?.state).toBe("backoff");
 });
 
-test("T12: an instance that was stopped is found out after a time-out and replaced", async () => {
+test("T12: a suspended instance is detected after a timeout and replaced", async () => {
   await using set = await listed([fake("a", [], { timeout: "200ms", healthCheck: 100 })]);
-  // The time of a call may be up before its instance has started.
+  // A call may time out before its instance has started.
   const count = (what: string) => until(() => set.ask("a", "count").catch(() => null), what);
   const pid = Number(jsonOf(await count("an instance")).pid);
   process.kill(pid, "SIGSTOP");
@@ -141,7 +141,7 @@ test("R20, FIELD T30: a server that stops answering pings is restarted", async (
   await until(() => set.events.some(({ type }) => type === "server.crashed"), "the failed ping");
 });
 
-test("FIELD T17: each principal has an instance of its own, so state is never shared", async () => {
+test("FIELD T17: each principal has its own instance, so state is never shared", async () => {
   await using set = upstreams([fake("a")]);
   const count = async (who: string) => jsonOf(await set.ask("a", "count", {}, { who: principal(who) }));
   expect((await count("alice")).calls).toBe(1);
@@ -157,12 +157,12 @@ test("isolation: shared gives all callers one instance", async () => {
   expect([first.calls, second.calls]).toEqual([1, 2]);
 });
 
-test("T42: an instance nobody uses is stopped, as is that of a revoked key", async () => {
+test("T42: an unused instance is stopped, as is the instance of a revoked key", async () => {
   await using set = upstreams([fake("a", [], { idleStop: "50ms", healthCheck: 30 })]);
   const who = principal("bob");
   await set.ask("a", "echo", {}, { who });
   await until(() => state(set)?.instances === 0, "the idle stop");
-  // Nothing that has ended waits for the end of a key, which may live for years.
+  // An ended instance leaves no listener on a key, which may live for years.
   await until(() => getEventListeners(who.revoked, "abort").length === 0, "nothing that waits for the key");
   await using other = await listed([fake("a")]);
   const alice = principal("alice");
@@ -176,14 +176,14 @@ test("T42: an instance nobody uses is stopped, as is that of a revoked key", asy
   );
 });
 
-test("T42: an instance nobody uses is stopped after idleStop, also where health checks are rarer than that", async () => {
+test("T42: an unused instance is stopped after idleStop, even if health checks are rarer", async () => {
   const rare = { idleStop: "50ms", healthCheck: 3_600_000 };
   await using set = upstreams([fake("a", [], rare), fake("b", [], { ...rare, start: "on-demand" })]);
   await Promise.all([set.ask("a", "echo"), set.ask("b", "echo")]);
   await until(() => state(set)?.instances === 0 && state(set, "b")?.state === "idle", "the idle stop");
 });
 
-test("a server that cannot be reached when it is called is found to be down at once, not at the next health check", async () => {
+test("a server that cannot be reached by a call is marked down at once, not at the next health check", async () => {
   using server = serve(() => null);
   await using set = upstreams([http("a", server.url)]);
   await set.ask("a", "t");
@@ -192,32 +192,32 @@ test("a server that cannot be reached when it is called is found to be down at o
   await until(() => state(set)?.state === "backoff", "the server to be found down");
 });
 
-test("a server that starts at boot is never put to rest, however long nobody calls it", async () => {
+test("a server that starts at boot keeps running, however long nobody calls it", async () => {
   using server = serve(() => null);
   const options = { ...http("a", server.url, { idleStop: "10ms" }), healthCheck: 20 };
   await using set = upstreams([options]);
-  // A check may take as long as the pause between two.
+  // A check may take as long as the interval between two checks.
   options.healthCheck = 10_000;
   await until(() => server.of("ping").length > 3, "some health checks");
   expect([state(set)?.state, server.of("initialize").length]).toEqual(["ready", 1]);
 });
 
-test("a server that is put to rest while its lists are read is not said to lack what it had yet to answer", async () => {
+test("a server that goes idle while its lists are read is not reported as lacking the unanswered ones", async () => {
   let times = 0;
   using server = serve(({ method, id }) => {
     if (method === "initialize") return greets(id, { tools: {}, prompts: {} });
     if (method !== "prompts/list") return null;
-    // It is read when it is listed, at its start for a call, and then anew.
+    // It is read when the server is listed, when it starts for a call, and then again.
     return ++times < 3 ? reply(id, { prompts: [] }) : new Promise(() => {});
   });
   const options = http("a", server.url, { protocol: "legacy", start: "on-demand", idleStop: "80ms" });
   await using set = await listed([{ ...options, healthCheck: 40, refresh: 20 }]);
   await set.ask("a", "t");
-  await until(() => set.warnings.some((line) => line.includes("cannot be had")), "the end of the reading");
+  await until(() => set.warnings.some((line) => line.includes("cannot be read")), "the end of the reading");
   expect(state(set)).toMatchObject({ state: "idle", reason: null });
 });
 
-test("on demand a server is started to be listed once, then at calls; the remembered list is there at once", async () => {
+test("an on-demand server is started once to be listed, then by calls; the stored list is there at once", async () => {
   const lists = memoryLists();
   const options = fake("a", [], { start: "on-demand", idleStop: "80ms", healthCheck: 40 });
   await using first = upstreams([options], { lists });
@@ -235,13 +235,13 @@ test("on demand a server is started to be listed once, then at calls; the rememb
   expect(second.events).toEqual([]);
 });
 
-test("a server on demand that is called while it is listed keeps running", async () => {
+test("an on-demand server that is called while it is listed keeps running", async () => {
   await using set = upstreams([fake("a", [], { start: "on-demand" })]);
   await Promise.all([set.ask("a", "echo"), set.settled()]);
   expect(state(set)).toMatchObject({ state: "ready", instances: 1 });
 });
 
-test("a server on demand stays listed as long as a caller has an instance of it", async () => {
+test("the lists of an on-demand server stay while a caller has an instance of it", async () => {
   const onDemand = fake("a", [], { start: "on-demand", healthCheck: 20 });
   await using set = upstreams([onDemand, fake("b", ["--mode", "no-ping"], { healthCheck: 100 })]);
   await set.ask("a", "echo");
@@ -257,36 +257,36 @@ test("FIELD T53: a server whose first list fails is tried again, and its list ar
   expect(state(set)).toMatchObject({ state: "backoff", reason: expect.stringContaining("not yet") });
   await until(() => state(set)?.state === "ready", "the second attempt");
   expect(set.listings()[0]?.tools.length).toBeGreaterThan(5);
-  // Nothing of the first attempt runs on.
+  // Nothing of the first attempt is still running.
   const pidsOf = (type: "server.started" | "server.stopped") =>
     set.events.flatMap((event) => (event.type === type && "pid" in event.facts ? [event.facts.pid] : []));
   const [first = 0] = pidsOf("server.started");
   await until(() => pidsOf("server.stopped").includes(first), "the end of the first attempt");
 });
 
-test("a list_changed notification makes the list be read anew and remembered", async () => {
+test("a list_changed notification makes the list be read and stored again", async () => {
   const lists = memoryLists();
   await using set = await listed([fake("a", ["--mode", "growing-list"], {})], { lists });
   const longer = Promise.withResolvers<void>();
   set.onChange(() => set.listings()[0]?.tools.length === 2 && longer.resolve());
-  // The first list comes with a list_changed, the second one is longer.
+  // The first list comes with a list_changed; the second list is longer.
   if (set.listings()[0]?.tools.length !== 2) await longer.promise;
   expect(lists.remembered.get("a")?.tools.length).toBe(2);
 });
 
-test("R112: the tools are listed anew as often as refresh says, however seldom the health is checked", async () => {
+test("R112: the tools are listed at the refresh interval, however rare health checks are", async () => {
   await using set = upstreams([fake("a", ["--mode", "growing-list"], { refresh: 30 })]);
   await until(() => (set.listings()[0]?.tools.length ?? 0) >= 4, "the list to grow");
 });
 
-test("R112: a reload that only changes refresh changes the pace of a running server", async () => {
+test("R112: a reload that changes only refresh changes the interval of a running server", async () => {
   const old = await listed([fake("a", ["--mode", "growing-list"])]);
   await using next = upstreams([fake("a", ["--mode", "growing-list"], { refresh: 30 })], { previous: old });
   await until(() => (next.listings()[0]?.tools.length ?? 0) >= 4, "the list to grow");
   expect(state(next)?.restarts).toBe(0);
 });
 
-test("R111: a reload that only changes healthCheck changes the pace of a running server", async () => {
+test("R111: a reload that changes only healthCheck changes the interval of a running server", async () => {
   const old = await listed([fake("a", ["--mode", "no-ping"])]);
   await using next = upstreams([fake("a", ["--mode", "no-ping"], { healthCheck: 60 })], { previous: old });
   await until(() => next.events.some(({ type }) => type === "server.crashed"), "the failed ping");
@@ -319,7 +319,7 @@ test("a reload keeps the processes of unchanged servers, drains the others, and 
   await next.close(0);
 });
 
-test("a server disabled in the configuration is not started, not listed, and revived by no restart", async () => {
+test("a server disabled in the configuration is not started or listed, and a restart does not start it", async () => {
   await using set = await listed([fake("a", [], { enabled: false })]);
   expect(state(set)).toMatchObject({ state: "disabled", pids: [] });
   expect(set.listings()).toEqual([]);
@@ -328,7 +328,7 @@ test("a server disabled in the configuration is not started, not listed, and rev
   expect(state(set)).toMatchObject({ state: "disabled", pids: [] });
 });
 
-test("a set that takes over brings each server to the state that the configuration gives it", async () => {
+test("a set that takes over brings each server to its configured state", async () => {
   const old = await listed([fake("a", [], { enabled: false }), fake("b")]);
   expect([state(old, "a")?.state, state(old, "b")?.state]).toEqual(["disabled", "ready"]);
   await using next = await listed([fake("a"), fake("b", [], { enabled: false })], { previous: old });
@@ -353,7 +353,7 @@ test("close waits for running calls, then nothing is left", async () => {
   for (const pid of pids) expect(() => process.kill(pid, 0)).toThrow();
 });
 
-test("a child that never shakes hands is not waited for when everything stops", async () => {
+test("a shutdown does not wait for a child that never completes the handshake", async () => {
   // Longer than the test may take.
   const set = upstreams([stdioOptions.parse({ id: "a", command: "sleep", args: ["600"] })], {
     tuning: { start: 600_000 },
@@ -384,7 +384,7 @@ test("a local server answers without a process", async () => {
   expect(JSON.parse(reply.text)).toEqual({ who: "alice", name: "list_servers", args: { a: 1 } });
 });
 
-test("a built-in server is run as a child by this very program", async () => {
+test("a built-in server runs as a child of the same executable", async () => {
   await using set = await listed([builtin("calc")]);
   expect(state(set, "calc")).toMatchObject({ transport: "builtin", state: "ready" });
   const calls = ["alice", "bob"].map((who) => set.ask("calc", "count", {}, { who: principal(who) }));

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { createWindow } from "../../src/upstream/window.ts";
 
-test("a window sums up what comes within its length, and the next begins at zero", () => {
+test("a window sums up the amounts within its length, and the next one begins at zero", () => {
   let time = 5;
   const add = createWindow(10, () => time);
   expect([add(), add(3)]).toEqual([1, 4]);

@@ -8,31 +8,31 @@ import type { Instance } from "../link/link.ts";
 import { drainList, readTools } from "./listing.ts";
 import { pauseAfter } from "./relisting.ts";
 
-/** Most tools, and characters of them, that are kept of one instance, and the longest that it is asked for them, ms. */
+/** Limits per instance: the tools kept, their characters, and the time for reading them, ms. */
 const most = { tools: 500, characters: 256 * 1024, ms: 10_000 };
-/** The longest that a caller waits until the next reading may begin, ms. */
+/** The maximum time that a caller waits for the next reading to begin, ms. */
 const longestPause = 1_000;
 
-/** What an instance offers that the gateway's own does not. */
+/** What an instance offers beyond the gateway's own instance. */
 type Offer = {
   tools: readonly Tool[];
-  /** Whether a reading is due: whatever is told until it begins is in it. */
+  /** Whether a reading is due; it covers all changes announced before it begins. */
   due: boolean;
-  /** The last reading, once it has ended. */
+  /** Resolves when the last reading has ended. */
   reading: Promise<void>;
-  /** When the next may begin (`performance.now`). */
+  /** When the next reading may begin (`performance.now`). */
   next: number;
   /** Whether the last reading failed. */
   failed: boolean;
-  /** Why the last reading brought less than the instance offers; null if it brought all. */
+  /** Why the last reading is incomplete; null if it is complete. */
   incomplete: string | null;
 };
 
 const noOffer = { tools: [], due: false, next: 0, failed: false, incomplete: null } as const;
 
 /**
- * The tools that a server offers only to one caller's instance, such as those that a call has switched on there. An
- * instance is asked for them when it says that its tools have changed.
+ * The tools that a server offers only to one caller's instance, for example because a call has enabled them there. They
+ * are read when the instance announces that its tools have changed.
  */
 export class CallerTools {
   readonly #terms: Terms;
@@ -45,19 +45,18 @@ export class CallerTools {
     this.#common = common;
   }
 
-  /** Whether there are none at all. */
   get empty(): boolean {
     return this.#offers.size === 0;
   }
 
-  /** What the instance of this slot offers besides. */
+  /** Returns the tools that only the instance of this slot offers. */
   of(slot: Slot): readonly Tool[] {
     return this.#offers.get(slot)?.tools ?? [];
   }
 
-  /** The instance of this slot says that its tools have changed. */
+  /** Handles the notification that the tools of this slot's instance have changed. */
   changed(slot: Slot): void {
-    // What it said last may be read after its end.
+    // The last messages of an instance may be read after its end.
     if (slot.instance?.link.over) return;
     const offer = this.#offers.getOrInsertComputed(slot, () => ({ ...noOffer, reading: Promise.resolve() }));
     if (offer.due) return;
@@ -65,22 +64,19 @@ export class CallerTools {
     offer.reading = offer.reading.then(() => this.#readWhenDue(slot, offer));
   }
 
-  /** Asks the instances again that did not answer. */
+  /** Asks again the instances that did not answer. */
   retry(): void {
     for (const [slot, { failed }] of this.#offers) if (failed) this.changed(slot);
   }
 
-  /**
-   * Resolves once it is known what the instance offers; null for one that did not answer the last time, or must not be
-   * asked soon.
-   */
+  /** Resolves once the tools are known; null if the last reading failed or the next one is not due soon. */
   learn(slot: Slot): Promise<void> | null {
     const offer = this.#offers.get(slot);
     const soon = performance.now() + longestPause;
     return offer && !offer.failed && offer.next <= soon ? offer.reading : null;
   }
 
-  /** The instance of this slot has ended, or has lost what it had. */
+  /** Forgets the tools of an instance that has ended or lost its state. */
   forget(slot: Slot): void {
     const offer = this.#offers.get(slot);
     if (!offer) return;
@@ -102,10 +98,10 @@ export class CallerTools {
       return reasonOf(error);
     });
     offer.next = performance.now() + pauseAfter(turn.total, this.#terms);
-    // The end of the instance is told elsewhere.
+    // The end of the instance is reported elsewhere.
     if (this.#offers.get(slot) !== offer) return;
     if (incomplete !== null && incomplete !== offer.incomplete)
-      this.#terms.host.log.warn("not all that an instance offers is known", {
+      this.#terms.host.log.warn("not all tools of an instance are known", {
         server: this.#terms.options.id,
         reason: incomplete,
       });
@@ -129,9 +125,9 @@ export class CallerTools {
       host.callerChanged();
     }
     if (warning !== null) return warning;
-    if (more.length > most.tools) return `more than ${most.tools} tools that others are not offered`;
-    if (room < 0) return `more than ${most.characters} characters of tools that others are not offered`;
+    if (more.length > most.tools) return `it has more than ${most.tools} tools of its own`;
+    if (room < 0) return `the tools of its own have more than ${most.characters} characters`;
     const [first] = missing;
-    return first ? `tools that cannot be offered: ${missing.length}, the first since ${first.reason}` : null;
+    return first ? `${missing.length} of its tools cannot be offered; the reason for the first: ${first.reason}` : null;
   }
 }

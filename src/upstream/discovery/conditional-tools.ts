@@ -11,7 +11,7 @@ import type { Starter } from "../instances/starter.ts";
 type ConditionalToolsHost = {
   readonly terms: Terms;
   readonly starter: Starter;
-  /** The one by which the gateway lists for itself. */
+  /** The gateway's own instance. */
   readonly instance: Instance;
   /** The tools that every client is shown. */
   commonTools(): readonly Tool[];
@@ -20,20 +20,17 @@ type ConditionalToolsHost = {
 };
 
 /**
- * The tools that a server shows only to clients of some kinds, listed once for each kind of client that comes, for one
- * kind after the other. The server is told of no client more than its kind, since what it shows is for all of them.
- * Questions that the server asks meanwhile are refused, since no call runs.
+ * The tools that a server shows only to some kinds of clients, listed once for each kind that connects, one after the
+ * other. The server learns only the kind of a client, since the result is for all clients of that kind. Its questions
+ * during the listing are refused, since no call is running.
  */
 export class ConditionalTools {
   readonly #host: ConditionalToolsHost;
   readonly #breaker: Breaker;
-  /**
-   * By kind of client (59, see `clientKind`), the tools that not every client is shown; a promise while they are
-   * listed.
-   */
+  /** By kind of client (59, see `clientKind`), the tools shown only to some; a promise during listing. */
   readonly #kinds = new Map<string, readonly Tool[] | Promise<void>>();
   #turn: Promise<unknown> = Promise.resolve();
-  /** Settles once the instance of the last listing is gone; who waits for its tools does not wait for that. */
+  /** Settles once the instance of the last listing has ended; callers that wait for its tools do not wait for this. */
   #gone: Promise<void> = Promise.resolve();
 
   constructor(host: ConditionalToolsHost) {
@@ -42,10 +39,7 @@ export class ConditionalTools {
     this.#breaker = createBreaker(tuning.breaker, clock.mono);
   }
 
-  /**
-   * Lists for clients of these capabilities if the caller `mayUse` the server; null if that is done, or not possible
-   * now.
-   */
+  /** Lists the tools for this kind of client if the caller `mayUse` the server; null if known or not possible now. */
   learn(capabilities: ClientCapabilities, mayUse: () => boolean): Promise<void> | null {
     const kind = clientKind(capabilities);
     if (kind === "{}") return null;
@@ -64,17 +58,17 @@ export class ConditionalTools {
     return learning;
   }
 
-  /** Forgets all conditional tools: the common ones have changed, so these may have too. */
+  /** Forgets all conditional tools: they may have changed with the common ones. */
   forget(): void {
     this.#kinds.clear();
   }
 
-  /** Whether a listing may begin. One that runs ends with the server, or by itself. */
+  /** Whether a listing may begin. A running one ends with the server or by itself. */
   #mayList(): boolean {
     return !this.#host.instance.link.over && this.#breaker.wait() === 0;
   }
 
-  /** The tools for one kind of client; null if listing failed, or must not be tried now. */
+  /** Lists the tools for one kind of client; null if that failed or must not be tried now. */
   async #list(kind: string): Promise<readonly Tool[] | null> {
     await this.#gone;
     if (!this.#mayList()) return null;
@@ -88,7 +82,7 @@ export class ConditionalTools {
       return items.filter(({ name }) => !names.has(name));
     } catch (error) {
       this.#breaker.failed();
-      host.log.warn("what a server offers only to some clients is not known", {
+      host.log.warn("the tools that a server offers only to some clients are not known", {
         server: options.id,
         reason: reasonOf(error),
       });
@@ -96,7 +90,7 @@ export class ConditionalTools {
     }
   }
 
-  /** A modern server reads with each request what its client can; a legacy one decides when a client connects. */
+  /** A modern server reads the client's capabilities in each request; a legacy one decides when a client connects. */
   async #drain(kind: string): Promise<Drained> {
     const { starter, instance } = this.#host;
     if (instance.peer.era === "modern") return drainList(instance, "tools", { declares: JSON.parse(kind) });
@@ -109,7 +103,7 @@ export class ConditionalTools {
     }
   }
 
-  /** Each tool once, with the kinds of clients that it is shown to. */
+  /** Returns each tool once, with the kinds of clients that it is shown to. */
   #all(): readonly Tool[] {
     const all = new Map<string, { readonly tool: Tool; readonly shownTo: Set<string> }>();
     for (const [kind, tools] of this.#kinds) {

@@ -15,18 +15,18 @@ import { holdListen, type ListenFilter, type Listening } from "../link/listen.ts
 import { type Definitions, drainList, type MissingItem, readItems, readTools, unread } from "./listing.ts";
 import type { ServerOptions } from "../options.ts";
 
-/** What one server offers, now or when it was last seen. */
+/** What one server offers, or offered when it was last seen. */
 export type Inventory = Offers & {
-  /** Tools that only some kinds of clients are shown; they are known once such a client has come. */
+  /** Tools that only some kinds of clients are shown; known once such a client has connected. */
   readonly conditional: readonly Tool[];
-  /** The definitions that are not offered, by list, so that reading one list anew leaves the others alone. */
+  /** The definitions that are not offered, by list, so that reading one list again leaves the others alone. */
   readonly missing: Readonly<Record<ListName, readonly MissingItem[]>>;
   readonly capabilities: Listing["capabilities"];
   readonly instructions: string | null;
   readonly era: Era | null;
   /** Epoch µs of the last successful listing. */
   readonly listedAt: number | null;
-  /** Lists that could not be read the last time. */
+  /** Lists that could not be read last time. */
   readonly failed: readonly ListName[];
 };
 
@@ -41,7 +41,7 @@ const nothing: Inventory = {
   failed: [],
 };
 
-/** The inventory that was stored for a server; empty if none was, or if it cannot be read, which is logged. */
+/** Returns the stored inventory of a server; empty if there is none or, with a warning, if it cannot be read. */
 export function recall(options: ServerOptions, host: SetHost): Inventory {
   try {
     const remembered = host.lists.recall(options.id, listIdentityOf(options));
@@ -61,22 +61,20 @@ export function recall(options: ServerOptions, host: SetHost): Inventory {
     };
   } catch (error) {
     const facts = { server: options.id, cause: String(error) };
-    host.log.warn("what a server offered before cannot be read; it is asked again", facts);
+    host.log.warn("the stored lists of a server cannot be read; the server is asked again", facts);
     return nothing;
   }
 }
 
-/**
- * The lists that a server has: those that it declared. A server that declared none of them is still asked for tools.
- */
+/** Returns the lists that a server declared. A server that declared none is still asked for tools. */
 export function offered({ capabilities }: Greeting): readonly ListName[] {
-  // A server that was not asked may have any list.
+  // A server whose capabilities are not known may have any list.
   if (capabilities === null) return listNames;
   const declared = listNames.filter((list) => isObject(capabilities[lists[list].capability]));
   return declared.length > 0 ? declared : ["tools"];
 }
 
-/** The filter for the lists whose changes a server announces; null when it announces none. */
+/** Returns the filter for the lists whose changes a server announces; null if it announces none. */
 function listenFilter(greeting: Greeting): ListenFilter | null {
   const tells = offered(greeting).filter((list) => {
     const declared = greeting.capabilities?.[lists[list].capability];
@@ -86,12 +84,12 @@ function listenFilter(greeting: Greeting): ListenFilter | null {
   return Object.fromEntries(tells.map((list) => [changedKey(lists[list].capability), true] as const));
 }
 
-/** What hears that lists have changed, and that they may have. */
+/** Receives changes of lists, and notice that changes may have been missed. */
 type ChangeListener = Pick<Listening, "heard" | "missed">;
 
 /**
- * Hears of changed lists from a modern instance, which announces them only to a request that listens, until the
- * instance ends or the controller aborts. Null where none are announced.
+ * Listens for changed lists of a modern instance, which announces them only on a listening request, until the instance
+ * ends or the controller aborts. Null if the instance announces none.
  */
 export function listenForChanges(instance: Instance, listener: ChangeListener): AbortController | null {
   const filter = instance.peer.era === "modern" ? listenFilter(instance.peer) : null;
@@ -105,15 +103,16 @@ export function listenForChanges(instance: Instance, listener: ChangeListener): 
 
 type Stocktaking = Terms & {
   readonly instance: Instance;
-  /** Whether the tools known before are the server's own; else they are those of its predecessor, if any. */
+  /** Whether the tools known before are the server's own; otherwise they are those of its predecessor, if any. */
   readonly listed: boolean;
-  /** In which the lists are read, and by which it is known what that cost. */
+  /** The turn in which the lists are read; it measures the time spent. */
   readonly turn: Turn;
 };
 
 /**
- * Reads some or all lists of a server anew, and stores the result. A list that has not changed, or cannot be read now,
- * stays the same object. Throws only when no list can be read, and this is the server's fault or none ever was.
+ * Reads some or all lists of a server again, and stores the result. A list that is unchanged or cannot be read now
+ * stays the same object. Throws only if no list can be read, and either the server is at fault or no list was ever
+ * read.
  */
 export async function takeInventory(of: Stocktaking, old: Inventory, which: readonly ListName[]): Promise<Inventory> {
   const { instance, options, host } = of;
@@ -130,7 +129,7 @@ export async function takeInventory(of: Stocktaking, old: Inventory, which: read
     const read = results.find((one) => one.list === list);
     if (read) return read;
     const keeps = has.includes(list);
-    // An empty list stays the object that it is.
+    // An empty list stays the same object.
     return { items: keeps || old[list].length === 0 ? old[list] : [], missing: keeps ? old.missing[list] : [] };
   });
   const next: Inventory = {
@@ -146,7 +145,7 @@ export async function takeInventory(of: Stocktaking, old: Inventory, which: read
       ...failures.flatMap(({ list, missing }) => (missing.length > 0 ? list : [])),
     ],
   };
-  // The next start would take what lacks the tools for all that there is.
+  // The next start would take an inventory without the tools for a complete one.
   const isKnown = of.listed || !next.failed.includes("tools");
   of.turn.begin();
   if (isKnown && (!of.listed || old.listedAt === null || isNew(next, old))) remember(options, host, next);
@@ -154,11 +153,11 @@ export async function takeInventory(of: Stocktaking, old: Inventory, which: read
   return next;
 }
 
-/** Whether anything has changed that is visible outside of this folder. */
+/** Reports whether anything visible outside this folder has changed. */
 export const differs = (a: Inventory, b: Inventory): boolean =>
   isNew(a, b) || a.conditional !== b.conditional || !isDeepStrictEqual(a.missing, b.missing);
 
-/** Whether anything has changed that is stored. */
+/** Reports whether anything that is stored has changed. */
 function isNew(a: Inventory, b: Inventory): boolean {
   return (
     listNames.some((list) => a[list] !== b[list]) ||
@@ -188,35 +187,39 @@ async function listOne(of: Stocktaking, old: Inventory, list: ListName): Promise
     const changes = same || !isKnown ? null : changesIn(before, items);
     if (changes) {
       const facts = { server, list, ...changes };
-      // Only equal changes are counted together: the names of each change must reach the log.
-      log.info("what a server lists has changed", facts, JSON.stringify(facts));
+      // Only identical changes are counted together, because the names in every change must reach the log.
+      log.info("the lists of a server have changed", facts, JSON.stringify(facts));
     }
     return { list, items: same ? before : items, missing: [...read.missing, ...rest], failure: null };
   } catch (error) {
     const reason = reasonOf(error);
     const failure = error instanceof Error ? error : new Error(reason);
-    // Some servers refuse in other words what they do not have; what was read before exists.
+    // Some servers reject a list that they do not have with a different error. A list that was read before does exist.
     if (of.instance.peer.capabilities === null && list !== "tools" && old[list].length === 0)
       return { list, items: old[list], missing: [], failure };
     if (!gapsIn(old, list).includes(reason))
-      log.warn("a list of a server cannot be had", { server, list: lists[list].method, reason });
+      log.warn("a list of a server cannot be read", { server, list: lists[list].method, reason });
     return { list, items: old[list], missing: [{ name: null, reason }], failure };
   }
 }
 
-/** The definitions that are not offered, or not as they are, unless that is known from before. */
+/** Returns the definitions that are newly left out, or newly offered with parts removed. */
 function newFaults(before: Definitions, now: Definitions): (MissingItem & { readonly what: string })[] {
   const faultsOf = ({ items, missing }: Definitions) => [
     ...missing.map((one) => ({ what: "not offered", ...one })),
     ...items
       .filter(({ faults }) => faults)
-      .map((one) => ({ what: "offered without what clients could not read", name: one.name, reason: reasonsOf(one) })),
+      .map((one) => ({
+        what: "offered without the parts that clients could not read",
+        name: one.name,
+        reason: reasonsOf(one),
+      })),
   ];
   const known = new Set(faultsOf(before).map((fault) => JSON.stringify(fault)));
   return faultsOf(now).filter((fault) => !known.has(JSON.stringify(fault)));
 }
 
-/** Reads tools, and warns of those whose arguments are held to a part of their schema only, unless that is known. */
+/** Reads tools, and warns once of those whose arguments are checked against only a part of their schema. */
 async function toolsIn(texts: readonly string[], { options, host, turn }: Stocktaking, old: Inventory) {
   const read = await inTurns(readTools(texts, host), turn);
   const quote = (pattern: string): string => JSON.stringify(cut(pattern, 100));
@@ -227,7 +230,7 @@ async function toolsIn(texts: readonly string[], { options, host, turn }: Stockt
     const before = known.get(tool.name);
     if (patterns === "" || (before && patterns === patternsOf(before))) continue;
     const facts = { server: options.id, name: tool.name, patterns };
-    host.log.warn("a tool's arguments are not held to patterns that cannot be matched in bounded time", facts);
+    host.log.warn("a tool's arguments are not checked against patterns that cannot be matched in bounded time", facts);
   }
   return read;
 }
@@ -238,8 +241,8 @@ const isSame = (a: Item, b: Item | undefined): boolean =>
   b !== undefined && a.text === b.text && reasonsOf(a) === reasonsOf(b);
 
 /**
- * What became of the definitions that were known, by name: rules go by names, so a new one may fit other rules. Null if
- * only their order is another. Compares only the texts: a stored definition does not tell which parts were left out.
+ * Returns what changed in a known list, by name: rules match names, so a new name may match other rules. Null if only
+ * the order changed. Compares only the texts, because a stored definition does not tell which parts were left out.
  */
 function changesIn(before: readonly Item[], now: readonly Item[]): LogFacts | null {
   const [old, names] = [new Map(before.map((item) => [item.name, item])), new Set(now.map(({ name }) => name))];
@@ -251,8 +254,7 @@ function changesIn(before: readonly Item[], now: readonly Item[]): LogFacts | nu
 }
 
 /**
- * Stores the inventory for the next start. A failure is only logged: a locked or full database is no fault of the
- * server.
+ * Stores the inventory for the next start. A locked or full database is not the server's fault, so only logs failures.
  */
 function remember(options: ServerOptions, { lists: store, log }: SetHost, now: Inventory): void {
   try {
@@ -263,20 +265,20 @@ function remember(options: ServerOptions, { lists: store, log }: SetHost, now: I
       instructions: now.instructions,
     });
   } catch (error) {
-    log.warn("a list was not remembered", { server: options.id, cause: String(error) });
+    log.warn("a list was not stored", { server: options.id, cause: String(error) });
   }
 }
 
-/** Why it is not known what all is in a list. */
+/** Returns why a list is not known in full. */
 const gapsIn = ({ missing }: Inventory, list: ListName): string[] =>
   missing[list].filter(({ name }) => name === null).map(({ reason }) => reason);
 
-/** Why it is not known in full what a server offers; null if it is. */
+/** Returns why the lists of a server are not known in full; null if they are. */
 export function unknownText(now: Inventory): string | null {
   return listNames.flatMap((list) => gapsIn(now, list)).join("; ") || null;
 }
 
-/** The inventory as the catalog sees it. */
+/** Returns the inventory as the catalog sees it. */
 export function listingOf(server: string, now: Inventory, reason: string | null): Listing {
   const { prompts, resources, resourceTemplates, capabilities, instructions } = now;
   const stale = now.listedAt === null || reason !== null;

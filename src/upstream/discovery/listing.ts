@@ -16,21 +16,18 @@ import type { SetHost } from "../host.ts";
 import type { Instance } from "../link/link.ts";
 import { repeatIfLost, type Query, query } from "../link/query.ts";
 
-/** Bounds of one listing, against a hostile or broken server. */
+/** Limits of one listing, against a hostile or broken server. */
 const most = { pages: 100, items: 10_000, characters: 32 * 1024 ** 2, ms: 60_000 };
 
-/** A definition that is not offered, and why. Without a name: a part of the list that is missing. */
+/** A definition that is not offered, and why. Without a name: a part of the list is missing. */
 export type MissingItem = { readonly name: string | null; readonly reason: string };
 
-/**
- * The entries of a list as the server wrote them; `warning` says why there may be more. `late`: the time ran out, so
- * that another reading may bring them.
- */
+/** A list's entries as the server wrote them. `warning`: why there may be more; `late`: the time ran out. */
 export type Drained = { readonly texts: readonly string[]; readonly warning: string | null; readonly late: boolean };
 
 /**
- * Reads a whole list, page by page, for `ms` at most, as a client that declares these capabilities to a modern server.
- * Throws `upstream-protocol` when a page cannot be read, and as `Link.request` does.
+ * Reads a whole list page by page, for at most `ms`, as a client that declares these capabilities to a modern server.
+ * Throws `upstream-protocol` if a page cannot be read, and as `Link.request` does.
  */
 export async function drainList(
   { link, peer }: Instance,
@@ -44,7 +41,7 @@ export async function drainList(
   const texts: string[] = [];
   const ended = (why: string, late = false): Drained => ({
     texts: texts.slice(0, most.items),
-    warning: `its ${method} was cut: ${why}`,
+    warning: `its ${method} was cut off: ${why}`,
     late,
   });
   const whole: Drained = { texts, warning: null, late: false };
@@ -63,7 +60,7 @@ export async function drainList(
     );
     if (answer === null) return ended(`more than ${ms / 1_000} s`, true);
     if (answer.kind === "error") {
-      // Many servers with resources have never heard of templates, and what was never announced need not exist.
+      // Many servers with resources do not know templates, and a list that was never announced need not exist.
       const isOptional = list === "resourceTemplates" || (peer.capabilities === null && list !== "tools");
       if (isOptional && answer.code === rpcCodes.methodNotFound) return whole;
       throw faults.protocol(host.server, `${method}: ${quoted(answer.message, host.secrets())}`);
@@ -80,7 +77,7 @@ export async function drainList(
 }
 
 function stop(at: { page: number; items: number; characters: number; repeated: boolean }): string | null {
-  if (at.repeated) return "a cursor came twice";
+  if (at.repeated) return "a cursor was repeated";
   if (at.page >= most.pages) return `more than ${most.pages} pages`;
   if (at.items >= most.items) return `more than ${most.items} entries`;
   return at.characters >= most.characters ? `more than ${most.characters} characters` : null;
@@ -93,51 +90,47 @@ function readPage(result: string, server: string, list: ListName): { items: stri
   }
   // The empty string is a cursor too; only a missing cursor ends the list.
   const next = stringValue(result, 0, "nextCursor");
-  // Copied: a part of a text keeps the whole of it in memory, and an entry that does not change outlives its page.
+  // Copied, because a slice keeps the whole text in memory, and an unchanged entry outlives its page.
   return { items: elements(result, span[0]).map(([start, end]) => copied(result.slice(start, end))), next };
 }
 
-/** The checks that a definition must pass to be offered. */
 type ItemRules = Pick<SetHost, "refuses" | "refusesOutput"> & { readonly limits: ScanLimits };
 
 /** The definitions of a list: those that are offered, and those that are not. */
 export type Definitions<T = Item> = { readonly items: readonly T[]; readonly missing: readonly MissingItem[] };
 
-/** The work of reading definitions, one after the other. */
+/** Reads definitions one at a time. */
 type Reading<T> = Generator<undefined, Definitions<T>>;
 
 /**
- * Reads tools as a server sent them, or as they were stored. A bad definition is left out, never the whole list.
- * Nothing judges again what passes here.
+ * Reads tools as a server sent them or as they were stored. A bad definition is left out, never the whole list. A
+ * definition that passes here is not checked again.
  */
 export function readTools(texts: readonly string[], rules: ItemRules): Reading<Tool> {
   return read(texts, "tools", rules, (item, { inputSchema, outputSchema }) => {
-    if (!isObject(inputSchema)) return "its inputSchema is no object";
+    if (!isObject(inputSchema)) return "its inputSchema is not an object";
     const tool = withOutput({ ...item, inputSchema }, outputSchema, rules);
-    // Modern clients are shown the tools of legacy servers too, and have to drop one with headers that are not valid.
+    // Modern clients also see the tools of legacy servers, and must drop a tool with invalid headers.
     return headerNames(inputSchema).invalid ?? rules.refuses(tool) ?? tool;
   });
 }
 
-/** Marks a tool whose outputSchema only modern clients could use. */
+/** Marks a tool whose outputSchema only modern clients can use. */
 function withOutput(tool: Tool, schema: unknown, rules: ItemRules): Tool {
-  // A schema of something else than an object is right; it is not shown to legacy clients in any case.
+  // A schema of another type than object is valid; legacy clients are never shown it.
   if (!isObject(schema) || schema.type !== "object") return tool;
   const fault = rules.refusesOutput(schema);
   if (fault === null) return tool;
-  const said = `its outputSchema, which clients before 2026-07-28 are not shown, ${fault}`;
+  const said = `its outputSchema, which is hidden from clients before 2026-07-28, ${fault}`;
   return { ...tool, modernOutput: true, faults: [...(tool.faults ?? []), said] };
 }
 
-/** The same for prompts, resources and templates. */
+/** Reads prompts, resources or templates in the same way. */
 export function readItems(texts: readonly string[], list: ListName, rules: ItemRules): Reading<Item> {
   return read(texts, list, rules, (item) => item);
 }
 
-/**
- * The entries known before that a reading that ended too early does not name, within the bounds of one listing: they
- * may be in the part that is missing.
- */
+/** Returns the known entries that an incomplete reading does not name, since they may be in the missing part. */
 export function unread(before: readonly Item[], { items, missing }: Definitions): readonly Item[] {
   const named = new Set([...items, ...missing].map(({ name }) => name));
   let room = most.characters;
@@ -154,7 +147,7 @@ function* read<T extends Item>(
   const { key, noun } = lists[list];
   const items: T[] = [];
   const missing: MissingItem[] = [];
-  // A definition that came twice to the letter is one: pages overlap, and some servers know but the first.
+  // Identical definitions count as one: pages overlap, and some servers ignore the cursor.
   const definitions: ReturnType<typeof readDefinition>[] = [];
   for (const text of new Set(texts)) {
     definitions.push(readDefinition(text, key));
@@ -178,18 +171,15 @@ function* read<T extends Item>(
   return { items, missing };
 }
 
-/** The item without what clients could not read of it, or why they could not read it at all. */
+/** Returns the item without the parts that clients could not read, or why they could not read it at all. */
 function itemOf(name: string, definition: string, list: ListName): Item | string {
   const { text, faults } = readable(definition, list);
-  if (!name.isWellFormed()) return `half of a surrogate pair stands alone in its ${lists[list].key}`;
+  if (!name.isWellFormed()) return `its ${lists[list].key} contains half of a surrogate pair`;
   if (text === null) return faults.at(-1) ?? "it cannot be read";
   return faults.length === 0 ? { name, text } : { name, text, faults };
 }
 
-/**
- * A definition, as text and parsed; the name is empty where it has none. Throws where the text is no JSON, as it can be
- * in a store that is damaged.
- */
+/** Parses a definition; the name is empty if it has none. Throws on invalid JSON, which a damaged store may hold. */
 function readDefinition(text: string, key: string) {
   const value: unknown = JSON.parse(text);
   const definition = isObject(value) ? value : {};

@@ -2,13 +2,13 @@ import { type ListName, listNames } from "../../core/lists.ts";
 import { longestTimer } from "../../core/clock.ts";
 import type { Terms } from "../host.ts";
 
-/** A reading that took the gateway so long is followed by a pause that is so many times as long. */
+/** The pause after a reading, as a multiple of the gateway's time for that reading. */
 const pauses = 20;
 
-/** How long after a reading that took the gateway `took` ms lists may be read again, ms. */
+/** Returns how long to wait after a reading that took the gateway `took` ms, ms. */
 export const pauseAfter = (took: number, { host }: Terms): number => Math.max(host.tuning.debounce, took * pauses);
 
-/** When the lists of a server are read again: soon after they changed, and regularly while the server runs. */
+/** Decides when a server's lists are read again: soon after a change, and regularly while the server runs. */
 export class Relisting {
   readonly #terms: Terms;
   readonly #busy: () => boolean;
@@ -20,24 +20,21 @@ export class Relisting {
   #next = 0;
   #ended = false;
 
-  /** `busy`: something else is done with the instance, so that reading has to wait. */
+  /** `busy`: whether the instance is in use for something else, so that reading has to wait. */
   constructor(terms: Terms, busy: () => boolean, read: (which: readonly ListName[]) => void) {
     this.#terms = terms;
     this.#busy = busy;
     this.#read = read;
   }
 
-  /** Notes lists that may have changed; several within a short time are read together. */
+  /** Records lists that may have changed; changes within a short time are read together. */
   changed(which: Iterable<ListName>): void {
     if (this.#ended) return;
     for (const list of which) this.#changed.add(list);
     if (this.#changed.size > 0) this.#readSoon();
   }
 
-  /**
-   * The gateway was busy for so long with a reading that has ended, ms: lists that change all the time must not keep it
-   * busy.
-   */
+  /** Records that a reading took the gateway `ms`: lists that change all the time must not keep it busy. */
   took(ms: number): void {
     this.#next = performance.now() + pauseAfter(ms, this.#terms);
   }
@@ -56,27 +53,27 @@ export class Relisting {
     ).unref();
   }
 
-  /** Reads all lists at the configured interval from here on. */
+  /** Reads all lists at the configured interval from now on. */
   begin(): void {
     this.pause();
     const every = Math.min(this.#terms.options.refresh, longestTimer);
     this.#regular = setInterval(() => this.changed(listNames), every).unref();
   }
 
-  /** Reads no more regularly, until it begins again. */
+  /** Stops the regular readings until `begin`. */
   pause(): void {
     clearInterval(this.#regular);
     this.#regular = undefined;
   }
 
-  /** Reads nothing any more, whatever begins or changes. */
+  /** Stops all readings for good. */
   end(): void {
     this.#ended = true;
     this.pause();
     this.stop();
   }
 
-  /** Forgets what changed. */
+  /** Forgets the changes recorded so far. */
   stop(): void {
     clearTimeout(this.#soon);
     this.#soon = undefined;

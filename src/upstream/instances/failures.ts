@@ -3,18 +3,18 @@ import type { Clock } from "../../core/clock.ts";
 import type { Down } from "../../core/upstream.ts";
 import { type Breaker, type BreakerOptions, createBreaker } from "../breaker.ts";
 
-/** Most keys whose failures are remembered. */
+/** The maximum number of keys whose failures are remembered. */
 const most = 1024;
 
-/** `until` by the monotonic clock, µs: the other may be set. */
+/** `until` is in µs of the monotonic clock, because the wall clock can be set. */
 type Failing = Down & { readonly key: string; readonly breaker: Breaker };
 
-/** The instances that failed, by their keys: why each ended, and when it may be started again. */
+/** The instances that failed, by key: why each ended, and when it may be started again. */
 export class Failures {
   readonly #options: BreakerOptions;
   readonly #clock: Clock;
   #failing: BoundedMap<Failing>;
-  /** The number of all failures so far. */
+  /** The number of failures so far. */
   count = 0;
 
   constructor(options: BreakerOptions, clock: Clock) {
@@ -28,7 +28,7 @@ export class Failures {
     return this.#failing.get(key)?.breaker.wait() ?? 0;
   }
 
-  /** `opened`: it is this failure that has opened the circuit. */
+  /** Records a failure. `opened`: this failure opened the circuit. */
   add(key: string, owner: string | null, reason: string): Down & { readonly opened: boolean } {
     this.count++;
     const breaker = this.#failing.get(key)?.breaker ?? createBreaker(this.#options, this.#clock.mono);
@@ -38,7 +38,7 @@ export class Failures {
     return { ...this.#told(failing), opened };
   }
 
-  /** The instances that failed lately and do not run again. */
+  /** Returns the instances that failed recently and are not running again. */
   down(runs: (key: string) => boolean): Down[] {
     const since = this.#clock.mono() - this.#options.window * 1000;
     const lately = this.#failing.values().filter(({ key, until }) => until > since && !runs(key));
@@ -55,11 +55,11 @@ export class Failures {
   }
 }
 
-/** These instances in one line that names no caller; null when there are none. `now` is epoch ms. */
+/** Describes these instances in one line that names no caller; null if there are none. `now` is epoch ms. */
 export function downText(down: readonly Down[], now: number): string | null {
   const last = down.toSorted((a, b) => a.until - b.until).at(-1);
   if (!last) return null;
-  const one = last.owner === null ? "the instance that callers share is" : "one caller's instance is";
+  const one = last.owner === null ? "the shared instance is" : "one caller's instance is";
   const until = last.until > now ? new Date(last.until).toISOString() : "its next call";
   return `${down.length > 1 ? `${down.length} callers' instances are` : one} down until ${until}: ${last.reason}`;
 }

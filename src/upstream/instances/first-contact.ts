@@ -8,24 +8,23 @@ import type { LinkKind } from "../transports/index.ts";
 
 /**
  * The eras that a server speaks; `sse`: its legacy transport is the HTTP+SSE pair of 2024-11-05. A modern server need
- * not say whether it speaks legacy too, so `legacy` is null until somebody needs to know.
+ * not say whether it also speaks legacy, so `legacy` is null until a caller needs to know.
  */
 export type SpokenEras = { readonly modern: boolean; readonly legacy: boolean | null; readonly sse: boolean };
 
 /** A server after the first handshake. */
 export type Met = Instance & { readonly speaks: SpokenEras };
 
-/** What the first contact with a server needs. */
 export type FirstContact = {
   readonly protocol: "auto" | "modern" | "legacy";
   readonly http: boolean;
   /** Opens a new link. */
   open(kind: LinkKind): Link;
-  /** Most milliseconds for a start with its handshake. */
+  /** Maximum time for a start including its handshake, ms. */
   readonly startMs: number;
-  /** Most milliseconds for an answer of a server that has started. */
+  /** Maximum time for an answer from a server that has started, ms. */
   readonly probeMs: number;
-  /** What an earlier probe found out; only for servers that cannot be asked on the link that is used afterwards. */
+  /** The result of an earlier probe, for servers whose probe needs a link of its own. */
   recall(): SpokenEras | null;
   save(speaks: SpokenEras | null): void;
 };
@@ -36,17 +35,17 @@ const only = {
   sse: { modern: false, legacy: true, sse: true },
 } as const satisfies Record<string, SpokenEras>;
 
-/** The statuses of an endpoint that serves no streamable HTTP (2025-11-25, backwards compatibility). */
+/** The statuses of an endpoint without streamable HTTP (2025-11-25, backwards compatibility). */
 const oldStatuses = new Set([400, 404, 405]);
 
-/** Finds out which eras a server speaks, and greets it in the newer one; throws what is wrong with the server. */
+/** Finds out which eras a server speaks and greets it in the newer one; throws what is wrong with the server. */
 export function meet(contact: FirstContact): Promise<Met> {
   if (contact.protocol === "modern") return greetAs(contact, only.modern);
   if (contact.protocol === "legacy") return greetAs(contact, only.legacy);
   return contact.http ? meetHttp(contact) : meetProbed(contact);
 }
 
-/** Does a handshake on a new link. An endpoint that takes no POST may be the stream of the old transport. */
+/** Does a handshake on a new link. An endpoint that accepts no POST may be the stream of the old transport. */
 async function greet(contact: FirstContact, shake: (link: Link) => Promise<Omit<Met, "link">>): Promise<Met> {
   const link = contact.open("usual");
   try {
@@ -66,7 +65,7 @@ function greetAs(contact: FirstContact, speaks: SpokenEras): Promise<Met> {
   }));
 }
 
-/** HTTP: requests are independent, so the link that asks for the era is used afterwards too. */
+/** HTTP: requests are independent, so the link that was probed is also used afterwards. */
 function meetHttp(contact: FirstContact): Promise<Met> {
   const { startMs } = contact;
   return greet(contact, async (link) => {
@@ -78,7 +77,7 @@ function meetHttp(contact: FirstContact): Promise<Met> {
 
 const isOld = (error: unknown): error is HttpFailure => error instanceof HttpFailure && oldStatuses.has(error.status);
 
-/** The pair of endpoints of 2024-11-05. If a server has none, its first failure says more. */
+/** Tries the pair of endpoints of 2024-11-05. If the server has none, its first failure is more informative. */
 async function meetOld(contact: FirstContact, first: HttpFailure): Promise<Met> {
   const link = contact.open("sse");
   try {
@@ -89,20 +88,17 @@ async function meetOld(contact: FirstContact, first: HttpFailure): Promise<Met> 
   }
 }
 
-/**
- * Processes and sockets: some legacy servers end at a message they do not know, so an instance is asked that is not
- * used.
- */
+/** Processes and sockets: some legacy servers exit on an unknown message, so the probe uses an instance of its own. */
 async function meetProbed(contact: FirstContact): Promise<Met> {
   const known = contact.recall();
   const speaks = known ?? (await probe(contact));
   try {
     const met = await greetAs(contact, speaks);
-    // Not before: a program that cannot run ends like one that knows nothing of the probe.
+    // Saved only now, because a program that cannot run exits just like one that does not know the probe.
     if (!known) contact.save(speaks);
     return met;
   } catch (error) {
-    // The server may have been replaced by one that speaks something else, which may fail in any way.
+    // The server may have been replaced by one of another era, which can fail in any way.
     if (known) contact.save(null);
     throw error;
   }
@@ -113,23 +109,23 @@ async function probe(contact: FirstContact): Promise<SpokenEras> {
   const begun = performance.now();
   const found = await onProbe(contact, (link) => discoverStarting(link, contact));
   if (found?.era !== "modern") return only.legacy;
-  // It will take about as long to start again.
+  // Starting again will take about as long.
   const limit = Math.min(startMs, probeMs + 2 * (performance.now() - begun));
   return { ...only.modern, legacy: found.legacy || (await speaksLegacy(contact, limit)) };
 }
 
-/** What a server that may have to start first says of its eras; null for an old one. */
+/** Returns what a server that may still be starting says about its eras; null for an old server. */
 async function discoverStarting(link: Link, contact: FirstContact): Promise<Discovered | null> {
   const { startMs, probeMs } = contact;
   let shook = false;
   const asked = discover(link, startMs).catch((error: unknown) => {
-    // A process that ends is an old one; a server that was never reached, or never says anything, has shown nothing.
+    // A process that exits is an old server; one that was never reached, or never says anything, has shown nothing.
     const code = error instanceof Failure ? error.code : null;
     const unreached = (code === "upstream-down" && link.pid === null) || isInnocent(error);
     if (unreached || (code === "timeout" && !shook)) throw error;
     return null;
   });
-  // A server is silent because it is old or because it is still starting. One that shakes hands has started.
+  // A silent server is either old or still starting; if it completes the handshake, it has started.
   const shaken = async () => {
     const begun = performance.now();
     shook = await speaksLegacy(contact, startMs);
@@ -140,9 +136,9 @@ async function discoverStarting(link: Link, contact: FirstContact): Promise<Disc
 }
 
 /**
- * Whether a server does the legacy handshake within `limit` ms, found out on a link for this alone: a server may keep
- * to the era of the first request on each, or fall silent at one that it does not know. Throws where nothing was found
- * out.
+ * Resolves to whether a server completes the legacy handshake within `limit` ms. Uses a link of its own, because a
+ * server may stay in the era of the first request on a link, or fall silent after one that it does not know. Throws if
+ * nothing was found out.
  */
 export function speaksLegacy(contact: FirstContact, limit: number): Promise<boolean> {
   return onProbe(contact, (link) =>
@@ -165,10 +161,7 @@ async function onProbe<T>({ open }: FirstContact, ask: (link: Link) => Promise<T
   }
 }
 
-/**
- * Does the handshake on a further link to a server whose era is known. If that fails, closes the link and throws what
- * those are told who wait for it to send their calls.
- */
+/** Greets a server of known era on another link; on failure, closes the link and throws that the call was not sent. */
 export async function greetAgain(link: Link, era: Era, ms: number): Promise<Greeting> {
   try {
     return await (era === "modern" ? greetModern : initialize)(link, ms);

@@ -2,28 +2,28 @@ import { sleep, within } from "../../core/wait.ts";
 import type { AskClient, Instance } from "../link/link.ts";
 import { query } from "../link/query.ts";
 
-/** Most milliseconds that the first call waits, and less where a call may take less. */
+/** The maximum time that the first call waits, ms; half of the call timeout if that is less. */
 const mostMs = 1_000;
-/** A server looks for the roots on its disk before it puts them to use, and nothing says when it has; milliseconds. */
+/** A server looks up the roots on its disk before it uses them, and does not say when it is done; ms. */
 const graceMs = 100;
 
 /**
  * What a legacy server asks the client between the handshake and the first call. Servers ask for the roots as soon as
- * they are initialized; a call that is sent at once would run before they have them.
+ * they are initialized; a call sent at once would run before they have them.
  */
 export class FirstQuestions {
   readonly #asker: () => AskClient | null;
   readonly #open = new Set<Promise<unknown>>();
   #asked = false;
-  /** Whether no client listened when the server last asked. */
+  /** Whether no client was listening when the server last asked. */
   unheard = false;
 
-  /** `asker`: the present way to the client; null while none listens. */
+  /** `asker`: returns the current way to the client; null while no client is listening. */
   constructor(asker: () => AskClient | null) {
     this.#asker = asker;
   }
 
-  /** The server asks: the way to the client; null where none listens. */
+  /** Handles a question of the server: returns the way to the client; null if no client is listening. */
   hear(): AskClient | null {
     const ask = this.#asker();
     this.unheard = !ask;
@@ -40,10 +40,7 @@ export class FirstQuestions {
     };
   }
 
-  /**
-   * Resolves once the server has asked and has the answers, or has had its time for that; to false where no client
-   * listens. Never throws.
-   */
+  /** Resolves once the server has its answers or its time is over; to false if no client is listening. Never throws. */
   async settled({ link, peer }: Instance): Promise<boolean> {
     if (peer.era !== "legacy") return true;
     if (!this.#asker()) return false;
@@ -52,12 +49,12 @@ export class FirstQuestions {
     const over = AbortSignal.timeout(timeout);
     const settle = async (): Promise<void> => {
       await link.listening?.();
-      // What the server asks at once comes before its answer, an error included.
+      // The server's first questions arrive before its answer to the ping, even if that is an error.
       await roundTrip();
       if (!this.#asked) return;
       await Promise.allSettled(this.#open);
       await sleep(graceMs, over);
-      // Takes longer where the server or the machine is busy.
+      // Takes longer if the server or the machine is busy.
       await roundTrip();
     };
     const settling = settle().catch(() => {});

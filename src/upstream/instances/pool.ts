@@ -11,44 +11,42 @@ import type { FirstQuestions } from "./first-questions.ts";
 import { endable, holdsMost, mostOfOne } from "./share.ts";
 import type { Spec } from "./spec.ts";
 
-/** An instance that calls need. */
+/** The instance that a call needs. */
 export type Need = {
   readonly spec: Spec;
   /** Aborts when the owner loses its rights, which ends the instance. */
   readonly until: AbortSignal | null;
 };
 
-/** The instance of one key, started or starting. */
+/** The instance of one key, running or starting. */
 export type Slot = Need & {
   readonly starting: Promise<Instance>;
-  /** Ends when all whom it serves have left: from then on nobody waits for its start. */
+  /** Aborts when all callers of the instance have left, so that nobody is waiting for its start. */
   readonly deserted: Cancel;
   instance: Instance | null;
-  /** Calls in flight, and callers that follow tasks: the instance is kept while there are any. */
+  /** The number of calls in flight and of callers that follow tasks; the instance is kept while there are any. */
   uses: number;
-  /**
-   * Those of its owner who have called it and may come back: sessions by id until they end, null for calls without one.
-   */
+  /** The owner's sessions that called it, until they end, since they may call again; null: calls without a session. */
   readonly users: Set<string | null>;
-  /** Whether it ever gave its owner what has to be come back for: a task, or a question to be answered with a retry. */
+  /** Whether it ever gave its owner something to come back for: a task, or a question to be answered with a retry. */
   owes: boolean;
-  /** The level of log messages that the server was asked for; null: it was asked for none. */
+  /** The log level set on the server; null: none. */
   level: LogLevel | null;
-  /** It once said nothing to that in time, so that no call waits for it any more. */
+  /** Whether the server once failed to set a log level in time; calls then no longer wait for it. */
   levelLate: boolean;
-  /** The ways to the clients of the calls that wait until it has started, or is prepared. */
+  /** The ways to the clients of calls that wait for the instance to start or to be prepared. */
   readonly waiting: Set<AskClient>;
-  /** What the server asks before the next call; null once that was waited for. */
+  /** The server's questions before the next call; null once they have been waited for. */
   first: FirstQuestions | null;
-  /** Resolves once it has; null where it is not waited for. */
+  /** Resolves once these are settled; null if no call waits for them. */
   settling: Promise<void> | null;
-  /** The instance is being checked because a call on it timed out. */
+  /** Whether the instance is being checked because a call on it timed out. */
   suspected: boolean;
   /** Monotonic µs of the last use. */
   usedAt: number;
 };
 
-/** How many instances there may be, and how long an unused one is kept, ms. */
+/** The maximum number of instances, and how long an unused one is kept, ms. */
 type Places = { readonly maxInstances: number; readonly idleStop: number };
 
 type PoolHost = {
@@ -57,45 +55,40 @@ type PoolHost = {
   readonly breaker: BreakerOptions;
   places(): Places;
   start(slot: Slot): Promise<Instance>;
-  /** Whether resources of the instance are subscribed to: they keep it as a call does. */
+  /** Whether the instance has subscriptions, which keep it as a call does. */
   isSubscribed(slot: Slot): boolean;
-  /** An instance has ended, for whatever reason. */
+  /** Called when an instance has ended for any reason. */
   ended(slot: Slot): void;
-  /** An instance ended without being asked to. */
+  /** Called when an instance ended unexpectedly. */
   crashed(failure: ReturnType<Failures["add"]>): void;
 };
 
 /**
- * Most calls in flight to one server: far below what Bun's fetch takes in all, so that one server never blocks others.
+ * Maximum calls in flight to one server: far below the limit of Bun's fetch, so that one server never blocks others.
  */
 const mostInFlight = 1024;
 
-/** How long an idle instance that owes nothing is kept for calls without a session, which may be over or not; ms. */
+/** How long an idle instance that owes nothing is kept for calls without a session, whose caller may be gone; ms. */
 const sessionlessMs = 60_000;
 
-/** How long an idle instance is kept for its owner while others need its place, ms. */
+/** Returns how long an idle instance is kept for its owner while others need its place, ms. */
 function keptFor({ users, owes }: Slot, idleStop: number): number {
   if (users.size === 0) return 0;
   return users.size === 1 && users.has(null) && !owes ? Math.min(sessionlessMs, idleStop) : idleStop;
 }
 
-/**
- * The instances of a server, one per key. A key that names a principal or a session keeps the data of that caller
- * apart.
- */
+/** The instances of a server, one per key; a key with a principal or session isolates that caller's data. */
 export class Pool {
   readonly #host: PoolHost;
   readonly #slots = new Map<string, Slot>();
-  /**
-   * Slots that were removed while something of their instance may still run; each promise resolves when nothing does.
-   */
+  /** Removed slots whose instance may still be running in part; the promise resolves when it has ended. */
   readonly #leaving = new Map<Slot, Promise<void>>();
-  /** Slots whose instance is started once one that leaves has ended. */
+  /** Slots whose instance starts once another one has ended. */
   readonly #waiting = new Map<Slot, PromiseWithResolvers<void>>();
   readonly #failures: Failures;
-  /** Calls that were counted in and not out yet. */
+  /** The number of calls that have entered and not left. */
   inFlight = 0;
-  /** These, and the calls that keep the server while no request of theirs is in flight. */
+  /** These calls, and those that hold the server while none of their requests is in flight. */
   readonly #busy = new Busy();
 
   constructor(host: PoolHost) {
@@ -103,7 +96,7 @@ export class Pool {
     this.#failures = new Failures(host.breaker, host.clock);
   }
 
-  /** The instances that run, those that are about to end included. */
+  /** The number of running instances, including those that are about to end. */
   get size(): number {
     return this.#slots.size - this.#waiting.size + this.#leaving.size;
   }
@@ -112,12 +105,12 @@ export class Pool {
     return [...this.#slots.values(), ...this.#leaving.keys()].flatMap(({ instance }) => instance?.link.pid ?? []);
   }
 
-  /** Instances that ended without being asked to, since the start. */
+  /** The number of instances that ended unexpectedly since the start. */
   get crashes(): number {
     return this.#failures.count;
   }
 
-  /** The instances that ended so lately and do not run again. */
+  /** The instances that ended unexpectedly a short time ago and are not running again. */
   get down(): Down[] {
     return this.#failures.down((key) => Boolean(this.#slots.get(key)?.instance));
   }
@@ -127,9 +120,9 @@ export class Pool {
   }
 
   /**
-   * Starts the instance of a key; throws `overloaded` beyond `maxInstances`, `upstream-down` soon after a crash. The
-   * start waits for those that take their time to end: while as many run as there may be, and for the process that
-   * served this key before.
+   * Starts the instance of a key. Throws `overloaded` beyond `maxInstances`, and `upstream-down` soon after a crash.
+   * The start waits for instances that are still ending, if the maximum is running, and for the process that served
+   * this key before.
    */
   open({ spec, until }: Need): Slot {
     const { server, clock } = this.#host;
@@ -161,16 +154,13 @@ export class Pool {
     this.#slots.set(key, slot);
     this.#waiting.set(slot, turn);
     this.#startWaiting();
-    // When the owner's key is revoked, the instance that was started for it is stopped.
+    // When the owner's key is revoked, its instance is stopped.
     const unwatch = until && onAbort(until, () => this.desert(slot));
     void this.#follow(slot).finally(() => unwatch?.());
     return slot;
   }
 
-  /**
-   * Ends an idle instance, so that neither callers who have left nor the idle sessions of one keep another out.
-   * `crowds`: the owner holds as many as one may.
-   */
+  /** Ends an idle instance, so that no caller keeps others out. `crowds`: the owner holds its maximum. */
   #makeRoom({ owner }: Spec, crowds: boolean): void {
     const { maxInstances, idleStop } = this.#host.places();
     const now = this.#host.clock.mono();
@@ -185,9 +175,9 @@ export class Pool {
     const waits = [...this.#slots.values()].map(
       (slot) => (this.#isIdle(slot) ? (slot.usedAt - now) / 1000 : 0) + keptFor(slot, idleStop),
     );
-    // Where an instance may be ended but is busy, there is room as soon as it is idle.
+    // If an instance may be ended but is busy, there is room as soon as it is idle.
     const wait = givers.length > 0 ? 0 : Math.ceil(Math.min(...waits));
-    const reason = `all of its ${maxInstances} instances are in use or kept for callers who have not left and hold no more than their share (maxInstances, idleStop)`;
+    const reason = `all of its ${maxInstances} instances are in use or kept for callers that have not left and hold no more than their share (maxInstances, idleStop)`;
     throw faults.full(this.#host.server, reason, Math.max(1_000, wait));
   }
 
@@ -207,7 +197,7 @@ export class Pool {
     this.#host.ended(slot);
   }
 
-  /** Removes a slot from the pool and ends its instance; false when it was removed before. */
+  /** Removes a slot from the pool and ends its instance; returns false if it was removed before. */
   #forget(slot: Slot): boolean {
     if (this.#slots.get(slot.spec.key) !== slot) return false;
     this.#slots.delete(slot.spec.key);
@@ -225,7 +215,7 @@ export class Pool {
     this.#startWaiting();
   }
 
-  /** Starts the instances that wait for nothing that leaves, first those that have waited longest. */
+  /** Starts the waiting instances that need not wait for another one to end, in the order in which they came. */
   #startWaiting(): void {
     for (const [slot, turn] of this.#waiting) {
       if (this.#leaving.size > 0 && this.size >= this.#host.places().maxInstances) return;
@@ -235,7 +225,7 @@ export class Pool {
     }
   }
 
-  /** Whether the process that served a slot's key before has yet to end; of a start that is cut off, any may come. */
+  /** Whether the slot's previous process may still run; a start that was cut off may yet create one. */
   #hasPredecessor({ spec }: Slot): boolean {
     return this.#leaving.keys().some((old) => old.spec.key === spec.key && old.instance?.link.pid !== null);
   }
@@ -244,13 +234,10 @@ export class Pool {
     this.#host.crashed(this.#failures.add(key, owner, reason));
   }
 
-  /**
-   * Counts a call in, before it is known which instance it needs; throws `overloaded` when too many are in flight. Each
-   * call is counted out by `leave`.
-   */
+  /** Counts a call in, until `leave`; throws `overloaded` if too many are in flight. */
   enter(): void {
     if (this.inFlight >= mostInFlight) {
-      throw faults.full(this.#host.server, `${mostInFlight} calls wait for its answers`);
+      throw faults.full(this.#host.server, `${mostInFlight} calls are already waiting for its answers`);
     }
     this.inFlight++;
     this.#busy.enter();
@@ -261,13 +248,13 @@ export class Pool {
     this.#busy.leave();
   }
 
-  /** Keeps the server for a call of several requests, until the function is called that it returns. */
+  /** Keeps the server for a call of several requests, until the returned function is called. */
   hold(): () => void {
     this.#busy.enter();
     return () => this.#busy.leave();
   }
 
-  /** Keeps an instance for a call, or a caller that follows tasks, until `release`. */
+  /** Keeps an instance for a call, or for a caller that follows tasks, until `release`. */
   use(slot: Slot): void {
     slot.uses++;
   }
@@ -277,12 +264,12 @@ export class Pool {
     slot.usedAt = this.#host.clock.mono();
   }
 
-  /** Resolves when nothing is in flight and no call keeps the server, at the latest after `ms`. */
+  /** Resolves when nothing is in flight and no call holds the server, after `ms` at the latest. */
   drained(ms: number): Promise<void> {
     return this.#busy.idle(ms);
   }
 
-  /** Stops the instances that nobody used for `ms`. */
+  /** Stops the instances that nobody has used for `ms`. */
   sweep(ms: number): void {
     const before = this.#host.clock.mono() - ms * 1000;
     for (const slot of this.#slots.values()) {
@@ -304,7 +291,7 @@ export class Pool {
     await this.#leaving.get(slot);
   }
 
-  /** Stops an instance, in its handshake too, since all whom it serves have left. */
+  /** Stops an instance, even during its handshake, because all its callers have left. */
   desert(slot: Slot): void {
     void this.stop(slot);
     slot.deserted.abort();

@@ -1,22 +1,19 @@
 type Owner = string | null;
-/** The parts of an instance that decide which one is ended. */
+/** The properties of an instance that decide which one is ended. */
 type Held = { readonly spec: { readonly owner: Owner }; readonly usedAt: number };
 
-/**
- * Most instances of one caller: a quarter of the places is left to others, since nobody can be made to leave a busy
- * one.
- */
+/** Maximum instances of one caller. A quarter of the places is left to others, since a busy instance is never ended. */
 export const mostOfOne = (maxInstances: number): number => maxInstances - Math.floor(maxInstances / 4);
 
-/** Whether an owner holds as many as one may. What is shared by all belongs to nobody. */
+/** Reports whether an owner holds its maximum. A shared instance belongs to nobody. */
 export const holdsMost = (slots: Iterable<Held>, owner: Owner, maxInstances: number): boolean =>
   owner !== null && [...slots].filter(({ spec }) => spec.owner === owner).length >= mostOfOne(maxInstances);
 
 /**
- * The instances that may be ended, once they are idle, to make room for one more of `owner`. First come those whose
- * callers have left; then those of callers who hold more than a fair share, if `owner` holds less; then the owner's
- * own. Nobody else's is ended, since the gateway cannot know what an instance holds for its caller (a login, an open
- * document). If `owner` holds as many as one may, only one of its own can make room.
+ * Returns the instances that may be ended, once they are idle, to make room for one more of `owner`. Instances whose
+ * callers have left come first; then those of callers that hold more than a fair share, if `owner` holds less; then the
+ * owner's own. No other instance is ended, because the gateway cannot know what it holds for its caller (a login, an
+ * open document). If `owner` holds its maximum, only its own instances can make room.
  */
 export function endable<T extends Held>(
   slots: Iterable<T>,

@@ -14,15 +14,15 @@ export type Spec = {
   readonly declares: string;
   /** Whether the server may ask the client anything. */
   readonly asks: boolean;
-  /** The only principal that it serves, null for everybody. */
+  /** The only principal that it serves; null: all. */
   readonly owner: string | null;
-  /** The only legacy session that it serves, null for any. */
+  /** The only legacy session that it serves; null: any. */
   readonly session: string | null;
 };
 
 /**
- * The instance that calls of a party need. A shared instance must not carry anything from one caller to another. So
- * only instances that declare no capabilities are shared, and modern ones over HTTP, which keep nothing.
+ * Returns the instance that a party's calls need. A shared instance must not carry anything from one caller to another,
+ * so only instances that declare no capabilities are shared, and modern ones over HTTP, which keep no state.
  */
 export function specOf(party: Party, options: ServerOptions, era: Era): Spec {
   const { ours, perRequest } = factsOf(options);
@@ -33,12 +33,12 @@ export function specOf(party: Party, options: ServerOptions, era: Era): Spec {
   const asks = era === "legacy" && canBeAsked(party.capabilities);
   const alone = isolation === "per-session" || (asks && party.inbound.era === "legacy");
   const session = alone ? (party.session?.id ?? null) : null;
-  // A modern server learns with each request what the client can do.
+  // A modern server receives the client's capabilities with each request.
   const declares = era === "modern" || ours ? "{}" : declaredCapabilities(party);
   const distinct = declares === "{}" ? null : digestOf(party.capabilities);
   const owner = party.who.id;
   return { key: JSON.stringify([owner, session, era, distinct]), era, declares, asks, owner, session };
 }
 
-// A session's calls all need the digest of the same capabilities.
+// All calls of a session need the digest of the same capabilities.
 const digestOf = memoize((capabilities: ClientCapabilities) => digest(declaredCapabilities({ capabilities })));

@@ -11,22 +11,22 @@ import { secretsOf } from "../options.ts";
 import { createStderrLog, type StderrLog } from "../process/stderr-log.ts";
 import { type ChildContext, factsOf, type LinkKind, openLink, protocolOf } from "../transports/index.ts";
 
-/** How long a stored verdict about a server's era holds, ms: servers are upgraded. */
+/** How long a stored result about a server's era is valid, ms: servers are upgraded. */
 const verdictMs = 24 * 3_600_000;
 
-/** Starts and ends the instances of one server, in the eras that it speaks, and keeps their log. */
+/** Starts and ends the instances of one server in the eras that it speaks, and keeps their log. */
 export class Starter {
   readonly log: StderrLog;
-  /** The eras that the server speaks: as it showed when it was last met, before that as it is configured. */
+  /** The eras that the server spoke when it was last met; before that, the configured ones. */
   spoken: SpokenEras;
-  /** Whether they are more than a guess. */
+  /** Whether these are certain. */
   known: boolean;
   /** The number of messages that belonged to no request. */
   dropped = 0;
   readonly #terms: Terms;
   readonly #links = new Set<Link>();
   #learning: Promise<void> | null = null;
-  /** Grows when all instances are ended: a start that began before must not go on. */
+  /** Incremented when all instances are ended: a start that began before must not continue. */
   #round = 0;
 
   constructor(terms: Terms) {
@@ -39,7 +39,7 @@ export class Starter {
     this.log = createStderrLog(Object.values(secretsOf(options)), () => this.#terms.host.secrets(), host.clock);
   }
 
-  /** The host of a new link, whose handshake declares these capabilities, raw JSON; none if left out. */
+  /** Returns the host of a new link whose handshake declares these capabilities, raw JSON; none by default. */
   linkHost(events: LinkEvents, declares = "{}"): LinkHost {
     const { options, host } = this.#terms;
     const { log } = host;
@@ -57,12 +57,12 @@ export class Starter {
       log,
       dropped: (reason) => {
         this.dropped++;
-        log.debug("dropped a message of a server", { server, reason });
+        log.debug("dropped a message from a server", { server, reason });
       },
     };
   }
 
-  /** Finds out which eras the server speaks, and opens the instance that lists and checks it. */
+  /** Finds out which eras the server speaks, and opens the gateway's own instance. */
   async meet(host: LinkHost): Promise<Met> {
     const met = await meet(this.#firstContact(host));
     this.spoken = met.speaks;
@@ -70,19 +70,14 @@ export class Starter {
     return met;
   }
 
-  /**
-   * The era in which a call is sent: its caller's if the server speaks it, since then nothing is lost; else the other.
-   */
+  /** The era of a call: the caller's if the server speaks it, since then nothing is lost; otherwise the other. */
   eraFor(caller: Era): Era {
     const { modern, legacy } = this.spoken;
     if (caller === "modern") return modern ? "modern" : "legacy";
     return legacy ? "legacy" : "modern";
   }
 
-  /**
-   * Finds out whether a modern server speaks legacy too, which nobody needs to know before a legacy caller; null when
-   * that is known.
-   */
+  /** Finds out whether a modern server also speaks legacy, once a legacy caller needs it; null if that is known. */
   learnLegacy(host: LinkHost): Promise<void> | null {
     if (this.spoken.legacy !== null) return null;
     return (this.#learning ??= this.#askLegacy(host).finally(() => (this.#learning = null)));
@@ -92,18 +87,15 @@ export class Starter {
     const before = this.spoken;
     const found = speaksLegacy(this.#firstContact(host), this.#terms.host.tuning.probe);
     const legacy = await found.catch((error: unknown) => {
-      // Who needs to know next asks again.
+      // The next caller that needs to know asks again.
       if (saysNothing(error)) return null;
       throw error;
     });
-    // It may have been met anew meanwhile.
+    // The server may have been met again in the meantime.
     if (this.spoken === before) this.spoken = { ...before, legacy };
   }
 
-  /**
-   * Whether a failure says that the server, which is modern, does not speak legacy too, or no more; what was found out
-   * before is then forgotten.
-   */
+  /** Whether a failure shows that a modern server does not speak legacy; if so, forgets the earlier result. */
   doubtLegacy(error: unknown): boolean {
     if (!this.spoken.modern || !(error instanceof NoRevision)) return false;
     if (this.spoken.legacy) {
@@ -131,8 +123,8 @@ export class Starter {
   }
 
   /**
-   * Opens an instance for callers; modern HTTP needs no handshake, since every request is complete in itself. Gives it
-   * up in the handshake once these have left.
+   * Opens an instance for callers; modern HTTP needs no handshake, because every request is self-contained. Gives up
+   * during the handshake once `left` aborts.
    */
   async start(era: Era, host: LinkHost, left?: AbortSignalLike): Promise<Instance> {
     const link = this.#open(host, this.spoken.sse ? "sse" : "usual");
@@ -145,10 +137,7 @@ export class Starter {
     }
   }
 
-  /**
-   * The time for a handshake, ms: a process may take longer to start than to answer a call, a server with a URL may
-   * not.
-   */
+  /** Handshake timeout, ms: a process may take longer to start than to answer, a server with a URL may not. */
   get #startMs(): number {
     const { options, host } = this.#terms;
     const { start } = host.tuning;
@@ -168,11 +157,11 @@ export class Starter {
       gone: (pid, survivors) => this.#gone(pid, survivors, probe),
       patience: tuning.patience,
     };
-    // Of a probe only the answers count.
+    // Only the answers of a probe matter.
     const quiet = { ...host, dropped: () => {}, notified: () => true };
     const link = openLink(options, probe ? quiet : host, child, kind);
     this.#links.add(link);
-    // One that has broken may take a while to end what is left of its server.
+    // A broken link may take a while to end what is left of its server.
     void link.ended.then(() => link.close()).finally(() => this.#links.delete(link));
     return link;
   }
@@ -182,12 +171,12 @@ export class Starter {
     try {
       const { at = 0, speaks } = host.lists.recallEras(options.id, listIdentityOf(options)) ?? {};
       const age = host.clock.now() / 1000 - at;
-      // One that a clock which was ahead wrote would hold for as long as that was.
+      // A negative age comes from a clock that was ahead; such a result would stay valid for too long.
       if (!speaks || age < 0 || age > verdictMs) return null;
       return { modern: speaks !== "legacy", legacy: speaks !== "modern", sse: false };
     } catch (error) {
       const facts = { server: options.id, cause: String(error) };
-      host.log.warn("what a server speaks cannot be read; it is asked again", facts);
+      host.log.warn("the stored protocol era of a server cannot be read; the server is asked again", facts);
       return null;
     }
   }
@@ -200,23 +189,26 @@ export class Starter {
       const eras = speaks && { speaks: word, at: clock.now() / 1000 };
       lists.rememberEras(options.id, listIdentityOf(options), eras);
     } catch (error) {
-      log.warn("what a server speaks was not remembered", { server: options.id, cause: String(error) });
+      log.warn("the protocol era of a server was not stored", { server: options.id, cause: String(error) });
     }
   }
 
-  /** Ends all instances, those in their handshake too. */
+  /** Ends all instances, including those in their handshake. */
   async close(): Promise<void> {
     this.#round++;
     await Promise.all([...this.#links].map((link) => link.close()));
   }
 
-  /** Throws where nothing would end a child with the gateway. */
+  /** Throws if nothing would end a child together with the gateway. */
   #needReaper(): void {
     const { options, host } = this.#terms;
     try {
       host.reaper();
     } catch (error) {
-      throw faults.down(options.id, `the process that ends it with the gateway cannot be started (${reasonOf(error)})`);
+      throw faults.down(
+        options.id,
+        `the process that would end it together with the gateway cannot be started (${reasonOf(error)})`,
+      );
     }
   }
 

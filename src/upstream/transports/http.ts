@@ -20,13 +20,13 @@ import { isIssued, tooLarge } from "../link/exchange.ts";
 import { deliver } from "../link/inbox.ts";
 import type { Answer, End, Link, LinkHost, LinkRequest, Peer } from "../link/link.ts";
 
-/** Most controllers that are kept: about as many as a busy link has requests in flight. */
+/** The maximum number of unused controllers that are kept: about as many as a busy link has requests in flight. */
 const mostUnused = 256;
-const refusesAnew = (server: string): Failure => faults.down(server, "it refuses a session it just opened");
+const refusesAnew = (server: string): Failure => faults.down(server, "it refuses a session that it has just opened");
 /** The methods that are sent while a session is being opened. */
 const handshakes = new Set(["initialize", "server/discover"]);
 
-/** Waits for what others wait for too, until the request is given up. */
+/** Waits for a renewal that others wait for too, until the request is given up. */
 const whileWanted = ({ signal }: LinkRequest, renewal: Promise<void>): Promise<void> =>
   within(renewal, null, signal, () => {
     throw faults.cancelled();
@@ -35,7 +35,7 @@ const whileWanted = ({ signal }: LinkRequest, renewal: Promise<void>): Promise<v
 /** `getStream`: whether the GET stream of a legacy session is opened. */
 type HttpSpec = EndpointSpec & { readonly getStream: boolean };
 
-/** Opens an endpoint; connects with the first request. */
+/** Opens a link to an endpoint; connects with the first request. */
 export function openHttp(spec: HttpSpec, host: LinkHost): Link {
   return new HttpLink(spec, host);
 }
@@ -50,9 +50,7 @@ class HttpLink implements Link {
   readonly #session: HttpSession;
   readonly #context: StreamContext;
   readonly #open = new List<HttpExchange>();
-  /**
-   * Controllers of requests that ended well, for use by later requests: none has been aborted, and a new one is costly.
-   */
+  /** Controllers of requests that succeeded, kept for reuse: none has been aborted, and creating one is costly. */
   readonly #unused: AbortController[] = [];
   readonly #courtesies: Courtesies;
   readonly #gone: Promise<void>;
@@ -64,7 +62,7 @@ class HttpLink implements Link {
     this.#proxy = spec.proxy;
     this.#wire = new HttpWire(spec, host);
     this.#courtesies = new Courtesies(this.#wire, host);
-    // Also where the link is broken: a server that was only slow would otherwise keep the session for ever.
+    // Also if the link is broken: a server that was only slow would otherwise keep the session forever.
     this.#gone = this.ended.then(() => this.#wire.endSession());
     this.#context = {
       host,
@@ -88,7 +86,7 @@ class HttpLink implements Link {
     return this.#request(request, false);
   }
 
-  // One function on purpose: each further asynchronous function would cost every call.
+  // One function on purpose: each further async function would cost every call time.
   async #request(request: LinkRequest, again: boolean): Promise<Answer> {
     const { renewal } = this.#session;
     if (renewal && !handshakes.has(request.method)) {
@@ -112,10 +110,10 @@ class HttpLink implements Link {
     } catch (error) {
       const fault = this.#faultOf(error, exchange);
       if (!(fault instanceof SessionLost)) throw fault;
-      // The request was refused again in a session that was just opened: the session is not the reason.
+      // The request was refused again in a new session, so the session is not the reason.
       if (again) return fault.hand();
       if (fault.loss === "perhaps ran") {
-        // Its caller must have no hold on a controller that the requests below may use, and others wait for.
+        // The caller must not keep a controller that later requests, for which others wait, may reuse.
         exchange.close();
         await within(this.#session.lookAfter(request.peer), null, request.signal, () => {});
         return fault.hand();
@@ -162,11 +160,11 @@ class HttpLink implements Link {
     return new HttpExchange(id, request, session, this.#unused.pop() ?? new AbortController());
   }
 
-  /** The failure of a request that has no answer. If its caller gave up, the server is told so. */
+  /** Returns the failure of a request without an answer. If its caller gave up, the server is notified. */
   #faultOf(error: unknown, exchange: HttpExchange): Error {
     const { server } = this.host;
     const { request, id, gaveUp } = exchange;
-    // First, since a caller that ends its session gives up and ends the link with it.
+    // Checked first, because a caller that ends its session gives up and ends the link as well.
     if (gaveUp) {
       const late = gaveUp === "timeout";
       const params = cancelledParams(String(id), request.signal.reason, late ? "timed out" : "cancelled");
@@ -188,7 +186,7 @@ class HttpLink implements Link {
       this.#session.note(status, exchange);
       return readRequestStream(response, exchange, this.#context);
     }
-    // Only JSON can hold an error of the request's own; anything else need not be read to its end.
+    // Only JSON can contain an error of the request itself; other bodies need not be read to the end.
     const loss = isGone(status) && !isType(headers, "application/json") ? exchange.lossIn(status, "") : null;
     if (loss !== null) {
       discard(response);
@@ -218,13 +216,13 @@ class HttpLink implements Link {
         isGone(status) && !isOwn ? refusesAnew(server) : (answer ?? faultOfStatus(this.host, response, text));
       throw new SessionLost(said, loss);
     }
-    // Whoever says that there is no such method has looked for it: there are servers without a ping.
+    // A server that does not know the method has accepted the session: some servers have no ping.
     const isRead = answer?.kind === "error" && answer.code === rpcCodes.methodNotFound;
     this.#session.note(isRead ? 200 : status, exchange);
     // The error of a broken server says nothing about what it speaks.
     if (answer === null || (status >= 500 && handshakes.has(request.method)))
       throw faultOfStatus(this.host, response, text);
-    // A server that asks the gateway to wait has not answered it; a caller is told the server's own words.
+    // A server that asks the gateway to wait has not answered it; a caller gets the server's own text.
     if (answer.kind === "error" && !exchange.isCall && request.method !== "resources/subscribe") {
       const fault = faultOfStatus(this.host, response, answer.message);
       if (isInnocent(fault)) throw fault;
@@ -232,11 +230,11 @@ class HttpLink implements Link {
     return answer;
   }
 
-  /** The answer in a JSON body; null when the body does not answer this request. */
+  /** Returns the answer in a JSON body; null if the body does not answer this request. */
   #answerIn(text: string, { id, session, doubt, isOwn }: HttpExchange, status: number): Answer | null {
     const host = isOwn ? { ...this.host, limits: this.host.ownLimits } : this.host;
     const message = readUpstream(text, host.limits());
-    // Nearly every body is the result itself; the rest is for servers that answer otherwise.
+    // Nearly every body is the result itself; the rest handles servers that answer differently.
     if (message.kind === "result" && message.idText === String(id)) return message;
     type Heard = { answer: Answer | null; fault: Failure | null; own: boolean };
     const heard: Heard = { answer: null, fault: null, own: false };
@@ -244,7 +242,7 @@ class HttpLink implements Link {
       // An error without an id can only be about the one request that this body answers.
       answer: (idText, answer) => {
         if (idText === null || idText === String(id)) heard.answer = answer;
-        else this.host.dropped("an answer to an unknown request");
+        else this.host.dropped("an answer that matches no request");
       },
       broken: (idText, why) => {
         heard.fault = why;
@@ -260,7 +258,7 @@ class HttpLink implements Link {
     });
     if (heard.fault !== null) {
       if (!isGone(status) || session === null) throw heard.fault;
-      // A server may say in any form that it does not know the session, but under the request's id it may say anything.
+      // A server may report an unknown session in any form, but an error under the request's id may mean anything.
       if (heard.own) throw new SessionLost(heard.fault, doubt);
     }
     return heard.answer;

@@ -7,41 +7,41 @@ import { openSse } from "./sse.ts";
 import { type ChildSpec, openStdio } from "./stdio.ts";
 import { openWebSocket } from "./websocket.ts";
 
-/** What a child is given besides its options. */
+/** What a child is given in addition to its options. */
 export type ChildContext = Omit<ChildSpec, "argv" | "env" | "cwd"> & {
   readonly self: Self;
   readonly run: string;
 };
 
-/** What a link is for: `sse` uses the old pair of endpoints; `probe` only finds out what the server speaks. */
+/** The purpose of a link: `sse` uses the old pair of endpoints; `probe` only finds out which eras the server speaks. */
 export type LinkKind = "usual" | "sse" | "probe";
 
-/** How transports differ, besides how they are opened. */
+/** How transports differ, apart from how they are opened. */
 type Facts = {
   /** Requests are independent: one that hangs says nothing about the others, and a modern server needs no handshake. */
   readonly perRequest: boolean;
-  /** Only the legacy era is spoken over this transport. */
+  /** Whether the transport supports only the legacy era. */
   readonly legacyOnly: boolean;
-  /** The server is part of the gateway: it keeps no data of a caller, and is told nothing about any. */
+  /** Whether the server is part of the gateway: it keeps no data of callers and learns nothing about them. */
   readonly ours: boolean;
 };
 
 type Transport<Options> = Facts & {
-  /** Throws `upstream-down` when a child cannot be started. */
+  /** Throws `upstream-down` if a child cannot be started. */
   open(options: Options, host: LinkHost, child: ChildContext, kind: LinkKind): Link;
 };
 
 type Program = Pick<ChildSpec, "argv" | "env" | "cwd">;
 
 function openChild({ env, ...program }: Program, host: LinkHost, { run, ...rest }: ChildContext): Link {
-  // Unique in the whole run, also after reloads, since processes are found and ended by this mark.
+  // Unique in the whole run, across reloads too, because processes are found and ended by this mark.
   const instance = `${run}-${host.server}-${crypto.randomUUID()}`;
   return openStdio({ ...rest, ...program, env: childEnv(env, run, instance) }, host);
 }
 
 const usual: Facts = { perRequest: false, legacyOnly: false, ours: false };
 
-/** All transports. A new one takes a file, its options and a line here. */
+/** All transports. A new one needs a file, its options, and an entry here. */
 const transports = {
   stdio: {
     ...usual,
@@ -67,20 +67,20 @@ const transports = {
   websocket: { ...usual, open: openWebSocket },
 } satisfies { [Name in TransportName]: Transport<OptionsOf[Name]> };
 
-/** Which transport these options are for. */
+/** Returns the transport of these options. */
 export function transportOf(options: ServerOptions): TransportName {
   if ("url" in options) return options.transport;
   return "command" in options ? "stdio" : "builtin";
 }
 
-/** The facts of the transport that these options are for. */
+/** Returns the facts about the transport of these options. */
 export const factsOf = (options: ServerOptions): Facts => transports[transportOf(options)];
 
-/** The era that a server is to be asked for; `auto` where it is asked which it speaks. */
+/** Returns the configured era of a server; `auto` if the server is to be asked. */
 export const protocolOf = (options: ServerOptions): ServerOptions["protocol"] =>
   factsOf(options).legacyOnly ? "legacy" : options.protocol;
 
-/** Opens a new link to a server; throws `upstream-down` when a child cannot be started. */
+/** Opens a new link to a server; throws `upstream-down` if a child cannot be started. */
 export function openLink(options: ServerOptions, host: LinkHost, child: ChildContext, kind: LinkKind): Link {
   if ("url" in options) return transports[options.transport].open(options, host, child, kind);
   if ("command" in options) return transports.stdio.open(options, host, child);

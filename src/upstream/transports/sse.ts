@@ -8,15 +8,12 @@ import type { Link, LinkHost } from "../link/link.ts";
 import { Outbox, type Send } from "../link/outbox.ts";
 import { isNotification, isReply, type Pipe, type PipeEvents, PipeLink } from "../link/pipe-link.ts";
 
-/**
- * Opens the pair of endpoints of 2024-11-05: a stream of the server's messages, and POSTs to the URL that the server
- * names on it.
- */
+/** Opens the pair of endpoints of 2024-11-05: an event stream, and POSTs to the URL that the server names on it. */
 export function openSse(spec: EndpointSpec, host: LinkHost): Link {
   return new PipeLink(host, (events) => new SsePipe(spec, host, events));
 }
 
-/** Bytes of a refusal that are read. */
+/** The maximum number of bytes of a refusal that are read. */
 const longestRefusal = 4_096;
 
 class SsePipe implements Pipe {
@@ -28,9 +25,9 @@ class SsePipe implements Pipe {
   readonly #stop = new AbortController();
   /** Posts to the endpoint; null until the server has named it. */
   #send: Send | null = null;
-  /** A notification is being sent, which no later message may overtake. */
+  /** Whether a notification is being sent, which no later message may overtake. */
   #notifying = false;
-  /** Answers to requests of the server that it has not taken yet, by key. */
+  /** Answers to the server's requests that it has not accepted yet, by key. */
   readonly #replies = new Map<string, PromiseWithResolvers<void>>();
 
   constructor(spec: EndpointSpec, host: LinkHost, events: PipeEvents) {
@@ -52,7 +49,7 @@ class SsePipe implements Pipe {
   }
 
   shut(): string | null {
-    return this.#send === null ? "its stream names no endpoint for messages" : null;
+    return this.#send === null ? "its stream did not name an endpoint for messages" : null;
   }
 
   take(key: string): boolean {
@@ -84,22 +81,21 @@ class SsePipe implements Pipe {
     }
   }
 
-  /**
-   * Takes the endpoint that the server names. It must have the configured origin, since the configured headers go
-   * there.
-   */
+  /** Uses the server's endpoint. It must have the configured origin, since the configured headers are sent there. */
   #open(endpoint: string): void {
     const { url } = this.#spec;
-    // A parser can take the square of the length.
+    // A parser may need time quadratic in the length.
     const target = endpoint.length <= longestName ? URL.parse(endpoint, url) : null;
     if (target?.origin !== new URL(url).origin) {
-      return this.#events.ended(`it names no endpoint of its own origin: ${quoted(endpoint, this.#host.secrets())}`);
+      return this.#events.ended(
+        `the endpoint that it names does not have the configured origin: ${quoted(endpoint, this.#host.secrets())}`,
+      );
     }
     this.#send = (key, text) => void this.#postInTurn(target.href, key, text);
     this.#outbox.flush();
   }
 
-  /** Messages are sent in parallel, but each notification alone; only requests may take their time. */
+  /** Sends messages in parallel, except that each notification is sent alone; only requests may take their time. */
   async #postInTurn(endpoint: string, key: string, text: string): Promise<void> {
     if (isNotification(key)) {
       this.#notifying = true;
@@ -123,11 +119,11 @@ class SsePipe implements Pipe {
       const { status } = response;
       if (status >= 200 && status < 300) return discard(response);
       const said = await shortText(response, longestRefusal);
-      // Servers refuse notifications and answers that they do not expect in the same words, and know the stream.
+      // Servers also answer unexpected notifications and answers with that text, although they know the stream.
       if (!isRequest || lossOf(status, said, "") === null) {
         return this.#events.failed(key, faultOfStatus(this.#host, response, said));
       }
-      const reason = `it knows nothing of its own stream any more (HTTP ${status})`;
+      const reason = `it no longer knows its own stream (HTTP ${status})`;
       this.#events.failed(key, faults.down(this.#host.server, reason));
       this.#events.ended(reason);
     } catch (error) {

@@ -12,31 +12,28 @@ import { createStdinQueue } from "../process/stdin-queue.ts";
 import { dismiss, enroll } from "../process/orphans.ts";
 import { endFamily, endOrphans, type Patience } from "../process/tree.ts";
 
-/** A child process to talk to. */
+/** A child process. */
 export type ChildSpec = {
-  /** Program and arguments; never goes through a shell. */
+  /** Program and arguments, without a shell. */
   readonly argv: readonly string[];
-  /** The whole environment, with this instance's marker in it. */
+  /** The whole environment, including this instance's marker. */
   readonly env: Readonly<Record<string, string>>;
   readonly cwd: string | null;
   readonly stderr: (pid: number) => StderrWriter;
-  /**
-   * Called as soon as the process exists; `gone` is called once its whole tree has ended, apart from survivors of
-   * SIGKILL.
-   */
+  /** Called once the process exists; `gone` once its whole tree has ended, except survivors of SIGKILL. */
   readonly spawned: (pid: number, argv: readonly string[]) => void;
   readonly gone: (pid: number, survivors: readonly number[]) => void;
   readonly patience: Patience;
 };
 
-/** How long the next of what an ended child wrote is waited for; a grandchild may keep the pipes open for ever. */
+/** How long to wait for more output of a child that has exited, ms; a grandchild may keep the pipes open forever. */
 const lastWordsMs = 100;
-/** Most such waits: a grandchild may go on writing too. */
+/** The maximum number of such waits, because a grandchild may keep writing too. */
 const mostWaits = 50;
-/** How long a child may run on that has closed its output, ms: nothing that it is asked can be answered any more. */
+/** How long a child that has closed its output may keep running, ms: it can no longer answer any request. */
 const mutedMs = 500;
 
-/** Starts a child and returns the link to it; throws `upstream-down` when it cannot be started. */
+/** Starts a child and returns the link to it; throws `upstream-down` if it cannot be started. */
 export function openStdio(spec: ChildSpec, host: LinkHost): Link {
   return new PipeLink(host, (events) => new ChildPipe(spec, host.server, events));
 }
@@ -49,13 +46,13 @@ function spawn({ argv, env, cwd }: ChildSpec, server: string) {
       stdin: "pipe",
       stdout: "pipe",
       stderr: "pipe",
-      // A session of its own: it is ended as a whole, and a terminal's signals do not reach it.
+      // A session of its own, so that it can be ended as a whole and a terminal's signals do not reach it.
       detached: true,
     });
   } catch (error) {
     const shortage = Shortage.of(server, error);
     if (shortage) throw shortage;
-    // The system blames the program for it.
+    // The system's error blames the program for it.
     const reason = cwd !== null && !existsSync(cwd) ? `its cwd ${cwd} does not exist` : reasonOf(error);
     throw faults.down(server, `its command cannot be started (${reason})`);
   }
@@ -67,7 +64,7 @@ class ChildPipe implements Pipe {
   readonly #child: ReturnType<typeof spawn>;
   readonly #stdin: Outbox;
   readonly #exit: Promise<void>;
-  /** Pieces of its output that were read. */
+  /** The number of chunks of its output that were read. */
   #read = 0;
   #closed = false;
 
@@ -78,14 +75,14 @@ class ChildPipe implements Pipe {
     spec.spawned(this.pid, spec.argv);
     enroll(this.pid, this.#marker);
     this.#stdin = createStdinQueue(this.#child.stdin);
-    // Readers are attached at once, since Bun buffers unread output without bound.
+    // Readers are attached at once, because Bun buffers unread output without bound.
     const log = spec.stderr(this.pid);
     const output = this.#readStdout(events).then(() => {
       void within(this.#child.exited, mutedMs, null, () => events.ended("it closed its output"));
     });
-    // A child whose output nobody reads any more would wait for ever.
+    // A child whose output is no longer read would block forever.
     const read = Promise.all([output, drain(this.#child.stderr, log.write)]).catch((error: unknown) =>
-      events.ended(`the gateway failed on its output (${reasonOf(error)})`),
+      events.ended(`the gateway failed to process its output (${reasonOf(error)})`),
     );
     this.#exit = this.#watchExit(read, log, events);
   }
@@ -104,13 +101,13 @@ class ChildPipe implements Pipe {
     const ask = (): void => void Promise.resolve(this.#child.stdin.end()).catch(() => {});
     const family = { leaders: new Set([this.pid]), marker: this.#marker };
     const survivors = await endFamily(family, { ask, ended: this.#exit }, patience);
-    // Bun must collect the child, before the search for orphans does.
+    // Bun must reap the child before the search for orphans does.
     if (survivors.length === 0) await this.#child.exited;
     const orphans = await endOrphans(dismiss(this.pid));
     this.#spec.gone(this.pid, [...survivors, ...orphans]);
   }
 
-  /** The entry of the environment by which the child's descendants are recognised. */
+  /** The environment entry that identifies the child's descendants. */
   get #marker(): string {
     return `${instanceVariable}=${this.#spec.env[instanceVariable]}`;
   }
@@ -127,9 +124,7 @@ class ChildPipe implements Pipe {
     });
   }
 
-  /**
-   * Waits for what is left of the output, for as long as some comes: a long rest is read in turns with other sources.
-   */
+  /** Waits for the rest of the output as long as some arrives: a long rest is read in turns with other sources. */
   async #lastWords(read: Promise<unknown>): Promise<void> {
     let over = false;
     const all = read.then(() => (over = true));
@@ -156,7 +151,7 @@ async function drain(stream: ReadableStream<Uint8Array>, take: (chunk: Uint8Arra
   const turn = new Turn();
   const reader = stream.getReader();
   for (;;) {
-    // A broken pipe is one that has ended.
+    // A broken pipe counts as ended.
     const chunk = await reader.read().catch(() => null);
     if (!chunk?.value) return;
     await turn.feed(chunk.value, take);

@@ -11,15 +11,15 @@ import type { Link, LinkHost } from "../link/link.ts";
 import { mostBytes, Outbox, type Send } from "../link/outbox.ts";
 import { type Pipe, type PipeEvents, PipeLink } from "../link/pipe-link.ts";
 
-/** How long a server may take to say goodbye, ms. */
+/** How long a server may take to answer the close frame, ms. */
 const goodbyeMs = 1_000;
 
-/** Opens a WebSocket with the subprotocol `mcp`, where each text frame is one message. */
+/** Opens a WebSocket with the subprotocol `mcp`, in which each text frame is one message. */
 export function openWebSocket(spec: EndpointSpec, host: LinkHost): Link {
   return new PipeLink(host, (events) => new SocketPipe(spec, events, host));
 }
 
-/** Why a connection failed. Before that its message names the address, which may hold a secret. */
+/** Returns why a connection failed, without the message's prefix: it contains the address, which may hold a secret. */
 function whyFailed({ message, error }: ErrorEvent, { server, secrets }: LinkHost, proxy: string | undefined) {
   const said = message.replace(/^.*? failed: /, "");
   return unsentFault(server, error, proxy) ?? `its connection failed (${quoted(said, secrets())})`;
@@ -51,7 +51,7 @@ class SocketPipe implements Pipe {
     const socket = (this.#socket = new WebSocket(url, {
       protocols: ["mcp"],
       headers: { ...headers },
-      // A compressed message could be a bomb.
+      // A compressed message could be a decompression bomb.
       perMessageDeflate: false,
       ...(proxy !== undefined && { proxy }),
     }));
@@ -60,7 +60,7 @@ class SocketPipe implements Pipe {
       this.#outbox.flush();
     });
     const take = (data: unknown): void => {
-      if (typeof data !== "string") return ended("it sent a frame that is no text");
+      if (typeof data !== "string") return ended("it sent a frame that is not text");
       const longest = events.longest();
       if (isLonger(data, longest)) return ended(`it sent a message of more than ${longest} bytes (limits.result)`);
       received(data);
@@ -83,7 +83,7 @@ class SocketPipe implements Pipe {
   }
 
   shut(): string | null {
-    return this.#send === null ? "its WebSocket does not open" : null;
+    return this.#send === null ? "its WebSocket did not open" : null;
   }
 
   take(key: string): boolean {

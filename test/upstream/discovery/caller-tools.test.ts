@@ -30,7 +30,7 @@ import { until } from "../../support/until.ts";
 
 setDefaultTimeout(30_000);
 
-// The tools that a server offers to one caller's instance only.
+// The tools that a server offers only to one caller's instance.
 
 const alice = { who: principal("alice") };
 const bob = { who: principal("bob") };
@@ -57,7 +57,7 @@ describe("R2 R112: a tool that a call switches on in its caller's instance", () 
     expect(set.listings()[0]?.tools.map(({ name }) => name)).not.toContain("extra");
   });
 
-  test("is offered to no call of that caller that needs another instance", async () => {
+  test("is not offered to a call of that caller that needs another instance", async () => {
     await using set = await listed([fake("a")]);
     await switchOn(set, alice, [define("extra")]);
     await learnt(set, alice);
@@ -65,7 +65,7 @@ describe("R2 R112: a tool that a call switches on in its caller's instance", () 
     expect(own(set, { ...alice, session: "s" })).toEqual(["extra"]);
   });
 
-  test("is gone once it is switched off, and each change is told", async () => {
+  test("is gone once it is switched off, and each change is announced", async () => {
     await using set = await listed([fake("a")]);
     let told = 0;
     set.onCallerChange(() => void told++);
@@ -90,7 +90,7 @@ describe("R2 R112: a tool that a call switches on in its caller's instance", () 
     expect([own(set, alice), learnt(set, alice)]).toEqual([[], null]);
   });
 
-  test("is the session's alone where the instance is, and gone with it", async () => {
+  test("belongs to the session if the instance does, and is gone with it", async () => {
     await using set = await listed([fake("a", [], { isolation: "per-session" })]);
     const [one, two] = [
       { ...alice, session: "s1" },
@@ -104,14 +104,14 @@ describe("R2 R112: a tool that a call switches on in its caller's instance", () 
     await until(() => own(set, one).length === 0, "the tool to be gone");
   });
 
-  test("is offered to everybody where all share the instance", async () => {
+  test("is offered to everybody if all share the instance", async () => {
     await using set = await listed([fake("a", [], { isolation: "shared" })]);
     await switchOn(set, alice, [define("extra")]);
     await learnt(set, bob);
     expect(own(set, bob)).toEqual(["extra"]);
   });
 
-  test("survives a reload that leaves its server as it is", async () => {
+  test("survives a reload that does not change its server", async () => {
     const first = await listed([fake("a")]);
     await switchOn(first, alice, [define("extra")]);
     await learnt(first, alice);
@@ -127,7 +127,7 @@ describe("R2 R112: a tool that a call switches on in its caller's instance", () 
 
 test.each([
   ["a process of her own", {}],
-  ["a process that all share", { isolation: "shared" }],
+  ["a shared process", { isolation: "shared" }],
 ])("a modern server is listened to for the tools of %s", async (_, more) => {
   const modern = { ...alice, era: "modern" } as const;
   await using set = await listed([fake("a", ["--era", "modern"], more)]);
@@ -139,7 +139,7 @@ test.each([
   expect(jsonOf(await set.ask("a", "seen", {}, modern))).toMatchObject({ filters: [{ toolsListChanged: true }] });
 });
 
-test("an instance that has ended is not asked for what it said last, which is read after its end", async () => {
+test("a change announced by an instance that has ended, and read after its end, causes no request", async () => {
   const streams: Stream[] = [];
   using server = serve((message, request) => {
     if (request.method === "GET") return openStream({ start: (one) => void streams.push(one) });
@@ -148,7 +148,7 @@ test("an instance that has ended is not asked for what it said last, which is re
   const ended = Promise.withResolvers<void>();
   const notice = (): void => {
     set.endSession("s1");
-    // Longer than the share of a stream, so that others have their turn before the rest of it is read.
+    // Longer than one turn of a stream, so that others run before the rest of it is read.
     use(10);
     ended.resolve();
   };
@@ -162,13 +162,13 @@ test("an instance that has ended is not asked for what it said last, which is re
   expect(set.warnings).toEqual([]);
 });
 
-test("a caller who may have nothing of the server waits for none of its instances", async () => {
+test("a caller without access to the server does not wait for its instances", async () => {
   await using set = await listed([fake("a")]);
   await switchOn(set, alice, [define("extra")]);
   expect(learnt(set, alice, false)).toBeNull();
 });
 
-test("what an instance offers besides is bounded, and what is beyond is said once", async () => {
+test("the number of tools of an instance is limited, and a warning about the rest is logged once", async () => {
   await using set = await listed([fake("a")]);
   const long = "x".repeat(200 * 1024);
   for (const name of ["first", "second"]) {
@@ -184,8 +184,12 @@ test("what an instance offers besides is bounded, and what is beyond is said onc
 
 test.each([
   ["more than 500 tools", Array.from({ length: 501 }, (_, at) => define(`t${at}`)), 500],
-  ["tools that cannot be offered: 1, the first since its inputSchema is no object", [define("t"), { name: "bad" }], 1],
-])("what is not offered is said, and the instance is waited for again: %s", async (why, tools, kept) => {
+  [
+    "1 of its tools cannot be offered; the reason for the first: its inputSchema is not an object",
+    [define("t"), { name: "bad" }],
+    1,
+  ],
+])("tools that are not offered are logged, and the instance is waited for again: %s", async (why, tools, kept) => {
   await using set = await listed([fake("a")]);
   for (let times = 0; times < 2; times++) {
     await switchOn(set, alice, tools);
@@ -199,14 +203,14 @@ test.each([
 const nested = (times: number): object =>
   Array.from({ length: times }).reduce<object>((a) => ({ type: "object", properties: { a } }), { type: "object" });
 
-test("a tool that nests deeper than a message may keeps no other from being offered, as in the common list", async () => {
+test("a tool nested deeper than a message may be does not keep others from being offered, as in the common list", async () => {
   await using set = await listed([fake("a")]);
   await switchOn(set, alice, [define("extra"), { ...define("deep"), inputSchema: nested(50) }]);
   await learnt(set, alice);
   expect(own(set, alice)).toEqual(["extra"]);
 });
 
-test.each([["one JSON text"], ["a stream"]])("over HTTP likewise, where the list is %s", async (form) => {
+test.each([["one JSON text"], ["a stream"]])("the same over HTTP, if the list is %s", async (form) => {
   const tools = [define("extra"), { ...define("deep"), inputSchema: nested(50) }];
   using server = serve(({ method, id }) => {
     if (method === "initialize") return greets(id, { tools: { listChanged: true } });
@@ -219,14 +223,14 @@ test.each([["one JSON text"], ["a stream"]])("over HTTP likewise, where the list
     return method === "tools/call" ? events(changed, event({ jsonrpc: "2.0", id, result })) : null;
   });
   await using set = await listed([http("a", server.url, { protocol: "legacy" })]);
-  // A result of a call is held to the depth of a message.
+  // A call's result is limited to the depth of a message.
   expect(String(await reasonOf(set.ask("a", "echo", {}, alice)))).toContain("limits.depth");
   await learnt(set, alice);
   expect(own(set, alice)).toEqual(["extra"]);
 });
 
 test("an instance that does not answer is waited for once", async () => {
-  // Its instances tell of a change with each call, but list nothing once the server's own list has been read.
+  // Its instances announce a change with each call, but list nothing once the server's own list has been read.
   using server = serve(({ method, id }) => {
     if (method === "initialize") return greets(id, { tools: { listChanged: true } });
     if (method === "tools/list" && server.of("tools/list").length > 1) return new Promise(() => {});
@@ -237,7 +241,7 @@ test("an instance that does not answer is waited for once", async () => {
   await using set = await listed([http("a", server.url, { protocol: "legacy", timeout: "500ms" })]);
   await set.ask("a", "echo", {}, alice);
   await learnt(set, alice);
-  expect(set.warnings.join()).toContain("not all that an instance offers is known");
+  expect(set.warnings.join()).toContain("not all tools of an instance are known");
   await set.ask("a", "echo", {}, alice);
   expect(learnt(set, alice)).toBeNull();
 });
@@ -253,11 +257,11 @@ test("an instance whose tools could not be read is asked again with the next hea
   expect(set.warnings.filter((each) => each.includes("not yet"))).toHaveLength(1);
 });
 
-test("however often an instance says that its tools have changed, they are read once in a while", async () => {
+test("however often an instance announces changed tools, they are read at intervals", async () => {
   await using set = await listed([fake("a")]);
   await switchOn(set, alice, [define("extra")], 2_000);
   await learnt(set, alice);
   expect(own(set, alice)).toEqual(["extra"]);
-  // The notices came before the answer: at most one reading had begun, and one more was due.
+  // The notifications came before the answer: at most one reading had begun, and one more was due.
   expect(Number(jsonOf(await set.ask("a", "count", {}, alice))["lists"])).toBeLessThanOrEqual(3);
 });

@@ -7,7 +7,7 @@ import { TempDir } from "../../support/temp-dir.ts";
 import { callTo, fake, type Harness, http, listed, toolNames } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 
-// What a server shows only to clients that declare certain capabilities.
+// The tools that a server shows only to clients that declare certain capabilities.
 
 const roots = { roots: {} };
 const all = (): boolean => true;
@@ -15,11 +15,11 @@ const learn = (set: Harness, declares: Record<string, unknown>, mayUse: (server:
   set.learnTools(callTo("x", {}, { declares }), mayUse);
 const processes = (set: Harness): string[] =>
   set.events.flatMap(({ type }) => (type === "server.started" || type === "server.stopped" ? [type.slice(7)] : []));
-/** Until so many of them have ended. */
+/** Waits until this many of them have ended. */
 const stopped = (set: Harness, times: number): Promise<unknown> =>
   until(() => processes(set).filter((one) => one === "stopped").length === times, "their end");
 
-test("it is listed once for each kind of client, and nothing is left running", async () => {
+test("they are listed once for each kind of client, and nothing is left running", async () => {
   await using set = await listed([fake("a", ["--mode", "roots"])]);
   expect(toolNames(set)).not.toContain("with-roots");
   await learn(set, roots, all);
@@ -32,7 +32,7 @@ test("it is listed once for each kind of client, and nothing is left running", a
   expect(processes(set)).toEqual(["started", "started", "stopped"]);
 });
 
-test("kinds that come together are listed for one after the other", async () => {
+test("kinds of clients that connect together are listed one after the other", async () => {
   await using set = await listed([fake("a", ["--mode", "roots"])]);
   const kinds = [roots, { sampling: {} }, { elicitation: {} }, { elicitation: { url: {} } }];
   await Promise.all(kinds.flatMap((kind) => learn(set, kind, all) ?? []));
@@ -40,7 +40,7 @@ test("kinds that come together are listed for one after the other", async () => 
   expect(processes(set)).toEqual(["started", ...kinds.flatMap(() => ["started", "stopped"])]);
 });
 
-test("nothing is started for a caller that may have nothing of the server, and it does not wait for others", async () => {
+test("nothing is started for a caller without access to the server, and it does not wait for others", async () => {
   await using set = await listed([fake("a", ["--mode", "roots"]), fake("b", ["--mode", "roots"])]);
   const asked: string[] = [];
   expect(learn(set, roots, (server) => (asked.push(server), false))).toBeNull();
@@ -52,7 +52,7 @@ test("nothing is started for a caller that may have nothing of the server, and i
   expect(processes(set)).toEqual(["started", "started", "started", "stopped"]);
 });
 
-test("what failed is tried again, but not before the server has had its rest", async () => {
+test("a failed listing is tried again after the backoff", async () => {
   using at = new TempDir();
   const file = at.path("roots");
   const breaker = { first: 300, most: 300, failures: 9, window: 5_000, rest: 300 };
@@ -68,12 +68,12 @@ test("what failed is tried again, but not before the server has had its rest", a
   await until(() => toolNames(set).includes("with-roots"), "the tool");
 });
 
-test("a server that rests, or is disabled, is not started for it", async () => {
+test("an idle or disabled server is not started for a listing", async () => {
   await using set = await listed([
     fake("idle", ["--mode", "roots"], { start: "on-demand" }),
     fake("off", ["--mode", "roots"], { enabled: false }),
   ]);
-  // The first was listed and rests.
+  // The first was listed and is idle.
   expect(processes(set)).toEqual(["started", "stopped"]);
   expect(learn(set, roots, all)).toBeNull();
   await set.ask("idle", "echo");
@@ -83,7 +83,7 @@ test("a server that rests, or is disabled, is not started for it", async () => {
   expect(processes(set).filter((one) => one === "started").length).toBe(4);
 });
 
-test("a server that stops meanwhile leaves nothing", async () => {
+test("a server that stops during a listing leaves nothing running", async () => {
   await using set = await listed([fake("a", ["--mode", "roots"])]);
   set.events.length = 0;
   const kinds = [roots, { sampling: {} }];
@@ -95,7 +95,7 @@ test("a server that stops meanwhile leaves nothing", async () => {
   expect(learn(set, roots, all)).toBeNull();
 });
 
-test("what was learnt while the common tools were listed anew is kept, and learnt again once those have changed", async () => {
+test("tools learned while the common tools were being listed are kept, and listed again once the common tools have changed", async () => {
   const list = (...tools: string[]) => ({ tools: tools.map((name) => ({ name, inputSchema: { type: "object" } })) });
   const held = Promise.withResolvers<void>();
   let times = 0;
@@ -122,7 +122,7 @@ test("what was learnt while the common tools were listed anew is kept, and learn
   expect(learn(set, roots, all)).not.toBeNull();
 });
 
-test("who waits for it does not wait for the end of the instance, but the next listing does", async () => {
+test("callers do not wait for the listing's instance to end, but the next listing does", async () => {
   const ending = Promise.withResolvers<void>();
   const end = Promise.withResolvers<void>();
   const opened: string[] = [];
@@ -143,7 +143,7 @@ test("who waits for it does not wait for the end of the instance, but the next l
   const second = learn(set, { sampling: {} }, all);
   await first;
   await ending.promise;
-  // What the next listing had sent already would have arrived before this.
+  // Anything that the next listing had already sent would have arrived before this.
   await fetch(server.url);
   expect(opened).toEqual(["", "roots"]);
   end.resolve();
@@ -153,7 +153,7 @@ test("who waits for it does not wait for the end of the instance, but the next l
 
 const apps = { "io.modelcontextprotocol/ui": { mimeTypes: ["text/html;profile=mcp-app"] } };
 
-test("the server is told what clients of the kind have in common, and nothing of the one that came first", async () => {
+test("the server learns what clients of the kind have in common, and nothing about the one that came first", async () => {
   using server = serve(() => null);
   await using set = await listed([http("a", server.url)]);
   await learn(set, { roots: null, experimental: { of: "one" }, tasks: { list: {} }, extensions: { of: {} } }, all);
@@ -166,12 +166,12 @@ test("the server is told what clients of the kind have in common, and nothing of
 });
 
 test.each(["legacy", "modern"] as const)(
-  "what a %s server shows for more than a bare capability is shown to clients that declare it, and to no others",
+  "tools that a %s server shows for more than a bare capability are shown to clients that declare it, and to no others",
   async (era) => {
     using server = serve(({ method, id, params }, { headers }) => {
       const declared = era === "modern" ? Object(params?.["_meta"])[clientCapabilitiesKey] : params?.["capabilities"];
       if (method === "server/discover") return era === "modern" ? discovers(id, { tools: {} }) : null;
-      // The session tells what was declared when it was opened.
+      // The session returns what was declared when it was opened.
       if (method === "initialize") return opens(id, encodeURIComponent(JSON.stringify(declared)));
       if (method !== "tools/list") return null;
       const told = era === "modern" ? declared : JSON.parse(decodeURIComponent(headers.get("mcp-session-id") ?? "{}"));
@@ -203,7 +203,7 @@ test.each(["legacy", "modern"] as const)(
   },
 );
 
-test("a modern server reads what a client can with each list, as another mcpgw does: nothing is opened for it", async () => {
+test("a modern server reads the capabilities with each list, as another mcpgw does: no instance is opened for it", async () => {
   const tools = (...of: string[]) => ({ tools: of.map((name) => ({ name, inputSchema: { type: "object" } })) });
   let common = "t";
   using server = serve(({ method, id, params }) => {

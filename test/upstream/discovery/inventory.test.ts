@@ -14,7 +14,7 @@ import { until } from "../../support/until.ts";
 const listing = (set: ReturnType<typeof upstreams>) => set.listings()[0];
 
 for (const era of ["legacy", "modern"] as const) {
-  test(`all that a ${era} server declares is listed, as it wrote it, and remembered`, async () => {
+  test(`everything that a ${era} server declares is listed unchanged, and stored`, async () => {
     const lists = memoryLists();
     const options = fake("a", ["--rich", "--era", era]);
     {
@@ -44,7 +44,7 @@ for (const era of ["legacy", "modern"] as const) {
   });
 }
 
-test("a list that is broken takes no other down, and is tried again", async () => {
+test("a broken list does not affect the others, and is tried again", async () => {
   let broken = true;
   using server = serve(({ method, id }) => {
     const capabilities = { tools: {}, prompts: {}, resources: {} };
@@ -57,7 +57,7 @@ test("a list that is broken takes no other down, and is tried again", async () =
   });
   const options = { ...http("a", server.url), healthCheck: 20, refresh: 50 };
   await using set = upstreams([options]);
-  // A check may take as long as the pause between two.
+  // A check may take as long as the interval between two checks.
   options.healthCheck = 10_000;
   await set.settled();
   expect(set.status()[0]?.state).toBe("ready");
@@ -69,13 +69,13 @@ test("a list that is broken takes no other down, and is tried again", async () =
   broken = false;
   await until(() => listing(set)?.prompts.length === 1, "the list");
   expect(listing(set)?.missing).toEqual([]);
-  // What is known of it stays, once it is broken again.
+  // Its known content stays when it is broken again.
   broken = true;
   await until(() => listing(set)?.missing?.length === 1, "the next reading");
   expect(listing(set)?.prompts).toMatchObject([{ name: "p" }]);
 });
 
-test("what clients could not read of a definition is left out, with one warning, and hides none of the others", async () => {
+test("the parts of a definition that clients could not read are left out with one warning, and hide no other definition", async () => {
   const tool = (name: string, more = {}) => ({ name, inputSchema: { type: "object" }, ...more });
   const tools = [
     tool("good"),
@@ -83,7 +83,7 @@ test("what clients could not read of a definition is left out, with one warning,
     tool("output", { outputSchema: { type: "object", required: null } }),
     tool("half\ud83d"),
     tool("cut", { title: "a\ud83d" }),
-    // One level more than some parsers take below the top of a list.
+    // One level more than some parsers accept below the top of a list.
     tool("deep", { _meta: { a: JSON.parse("[".repeat(59) + "]".repeat(59)) as unknown } }),
   ];
   using server = serve(({ method, id }) => {
@@ -104,7 +104,7 @@ test("what clients could not read of a definition is left out, with one warning,
   ]);
   expect(listing(set)?.resources.map(({ name }) => name)).toEqual(["a:c"]);
   expect(listing(set)?.missing).toEqual([
-    { list: "tools", name: "half\ud83d", reason: "half of a surrogate pair stands alone in its name" },
+    { list: "tools", name: "half\ud83d", reason: "its name contains half of a surrogate pair" },
     { list: "tools", name: "deep", reason: "The message is nested deeper than 60 levels; flatten it." },
     { list: "resources", name: "a:b", reason: "it has no name" },
   ]);
@@ -113,10 +113,10 @@ test("what clients could not read of a definition is left out, with one warning,
   const warned = set.warnings.filter((warning) => warning.includes("could not read"));
   expect(warned.length).toBe(3);
   expect(warned.join()).toContain("its description is not a string; its icons[0].sizes is not a list of strings");
-  expect(warned.join()).toContain("its outputSchema, which clients before 2026-07-28 are not shown, is none");
+  expect(warned.join()).toContain("its outputSchema, which is hidden from clients before 2026-07-28, is none");
 });
 
-test("patterns that arguments are not held to are told once, with their server", async () => {
+test("patterns that arguments are not checked against are logged once, with their server", async () => {
   using server = serve(({ method, id }) =>
     method === "tools/list" ? reply(id, { tools: [{ name: "t", inputSchema: { pattern: "(?=x)x" } }] }) : null,
   );
@@ -124,12 +124,12 @@ test("patterns that arguments are not held to are told once, with their server",
   await using set = await listed([{ ...http("a", server.url), refresh: 30 }], { unchecked });
   const asked = server.of("tools/list").length;
   await until(() => server.of("tools/list").length > asked + 1, "another listing");
-  const warned = set.warnings.filter((warning) => warning.includes("not held to"));
+  const warned = set.warnings.filter((warning) => warning.includes("not checked against"));
   expect(warned).toHaveLength(1);
   expect(warned[0]).toContain('{"server":"a","name":"t","patterns":"\\"(?=x)x\\""}');
 });
 
-test("a broken list that a server deployed anew has no more is not asked for, nor missed", async () => {
+test("a broken list that a redeployed server no longer has is neither requested nor reported missing", async () => {
   let version = 1;
   using server = serve(({ method, id }, request) => {
     const session = request.headers.get("mcp-session-id");
@@ -144,11 +144,11 @@ test("a broken list that a server deployed anew has no more is not asked for, no
   expect(listing(set)?.missing?.length).toBe(1);
   version = 2;
   await until(() => listing(set)?.missing?.length === 0, "the new version's lists");
-  // While a list is missing, the health checks read it instead.
+  // While a list is missing, the health checks read it.
   await until(() => server.of("ping").length > 0, "a plain health check");
 });
 
-test("FIELD T52 T53: what a server says while it is down is kept, with the reason", async () => {
+test("FIELD T52 T53: the lists of a server are kept while it is down, with the reason", async () => {
   await using set = upstreams([fake("a", ["--rich"])], {
     tuning: { breaker: { first: 5_000, most: 5_000, failures: 9, window: 9_000, rest: 1 } },
   });
@@ -164,7 +164,7 @@ test("FIELD T52 T53: what a server says while it is down is kept, with the reaso
   expect(listing(set)?.prompts.length).toBe(2);
 });
 
-test("a list that takes too long takes away nothing that was known, brings what is new, and the log says what changed", async () => {
+test("a list that takes too long removes no known entries, adds new ones, and the log says what changed", async () => {
   const pages = [["a", "b", "c"], ["d"]];
   const told: unknown[] = [];
   let slow = false;
@@ -206,7 +206,7 @@ test("a list that takes too long takes away nothing that was known, brings what 
     ["c", false],
     ["d", false],
   ]);
-  expect(late.missing.tools).toEqual([{ name: null, reason: "its tools/list was cut: more than 60 s" }]);
+  expect(late.missing.tools).toEqual([{ name: null, reason: "its tools/list was cut off: more than 60 s" }]);
   slow = false;
   const again = await takeInventory(of, late, ["tools"]);
   expect(again.tools.map(({ name }) => name)).toEqual(["a", "new", "d"]);
@@ -214,14 +214,14 @@ test("a list that takes too long takes away nothing that was known, brings what 
   const reordered = await takeInventory(of, again, ["tools"]);
   expect(reordered.tools.map(({ name }) => name)).toEqual(["new", "a", "d"]);
   const changed = (facts: LogFacts) => [
-    "what a server lists has changed",
+    "the lists of a server have changed",
     { server: "a", list: "tools", ...facts },
     expect.any(String),
   ];
   expect(told).toEqual([changed({ added: "new", changed: "a" }), changed({ removed: "b, c", changed: "a, new" })]);
 });
 
-test("a server that declares no lists is asked for tools all the same, one that declares some for nothing else", async () => {
+test("a server that declares no lists is still asked for tools; one that declares some is asked for nothing else", async () => {
   let capabilities: unknown = {};
   using server = serve(({ method, id }) => (method === "initialize" ? greets(id, capabilities) : null));
   {
@@ -233,7 +233,7 @@ test("a server that declares no lists is asked for tools all the same, one that 
   expect(server.of("tools/list").length).toBe(1);
 });
 
-test("that a server declared nothing is known, and remembered, apart from that it has not said what it has", async () => {
+test("empty capabilities are known and stored, unlike capabilities that the server has not sent", async () => {
   using bare = serve(({ method, id }) => (method === "initialize" ? greets(id) : null));
   using mute = serve(({ method, id }) => (method === "server/discover" ? refusal(id, -32601, "unknown method") : null));
   const servers = [http("bare", bare.url), { ...http("mute", mute.url), protocol: "modern" as const }];
@@ -254,7 +254,7 @@ test("that a server declared nothing is known, and remembered, apart from that i
   expect(lists.remembered.size).toBe(2);
 });
 
-test("a list that was read of a server which has not said what it has is kept while it cannot be read, and told why", async () => {
+test("a list of a server with unknown capabilities is kept while it cannot be read, and the reason is reported", async () => {
   let fault: "prompts" | "all" | null = null;
   let dropped = false;
   using server = serve(({ method, id }) => {
@@ -283,7 +283,7 @@ test("a list that was read of a server which has not said what it has is kept wh
   expect(listing(set)?.missing).toEqual([]);
 });
 
-test("that a list is broken in another way is told like any change", async () => {
+test("a list that breaks in another way is reported like any change", async () => {
   let why = "first";
   using server = serve(({ method, id }) => {
     if (method === "initialize") return greets(id, { tools: {}, prompts: {} });
@@ -297,7 +297,7 @@ test("that a list is broken in another way is told like any change", async () =>
   expect(told).toEqual([["prompts/list: second"]]);
 });
 
-test("a list that is broken in another way at each reading is stored no more often for it", async () => {
+test("a list that breaks in another way at each reading is not stored more often for that", async () => {
   let stored = 0;
   const lists = memoryLists();
   const counting = {
@@ -319,7 +319,7 @@ test("a list that is broken in another way at each reading is stored no more oft
   expect(stored).toBe(1);
 });
 
-test("what a server offers is stored once its tools are known, also where it has none", async () => {
+test("lists are stored once the tools are known, even if there are none", async () => {
   let broken = true;
   using server = serve(({ method, id }) => {
     if (method === "initialize") return greets(id, { tools: {}, prompts: {} });
@@ -335,7 +335,7 @@ test("what a server offers is stored once its tools are known, also where it has
   expect(lists.remembered.get("a")).toMatchObject({ tools: [], prompts: ['{"name":"p"}'] });
 });
 
-test("what an on-demand server does not say at each of its checks is warned of once", async () => {
+test("a list that an on-demand server cannot provide is logged once per reason, not at each check", async () => {
   using server = serve(({ method, id }) => {
     if (method === "initialize") return greets(id, { tools: {}, prompts: {} });
     if (method === "tools/list") return refusal(id, -32603, server.of(method).length < 5 ? "first" : "second");
@@ -345,10 +345,10 @@ test("what an on-demand server does not say at each of its checks is warned of o
   await using set = await listed([options]);
   await until(() => server.of("tools/list").length > 8, "some checks");
   const told = (word: string): number => set.warnings.filter((text) => text.includes(word)).length;
-  expect([told("first"), told("second"), told("a cursor came twice")]).toEqual([1, 1, 1]);
+  expect([told("first"), told("second"), told("a cursor was repeated")]).toEqual([1, 1, 1]);
 });
 
-test("instructions are bounded", async () => {
+test("instructions are limited in length", async () => {
   using server = serve(({ method, id }) =>
     method === "initialize"
       ? reply(id, { protocolVersion: "2025-11-25", capabilities: {}, instructions: "x".repeat(1_000_000) })
@@ -361,7 +361,7 @@ test("instructions are bounded", async () => {
 test.each([
   [57, { tools: {}, extensions: { "com.acme/x": expect.anything() } }],
   [58, { tools: {} }],
-])("capabilities with settings in %d lists: those that some parsers take are passed on", async (lists, kept) => {
+])("capabilities with settings nested in %d lists are passed on if common parsers accept them", async (lists, kept) => {
   const settings = { a: JSON.parse("[".repeat(lists) + "]".repeat(lists)) as unknown };
   const capabilities = { tools: {}, extensions: { "com.acme/x": settings } };
   using server = serve(({ method, id }) => (method === "initialize" ? greets(id, capabilities) : null));

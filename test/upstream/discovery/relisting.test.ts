@@ -5,7 +5,7 @@ import { Relisting } from "../../../src/upstream/discovery/relisting.ts";
 import { fake } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 
-/** When lists are read, in the order of what else happens; nothing else is done with the instance unless `busy`. */
+/** Records when lists are read, in order with other events; the instance is idle unless `busy`. */
 function relisting(log: string[]) {
   const at = { busy: false };
   const terms = {
@@ -17,7 +17,7 @@ function relisting(log: string[]) {
 }
 const after = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
-test("lists that change are read soon, those that change together at once, no others", async () => {
+test("changed lists are read soon, and those that change together at once; others are not", async () => {
   const log: string[] = [];
   const lists = relisting(log);
   lists.changed(["tools"]);
@@ -29,7 +29,7 @@ test("lists that change are read soon, those that change together at once, no ot
 });
 
 test.each([false, true])(
-  "after a reading that took long, lists are left alone for many times as long (changed meanwhile: %p)",
+  "after a long reading, lists are not read again for a multiple of that time (changed in the meantime: %p)",
   async (busy) => {
     const log: string[] = [];
     const lists = relisting(log);
@@ -49,7 +49,7 @@ test.each([false, true])(
   },
 );
 
-test("what changed before a stop is forgotten, what changes after it is read", async () => {
+test("changes before a stop are forgotten, changes after it are read", async () => {
   const log: string[] = [];
   const lists = relisting(log);
   lists.changed(["tools"]);
@@ -59,7 +59,7 @@ test("what changed before a stop is forgotten, what changes after it is read", a
   expect(log).toEqual(["read prompts"]);
 });
 
-test("lists are read regularly by one timer, however often that begins, and by none once it pauses", () => {
+test("lists are read regularly by one timer, however often `begin` is called, and not at all after a pause", () => {
   using made = spyOn(globalThis, "setInterval");
   using ended = spyOn(globalThis, "clearInterval");
   const lists = relisting([]);
@@ -70,7 +70,7 @@ test("lists are read regularly by one timer, however often that begins, and by n
   expect(stopped).toEqual(made.mock.results.map(({ value }) => value));
 });
 
-test("an interval that is longer than a timer can be does not become the shortest one", () => {
+test("an interval longer than a timer allows does not become the minimum", () => {
   using made = spyOn(globalThis, "setInterval");
   const lists = relisting([]);
   lists.begin();

@@ -71,7 +71,7 @@ test.each(types)(
     const asked = await fill(set, 8);
     expect([asked.refused.code, asked.refused.message]).toEqual([
       "upstream-overloaded",
-      'The answer of the server "a" has no room beside the answers on their way from it: the gateway holds at most 134217728 bytes of them. The call may have run: check before you repeat it. Ask for fewer large results at once.',
+      'The answer of the server "a" does not fit beside the other answers in flight from it: the gateway holds at most 134217728 bytes of them. The call may have run: check before you repeat it. Ask for fewer large results at once.',
     ]);
     expect(textOf(await set.ask("a", "short"))).toBe("ok");
     server.finish();
@@ -142,9 +142,7 @@ test("all servers together have a limit too", async () => {
   using server = serveDeclaring();
   await using set = upstreams(["a", "b", "c"].map((id) => http(id, server.url)));
   const asked = [await fill(set, 8, "a"), await fill(set, 8, "b"), await fill(set, 1, "c")];
-  expect(asked[2]?.refused.message).toContain(
-    "on their way from all servers: the gateway holds at most 268435456 bytes",
-  );
+  expect(asked[2]?.refused.message).toContain("in flight from all servers: the gateway holds at most 268435456 bytes");
   asked.forEach(abort);
   expect(await Promise.all(asked.map(refusedOf))).toEqual([1, 1, 1]);
 });

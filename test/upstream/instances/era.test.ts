@@ -25,7 +25,7 @@ const probes = (set: Set): number => set.events.filter(({ type }) => type === "s
 const modernKey = "io.modelcontextprotocol/protocolVersion";
 
 for (const mode of ["exit-on-probe", "silent-probe", "mute", "none"]) {
-  test(`auto: a program that knows nothing of the probe (${mode}) is a legacy one, and is not asked again that day`, async () => {
+  test(`auto: a program that does not know the probe (${mode}) is legacy, and is not asked again that day`, async () => {
     const lists = memoryLists();
     const options = fake("a", ["--mode", mode], { protocol: "auto" });
     {
@@ -41,7 +41,7 @@ for (const mode of ["exit-on-probe", "silent-probe", "mute", "none"]) {
 }
 
 test.each(["none", "one-era"])(
-  "auto: a program that names only its modern revision may speak both (%s)",
+  "auto: a program that names only its modern revision may speak both eras (%s)",
   async (mode) => {
     const lists = memoryLists();
     await using set = await listed([fake("a", ["--era", "both-unsaid", "--mode", mode], { protocol: "auto" })], {
@@ -60,7 +60,7 @@ test.each([
   ["both", "both", "none"],
   ["both", "both-unsaid", "one-era"],
 ])(
-  "auto: a program that speaks %s (%s, %s) and starts slowly is known for it",
+  "auto: a slowly starting program that speaks %s (%s, %s) is recognized as such",
   async (speaks, era, mode) => {
     const options = fake("a", ["--era", era, "--mode", mode], { protocol: "auto" });
     const attempt = async () => {
@@ -70,13 +70,13 @@ test.each([
       expect(set.status()[0]).toMatchObject({ state: "ready", era: speaks === "legacy" ? "legacy" : "modern" });
       return lists.eras.get("a")?.speaks === speaks;
     };
-    // A second process has three times as long as the first one took, which on a busy machine may be too short.
+    // A second process has three times as long as the first one took, which may be too short on a busy machine.
     await until(attempt, "the verdict");
   },
   30_000,
 );
 
-test("auto: a program that says nothing at all leaves no verdict", async () => {
+test("auto: a program that never answers anything leaves no result about its era", async () => {
   const lists = memoryLists();
   const tuning = { start: 300, probe: 100 };
   await using set = await listed([fake("a", ["--mode", "hang"], { protocol: "auto" })], { lists, tuning });
@@ -86,8 +86,8 @@ test("auto: a program that says nothing at all leaves no verdict", async () => {
 
 test.each([
   ["after a day", -25],
-  ["if the clock was ahead when it was written", 1],
-])("auto: a verdict is asked for again %s", async (_when, hours) => {
+  ["if the clock was ahead when it was stored", 1],
+])("auto: a stored era is asked for again %s", async (_when, hours) => {
   const lists = memoryLists();
   lists.eras.set("a", { speaks: "legacy", at: Date.now() + hours * 3_600_000 });
   await using set = await listed([fake("a", ["--era", "both"], { protocol: "auto" })], { lists });
@@ -96,7 +96,7 @@ test.each([
 });
 
 for (const mode of ["none", "exit-on-probe", "silent-probe"]) {
-  test(`auto: a modern verdict that is out of date (${mode}) is forgotten, and the server is back after the next attempt`, async () => {
+  test(`auto: an outdated modern result (${mode}) is forgotten, and the server is back after the next attempt`, async () => {
     const lists = memoryLists();
     lists.eras.set("a", { speaks: "modern", at: Date.now() });
     const tuning = { start: 1_500, probe: 200 };
@@ -106,7 +106,7 @@ for (const mode of ["none", "exit-on-probe", "silent-probe"]) {
   });
 }
 
-test("auto: a program that ends whatever it is asked is down, which is no verdict", async () => {
+test("auto: a program that always exits is down, and nothing is stored about its era", async () => {
   using at = new TempDir();
   const mark = at.path("up");
   const lists = memoryLists();
@@ -122,7 +122,7 @@ test("auto: a program that ends whatever it is asked is down, which is no verdic
 });
 
 for (const transport of ["stdio", "http", "websocket"]) {
-  test(`a server of both eras is spoken to in its caller's (${transport})`, async () => {
+  test(`a server of both eras is called in its caller's era (${transport})`, async () => {
     const flags = transport === "stdio" ? [] : [`--${transport}`];
     await using remote = transport === "stdio" ? null : await serveFake(["--era", "both", ...flags]);
     await using set = await listed([remote?.options ?? fake("fake", ["--era", "both"], { protocol: "auto" })]);
@@ -136,7 +136,7 @@ for (const transport of ["stdio", "http", "websocket"]) {
       [modernKey]: "2026-07-28",
       "io.modelcontextprotocol/clientCapabilities": declares,
     });
-    // Also where the client declares nothing, so that nothing else tells its instances apart.
+    // Also if the client declares nothing, so that only the era distinguishes its instances.
     expect(jsonOf(await set.ask("fake", "seen", {}, { era: "legacy" })).meta).toBeUndefined();
     expect(jsonOf(await set.ask("fake", "seen", {}, { era: "modern" })).meta).toMatchObject({
       [modernKey]: "2026-07-28",
@@ -144,7 +144,7 @@ for (const transport of ["stdio", "http", "websocket"]) {
   });
 }
 
-test("auto: a verdict of both eras that is out of date is forgotten, and the call is made in the era that is left", async () => {
+test("auto: an outdated result of both eras is forgotten, and the call is made in the remaining era", async () => {
   const lists = memoryLists();
   lists.eras.set("a", { speaks: "both", at: Date.now() });
   await using set = await listed([fake("a", ["--era", "modern"], { protocol: "auto" })], { lists });
@@ -154,7 +154,7 @@ test("auto: a verdict of both eras that is out of date is forgotten, and the cal
   expect(set.status()[0]).toMatchObject({ state: "ready", reason: null, restarts: 0 });
 });
 
-test("auto: a program of both eras that is replaced by a modern one serves its legacy callers, and what they subscribed to", async () => {
+test("auto: a program of both eras that is replaced by a modern one keeps serving legacy callers and their subscriptions", async () => {
   using at = new TempDir();
   const mark = at.path("replaced");
   const script = 'if test -e "$0"; then exec "$@" --era modern; else exec "$@" --era both; fi';
@@ -170,7 +170,7 @@ test("auto: a program of both eras that is replaced by a modern one serves its l
   expect(jsonOf(await set.ask("a", "seen")).meta).toMatchObject({ [modernKey]: "2026-07-28" });
 });
 
-/** A server of both eras, until a modern one takes its place that answers legacy requests as `refuse` says. */
+/** A server of both eras, until a modern one replaces it that answers legacy requests as `refuse` says. */
 function replaceable(refuse: (id: unknown) => Response, headers: Record<string, string> = {}) {
   let replaced = false;
   const server = serve((message) => {
@@ -184,7 +184,7 @@ function replaceable(refuse: (id: unknown) => Response, headers: Record<string, 
   return Object.assign(server, { replace: () => void (replaced = true) });
 }
 
-/** The set that has this server, and how a caller's call of it is answered. */
+/** A set with this server, and a function that makes a caller's call. */
 async function callersOf(url: string) {
   const set = await listed([http("a", url)]);
   const call = async (who: string) => textOf(await set.ask("a", "t", {}, { who: principal(who) }));
@@ -192,7 +192,7 @@ async function callersOf(url: string) {
 }
 
 test.each([{ "mcp-session-id": "s" }, {}])(
-  "auto: a URL where a modern server takes the place of one of both eras serves old and new legacy callers (session: %p)",
+  "auto: when a modern server replaces one of both eras at a URL, old and new legacy callers are served (session: %p)",
   async (headers) => {
     const named = { supported: ["2026-07-28"] };
     using server = replaceable((id) => refusal(id, -32022, "Unsupported protocol version", 400, named), headers);
@@ -206,7 +206,7 @@ test.each([{ "mcp-session-id": "s" }, {}])(
   },
 );
 
-test("whether a modern server speaks legacy too is asked once by all who need it, and again where the server was met anew meanwhile", async () => {
+test("whether a modern server speaks legacy is asked once for all callers, and again if the server was met again in the meantime", async () => {
   const answered = Promise.withResolvers<Response>();
   let asked: unknown = null;
   let broken = false;
@@ -237,19 +237,19 @@ test("whether a modern server speaks legacy too is asked once by all who need it
 });
 
 test.each([-32600, -32601, -32602])(
-  "auto: a modern server that refuses initialize with %i is spoken to in its era",
+  "auto: a modern server that refuses initialize with %i is called in the modern era",
   async (code) => {
     using server = replaceable((id) => refusal(id, code, "_meta is required", 400));
     await using set = await callersOf(server.url);
     expect(await set.call("alice")).toBe("legacy");
     server.replace();
     expect(await set.call("bob")).toBe("modern");
-    // To her the refusal could be that of the tool; the next call knows better.
+    // For Alice's session, the refusal could come from the tool; the next call knows better.
     expect(await set.call("alice")).toBe("modern");
   },
 );
 
-test("legacy: a server that refuses the revision is not asked in the era that it is not configured for", async () => {
+test("legacy: a server that refuses the revision is not tried in the other era", async () => {
   let replaced = false;
   using server = serve(({ id, method }) =>
     replaced && method === "initialize" ? refusal(id, -32022, "Unsupported protocol version", 400) : null,
@@ -261,7 +261,7 @@ test("legacy: a server that refuses the revision is not asked in the era that it
   expect([server.of("server/discover").length, server.of("tools/call").length]).toEqual([0, 0]);
 });
 
-test("auto: a session that a server of both eras has no room for says nothing about its eras, and costs only its caller", async () => {
+test("auto: a session refused by a full server of both eras says nothing about its eras, and affects only its caller", async () => {
   let most = 3;
   using server = serveSessions(({ id, method, params }, session) => {
     if (method === "server/discover") return discovers(id);
@@ -271,7 +271,7 @@ test("auto: a session that a server of both eras has no room for says nothing ab
   });
   await using set = await listed([http("a", server.url)]);
   const call = async (who: string) => set.ask("a", "t", {}, { who: principal(who) });
-  // The first session is the gateway's own look at what the server speaks.
+  // The first session is the gateway's own, which finds out the eras.
   expect([textOf(await call("alice")), textOf(await call("bob"))]).toEqual(["s2", "s3"]);
   expect(await rejectionOf(call("carol"))).toMatchObject({
     code: "upstream-overloaded",
@@ -284,14 +284,14 @@ test("auto: a session that a server of both eras has no room for says nothing ab
   expect(textOf(await call("carol"))).toBe("s4");
 });
 
-test("a server of one era serves callers of both in its own", async () => {
+test("a server of one era serves callers of both eras in its own era", async () => {
   await using set = await listed([fake("new", ["--era", "modern"], { protocol: "auto" }), fake("old")]);
   const seen = async (server: string, era: "legacy" | "modern") => jsonOf(await set.ask(server, "seen", {}, { era }));
   expect((await seen("new", "legacy")).meta).toMatchObject({ [modernKey]: "2026-07-28" });
   expect((await seen("old", "modern")).meta).toBeUndefined();
 });
 
-test.each([401, 403, 408, 429, 500, 503])("auto: HTTP %i is no verdict", async (status) => {
+test.each([401, 403, 408, 429, 500, 503])("auto: HTTP %i says nothing about the era", async (status) => {
   using server = serve((message) => (message.method === "server/discover" ? new Response("", { status }) : null));
   await using set = await listed([http("a", server.url)]);
   expect(set.status()[0]).toMatchObject({ state: "backoff", era: null });
@@ -299,7 +299,7 @@ test.each([401, 403, 408, 429, 500, 503])("auto: HTTP %i is no verdict", async (
 });
 
 test.each([200, 202, 204])(
-  "auto: a server that takes server/discover and answers nothing (HTTP %i) is old",
+  "auto: a server that accepts server/discover without an answer (HTTP %i) is legacy",
   async (status) => {
     using server = serve(({ method }) => (method === "server/discover" ? new Response(null, { status }) : null));
     await using set = await listed([http("a", server.url)]);
@@ -308,7 +308,7 @@ test.each([200, 202, 204])(
 );
 
 test.each([200, 202])(
-  "protocol: modern: a server that answers server/discover with nothing (HTTP %i) is not modern",
+  "protocol: modern: a server that does not answer server/discover (HTTP %i) is not modern",
   async (status) => {
     using server = serve(() => new Response(null, { status }));
     await using set = await listed([http("a", server.url, { protocol: "modern" })]);
@@ -319,27 +319,27 @@ test.each([200, 202])(
   },
 );
 
-test("auto: a server that answers 500 in JSON-RPC is broken, not old", async () => {
+test("auto: a server that answers HTTP 500 with JSON-RPC is broken, not legacy", async () => {
   using server = serve(({ method, id }) => (method === "server/discover" ? refusal(id, -32603, "oops", 500) : null));
   await using set = await listed([http("a", server.url)]);
   expect(set.status()[0]).toMatchObject({ state: "backoff", reason: expect.stringContaining("500") });
 });
 
 const refusals: [what: string, code: number, data: unknown, era: "legacy" | "modern"][] = [
-  ["-32022 that names a legacy revision only", -32022, { supported: ["2025-06-18"] }, "legacy"],
+  ["-32022 that names only a legacy revision", -32022, { supported: ["2025-06-18"] }, "legacy"],
   ["-32022 that names both", -32022, { supported: ["2026-07-28", "2025-06-18"] }, "modern"],
   ["-32021", -32021, { requiredCapabilities: {} }, "modern"],
   ["-32020", -32020, {}, "modern"],
   ["-32022 without a list", -32022, undefined, "legacy"],
   ["-32000 Bad Request", -32000, undefined, "legacy"],
 ];
-test.each(refusals)("auto: %s to server/discover", async (_, code, data, era) => {
+test.each(refusals)("auto: the answer %s to server/discover shows the era", async (_, code, data, era) => {
   using server = serve(({ method, id }) => (method === "server/discover" ? refusal(id, code, "no", 400, data) : null));
   await using set = await listed([http("a", server.url)]);
   expect(set.status()[0]).toMatchObject({ state: "ready", era });
 });
 
-test("auto: a server of a future revision only is not available, with the reason", async () => {
+test("auto: a server that speaks only a future revision is not available, and the reason says so", async () => {
   using server = serve(({ method, id }) =>
     method === "server/discover" ? reply(id, { supportedVersions: ["2030-01-01"] }) : null,
   );
@@ -361,30 +361,30 @@ test("protocol: modern needs no server/discover, protocol: legacy never sends it
   expect(server.of("initialize").length).toBe(1);
 });
 
-test("auto: an endpoint that takes no POST but opens the old stream is spoken to the old way", async () => {
+test("auto: an endpoint that accepts no POST but opens the HTTP+SSE stream is used over HTTP+SSE", async () => {
   await using served = await serveFake(["--pair", "--rich"]);
   await using set = await listed([served.options]);
   expect(set.status()[0]).toMatchObject({ state: "ready", era: "legacy", transport: "http" });
   expect(textOf(await set.ask("fake", "slow", { ms: 1 }))).toBe('{"ms":1}');
 });
 
-test("auto: an endpoint where nothing speaks MCP says so", async () => {
+test("auto: an endpoint without MCP is reported as that", async () => {
   using server = serve(() => new Response("nothing here", { status: 404 }));
   await using set = await listed([http("a", server.url)]);
   expect(set.status()[0]).toMatchObject({ state: "backoff", reason: expect.stringContaining("nothing speaks MCP") });
 });
 
 test.each([
-  ["elsewhere", (elsewhere: string) => elsewhere],
-  ["that takes a parser the square of its length", () => `/${"a".repeat(8192)}`],
-])("an old stream that names an endpoint %s gets nothing", async (_which, endpoint) => {
+  ["at another origin", (elsewhere: string) => elsewhere],
+  ["that takes a parser quadratic time", () => `/${"a".repeat(8192)}`],
+])("nothing is sent to an HTTP+SSE endpoint %s", async (_which, endpoint) => {
   using elsewhere = serve(() => null);
   const stream = `event: endpoint\ndata: ${endpoint(elsewhere.url)}\n\n`;
   using server = serve(() => new Response(stream, { headers: { "content-type": "text/event-stream" } }));
   await using set = await listed([http("a", server.url, { transport: "sse", headers: { "X-Key": "secret" } })]);
   expect(set.status()[0]).toMatchObject({
     state: "backoff",
-    reason: expect.stringContaining("no endpoint of its own origin"),
+    reason: expect.stringContaining("does not have the configured origin"),
   });
   expect(elsewhere.seen).toEqual([]);
 });

@@ -5,7 +5,7 @@ import { stillClock } from "../../support/principal.ts";
 
 const runs = (): boolean => false;
 
-test("the failures of so many instances are remembered, of more only the latest", () => {
+test("the failures of the latest 1024 instances are remembered", () => {
   const failures = new Failures(usualBreaker, stillClock());
   for (let key = 0; key < 1_024; key++) failures.add(`key-${key}`, null, "it crashed");
   failures.add("key-0", null, "it crashed again");
@@ -15,7 +15,7 @@ test("the failures of so many instances are remembered, of more only the latest"
   expect(failures.count).toBe(1_026);
 });
 
-test("an instance that failed is told of until it runs again, or for as long as failures count", () => {
+test("a failed instance is reported until it runs again, or as long as failures count", () => {
   const clock = stillClock();
   const failures = new Failures(usualBreaker, clock);
   failures.add("a", "alice", "it crashed");
@@ -28,7 +28,7 @@ test("an instance that failed is told of until it runs again, or for as long as 
   expect(downText(failures.down(runs), now)).toBeNull();
 });
 
-test("T10: of an open circuit the failure is told that has opened it, not each one after it", () => {
+test("T10: for an open circuit, the failure that opened it is reported, not each later one", () => {
   const clock = stillClock();
   const failures = new Failures({ ...usualBreaker, failures: 2 }, clock);
   const opened = () => failures.add("a", null, "it crashed").opened;
@@ -37,7 +37,7 @@ test("T10: of an open circuit the failure is told that has opened it, not each o
   expect([opened(), opened(), opened()]).toEqual([false, true, false]);
 });
 
-test.each([-3, 3])("when an instance may start again is told rightly, however the clock is set: by %i h", (hours) => {
+test.each([-3, 3])("the time of the next start is reported correctly when the clock is set by %i h", (hours) => {
   const clock = stillClock();
   let set = 0;
   const failures = new Failures(usualBreaker, { now: () => clock.now() + set, mono: clock.mono });

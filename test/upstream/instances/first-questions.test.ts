@@ -36,7 +36,7 @@ const rootsOf = async ({ session }: SessionQuestion): Promise<ClientAnswer> => (
 const transports: [over: string, args: string[]][] = [
   ["a child", []],
   ["HTTP", ["--http", "--sse"]],
-  ["the older pair", ["--pair"]],
+  ["HTTP+SSE", ["--pair"]],
   ["a WebSocket", ["--websocket"]],
 ];
 
@@ -55,7 +55,7 @@ test.each(transports)(
   },
 );
 
-test("the first call waits for a client that takes its time to answer", async () => {
+test("the first call waits for a client that is slow to answer", async () => {
   const slow = (question: SessionQuestion): Promise<ClientAnswer> =>
     new Promise((resolve) => setTimeout(() => resolve(rootsOf(question)), 250));
   await using set = upstreams([fake("a", ["--mode", "first-roots"])], { askSession: slow });
@@ -63,7 +63,7 @@ test("the first call waits for a client that takes its time to answer", async ()
   expect(seen.roots).toMatchObject({ result: { roots: [{ uri: "file:///s1" }] } });
 });
 
-test("a server that is still starting is told that the roots changed after it had them", async () => {
+test("a server that is still starting is notified that the roots changed after it read them", async () => {
   const askSession = async (question: SessionQuestion): Promise<ClientAnswer> => {
     setImmediate(() => set.notify(callTo("x", {}, own), "notifications/roots/list_changed"));
     return rootsOf(question);
@@ -73,14 +73,14 @@ test("a server that is still starting is told that the roots changed after it ha
   expect(seen.notified).toContain("notifications/roots/list_changed");
 });
 
-/** Where the client does not listen outside of its calls. */
+/** Clients that do not listen outside of their calls. */
 const unheard: [client: string, more: AskOptions][] = [
   ["of 2026-07-28", { era: "modern", declares: own.declares }],
   ["without a GET stream", own],
 ];
 
 test.each(transports.flatMap(([over, args]) => unheard.map(([client, more]) => [over, client, args, more] as const)))(
-  "the call that a server is started for is asked for the roots: %s, client %s",
+  "the call that starts a server answers its question for the roots: %s, client %s",
   async (_over, _client, args, more) => {
     const first = ["--mode", "first-roots", ...args];
     const transport = args.includes("--pair") ? { transport: "sse" } : {};
@@ -102,7 +102,7 @@ test.each(transports.flatMap(([over, args]) => unheard.map(([client, more]) => [
 );
 
 test.each(unheard)(
-  "so is the first call on an instance that was started for a subscription: client %s",
+  "the first call on an instance that a subscription started answers the question for the roots: client %s",
   async (_client, more) => {
     await using set = upstreams([fake("a", ["--mode", "first-roots", "--rich"])], {
       askSession: rootsOf,
@@ -115,12 +115,12 @@ test.each(unheard)(
     const { roots } = await ask();
     expect(roots).toMatchObject({ result: { roots: [{ uri: "file:///mine" }] } });
     await until(() => missed > 0, "the word that updates were missed");
-    // It stays the same from here on.
+    // The instance stays the same from here on.
     expect(await ask()).toMatchObject({ roots, subscribed: ["+test://a"] });
   },
 );
 
-test("a server that asks for nothing is not started anew for the first call after a subscription", async () => {
+test("a server that asks for nothing is not restarted for the first call after a subscription", async () => {
   await using set = await listed([fake("a", ["--rich"])]);
   let missed = 0;
   await set.subscribe(callTo("x", {}, own), resourceRoute("a", "test://a"), () => void missed++);
@@ -129,7 +129,7 @@ test("a server that asks for nothing is not started anew for the first call afte
   expect([subscribed, missed, set.status()[0]?.instances]).toEqual([["+test://a"], 0, 1]);
 });
 
-/** An HTTP server whose questions, which it asks in all of its sessions, are the test's. */
+/** An HTTP server that asks the questions of the test in all of its sessions. */
 function serveAsking() {
   const streams: Stream[] = [];
   const server = serveSessions((_message, _session, request) => {
@@ -152,11 +152,11 @@ function serveAsking() {
 }
 
 const noReason: [what: string, method: string, listening: boolean[]][] = [
-  ["has heard the question since it began to listen", "roots/list", [true]],
-  ["has heard it when it was asked again", "roots/list", [false, true]],
+  ["received the question after it began to listen", "roots/list", [true]],
+  ["received the question when it was repeated", "roots/list", [false, true]],
   ["was asked for something else", "sampling/createMessage", [false]],
 ];
-test.each(noReason)("nor is one whose client %s", async (_what, method, listening) => {
+test.each(noReason)("an instance is not restarted if its client %s", async (_what, method, listening) => {
   using server = serveAsking();
   let listens = false;
   const options = { askSession: rootsOf, listens: () => listens };
@@ -169,18 +169,18 @@ test.each(noReason)("nor is one whose client %s", async (_what, method, listenin
 });
 
 const late: [what: string, mode: string][] = [
-  ["answers no ping", "no-ping"],
+  ["does not answer a ping", "no-ping"],
   ["gets no answer from the client", "first-roots"],
 ];
 
-test.each(late)("the first call waits only so long for a server that %s", async (_what, mode) => {
+test.each(late)("the first call waits only for a limited time if the server %s", async (_what, mode) => {
   await using set = upstreams([fake("a", ["--mode", mode], { timeout: "1s" })], {
     askSession: () => new Promise(() => {}),
   });
   expect(jsonOf(await set.ask("a", "seen", {}, own)).roots).toBeUndefined();
 });
 
-test("the first call waits for no client that has no roots, or cannot be asked", async () => {
+test("the first call does not wait for a client that has no roots or cannot be asked", async () => {
   using server = serve(({ method, id }) => {
     if (method === "initialize") return greets(id, { tools: {} });
     return method === "tools/call" ? reply(id, { content: [{ type: "text", text: "ran" }] }) : null;
@@ -198,8 +198,8 @@ test("the first call waits for no client that has no roots, or cannot be asked",
 });
 
 /**
- * An HTTP server that asks for the roots in each of its sessions, and calls answer with what it knows of them. `status`
- * is that of what is sent in a session it does not know.
+ * An HTTP server that asks for the roots in each session; its calls return what it knows about the session. `status`
+ * answers requests in an unknown session.
  */
 function serveRooted(status = 404) {
   let losesAll = false;
@@ -234,7 +234,7 @@ function serveRooted(status = 404) {
     sessions.clear();
     if (!silently) for (const stream of streams) stream?.close();
   };
-  /** Lets requests of this method wait until the function is called that it returns. */
+  /** Delays requests of this method until the returned function is called. */
   const hold = (method: string): (() => void) => {
     const { promise, resolve } = Promise.withResolvers<void>();
     held.set(method, promise);
@@ -262,21 +262,21 @@ test.each(losses)(
     const roots = { roots: [{ uri: "file:///s1" }] };
     expect(await ask()).toEqual(roots);
     server.forget(silently);
-    // That of the gateway's own instance, and the caller's.
+    // The gateway's own session and the caller's.
     if (!silently) await until(() => server.of("initialize").length >= 4, "new sessions");
     expect(await ask()).toEqual(roots);
     expect(await ask()).toEqual(roots);
   },
 );
 
-test("R111 FIELD T45: nor does a call run there before a client that listens has told its roots", async () => {
+test("R111 FIELD T45: no call runs in a new session before a listening client has sent its roots", async () => {
   using server = serveRooted();
   const asked = Promise.withResolvers<void>();
   let times = 0;
   const askSession = async (question: SessionQuestion): Promise<ClientAnswer> => {
     if (++times === 2) {
       asked.resolve();
-      // However long this takes, the call that comes meanwhile is not sent.
+      // However long this takes, the call that comes in the meantime is not sent.
       await until(() => server.of("tools/call").length > 1, "a call too early", 200).catch(() => {});
     }
     return rootsOf(question);
@@ -289,7 +289,7 @@ test("R111 FIELD T45: nor does a call run there before a client that listens has
   expect(await ask()).toEqual(roots);
 });
 
-test("R111 FIELD T45: an instance that is subscribed to is kept with its new session", async () => {
+test("R111 FIELD T45: an instance with a subscription is kept and gets a new session", async () => {
   using server = serveRooted();
   await using set = await listed([http("a", server.url, { protocol: "legacy" })]);
   let missed = 0;
@@ -297,12 +297,12 @@ test("R111 FIELD T45: an instance that is subscribed to is kept with its new ses
   server.forget(false);
   await until(() => missed > 0, "the word that updates were missed");
   await set.ask("a", "t", {}, own);
-  // That of the gateway's own instance, and the caller's; twice each.
+  // The gateway's own session and the caller's, twice each.
   expect([server.of("initialize").length, server.sessions.size]).toEqual([4, 2]);
   end();
 });
 
-test("R111 FIELD T45: nor does a call run without the roots in one that nobody heard open", async () => {
+test("R111 FIELD T45: no call runs without the roots in a new session that opened while no client was listening", async () => {
   using server = serveRooted();
   await using set = await listed([http("a", server.url, { protocol: "legacy" })]);
   const ask = async () => jsonOf(await set.ask("a", "t", {}, { ...own, input })).roots;
@@ -316,8 +316,8 @@ test("R111 FIELD T45: nor does a call run without the roots in one that nobody h
   expect(await ask()).toEqual(roots);
 });
 
-test("R111 FIELD T45: nor without the roots after a call that may have run in the lost session, and so is not repeated", async () => {
-  // With this status a tool could have said it.
+test("R111 FIELD T45: the next call has the roots after one that was not repeated because it may have run in the lost session", async () => {
+  // With this status, the answer could come from a tool.
   using server = serveRooted(500);
   await using set = await listed([http("a", server.url, { protocol: "legacy" })]);
   const ask = () => set.ask("a", "t", {}, { ...own, input });
@@ -328,7 +328,7 @@ test("R111 FIELD T45: nor without the roots after a call that may have run in th
   expect(jsonOf(await ask()).roots).toEqual(roots);
 });
 
-test("R111 FIELD T45: a server that loses every session is not asked for ever for a client that listens", async () => {
+test("R111 FIELD T45: a server that loses every session is not asked forever for a listening client", async () => {
   using server = serveRooted();
   await using set = await listed([http("a", server.url, { protocol: "legacy" })], { askSession: rootsOf });
   const ask = () => set.ask("a", "t", {}, own);
@@ -349,7 +349,7 @@ test.each([
   ["while it waits", true],
   ["once it has ended", false],
 ] as const)(
-  "nor do the roots of a new session hang on the call that found the old one lost: the next comes %s",
+  "the roots of a new session do not depend on the call that found the old one lost: the next comes %s",
   async (_when, meanwhile) => {
     using server = serveRooted();
     await using set = await listed([http("a", server.url, { protocol: "legacy" })], { listens: false });
@@ -377,7 +377,7 @@ test.each([
   ["while it starts", true],
   ["once it has asked", false],
 ] as const)(
-  "a call that comes %s has the roots, though the call that the server was started for has ended",
+  "a call that comes %s has the roots, although the call that started the server has ended",
   async (_when, meanwhile) => {
     using server = serveRooted();
     await using set = await listed([http("a", server.url, { protocol: "legacy" })], { listens: false });

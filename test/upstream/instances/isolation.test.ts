@@ -28,7 +28,7 @@ const declares = { roots: { listChanged: true }, sampling: {}, "com.example/new"
 const declared = async (set: Set, more: Parameters<Set["ask"]>[3]): Promise<unknown> =>
   jsonOf(await set.ask("a", "seen", {}, more)).declared;
 
-test("a legacy server is told what its caller's client declared, without tasks", async () => {
+test("a legacy server receives the capabilities of its caller's client, without tasks", async () => {
   await using set = upstreams([fake("a")]);
   const tasks = { list: {}, requests: {} };
   for (const more of [{ session: "s1" }, { era: "modern" }] as const)
@@ -40,7 +40,7 @@ test("a legacy server is told what its caller's client declared, without tasks",
 });
 
 test.each(["legacy", "modern"] as const)(
-  "a modern server learns with each request what its %s client can do: it needs no instance for that",
+  "a modern server receives the capabilities of its %s client with each request, so it needs no instance for them",
   async (era) => {
     await using set = upstreams([fake("a", ["--era", "modern"])]);
     const seen: unknown[] = [];
@@ -56,7 +56,7 @@ test.each(["legacy", "modern"] as const)(
   },
 );
 
-test("FIELD T17: a session that offers sampling, elicitation or roots has an instance of its own, others share their principal's", async () => {
+test("FIELD T17: a session that offers sampling, elicitation or roots has its own instance; others share their principal's", async () => {
   await using set = upstreams([fake("a")]);
   const calls = async (session: string, offers: Record<string, unknown>) =>
     jsonOf(await set.ask("a", "count", {}, { session, declares: offers })).calls;
@@ -70,7 +70,7 @@ test("FIELD T17: a session that offers sampling, elicitation or roots has an ins
   expect(await calls("s1", declares)).toBe(1);
 });
 
-test("a modern client's instance of a legacy server belongs to its principal and what it declared", async () => {
+test("a modern client's instance of a legacy server depends on its principal and its capabilities", async () => {
   await using set = upstreams([fake("a")]);
   const calls = async (offers: Record<string, unknown>, who = "alice") =>
     jsonOf(await set.ask("a", "count", {}, { era: "modern", declares: offers, who: principal(who) })).calls;
@@ -78,14 +78,14 @@ test("a modern client's instance of a legacy server belongs to its principal and
   expect(await calls(declares, "bob")).toBe(1);
 });
 
-test("isolation: per-session gives each session an instance, callers without one share their principal's", async () => {
+test("isolation: per-session gives each session an instance; callers without a session share their principal's", async () => {
   await using set = upstreams([fake("a", [], { isolation: "per-session" })]);
   const calls = async (session?: string) => jsonOf(await set.ask("a", "count", {}, { session })).calls;
   expect([await calls("s1"), await calls("s2"), await calls("s1")]).toEqual([1, 1, 2]);
   expect([await calls(), await calls()]).toEqual([1, 2]);
 });
 
-test("FIELD T17: no instance is started for a session that has ended, and one that is still starting ends with it", async () => {
+test("FIELD T17: no instance is started for an ended session, and one that is still starting ends with its session", async () => {
   await using set = await listed([fake("a", [], { isolation: "per-session" })]);
   const controller = new AbortController();
   const ask = () => rejectionOf(set.ask("a", "echo", {}, { session: "s1", controller }));
@@ -99,14 +99,14 @@ test("FIELD T17: no instance is started for a session that has ended, and one th
   expect(set.status()[0]?.instances).toBe(0);
 });
 
-test("isolation: shared on a legacy server declares nothing and has it ask nobody", async () => {
+test("isolation: shared declares no capabilities to a legacy server, and its questions reach no client", async () => {
   await using set = upstreams([fake("a", [], { isolation: "shared" })]);
   const more = { session: "s", declares, input: accept };
   expect(await declared(set, more)).toEqual({});
   expect(jsonOf(await set.ask("a", "ask", { method: "roots/list" }, more))).toMatchObject({ error: { code: -32601 } });
 });
 
-test("S20: what a shared legacy server says in an extension's words reaches nobody, and keeps no call alive", async () => {
+test("S20: extension notifications of a shared legacy server reach no client and do not keep calls alive", async () => {
   await using set = upstreams([fake("a", [], { isolation: "shared", timeout: "300ms" })]);
   await until(() => set.ask("a", "echo").catch(() => null), "an answer in time");
   const said: string[] = [];
@@ -118,7 +118,7 @@ test("S20: what a shared legacy server says in an extension's words reaches nobo
   expect(said).toEqual([]);
 });
 
-test("an instance is told once that the roots have changed, however often they did while it started", async () => {
+test("an instance is notified once that the roots have changed, however often they changed while it started", async () => {
   await using set = upstreams([fake("a")]);
   const own = { session: "s1", declares };
   const changed = callTo("x", {}, own);
@@ -154,7 +154,7 @@ test.each([
   ["HTTP", ["--http", "--sse"]],
   ["a WebSocket", ["--websocket"]],
 ] as [string, string[]][])(
-  "FIELD T17: what a server asks outside of calls is for the session whose instance it is: %s",
+  "FIELD T17: a question outside of calls goes to the session that owns the instance: %s",
   async (_over, args) => {
     const follow = ["--mode", "follow-roots", ...args];
     await using served = args.length > 0 ? await serveFake(follow, { id: "a" }) : null;
@@ -177,7 +177,7 @@ test.each([
   },
 );
 
-test("several calls of one caller: a question that may be about any of them is asked of nobody, a log message is still passed on", async () => {
+test("during several calls of one caller, an ambiguous question is refused, but a log message is passed on", async () => {
   await using set = upstreams([fake("a", [], { isolation: "per-principal", timeout: "3s" })]);
   const seen: string[] = [];
   const more = { era: "modern" as const, declares, input: accept, logLevel: "debug" as const };
@@ -192,7 +192,7 @@ test("several calls of one caller: a question that may be about any of them is a
   await hung;
 });
 
-test("what a server says of no call reaches all sessions of a principal that share its instance", async () => {
+test("a message that belongs to no call reaches all sessions of a principal that share the instance", async () => {
   await using set = upstreams([fake("a", [], { isolation: "per-principal" })]);
   const seen: string[] = [];
   const from = (session: string) => ({ session, emit: (text: string) => void seen.push(`${session} ${text}`) });
@@ -208,30 +208,27 @@ test("what a server says of no call reaches all sessions of a principal that sha
 
 test.each([
   ["a child", []],
-  ["the older pair of endpoints", ["--pair"]],
+  ["HTTP+SSE", ["--pair"]],
   ["a WebSocket", ["--websocket"]],
-] as [string, string[]][])(
-  "what is asked during several calls is asked of the call that is left: %s",
-  async (...row) => {
-    const [, args] = row;
-    using at = new TempDir();
-    await using served = args.length > 0 ? await serveFake(args, { id: "a", protocol: "legacy" }) : null;
-    await using set = upstreams([served?.options ?? fake("a")]);
-    const file = at.path("go-on");
-    const nobody = async (): Promise<ClientAnswer> => ({ kind: "error", text: "{}" });
-    const more = { era: "modern" as const, declares };
-    const slow = set.ask("a", "slow", { ms: 0, file }, { ...more, input: nobody });
-    const asking = set.ask("a", "ask", { method: "roots/list" }, { ...more, input: accept });
-    await until(() => set.status()[0]?.inFlight === 2, "both calls");
-    // Sent last, so that the question has come before its answer.
-    await set.ask("a", "echo", {}, { ...more, input: nobody });
-    writeFileSync(file, "");
-    await slow;
-    expect(jsonOf(await asking)).toEqual({ result: { roots: [] } });
-  },
-);
+] as [string, string[]][])("a question asked during several calls goes to the remaining call: %s", async (...row) => {
+  const [, args] = row;
+  using at = new TempDir();
+  await using served = args.length > 0 ? await serveFake(args, { id: "a", protocol: "legacy" }) : null;
+  await using set = upstreams([served?.options ?? fake("a")]);
+  const file = at.path("go-on");
+  const nobody = async (): Promise<ClientAnswer> => ({ kind: "error", text: "{}" });
+  const more = { era: "modern" as const, declares };
+  const slow = set.ask("a", "slow", { ms: 0, file }, { ...more, input: nobody });
+  const asking = set.ask("a", "ask", { method: "roots/list" }, { ...more, input: accept });
+  await until(() => set.status()[0]?.inFlight === 2, "both calls");
+  // Sent last, so that the question arrives before its answer.
+  await set.ask("a", "echo", {}, { ...more, input: nobody });
+  writeFileSync(file, "");
+  await slow;
+  expect(jsonOf(await asking)).toEqual({ result: { roots: [] } });
+});
 
-test("a session's calls on its own child may all ask, and the time of none runs meanwhile", async () => {
+test("all calls of a session on its own child may ask questions, and no call's time runs in the meantime", async () => {
   await using set = upstreams([fake("a", [], { timeout: "1s" })]);
   const more = { session: "s1", declares };
   await set.ask("a", "echo", {}, more);
@@ -240,7 +237,7 @@ test("a session's calls on its own child may all ask, and the time of none runs 
   const input = async ({ params }: InputRequest): Promise<ClientAnswer> => {
     if (++asked === 3) all.resolve();
     await all.promise;
-    // A call of another session shows that the time passes.
+    // A call of another session shows that time passes.
     if (params.includes('"q":1'))
       expect((await rejectionOf(set.ask("a", "hang", {}, { session: "s2" }))).code).toBe("timeout");
     return { kind: "result", text: params };
@@ -253,7 +250,7 @@ test("a session's calls on its own child may all ask, and the time of none runs 
   expect((await running).code).toBe("timeout");
 });
 
-test("a notice tells whose instance it came from, and nothing that is the gateway's alone to say", async () => {
+test("a notification names the owner of its instance, and nothing that only the gateway may set", async () => {
   await using served = await serveFake(["--http", "--sse", "--rich"]);
   await using set = upstreams([served.options]);
   await set.ask("fake", "echo", {}, { session: "s1", declares });
@@ -278,7 +275,7 @@ test("a notice tells whose instance it came from, and nothing that is the gatewa
   ]);
 });
 
-test("that a URL's matter is settled is told on the stream of the call that it is about", async () => {
+test("the completion of a URL elicitation is reported on the stream of its call", async () => {
   await using set = upstreams([fake("a")]);
   const seen: unknown[] = [];
   const emit = (message: string): void => void seen.push(JSON.parse(message));
@@ -288,7 +285,7 @@ test("that a URL's matter is settled is told on the stream of the call that it i
   expect(set.notices).toEqual([]);
 });
 
-test("an error of the client reaches the server; a question ends with the call that is given up", async () => {
+test("a client's error reaches the server; a question ends when its call is given up", async () => {
   await using served = await serveFake(["--http", "--sse"], { id: "a" });
   await using set = upstreams([served.options]);
   const declined = async (): Promise<ClientAnswer> => ({
@@ -313,7 +310,7 @@ test("an error of the client reaches the server; a question ends with the call t
   expect(signal.aborted).toBe(true);
 });
 
-test("FIELD T66: a log message of the call refreshes its idle time-out too, though nobody reads it", async () => {
+test("FIELD T66: a log message of the call also resets its idle timeout, even if nobody reads it", async () => {
   await using served = await serveFake(["--http", "--sse"], { id: "a", timeout: "600ms" });
   await using set = upstreams([served.options]);
   // A call's time counts from before its server has started.
@@ -322,7 +319,7 @@ test("FIELD T66: a log message of the call refreshes its idle time-out too, thou
   expect(textOf(await set.ask("a", "work", { steps: 8, ms: 100, log: true }))).toBe("worked");
 });
 
-test("FIELD T66: progress refreshes the idle time-out but not the cap", async () => {
+test("FIELD T66: progress resets the idle timeout but not the total limit", async () => {
   await using served = await serveFake(["--http", "--sse"], { id: "a", timeout: "600ms", maxTimeout: "1500ms" });
   await using set = upstreams([served.options]);
   // A call's time counts from before its server has started.

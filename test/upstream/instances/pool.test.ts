@@ -22,14 +22,14 @@ function poolOf(start: () => Promise<never>) {
   return { pool, ended: ended.promise };
 }
 
-test("T42: nothing is started for a caller that has lost its key", () => {
+test("T42: no instance is started for a caller whose key was revoked", () => {
   const { pool } = poolOf(() => new Promise(() => {}));
   const opening = (): unknown => pool.open({ spec, until: AbortSignal.abort() });
   expect(failureOf(opening).code).toBe("cancelled");
   expect(pool.size).toBe(0);
 });
 
-test("an instance that was asked to end has not failed, and the next of its key is another's", async () => {
+test("an instance that was asked to end has not failed, and the next one of its key is a different one", async () => {
   let starts = 0;
   const { pool, ended } = poolOf(() =>
     ++starts === 1 ? Promise.reject(new Error("too late")) : new Promise(() => {}),

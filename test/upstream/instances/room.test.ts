@@ -6,19 +6,19 @@ import { callTo, fake, type Harness, jsonOf, listed, quick, upstreams } from "..
 
 const state = (set: ReturnType<typeof upstreams>) => set.status().find(({ id }) => id === "a");
 
-test("beyond maxInstances a new principal is refused, those with open sessions keep theirs", async () => {
+test("beyond maxInstances a new principal is refused, and those with open sessions keep their instances", async () => {
   await using set = upstreams([fake("a", [], { maxInstances: 2 })]);
   for (const who of ["alice", "bob"]) await set.ask("a", "echo", {}, { who: principal(who), session: who });
   const failure = await rejectionOf(set.ask("a", "echo", {}, { who: principal("carol") }));
   expect(failure.code).toBe("overloaded");
-  expect(failure.message).toContain("all of its 2 instances are in use or kept for callers who have not left");
-  // The first is free again once it was unused for as long as idleStop says.
+  expect(failure.message).toContain("all of its 2 instances are in use or kept for callers that have not left");
+  // The first is available again once it was unused for idleStop.
   const wait = failure.detail.retryAfterMs ?? 0;
   expect(wait > 590_000 && wait <= 600_000).toBe(true);
   await set.ask("a", "echo", {}, { who: principal("bob") });
 });
 
-test("beyond maxInstances the instance of a caller who has ended all its sessions gives way, others are kept", async () => {
+test("beyond maxInstances the instance of a caller that has ended all its sessions is replaced, and others are kept", async () => {
   await using set = upstreams([fake("a", [], { maxInstances: 2 })]);
   const calls = async (who: string, session: string) =>
     jsonOf(await set.ask("a", "count", {}, { who: principal(who), session })).calls;
@@ -26,7 +26,7 @@ test("beyond maxInstances the instance of a caller who has ended all its session
   expect([await calls("alice", "a1"), await calls("bob", "b1"), await calls("bob", "b2")]).toEqual([1, 1, 2]);
   set.endSession("b1");
   expect(await refused()).toBe("overloaded");
-  // Its caller has left, but has a call that still runs.
+  // Its caller has left, but has a call that is still running.
   const controller = new AbortController();
   const hung = rejectionOf(set.ask("a", "hang", {}, { who: principal("bob"), session: "b2", controller }));
   await until(() => state(set)?.inFlight === 1, "the call to run");
@@ -53,7 +53,7 @@ test("beyond maxInstances the instance of a caller without sessions is kept for 
 });
 
 test.each(["task", "input_required"])(
-  "beyond maxInstances the instance that gave its caller without sessions a result of type %s is kept for idleStop",
+  "beyond maxInstances an instance that gave a caller without sessions a result of type %s is kept for idleStop",
   async (resultType) => {
     const clock = stillClock();
     await using set = upstreams([fake("a", ["--era", "modern"], { maxInstances: 1 })], { clock });
@@ -68,23 +68,23 @@ test.each(["task", "input_required"])(
   },
 );
 
-test("a caller's idle sessions keep out neither others nor that caller; what is in use is kept", async () => {
+test("a caller's idle sessions block neither others nor itself; instances in use are kept", async () => {
   await using set = upstreams([fake("a", [], { maxInstances: 4 })]);
   const asks = { elicitation: {} };
   const calls = async (who: string, session: string) =>
     jsonOf(await set.ask("a", "count", {}, { who: principal(who), session, declares: asks })).calls;
   for (const session of ["s1", "s2", "s3", "s4", "s5"]) expect(await calls("alice", session)).toBe(1);
-  // The fifth took the place of the one that was idle longest, which starts anew, as it was idle longest too.
+  // Each further session replaced the one that had been idle longest, so s3 still exists and s1 starts again.
   expect(await calls("alice", "s3")).toBe(2);
   expect(await calls("alice", "s1")).toBe(1);
-  // Bob has his share of two, then makes room himself.
+  // Bob gets his share of two, then replaces his own.
   for (const session of ["b1", "b2", "b3"]) expect(await calls("bob", session)).toBe(1);
   expect([await calls("alice", "s1"), await calls("alice", "s3")]).toEqual([2, 3]);
   expect([await calls("bob", "b3"), await calls("bob", "b1")]).toEqual([2, 1]);
   expect(state(set)?.instances).toBe(4);
 });
 
-test("beyond maxInstances nobody loses an instance that is in use, not even to its own caller", async () => {
+test("beyond maxInstances no instance in use is ended, not even for its own caller", async () => {
   await using set = upstreams([fake("a", [], { maxInstances: 2 })]);
   const controller = new AbortController();
   const own = ["s1", "s2"].map((session) => ({ session, declares: { roots: {} } }));
@@ -114,7 +114,7 @@ test("a quarter of maxInstances is left to others, however many sessions of one 
   expect(failure.message).toContain("all 3 of its 4 instances that one caller may have are in use");
   const bob = async () => jsonOf(await set.ask("a", "count", {}, { who: principal("bob") })).calls;
   expect(await bob()).toBe(1);
-  // Where one of its own is idle, that one gives way, and never another's that is.
+  // If one of the caller's own is idle, that one is ended, and never another caller's idle one.
   controller.abort();
   await Promise.all(hung);
   await set.ask("a", "echo", {}, more);
@@ -122,7 +122,7 @@ test("a quarter of maxInstances is left to others, however many sessions of one 
   expect(state(set)?.instances).toBe(4);
 });
 
-/** The most processes that ran at the same time. */
+/** Returns the maximum number of processes that ran at the same time. */
 function mostAtOnce({ events }: Harness): number {
   let most = 0;
   let running = 0;
@@ -133,7 +133,7 @@ function mostAtOnce({ events }: Harness): number {
   return most;
 }
 
-test("an instance that takes its time to end counts towards maxInstances: the next one starts after it", async () => {
+test("an instance that is slow to end counts toward maxInstances: the next one starts after it", async () => {
   await using set = await listed([fake("a", ["--mode", "stubborn"], { maxInstances: 1 })]);
   const own = (session: string) => ({ session, declares: { roots: {} } });
   for (const session of ["s1", "s2", "s3"]) {
@@ -155,22 +155,25 @@ const ends: [how: string, end: (set: Harness, pid: number) => unknown][] = [
   ["failure", (_, pid) => process.kill(pid, "SIGKILL")],
 ];
 
-test.each(ends)("after a %s no process starts beside the one before it, and others need not wait", async (how, end) => {
-  const tuning = { breaker: { ...quick.breaker, first: 0 }, patience: { close: 500, term: 1_000 } };
-  await using set = await listed([fake("a", ["--mode", "stubborn"], { maxInstances: 2 })], { tuning });
-  const count = async (who: string) => jsonOf(await set.ask("a", "count", {}, { who: principal(who) })).calls;
-  expect(await count("alice")).toBe(1);
-  const [, old = 0] = state(set)?.pids ?? [];
-  end(set, old);
-  if (how === "failure") await until(() => state(set)?.down.length, "the crash");
-  expect(await Promise.all([count("alice"), count("bob")])).toEqual([1, 1]);
-  const next = state(set)?.pids.at(-2);
-  // The gateway's own, Alice's and Bob's.
-  expect(mostAtOnce(set)).toBe(3);
-  const lives = set.events.flatMap(({ type, facts }) => ("pid" in facts ? `${facts.pid} ${type}` : []));
-  const [began = 0, ended = 0] = [`${next} server.started`, `${old} server.stopped`].map((one) => lives.indexOf(one));
-  expect([began > ended, lives[2]?.endsWith("started")]).toEqual([true, true]);
-});
+test.each(ends)(
+  "after a %s, a process starts only after its predecessor has ended, and others need not wait",
+  async (how, end) => {
+    const tuning = { breaker: { ...quick.breaker, first: 0 }, patience: { close: 500, term: 1_000 } };
+    await using set = await listed([fake("a", ["--mode", "stubborn"], { maxInstances: 2 })], { tuning });
+    const count = async (who: string) => jsonOf(await set.ask("a", "count", {}, { who: principal(who) })).calls;
+    expect(await count("alice")).toBe(1);
+    const [, old = 0] = state(set)?.pids ?? [];
+    end(set, old);
+    if (how === "failure") await until(() => state(set)?.down.length, "the crash");
+    expect(await Promise.all([count("alice"), count("bob")])).toEqual([1, 1]);
+    const next = state(set)?.pids.at(-2);
+    // The gateway's own, Alice's and Bob's.
+    expect(mostAtOnce(set)).toBe(3);
+    const lives = set.events.flatMap(({ type, facts }) => ("pid" in facts ? `${facts.pid} ${type}` : []));
+    const [began = 0, ended = 0] = [`${next} server.started`, `${old} server.stopped`].map((one) => lives.indexOf(one));
+    expect([began > ended, lives[2]?.endsWith("started")]).toEqual([true, true]);
+  },
+);
 
 const tasks = { extensions: { "io.modelcontextprotocol/tasks": {} } };
 const watch = { server: "a", taskIds: ["t-1"], changed: () => {}, lost: () => {} };
@@ -188,7 +191,7 @@ test.each(followed)("an instance whose caller follows %s is not idle (%s)", asyn
   const clock = stillClock();
   const options = { ...fake("a", ["--rich", "--era", era]), healthCheck: 20 };
   await using set = upstreams([options], { clock });
-  // A health check may take as long as the pause between two.
+  // A health check may take as long as the interval between two.
   options.healthCheck = 10_000;
   const calls = async (who: string) => jsonOf(await set.ask("a", "count", {}, { who: principal(who), era })).calls;
   expect([await calls("alice"), await calls("bob")]).toEqual([1, 1]);
@@ -199,7 +202,7 @@ test.each(followed)("an instance whose caller follows %s is not idle (%s)", asyn
 });
 
 test.each(followed)(
-  "an instance whose caller followed %s is idle from the end of that on (%s)",
+  "an instance whose caller followed %s is idle from the end of that (%s)",
   async (_what, era, follow) => {
     const clock = stillClock();
     const options = fake("a", ["--rich", "--era", era], { maxInstances: 1 });

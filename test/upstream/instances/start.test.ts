@@ -8,7 +8,7 @@ import { TempDir } from "../../support/temp-dir.ts";
 import { fakeArgs, http, listed } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 
-/** How a call ends whose caller's instance, which comes after the gateway's own, fails in its handshake. */
+/** Returns the failure of a call whose instance fails in its handshake, after the gateway's own has started. */
 async function failedStart(options: ServerOptions): Promise<Failure> {
   await using set = await listed([options]);
   expect(set.status()[0]?.state).toBe("ready");
@@ -20,7 +20,7 @@ function expectUnsent({ code, message }: Failure): void {
   expect(message).toEndWith("The call did not run.");
 }
 
-test("a call whose process ends in its handshake did not run", async () => {
+test("a call whose process exits during the handshake did not run", async () => {
   using at = new TempDir();
   const script = 'if mkdir "$0"; then exec "$@"; else read -r line; exit 1; fi';
   const args = ["-c", script, at.path("started"), process.execPath, ...fakeArgs()];
@@ -36,7 +36,7 @@ const departures: [how: string, leave: Leave][] = [
 ];
 
 test.each(departures)(
-  "T42: a process that is silent in its handshake ends with its caller: %s",
+  "T42: a process that is silent in its handshake is ended with its caller: %s",
   async (_how, leave) => {
     using at = new TempDir();
     const script = 'if mkdir "$0"; then exec "$@"; else exec cat > /dev/null; fi';
@@ -59,7 +59,7 @@ const bad: [what: string, answer: (id: unknown) => Response][] = [
   ["no answer at all", () => Response.json({})],
 ];
 
-test.each(bad)("a call whose session gets %s in its handshake did not run", async (_what, answer) => {
+test.each(bad)("a call whose session gets %s during the handshake did not run", async (_what, answer) => {
   using server = serve(({ method, id }) =>
     method === "initialize" && server.of("initialize").length > 1 ? answer(id) : null,
   );
@@ -68,17 +68,17 @@ test.each(bad)("a call whose session gets %s in its handshake did not run", asyn
 
 const head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n";
 const cuts: [when: string, said: string][] = [
-  ["before a word", ""],
+  ["before an answer", ""],
   ["within the answer", `${head}{"jsonrpc":`],
 ];
 
-test.each(cuts)("a call whose connection is cut %s in its handshake did not run", async (_when, said) => {
+test.each(cuts)("a call whose connection is cut %s during the handshake did not run", async (_when, said) => {
   let handshakes = 0;
   using server = serveDying((request) => request.includes('"initialize"') && ++handshakes > 1 && { said });
   expectUnsent(await failedStart(http("a", server.url, { protocol: "legacy" })));
 });
 
-test("a reading whose connection is cut in its handshake is asked again, a call of a tool is not", async () => {
+test("a read whose connection is cut during the handshake is repeated, a tool call is not", async () => {
   let handshakes = 0;
   using server = serveDying((request) => request.includes('"initialize"') && ++handshakes % 2 === 0 && { said: "" });
   await using set = await listed([http("a", server.url, { protocol: "legacy" })]);
@@ -89,7 +89,7 @@ test("a reading whose connection is cut in its handshake is asked again, a call 
   expect(handshakes).toBe(4);
 });
 
-test("a reading whose connection is cut each time is asked twice", async () => {
+test("a read whose connection is cut each time is tried twice", async () => {
   let asked = 0;
   using server = serveDying((request) => request.includes('"prompts/get"') && ++asked > 0);
   await using set = await listed([http("a", server.url, { protocol: "legacy" })]);

@@ -10,7 +10,7 @@ import { until } from "../../support/until.ts";
 const peer = { era: "legacy", revision: "2025-11-25" } as const;
 const open = (url: string) => openHttp({ url, headers: {}, getStream: false }, linkHost);
 
-test("what is under way when an HTTP link ends is lost, and nothing is sent after that", async () => {
+test("requests in flight when an HTTP link ends are lost, and nothing is sent after that", async () => {
   using server = serve((message) => (isCall(message) ? new Promise(() => {}) : null));
   const link = open(server.url);
   const called = rejectionOf(query(link, { method: "tools/call", peer, timeout: 60_000 }));
@@ -22,7 +22,7 @@ test("what is under way when an HTTP link ends is lost, and nothing is sent afte
   expect(server.seen.map(({ method }) => method)).toEqual(["tools/call"]);
 });
 
-test("a request that was given up before is not sent over HTTP", async () => {
+test("a request that was given up before it was sent is not sent over HTTP", async () => {
   using server = serve(() => null);
   const link = open(server.url);
   const signal = AbortSignal.abort();
@@ -32,7 +32,7 @@ test("a request that was given up before is not sent over HTTP", async () => {
   expect(server.seen).toEqual([]);
 });
 
-test("a link is closed once its session has ended, also where it broke before", async () => {
+test("a link is closed once its session has ended, even if it broke before", async () => {
   const taken = Promise.withResolvers<void>();
   using server = serve(async ({ method, id }, { method: verb }) => {
     if (verb !== "DELETE") return method === "initialize" ? opens(id, "s") : null;

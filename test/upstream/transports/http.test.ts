@@ -19,7 +19,7 @@ import { http, listed, textOf, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 
 for (const status of [301, 302, 303, 307, 308]) {
-  test(`S21, T19: a ${status} to another origin is not followed, nothing reaches it`, async () => {
+  test(`S21, T19: a ${status} to another origin is not followed, and nothing reaches that origin`, async () => {
     using collector = serve(() => null);
     using server = serve((message) =>
       isCall(message) ? new Response(null, { status, headers: { location: collector.url } }) : null,
@@ -33,7 +33,7 @@ for (const status of [301, 302, 303, 307, 308]) {
   });
 }
 
-test.each(["sse", "websocket"])("S21: nor is it followed by %s", async (transport) => {
+test.each(["sse", "websocket"])("S21: %s does not follow redirects either", async (transport) => {
   using collector = serve(() => null);
   using server = serve(() => new Response(null, { status: 307, headers: { location: collector.url } }));
   const url = transport === "sse" ? server.url : server.url.replace("http", "ws");
@@ -46,35 +46,38 @@ test.each(["sse", "websocket"])("S21: nor is it followed by %s", async (transpor
 test.each([
   ["legacy", "2025-11-25", []],
   ["modern", "2026-07-28", ["mcp-method", "mcp-name"]],
-] as const)("S03: a %s server sees its configured headers and nothing of the caller", async (era, revision, more) => {
-  using server = serve(({ method, id }) => (method === "server/discover" && era === "modern" ? discovers(id) : null));
-  await using set = upstreams([http("a", server.url, { headers: { Authorization: "Bearer configured" } })]);
-  await set.ask("a", "t", {}, { era });
-  for (const { verb, headers } of server.seen) {
-    expect([verb, headers.get("authorization")]).toEqual([verb, "Bearer configured"]);
-    if (verb === "POST") expect(headers.get("accept")).toBe("application/json, text/event-stream");
-  }
-  const { headers } = server.of("tools/call")[0] ?? {};
-  expect(headers?.get("mcp-protocol-version")).toBe(revision);
-  expect(headers?.get("accept-encoding")).toBe("identity");
-  const names = [...(headers?.keys() ?? [])].toSorted();
-  const usual = ["accept", "accept-encoding", "connection", "content-length", "content-type", "host", "user-agent"];
-  expect(names.filter((name) => !usual.includes(name))).toEqual(
-    ["authorization", "mcp-protocol-version", ...more].toSorted(),
-  );
-});
+] as const)(
+  "S03: a %s server receives its configured headers and nothing from the caller",
+  async (era, revision, more) => {
+    using server = serve(({ method, id }) => (method === "server/discover" && era === "modern" ? discovers(id) : null));
+    await using set = upstreams([http("a", server.url, { headers: { Authorization: "Bearer configured" } })]);
+    await set.ask("a", "t", {}, { era });
+    for (const { verb, headers } of server.seen) {
+      expect([verb, headers.get("authorization")]).toEqual([verb, "Bearer configured"]);
+      if (verb === "POST") expect(headers.get("accept")).toBe("application/json, text/event-stream");
+    }
+    const { headers } = server.of("tools/call")[0] ?? {};
+    expect(headers?.get("mcp-protocol-version")).toBe(revision);
+    expect(headers?.get("accept-encoding")).toBe("identity");
+    const names = [...(headers?.keys() ?? [])].toSorted();
+    const usual = ["accept", "accept-encoding", "connection", "content-length", "content-type", "host", "user-agent"];
+    expect(names.filter((name) => !usual.includes(name))).toEqual(
+      ["authorization", "mcp-protocol-version", ...more].toSorted(),
+    );
+  },
+);
 
 const statuses: [number, string, string][] = [
   [401, "upstream-down", "credentials"],
   [403, "upstream-down", "credentials"],
   [404, "upstream-down", "nothing speaks MCP"],
   [429, "upstream-overloaded", "429"],
-  [431, "invalid-arguments", "an argument that one mirrors has to be shorter. The call did not run."],
+  [431, "invalid-arguments", "shorten the argument that a header mirrors. The call did not run."],
   [500, "upstream-protocol", "HTTP 500: oh no \\u{1b}[31m"],
   [503, "upstream-overloaded", "503"],
   [204, "upstream-protocol", "no JSON-RPC answer"],
 ];
-test.each(statuses)("R61, T19: HTTP %i is %s", async (status, code, words) => {
+test.each(statuses)("R61, T19: HTTP %i is reported as %s", async (status, code, words) => {
   using server = serve((message) =>
     isCall(message) ? new Response(status === 204 ? null : `oh no \x1b[31m${"x".repeat(5_000)}`, { status }) : null,
   );
@@ -85,7 +88,7 @@ test.each(statuses)("R61, T19: HTTP %i is %s", async (status, code, words) => {
   expect(failure.message.length).toBeLessThan(500);
 });
 
-test("T19: an answer that is no JSON, is of another request or has a wrong type is a protocol fault", async () => {
+test("T19: an answer that is not JSON, answers another request, or has a wrong type is a protocol error", async () => {
   const bodies = [
     new Response("<html>", { headers: { "content-type": "text/html" } }),
     reply(999, text("foreign")),
@@ -97,7 +100,7 @@ test("T19: an answer that is no JSON, is of another request or has a wrong type 
   expect(set.status()[0]?.dropped).toBeGreaterThan(0);
 });
 
-test("each principal has a session of its own, which is ended with it", async () => {
+test("each principal has its own session, which ends with it", async () => {
   using server = serveSessions((message, session) => (isCall(message) ? reply(message.id, text(`${session}`)) : null));
   const set = await listed([http("a", server.url)]);
   const sessions = new Map<string, string>();
@@ -112,7 +115,7 @@ test("each principal has a session of its own, which is ended with it", async ()
   expect(new Set(ended)).toEqual(new Set(["s1", "s2", "s3"]));
 });
 
-test("a session id that could forge a header is refused", async () => {
+test("a session id that could inject a header is rejected", async () => {
   using server = serve((message) =>
     message.method === "initialize"
       ? reply(message.id, { protocolVersion: "2025-11-25" }, { "mcp-session-id": "a b" })
@@ -122,14 +125,14 @@ test("a session id that could forge a header is refused", async () => {
   expect(set.status()[0]?.reason).toContain("session id");
 });
 
-test("an answer of many values that is within limits.result arrives", async () => {
+test("an answer with many values within limits.result is delivered", async () => {
   const rows = Array.from({ length: 20_000 }, (_, id) => ({ id, a: "x", b: null, c: true }));
   using server = serve((message) => (isCall(message) ? reply(message.id, { structuredContent: { rows } }) : null));
   await using set = await listed([http("a", server.url)]);
   expect(JSON.parse((await set.ask("a", "t")).text)).toEqual({ structuredContent: { rows } });
 });
 
-test("T13, T19: an answer that says it is too long is not waited for, and a result is measured without its message", async () => {
+test("T13, T19: an answer whose declared length is too large is not read, and the limit applies to the result without its envelope", async () => {
   using endless = serveBeginning((id) => `{"jsonrpc":"2.0","id":${id},"result":{"x":"${"x".repeat(2 * 1024 ** 2)}`);
   using slightly = serve((message) => (isCall(message) ? reply(message.id, { x: "x".repeat(1024 ** 2) }) : null));
   for (const { url } of [endless, slightly]) {
@@ -138,14 +141,14 @@ test("T13, T19: an answer that says it is too long is not waited for, and a resu
   }
 });
 
-test("T13: a stream without an event's end is cut", async () => {
+test("T13: a stream whose event never ends is cut off", async () => {
   const chunk = "x".repeat(64 * 1024);
   using server = serve((message) => (isCall(message) ? openStream({ pull: (stream) => stream.enqueue(chunk) }) : null));
   await using set = await listed([http("a", server.url)], { result: 1024 ** 2 });
   expect((await rejectionOf(set.ask("a", "t"))).code).toBe("result-too-large");
 });
 
-test("a server's ping on a stream is answered, its other requests are refused", async () => {
+test("a server's ping on a stream is answered, and its other requests are refused", async () => {
   const asked = (id: number, method: string): string => event({ jsonrpc: "2.0", id, method });
   using server = serve((message) => {
     if (!isCall(message)) return null;
@@ -162,7 +165,7 @@ test("a server's ping on a stream is answered, its other requests are refused", 
   );
 });
 
-test("S23: beyond 1024 calls in flight a server is overloaded, another is not", async () => {
+test("S23: beyond 1024 calls in flight a server is overloaded, while another is not", async () => {
   const open: (() => void)[] = [];
   using server = serve((message) =>
     isCall(message)
@@ -212,12 +215,12 @@ test("a modern server gets the mirrored headers, one connection for all callers,
       "io.modelcontextprotocol/clientCapabilities": {},
     },
   });
-  // It was asked once whether it speaks the other era too.
+  // It was asked once whether it also speaks legacy.
   expect(server.of("initialize").length).toBe(1);
   expect(set.status()[0]?.instances).toBe(1);
 });
 
-test("a modern server is told what a caller's client knows, but to a legacy one it is to give no task", async () => {
+test("a modern server receives a caller's capabilities, without tasks for a legacy caller", async () => {
   using server = serve(({ id, method }) => (method === "server/discover" ? discovers(id) : null));
   await using set = await listed([http("a", server.url, { protocol: "modern" })]);
   const more = { "com.acme/x": { n: 1 } };
@@ -229,7 +232,7 @@ test("a modern server is told what a caller's client knows, but to a legacy one 
   expect(JSON.stringify(told[1])).not.toContain("tasks");
 });
 
-test("S13: a result of a type that was not asked for is refused, one of a declared extension travels", async () => {
+test("S13: a result of an undeclared type is refused, one of a declared extension is passed on", async () => {
   let type = "task";
   using server = serve((message) => {
     if (message.method === "initialize") return refusal(message.id, -32601, "no", 404);
@@ -249,7 +252,7 @@ test("S13: a result of a type that was not asked for is refused, one of a declar
 });
 
 test.each(["Application/JSON", "Text/Event-Stream; Charset=UTF-8"])(
-  "a content type counts in any case: %s",
+  "a content type is recognized in upper and lower case: %s",
   async (type) => {
     using server = serve((message) => {
       if (!isCall(message)) return null;
@@ -262,7 +265,7 @@ test.each(["Application/JSON", "Text/Event-Stream; Charset=UTF-8"])(
   },
 );
 
-test("what is wrong with an answer is said in whole sentences, and of a list without a word of calls", async () => {
+test("a bad answer is described in whole sentences, and a bad list without mentioning a call", async () => {
   const nested = `${"[".repeat(100)}${"]".repeat(100)}`;
   let result = `{"content":[],"structuredContent":${nested}}`;
   using server = serve((message) => {
@@ -281,7 +284,7 @@ test("what is wrong with an answer is said in whole sentences, and of a list wit
   const says = async (): Promise<string> => (await rejectionOf(more.ask("b", "t"))).message;
   const words = (what: string): string =>
     `The server "b" violated the protocol: its answer${what}. The call may have run: check before you repeat it.`;
-  const much = (what: string): string => `The result of the server "b" is too much to be read: ${what}.`;
+  const much = (what: string): string => `The result of the server "b" is too large to read: ${what}.`;
   expect(await says()).toStartWith(much("The message is nested deeper than 64 levels (limits.depth)"));
   result = `{"structuredContent":{"a":[${"1,".repeat(2_200_000)}1]}}`;
   expect(await says()).toStartWith(much("The message holds more than 2097152 values (limits.nodes)"));
@@ -292,7 +295,7 @@ test("what is wrong with an answer is said in whole sentences, and of a list wit
 });
 
 test.each(["resources/read", "prompts/get", "tools/call"])(
-  "whether it may have run is said of what acts only: %s",
+  "only for methods with effects the error says that the call may have run: %s",
   async (method) => {
     using server = serve((message) => (message.method === method ? new Response("oh no", { status: 500 }) : null));
     await using set = await listed([http("a", server.url)]);

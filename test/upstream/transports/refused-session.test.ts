@@ -4,17 +4,17 @@ import { isCall, type Message, refusal, serveSessions } from "../../support/mcp-
 import { http, listed, textOf, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 
-/** A server whose sessions have numbers; what it refuses in one, or of handshakes in session null, the test says. */
+/** A server with numbered sessions; the test says what it refuses in a session, or in a handshake (session null). */
 function serveRefusing(refuse: (message: Message, session: string | null) => Response | null) {
   const server = serveSessions((message, session) =>
     message.method === "server/discover" || message.id === undefined ? null : refuse(message, session),
   );
-  // In the first the gateway asks on its own behalf.
+  // The first session is the gateway's own.
   const pings = (): number => server.of("ping").filter(({ headers }) => headers.get("mcp-session-id") !== "s1").length;
   return { ...server, pings };
 }
 
-/** Calls of one caller, whose session is the second. */
+/** Makes calls for one caller, who uses the second session. */
 async function called(server: { url: string }) {
   const set = await listed([http("a", server.url, { getStream: "off", protocol: "legacy" })]);
   const call = (): Promise<string> => set.ask("a", "t").then(textOf, ({ code }: Failure) => code);
@@ -36,7 +36,7 @@ test.each([
   ["400 text", plain(400)],
   ["500 text", plain(500)],
 ])(
-  "FIELD T45: a session lost in words that say nothing (%s) is opened again, no call is repeated",
+  "FIELD T45: a session that is lost with an unclear message (%s) is reopened, and no call is repeated",
   async (_, words) => {
     let lost = "";
     using server = serveRefusing((message, session) => (session === lost ? words(message) : null));
@@ -51,7 +51,7 @@ test.each([
 );
 
 test.each([401, 403])(
-  "credentials that are refused (%i) are asked for no session again and again, and are told as such",
+  "refused credentials (%i) do not cause session after session, and are reported as such",
   async (status) => {
     let revoked = false;
     using server = serveRefusing((_, session) => (revoked && session !== "s1" ? new Response("no", { status }) : null));
@@ -69,7 +69,7 @@ test.each([401, 403])(
 );
 
 test.each([200, 400])(
-  "a session that may not be the reason is kept where the server opens no other (%i)",
+  "a session that may not be the reason is kept if the server opens no other (%i)",
   async (status) => {
     let refuses = false;
     using server = serveRefusing(({ id, method }, session) => {
@@ -89,7 +89,7 @@ test.each([200, 400])(
 );
 
 test.each([
-  ["takes a ping", () => null],
+  ["accepts a ping", () => null],
   ["has no ping", ({ id }: Message) => refusal(id, -32601, "unknown method", 400)],
 ])("a session that %s is kept, whatever else is refused in it", async (_, ping) => {
   using server = serveRefusing((message, session) => {
@@ -101,7 +101,7 @@ test.each([
   expect(server.opened()).toBe(2);
 });
 
-test("where a new session is refused alike, none is opened before one has taken something", async () => {
+test("if a new session is refused too, no other is opened until a request has succeeded", async () => {
   let broken = false;
   using server = serveRefusing((_, session) => (broken && session !== "s1" && session !== null ? plain(422)() : null));
   await using set = await called(server);
@@ -117,19 +117,22 @@ test("where a new session is refused alike, none is opened before one has taken 
   }
 });
 
-test.each([408, 429, 502, 503])("a server that is busy or away (%i) is asked for no other session", async (status) => {
-  let busy = false;
-  using server = serveRefusing((_, session) => (busy && session !== "s1" ? new Response("later", { status }) : null));
-  await using set = await called(server);
-  expect(await set.calls(1)).toEqual(["ok"]);
-  busy = true;
-  await set.calls(10);
-  busy = false;
-  expect(await set.calls(1)).toEqual(["ok"]);
-  expect([server.pings(), server.opened()]).toEqual([0, 2]);
-});
+test.each([408, 429, 502, 503])(
+  "a busy or unavailable server (%i) is not asked for another session",
+  async (status) => {
+    let busy = false;
+    using server = serveRefusing((_, session) => (busy && session !== "s1" ? new Response("later", { status }) : null));
+    await using set = await called(server);
+    expect(await set.calls(1)).toEqual(["ok"]);
+    busy = true;
+    await set.calls(10);
+    busy = false;
+    expect(await set.calls(1)).toEqual(["ok"]);
+    expect([server.pings(), server.opened()]).toEqual([0, 2]);
+  },
+);
 
-test("a server that refuses every ping under its id is asked for no other session over that", async () => {
+test("a server that refuses every ping with an error is not asked for another session for that", async () => {
   let pings = 0;
   const many = Promise.withResolvers<void>();
   using server = serveRefusing(({ id, method }) => {
@@ -139,7 +142,7 @@ test("a server that refuses every ping under its id is asked for no other sessio
   });
   const options = { ...http("a", server.url, { getStream: "off", protocol: "legacy" }), healthCheck: 20 };
   await using set = upstreams([options]);
-  // A check may take as long as the pause between two.
+  // A check may take as long as the interval between two checks.
   options.healthCheck = 10_000;
   await set.settled();
   await many.promise;

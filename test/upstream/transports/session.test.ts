@@ -19,7 +19,7 @@ import { principal } from "../../support/principal.ts";
 import { http, listed, textOf, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 
-test("FIELD T1 T45: a session that is lost under many calls is opened again once, its siblings are not touched", async () => {
+test("FIELD T1 T45: a session that is lost during many calls is reopened once, and other sessions are not affected", async () => {
   const executed: string[] = [];
   using server = serveSessions((message, session) => {
     if (!isCall(message)) return null;
@@ -36,7 +36,7 @@ test("FIELD T1 T45: a session that is lost under many calls is opened again once
   expect(executed.toSorted()).toEqual(["s2", "s3", "s3", ...eight]);
 });
 
-test("FIELD T45: a session is opened again however often it is lost", async () => {
+test("FIELD T45: a session is reopened however often it is lost", async () => {
   let lost: string | null = null;
   using server = serveSessions((message, session) => {
     if (!isCall(message)) return null;
@@ -50,14 +50,14 @@ test("FIELD T45: a session is opened again however often it is lost", async () =
   expect(sessions).toEqual(["s2", "s3", "s4"]);
 });
 
-test("no initialize is cancelled, however long its server is silent", async () => {
+test("an initialize request is never cancelled, however long the server is silent", async () => {
   using server = serve(({ method }) => (method === "initialize" ? new Promise(() => {}) : null));
   await using _set = upstreams([http("a", server.url, { protocol: "legacy", timeout: "50ms" })]);
   await until(() => server.of("initialize").length === 3, "the third attempt");
   expect(server.of("notifications/cancelled")).toEqual([]);
 });
 
-test("R111 FIELD T45: a renewal that fails ends the instance, and the next one opens a session", async () => {
+test("R111 FIELD T45: a failed renewal ends the instance, and the next instance opens a session", async () => {
   let lost = false;
   let busy = false;
   using server = serveSessions((message, session) => {
@@ -75,7 +75,7 @@ test("R111 FIELD T45: a renewal that fails ends the instance, and the next one o
   expect(set.status()[0]?.restarts).toBe(1);
 });
 
-test("R111 FIELD T45: a renewal that is never answered is a server that is down, for calls that only waited for it", async () => {
+test("R111 FIELD T45: for calls that waited for a renewal that is never answered, the server is down", async () => {
   const renewing = Promise.withResolvers<void>();
   using server = serveSessions((message, session) => {
     if (isCall(message)) return session === "s2" ? unknownSession(message.id) : null;
@@ -93,7 +93,7 @@ test("R111 FIELD T45: a renewal that is never answered is a server that is down,
   expect(server.of("tools/call").length).toBe(1);
 });
 
-test("FIELD T45: a caller who gives up while its lost session is renewed does not end the renewal for the others", async () => {
+test("FIELD T45: a caller that gives up during the renewal of its session does not end the renewal for others", async () => {
   const renewing = Promise.withResolvers<void>();
   const renewed = Promise.withResolvers<void>();
   using server = serveSessions(async (message, session) => {
@@ -115,7 +115,7 @@ test("FIELD T45: a caller who gives up while its lost session is renewed does no
   expect(set.events.filter(({ type }) => type === "server.crashed")).toEqual([]);
 });
 
-test("FIELD T45: a server that gave no session and wants one now is given one", async () => {
+test("FIELD T45: a server that gave no session and now requires one gets one", async () => {
   let opened = 0;
   let wants = false;
   using server = serve((message, request) => {
@@ -133,7 +133,7 @@ test("FIELD T45: a server that gave no session and wants one now is given one", 
   expect(opened).toBe(1);
 });
 
-test("FIELD T4: no session id of a caller is ever sent on", async () => {
+test("FIELD T4: a caller's session id is never forwarded", async () => {
   using server = serve(() => null);
   await using set = upstreams([http("a", server.url)]);
   await set.ask("a", "t", {}, { session: "the-callers-own" });
@@ -141,26 +141,27 @@ test("FIELD T4: no session id of a caller is ever sent on", async () => {
   expect(sent.join()).not.toContain("the-callers-own");
 });
 
-test("FIELD T18: health checks open no sessions, and all that were opened are ended", async () => {
+test("FIELD T18: health checks open no sessions, and all opened sessions are ended", async () => {
   using server = serveSessions();
   const set = await listed([{ ...http("a", server.url), healthCheck: 200 }]);
   for (let i = 0; i < 5; i++) await set.ask("a", "t");
   await until(() => server.of("ping").length >= 5, "five health checks");
-  // A check has to be answered before the next: on a busy machine one may be missed, and then the server is met anew.
+  // A check must be answered before the next one: on a busy machine one may be missed, and then the server is met
+  // again.
   await until(() => set.status()[0]?.state === "ready", "the last answer");
   expect(server.opened()).toBe(2 + (set.status()[0]?.restarts ?? 0));
   await set.close(0);
   await until(() => server.seen.filter(({ verb }) => verb === "DELETE").length === server.opened(), "their ends");
 });
 
-test("FIELD T19: callers without a session share their principal's upstream session", async () => {
+test("FIELD T19: callers without a session share the upstream session of their principal", async () => {
   using server = serveSessions();
   await using set = await listed([http("a", server.url)]);
   await Promise.all(Array.from({ length: 50 }, () => set.ask("a", "t", {}, { era: "modern" })));
   expect(server.opened()).toBe(2);
 });
 
-test("FIELD T39 T50: a server that restarts is found again by callers, and by the next health check", async () => {
+test("FIELD T39 T50: a restarted server is found again by callers, and by the next health check", async () => {
   let up = true;
   using server = serveSessions(() => (up ? null : new Response("starting", { status: 502 })));
   await using set = upstreams([{ ...http("a", server.url), healthCheck: 20 }]);
@@ -179,7 +180,7 @@ test.each([
   ["resources/read", 9, 2, "lost"],
   ["tools/call", 1, 1, "lost"],
 ])(
-  "a connection that dies before the answer: %s, %i time(s), is sent %i time(s)",
+  "when the connection is lost before the answer: %s, %i time(s), it is sent %i time(s)",
   async (method, dies, times, outcome) => {
     let asked = 0;
     using server = serveDying((request) => request.includes(`"method":"${method}"`) && ++asked <= dies);
@@ -195,7 +196,7 @@ test.each([
   },
 );
 
-test("R111 FIELD T45: a session that is lost while nobody calls is found lost by its stream, and subscriptions go on", async () => {
+test("R111 FIELD T45: the stream of a session detects its loss while there are no calls, and subscriptions continue", async () => {
   const streams = new Map<string, Stream>();
   const subscribed: string[] = [];
   const lost = new Set<string>();
@@ -230,7 +231,7 @@ test("R111 FIELD T45: a session that is lost while nobody calls is found lost by
 });
 
 test.each([401, 429, 400, 503])(
-  "a session's stream that broke is opened again though it is refused with %i at first",
+  "a session's broken stream is reopened although it is refused with %i at first",
   async (status) => {
     let gets = 0;
     using server = serve((message, request) => {
@@ -245,7 +246,7 @@ test.each([401, 429, 400, 503])(
   },
 );
 
-test("a server that may take a month is called, and asked neither for its health nor for its list meanwhile", async () => {
+test("a server with a timeout of a month can be called, without health checks or listings in the meantime", async () => {
   using server = serve(() => null);
   await using set = await listed([http("a", server.url, { timeout: "30d", healthCheck: "30d", refresh: "30d" })]);
   for (let i = 0; i < 30; i++) expect(textOf(await set.ask("a", "t"))).toBe("ok");

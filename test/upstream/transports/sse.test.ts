@@ -16,7 +16,7 @@ const requestFor = (method: string, timeout: number): LinkRequest =>
 
 type Say = (message: Record<string, unknown>) => void;
 
-/** The old pair of endpoints, for one client: each message that is POSTed is answered as the test says. */
+/** An HTTP+SSE server for one client; the test answers each message that is POSTed. */
 function serveOldPair(answer: (message: Message, say: Say, request: Request) => Response | Promise<Response>) {
   let stream: Stream | undefined;
   const send = (name: string, data: string): void => stream?.enqueue(`event: ${name}\ndata: ${data}\n\n`);
@@ -39,7 +39,7 @@ function serveOldPair(answer: (message: Message, say: Say, request: Request) => 
 
 const accepted = (): Response => new Response(null, { status: 202 });
 
-/** A server that answers requests at once and takes nothing else; it pings so often before it answers. */
+/** A server that answers requests at once and accepts nothing else; it sends this many pings before it answers. */
 function deafServer(pings = 0) {
   const posted: (string | undefined)[] = [];
   const server = serveOldPair(({ id, method }, say) => {
@@ -52,21 +52,21 @@ function deafServer(pings = 0) {
   return { ...server, posted };
 }
 
-test("a notification that the server never takes holds up what follows for as long as courtesy asks, no longer", async () => {
+test("a notification that the server never accepts delays later messages only for a limited time", async () => {
   using server = deafServer();
   const spec = { url: server.url, headers: {} };
   const link = openSse({ ...spec, courtesy: 300 }, host);
   expect(await link.request(requestFor("initialize", 2_000))).toMatchObject({ kind: "result" });
   void link.notify("notifications/initialized", null, peer);
   await until(() => server.posted.length === 2, "the notification");
-  // What was held back has not run, and says so.
+  // The delayed call has not run, and its error says so.
   expect(await rejectionOf(link.request(requestFor("tools/call", 50)))).toMatchObject({ code: "overloaded" });
   expect(await link.request(requestFor("tools/list", 2_000))).toMatchObject({ kind: "result" });
   expect(server.posted).toEqual(["initialize", "notifications/initialized", "tools/list"]);
   await link.close();
 });
 
-test("T12: a stream that names no endpoint is said to be just that", async () => {
+test("T12: a stream that names no endpoint is reported as exactly that", async () => {
   using server = Bun.serve({
     hostname: "127.0.0.1",
     port: 0,
@@ -76,12 +76,12 @@ test("T12: a stream that names no endpoint is said to be just that", async () =>
   const link = openSse({ url: server.url.href, headers: {} }, host);
   expect(await rejectionOf(link.request(requestFor("initialize", 50)))).toMatchObject({
     code: "upstream-down",
-    detail: { internal: "its stream names no endpoint for messages" },
+    detail: { internal: "its stream did not name an endpoint for messages" },
   });
   await link.close();
 });
 
-test("a server that pings without taking the answers gets only some at once", async () => {
+test("a server that sends pings without accepting the answers gets only a limited number at once", async () => {
   using server = deafServer(500);
   const link = openSse({ url: server.url, headers: {} }, host);
   expect(await link.request(requestFor("initialize", 2_000))).toMatchObject({ kind: "result" });
@@ -92,7 +92,7 @@ test("a server that pings without taking the answers gets only some at once", as
 });
 
 test.each(["late", "never"] as const)(
-  "of many reports of progress the answer waits for the last, if the server takes them: %s",
+  "after many progress notifications, the answer waits for the last one, if the server accepts them: %s",
   async (taken) => {
     const heard: unknown[] = [];
     const question = { id: "q", method: "elicitation/create", params: { _meta: { progressToken: "t" } } };
@@ -102,7 +102,7 @@ test.each(["late", "never"] as const)(
       else if (method === "notifications/progress") {
         heard.push(params?.["progress"]);
         if (taken === "never") return new Promise<Response>(() => {});
-        // Time enough for a second message to come in between.
+        // Long enough for a second message to come in between.
         for (let turn = 0; turn < 20; turn++) await new Promise(setImmediate);
       } else {
         heard.push("answer");
@@ -127,7 +127,7 @@ test.each(["late", "never"] as const)(
 test.each([
   [404, "Not found"],
   [400, "no such message in this session"],
-])("a refused notification or answer (%i %s) leaves running calls alone", async (status, said) => {
+])("a refused notification or answer (%i %s) does not affect running calls", async (status, said) => {
   const ping = { id: "ping", method: "ping" };
   const refused = { told: 0, answers: 0 };
   using server = serveOldPair(({ id, method }, say) => {
@@ -137,7 +137,8 @@ test.each([
     }
     if (method === undefined) refused.answers++;
     else refused.told++;
-    // Only so many answers are sent at once, and notifications one after the other: the link has seen refusals of both.
+    // The number of answers at once is limited, and notifications are sent one by one: the link has seen refusals of
+    // both.
     if (refused.answers > mostCourtesies && refused.told > 1) say({ id: 2, result: {} });
     else if (method === undefined) say(ping);
     return new Response(said, { status });
@@ -150,7 +151,7 @@ test.each([
   await link.close();
 });
 
-test("a call whose POST breaks off is over at once", async () => {
+test("a call whose POST is cut off ends at once", async () => {
   const cut = (): ReadableStream => new ReadableStream({ pull: (one) => one.error(new Error("cut")) });
   using server = serveOldPair(() => new Response(cut(), { status: 400 }));
   const link = openSse({ url: server.url, headers: {} }, host);
@@ -159,7 +160,7 @@ test("a call whose POST breaks off is over at once", async () => {
   await link.close();
 });
 
-test("a call that is refused in words that do not end is over soon, and so is its connection", async () => {
+test("a call that is refused with an endless body ends soon, and so does its connection", async () => {
   const closed = Promise.withResolvers<void>();
   using server = serveOldPair(({ id, method }, say, request) => {
     if (method !== "initialize") {
@@ -179,8 +180,8 @@ test("a call that is refused in words that do not end is over soon, and so is it
 });
 
 /**
- * The old pair of endpoints; what is POSTed for a stream that it has forgotten is refused with `status`, or never
- * answered on 202.
+ * An HTTP+SSE server; messages for a stream that it has forgotten are refused with `status`, or with 202 never
+ * answered.
  */
 function forgetfulServer(status: number) {
   const streams: Stream[] = [];
@@ -220,7 +221,7 @@ function forgetfulServer(status: number) {
 
 for (const transport of ["sse", "http"]) {
   test.each([404, 400, 202])(
-    `FIELD T45: a server that forgets its old stream (POST: %i) is connected anew (transport: ${transport})`,
+    `FIELD T45: a server that forgets its stream (POST: %i) is connected again (transport: ${transport})`,
     async (status) => {
       using server = forgetfulServer(status);
       const options = http("a", server.url, { transport, timeout: "300ms" });
@@ -237,7 +238,7 @@ for (const transport of ["sse", "http"]) {
 test.each([
   [401, "it refuses the gateway's credentials (HTTP 401)"],
   [503, "HTTP 503"],
-])("an old stream that is answered with %i is told as what that means", async (status, reason) => {
+])("an HTTP+SSE stream that is answered with %i is reported with its meaning", async (status, reason) => {
   using server = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: () => new Response("no", { status }) });
   await using set = await listed([http("a", server.url.href, { transport: "sse" })]);
   expect(set.status()[0]?.reason).toContain(reason);

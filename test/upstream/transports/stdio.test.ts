@@ -30,13 +30,13 @@ test("R17: a child's environment is built, never inherited", async () => {
   expect(env["MCPGW_INSTANCE"]).not.toBe("forged");
 });
 
-test("a working directory that does not exist is named, not the program", async () => {
+test("a missing working directory is named in the error, not the program", async () => {
   await using set = upstreams([fake("a", [], { cwd: "/nowhere/at-all" })]);
   await rejectionOf(set.ask("a", "echo"));
   expect(set.status()[0]?.reason).toContain("its cwd /nowhere/at-all does not exist");
 });
 
-test("S36: arguments reach the program as they are, without a shell", async () => {
+test("S36: arguments reach the program unchanged, without a shell", async () => {
   const args = [
     "-e",
     "process.stderr.write(JSON.stringify(process.argv.slice(1)) + '\\n')",
@@ -57,7 +57,7 @@ test("S36: arguments reach the program as they are, without a shell", async () =
   expect(line).toContain('["$(id)","; ls","a b","*"]');
 });
 
-test("a command that does not exist is an unavailable server with a reason", async () => {
+test("a missing command makes the server unavailable, with a reason", async () => {
   await using set = await listed([stdioOptions.parse({ id: "a", command: "/no/such/program" })]);
   expect(set.status()[0]).toMatchObject({ state: "backoff", reason: expect.stringContaining("cannot be started") });
   expect(set.warnings.join("\n")).toMatch(/^a server is not available .*cannot be started/m);
@@ -66,7 +66,7 @@ test("a command that does not exist is an unavailable server with a reason", asy
   expect(failure.message).toContain("did not run");
 });
 
-test("T13: a flood without a line end ends the child, and memory stays bounded", async () => {
+test("T13: endless output without a newline ends the child, and memory stays bounded", async () => {
   await using set = upstreams([fake("a", ["--mode", "flood"])]);
   const before = process.memoryUsage.rss();
   await set.settled();
@@ -76,10 +76,10 @@ test("T13: a flood without a line end ends the child, and memory stays bounded",
   expect(process.memoryUsage.rss() - before).toBeLessThan(200 * mib);
 });
 
-test("T12: a late answer is dropped, never taken for another call's", async () => {
+test("T12: a late answer is dropped and never used for another call", async () => {
   await using set = await listed([fake("a", [], { timeout: "150ms", isolation: "shared" })]);
   await until(() => set.ask("a", "echo").catch(() => null), "an answer in time");
-  // On a busy machine answers before that one were late too.
+  // On a busy machine, earlier answers were late too.
   const before = set.status()[0]?.dropped ?? 0;
   expect((await rejectionOf(set.ask("a", "slow", { ms: 250, late: true }))).code).toBe("timeout");
   const slow = await rejectionOf(set.ask("a", "hang"));
@@ -87,14 +87,14 @@ test("T12: a late answer is dropped, never taken for another call's", async () =
   await until(() => set.status()[0]?.dropped === before + 1, "the late answer to be dropped");
 });
 
-test("a result that a program leaves behind is delivered, however much it says before and however long that takes", async () => {
+test("a result that a program wrote before it exited is delivered, however much output precedes it", async () => {
   await using set = upstreams([fake("a")]);
   const emit = (): void => use(10);
   const said = { total: 30, message: "x".repeat(1_000), exit: true };
   expect(textOf(await set.ask("a", "progress", said, { token: "1", emit }))).toBe("done");
 });
 
-test("T15: a flood of stderr blocks nothing; the log is bounded, printable and without secrets", async () => {
+test("T15: a flood of stderr blocks nothing; the log is bounded, printable and free of secrets", async () => {
   await using set = await listed([fake("a", ["--mode", "stderr-flood"], { env: { TOKEN: "canary-of-the-env" } })]);
   expect(set.status()[0]?.state).toBe("ready");
   const log = set.log("a").last(10_000).join("\n");
@@ -105,7 +105,7 @@ test("T15: a flood of stderr blocks nothing; the log is bounded, printable and w
   expect(log).toContain("\\u{1b}[31mred");
 });
 
-test("the last words of a program are in its log, without a line end and in the midst of a flood", async () => {
+test("the last output of a program is in its log, without a newline and during a flood", async () => {
   const flood = `yes 'debug: one of the very many lines that nobody will ever read' | head -n 60000 >&2`;
   const program = `read -r line; ${flood}; printf 'fatal: GITHUB_TOKEN is missing' >&2; exit 1`;
   await using set = await listed([
@@ -116,20 +116,20 @@ test("the last words of a program are in its log, without a line end and in the 
   expect(log.filter((line) => line.includes("faster than the log accepts them"))).not.toEqual([]);
 });
 
-/** Bytes that are still needed: what a process has besides depends on when it collects garbage. */
+/** Bytes still in use: the rest of the process's memory depends on when it collects garbage. */
 function heldNow(): number {
   Bun.gc(true);
   return heapStats().heapSize;
 }
 
-test("T10: a child that closes its output is ended, and what it was asked is lost, as with any other connection", async () => {
+test("T10: a child that closes its output is ended, and its open requests are lost, as with any other connection", async () => {
   const program = "while read -r line; do exec >&-; done";
   const mute = stdioOptions.parse({ id: "a", command: "sh", args: ["-c", program], protocol: "legacy" });
   await using set = await listed([mute]);
   expect(set.status()[0]).toMatchObject({ state: "backoff", reason: expect.stringContaining("it closed its output") });
 });
 
-test("T16: a child that does not read its input fills its queue, not our memory", async () => {
+test("T16: a child that does not read its input fills its queue, not the gateway's memory", async () => {
   await using stopped = await listed([fake("b", [], { isolation: "shared" })]);
   const controller = new AbortController();
   const pid = Number(jsonOf(await stopped.ask("b", "count")).pid);
@@ -139,7 +139,7 @@ test("T16: a child that does not read its input fills its queue, not our memory"
   const failing: Promise<Failure>[] = [];
   for (let i = 0; i < 300; i++) {
     failing.push(rejectionOf(stopped.ask("b", "echo", payload, { controller })));
-    // As calls come from sockets: one after the other, what is refused at once is let go.
+    // As calls come from sockets: one after the other; those refused at once are released.
     await new Promise(setImmediate);
   }
   expect(heldNow() - before).toBeLessThan(100 * mib);
@@ -151,7 +151,7 @@ test("T16: a child that does not read its input fills its queue, not our memory"
   expect(failures.filter(({ code }) => code === "overloaded").length).toBeGreaterThan(290);
 });
 
-test("a child whose output cannot be read on is ended, and its reason says why", async () => {
+test("a child whose output can no longer be read is ended, and the reason says why", async () => {
   const write = (): void => {
     throw new Error("the log failed");
   };
@@ -167,25 +167,31 @@ test("a child whose output cannot be read on is ended, and its reason says why",
     },
     linkHost,
   );
-  expect(await link.ended).toEqual({ expected: false, reason: "the gateway failed on its output (the log failed)" });
+  expect(await link.ended).toEqual({
+    expected: false,
+    reason: "the gateway failed to process its output (the log failed)",
+  });
   await link.close();
 });
 
-test("FIELD T37: lines that are no JSON are tolerated and counted", async () => {
+test("FIELD T37: lines that are not JSON are tolerated and counted", async () => {
   await using set = await listed([fake("a", ["--mode", "noise"])]);
   expect(set.status()[0]).toMatchObject({ state: "ready", dropped: 1 });
 });
 
-test.skipIf(!linux)("T17, FIELD T31: nothing of a stubborn process tree survives its end (needs Linux)", async () => {
-  const run = `run-${crypto.randomUUID()}`;
-  const set = await listed([fake("a", ["--mode", "stubborn"])], { run });
-  await until(() => pidsWith(run).length >= 4, "the tree to grow");
-  await set.close(0);
-  expect(pidsWith(run)).toEqual([]);
-});
+test.skipIf(!linux)(
+  "T17, FIELD T31: no process of a stubborn process tree survives its end (needs Linux)",
+  async () => {
+    const run = `run-${crypto.randomUUID()}`;
+    const set = await listed([fake("a", ["--mode", "stubborn"])], { run });
+    await until(() => pidsWith(run).length >= 4, "the tree to grow");
+    await set.close(0);
+    expect(pidsWith(run)).toEqual([]);
+  },
+);
 
 test.skipIf(!linux)(
-  "FIELD T31: a child that exits takes the processes it left behind with it (needs Linux)",
+  "FIELD T31: when a child exits, the processes that it left behind are ended too (needs Linux)",
   async () => {
     const run = `run-${crypto.randomUUID()}`;
     const script = `(env -i sleep 63 &) ; setsid sleep 64 & sleep 0.3; exit 0`;
@@ -198,7 +204,7 @@ test.skipIf(!linux)(
   },
 );
 
-test.skipIf(!linux)("the reaper ends all children of a daemon that was killed (needs Linux)", async () => {
+test.skipIf(!linux)("the reaper ends all children of a killed daemon (needs Linux)", async () => {
   const run = `run-${crypto.randomUUID()}`;
   const support = new URL("../../support/upstream.ts", import.meta.url).pathname;
   const code = `
@@ -213,7 +219,7 @@ test.skipIf(!linux)("the reaper ends all children of a daemon that was killed (n
   await until(() => pidsWith(run).length === 0, "the reaper to have done its work");
 });
 
-test.skipIf(!linux)("no child is started where its reaper cannot be (needs Linux)", async () => {
+test.skipIf(!linux)("no child is started if the reaper cannot be started (needs Linux)", async () => {
   using at = new TempDir();
   const program = at.path("gateway");
   const trace = at.path("started");

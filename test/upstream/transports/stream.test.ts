@@ -28,7 +28,7 @@ const answer = (id: unknown): string => event({ jsonrpc: "2.0", id, result: text
 const progress = (progressToken: unknown, progress: number, message?: string): string =>
   told("notifications/progress", { progressToken, progress, message });
 
-test("a stream that ends before its answer is resumed by GET after the time the server named", async () => {
+test("a stream that ends before its answer is resumed by GET after the retry time of the server", async () => {
   let id: unknown;
   let asked = 0;
   let resumed = 0;
@@ -55,7 +55,7 @@ test("a stream that ends before its answer is resumed by GET after the time the 
   expect(server.of("tools/call").length).toBe(1);
 });
 
-test("a stream that never brings its answer is resumed five times, one without event ids never", async () => {
+test("a stream that never delivers its answer is resumed five times; one without event ids is never resumed", async () => {
   using server = serve((message, request) => {
     if (request.headers.has("last-event-id")) return events("");
     if (!isCall(message)) return withSession(message);
@@ -88,7 +88,7 @@ test("a stream is resumed again after a refusal with 503, and not after one with
   expect(server.gets().length).toBe(3);
 });
 
-test("a call may have run whose server cannot be reached any more when its stream is resumed", async () => {
+test("a call may have run if its server cannot be reached when its stream is resumed", async () => {
   using server = serve((message, request) => {
     // From now on it refuses connections.
     if (request.headers.has("last-event-id")) server[Symbol.dispose]();
@@ -99,7 +99,7 @@ test("a call may have run whose server cannot be reached any more when its strea
   expect([code, message]).toEqual(["lost", expect.stringContaining("The call may have run")]);
 });
 
-test("a call that is cancelled while its stream is resumed ends at once", async () => {
+test("a call that is cancelled while its stream is being resumed ends at once", async () => {
   using server = serve((message) => {
     if (!isCall(message)) return withSession(message);
     return events("id: e1\nretry: 60000\ndata:\n\n");
@@ -119,7 +119,7 @@ const refused: [string, () => Response | Promise<Response>, number][] = [
   ["an answer that never comes", () => new Promise<Response>(() => {}), 1],
 ];
 test.each(refused)(
-  "FIELD T24: a server that answers GET with %s is connected and called all the same",
+  "FIELD T24: a server that answers GET with %s is still connected and called",
   async (_, get, times) => {
     using server = serve((message, request) => (request.method === "GET" ? get() : withSession(message)));
     await using set = await listed([http("a", server.url, { isolation: "shared" })]);
@@ -130,7 +130,7 @@ test.each(refused)(
   },
 );
 
-test("getStream: off never asks, nor is anything asked without a session", async () => {
+test("a GET stream is not opened with getStream: off, nor without a session", async () => {
   using server = serve((message) => withSession(message));
   using sessionless = serve(() => null);
   await using set = upstreams([http("a", server.url, { getStream: "off" }), http("b", sessionless.url)]);
@@ -138,7 +138,7 @@ test("getStream: off never asks, nor is anything asked without a session", async
   expect([server.gets(), sessionless.gets()]).toEqual([[], []]);
 });
 
-test("a session's stream that breaks is opened again after its last event, also while the server has not noticed, and told apart from calls", async () => {
+test("a session's broken stream is resumed after its last event, even if the server has not noticed, and stays separate from calls", async () => {
   const open: Stream[] = [];
   const resumed: string[] = [];
   const answered: Message[] = [];
@@ -162,7 +162,7 @@ test("a session's stream that breaks is opened again after its last event, also 
   expect(resumed).toEqual(["h2", "h2"]);
 });
 
-test("a session's stream with an event that is too long is opened anew, not again before that event", async () => {
+test("a session's stream with an oversized event is opened without resumption, which would repeat that event", async () => {
   const asked = new Map<string | null, (string | null)[]>();
   using server = serve((message, { method, headers }) => {
     if (method !== "GET") return withSession(message);
@@ -178,7 +178,7 @@ test("a session's stream with an event that is too long is opened anew, not agai
   expect(set.status()[0]?.state).toBe("ready");
 });
 
-test("a server's question that it withdraws is not answered", async () => {
+test("a question that the server withdraws is not answered", async () => {
   const asked = Promise.withResolvers<AbortSignalLike>();
   let stream: Stream | undefined;
   let id: unknown;
@@ -206,7 +206,7 @@ test("a server's question that it withdraws is not answered", async () => {
   expect(posted).toEqual([]);
 });
 
-test("FIELD T54: a modern server's listening stream that ends is opened again, and the lists are read anew", async () => {
+test("FIELD T54: a modern server's listening stream is opened again when it ends, and the lists are read again", async () => {
   let tools = ["one"];
   const open: { id: unknown; stream: Stream }[] = [];
   using server = serve((message) => {
@@ -230,7 +230,7 @@ test("FIELD T54: a modern server's listening stream that ends is opened again, a
   await until(() => set.listings()[0]?.tools[0]?.name === "three", "the changed list");
 });
 
-test("a small result is delivered, however much was told on the way to it", async () => {
+test("a small result is delivered, however many notifications come before it", async () => {
   using server = serve((call) => {
     if (!isCall(call)) return withSession(call);
     let left = 20;
@@ -250,7 +250,7 @@ test("a small result is delivered, however much was told on the way to it", asyn
 });
 
 test.each(["JSON", "its own stream", "the session's stream"])(
-  "S10 T14: an answer to another caller's call that comes as %s is not that call's",
+  "S10 T14: an answer to another caller's call that arrives as %s is not accepted for that call",
   async (way) => {
     let hub: Stream | null = null;
     const waiting = Promise.withResolvers<{ id: unknown; stream: Stream }>();

@@ -9,7 +9,7 @@ test.skipIf(!hasOpenssl).each([
   ["sse", "https", "the TLS handshake with it failed (DEPTH_ZERO_SELF_SIGNED_CERT)"],
   ["websocket", "wss", "the TLS handshake with it failed (DEPTH_ZERO_SELF_SIGNED_CERT)"],
 ])(
-  "T19: over %s a server whose certificate nobody trusts is sent nothing (needs openssl)",
+  "T19: over %s nothing is sent to a server with an untrusted certificate (needs openssl)",
   async (transport, scheme, says) => {
     using at = new TempDir();
     certificate(at);

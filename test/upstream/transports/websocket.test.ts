@@ -20,7 +20,7 @@ async function readNoMore(socket: Socket): Promise<void> {
   socket.pause();
 }
 
-test("T16: a server that does not read its WebSocket is told no more than the queue holds", async () => {
+test("T16: a server that does not read its WebSocket is sent no more than the queue holds", async () => {
   const stopped = Promise.withResolvers<Socket>();
   const server = createServer((socket) => void readNoMore(socket).then(() => stopped.resolve(socket)));
   await once(server.listen(0, "127.0.0.1"), "listening");
@@ -30,7 +30,7 @@ test("T16: a server that does not read its WebSocket is told no more than the qu
   const socket = await stopped.promise;
   const payload = JSON.stringify({ data: "x".repeat(mib) });
   const failing: Promise<Error>[] = [];
-  // Twice the queue, and what the kernel takes of a connection.
+  // Twice the queue, and what the kernel buffers for a connection.
   const times = (2 * mostBytes) / mib + 32;
   for (let i = 0; i < times; i++) {
     failing.push(rejectionOf(link.request(linkRequest({ params: () => payload }))));
@@ -43,14 +43,14 @@ test("T16: a server that does not read its WebSocket is told no more than the qu
   expect(failures.filter(({ message }) => message.includes("it does not read its input"))).not.toEqual([]);
 });
 
-test("T12: a WebSocket that does not open is said to be just that", async () => {
+test("T12: a WebSocket that does not open is reported as exactly that", async () => {
   await using silent = createServer((socket) => void socket.resume());
   await once(silent.listen(0, "127.0.0.1"), "listening");
   const { port } = silent.address() as { port: number };
   const link = openWebSocket({ url: `ws://127.0.0.1:${port}/`, headers: {}, proxy: undefined }, linkHost);
   expect(await rejectionOf(link.request(linkRequest({ timeout: 50, most: 50 })))).toMatchObject({
     code: "upstream-down",
-    detail: { internal: "its WebSocket does not open" },
+    detail: { internal: "its WebSocket did not open" },
   });
   await link.close();
 });
