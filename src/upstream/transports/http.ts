@@ -242,7 +242,7 @@ class HttpLink implements Link {
       // An error without an id can only be about the one request that this body answers.
       answer: (idText, answer) => {
         if (idText === null || idText === String(id)) heard.answer = answer;
-        else this.host.dropped("an answer that matches no request");
+        else this.host.dropped("an answer to an unknown request");
       },
       broken: (idText, why) => {
         heard.fault = why;
