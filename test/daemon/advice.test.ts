@@ -159,7 +159,7 @@ test.skipIf(!mayBecomeNobody)(
       symlinkSync(place.path("nowhere"), heads);
     });
     expect(linked).toContain(
-      "(ENOENT); a part of that path is a link that leads nowhere: make what it leads to, or set",
+      "(ENOENT); a component of that path is a dangling link: create its target, or set",
     );
   },
 );
