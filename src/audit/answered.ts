@@ -17,7 +17,7 @@ export class FileUnanswered extends Error {
 /** Files with a step that still runs after its timeout. Each holds one of the few threads for disk access. */
 const stuck = new Set<string>();
 
-/** Runs `step`; throws `FileUnanswered` if it takes too long, and for this file until that step has ended. */
+/** Runs `step`; throws `FileUnanswered` if it takes too long, and at once while a timed-out step still runs. */
 export async function answered<T>(file: string, step: () => Promise<T>): Promise<T> {
   if (stuck.has(file)) throw new FileUnanswered(file);
   const running = step();

@@ -38,7 +38,7 @@ export type AuditHealth = {
   readonly backlog: number;
 };
 
-/** Options of the parts of the log, except each other. */
+/** Options that the broker passes on to its parts. */
 type PartOptions = Pick<PublisherOptions, "store" | "keyPair" | "dir" | "clock" | "log" | "frontier" | "start"> &
   Pick<WriterOptions, "stamp" | "fatal"> &
   Pick<BacklogOptions, "lost">;
@@ -166,13 +166,13 @@ export class AuditBroker implements Audit {
     if (isAct) this.#backlog.record(true);
     const wanted = isAct ? wantedFor(this.#config.durability, "act") : "commit";
     await this.#writer.record(this.#drafts.event(event), wanted).catch((error: unknown) => {
-      // A committed act must take effect: refused now, the chain would record something that never happened.
+      // A committed act must take effect: refused now, it would be recorded although it never happened.
       if (error instanceof Unrecorded && error.committed) return;
       throw unavailable("act", String(error));
     });
   }
 
-  /** Records an act that has already happened. False: not possible now, so the act joins the backlog. */
+  /** Records an act that has happened; resolves to false if it goes to the backlog (or is lost if that is full). */
   async recordDone(event: AuditEvent): Promise<boolean> {
     const draft = this.#drafts.event(event);
     this.#backlog.record(true);

@@ -41,7 +41,7 @@ async function filesOf(source: string): Promise<string[]> {
 
 const remote = /^(nfs\d?|cifs|smb3?|9p|virtiofs|ceph|glusterfs|fuse\..+|afs|lustre)$/;
 
-/** Reports whether a file is on this host, whose owner can change it: false only on a network file system. */
+/** Reports whether whoever controls this host can change a file: false only on a network file system. */
 export async function onThisHost(file: string): Promise<boolean> {
   const mounts = await fileText("/proc/self/mounts").catch(() => null);
   let longest = "";

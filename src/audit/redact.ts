@@ -61,7 +61,7 @@ export function createRedactor(
       const window = text.length > partBytes + slack ? text.slice(0, partBytes + slack) : text;
       const plain = maskSpelled(maskPaths(window, paths[nested ? "nested" : kind]), values);
       const all = mode === "full" ? plain : maskPatterns(plain);
-      // Half a secret at the end of the window does not match, and shorter masks before it could let it be stored.
+      // Half a secret at the end of the window matches nothing, and is stored if masks shortened the text before it.
       const masked = window.length < text.length ? all.slice(0, -slack) : all;
       const stored = cutBytes(masked.isWellFormed() ? masked : masked.toWellFormed(), partBytes);
       const cut = stored.length < masked.length || window.length < text.length;

@@ -162,7 +162,11 @@ export class Verifier {
       return { seq, kind: "misplaced", detail: "its text has a different sequence number" };
     if (!rec.includes(`"chain":"${chain}"`)) return { seq, kind: "foreign", detail: "its text names another chain" };
     if (head?.seq === seq && head.leaf !== hashText(leaf)) {
-      return { seq, kind: "rewritten", detail: "it is not the record that the head note outside names" };
+      return {
+        seq,
+        kind: "rewritten",
+        detail: "it is not the record named by the head note outside the state directory",
+      };
     }
     return null;
   }
@@ -180,7 +184,7 @@ export class Verifier {
   /** If two histories were signed, another checkpoint of the same size may have verified. */
   #rewritten({ size, source }: OutsideCheckpoint): Bad {
     const from = 1 + (this.#due.findLast((other) => other.size < size)?.size ?? 0);
-    const detail = `a record from ${from} to ${size} is not what the checkpoint in ${source} signed`;
+    const detail = `a record from ${from} to ${size} differs from what the checkpoint in ${source} signed`;
     return { seq: from, kind: "rewritten", detail };
   }
 
@@ -190,8 +194,8 @@ export class Verifier {
     const beyond = this.#due[this.#passed];
     if (!beyond && (!head || head.seq <= this.size)) return null;
     const known = beyond
-      ? `the checkpoint in ${beyond.source} signed ${beyond.size}`
-      : `the head note outside names ${head?.seq}`;
+      ? `the checkpoint in ${beyond.source} covers ${beyond.size} records`
+      : `the head note outside the state directory names record ${head?.seq}`;
     return { seq: this.size + 1, kind: "truncated", detail: `the chain ends at record ${this.size}, but ${known}` };
   }
 

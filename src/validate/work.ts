@@ -5,7 +5,7 @@ const stepsPerMs = 40_000;
 
 let left = 0;
 
-/** Starts work of at most this many steps of up to about 25 ns (`stepsPerMs`). Nothing else runs meanwhile. */
+/** Starts work of at most this many steps of up to about 25 ns (`stepsPerMs`). Nothing else runs until it ends. */
 export function allowSteps(steps: number): void {
   left = steps;
 }

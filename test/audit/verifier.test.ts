@@ -121,7 +121,7 @@ test("A03, A08: of checkpoints of one size, the one on another host is named, an
   const nothing = signed(0, "far", createFrontier().root());
   expect(verified(nothing, signed(2, "near"))).toMatchObject({ bad: null, checkpoint: { source: "near" } });
   const other = signed(2, "other", one.leaf);
-  const between = "a record from 2 to 2 is not what the checkpoint in other signed";
+  const between = "a record from 2 to 2 differs from what the checkpoint in other signed";
   for (const checkpoints of [[other], [signed(2, "near"), other], [other, signed(2, "near")]]) {
     expect(verified(signed(1, "near"), ...checkpoints).bad).toEqual({ seq: 2, kind: "rewritten", detail: between });
   }

@@ -158,9 +158,7 @@ test.skipIf(!mayBecomeNobody)(
       mkdirSync(dirname(heads), { recursive: true });
       symlinkSync(place.path("nowhere"), heads);
     });
-    expect(linked).toContain(
-      "(ENOENT); a component of that path is a dangling link: create its target, or set",
-    );
+    expect(linked).toContain("(ENOENT); a component of that path is a dangling link: create its target, or set");
   },
 );
 
