@@ -34,7 +34,6 @@ export class Bytes {
     return this.#bytes.subarray(this.#start, this.#end);
   }
 
-  /** Copies a range of another buffer. */
   put(from: Buffer, start: number, end: number): void {
     this.#reserve(end - start);
     this.#end += from.copy(this.#bytes, this.#end, start, end);

@@ -33,8 +33,7 @@ export function signCheckpoint({ origin, size, root, at }: Checkpoint & { at: nu
 /**
  * Matches one note. A note cut short by a failed write does not match, since no signature is that short. The number of
  * extensions and signatures is bounded and no extension may begin like a note: otherwise a text that repeats the
- * beginning of a note would take minutes to scan. If a text starts in the middle of an origin, the rest of it does not
- * match.
+ * beginning of a note would take minutes to scan. The rest of an origin that was cut off does not match.
  */
 const note =
   /^(mcpgw\/[^\n]+)\n(\d{1,16})\n([A-Za-z0-9+/]{43}=)\n((?:(?!mcpgw\/)[^\n]+\n){0,16})\n((?:— \S+ [A-Za-z0-9+/]{91,}=*(?:\n|$)){1,16})/gmu;

@@ -76,7 +76,6 @@ export async function gatherEvidence(options: EvidenceOptions): Promise<Gathered
   };
 }
 
-/** Reads all files and texts, each once. */
 async function lookAround(options: EvidenceOptions, publicKey: Uint8Array) {
   const { dir, sources, texts = [], signal } = options;
   const seen: Seen[] = [];

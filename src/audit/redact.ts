@@ -32,8 +32,7 @@ export type Redactor = {
 
 /**
  * Creates a redactor, which masks before anything is hashed: the commitment covers the text as stored. Known secrets
- * and configured paths are masked in every mode, credential patterns in every mode except `full`. `secrets` returns the
- * values known now.
+ * and configured paths are masked in every mode, credential patterns in every mode except `full`.
  */
 export function createRedactor(
   options: Pick<AuditOptions, "payloads" | "redact">,

@@ -53,8 +53,7 @@ const has = (schema: Schema, keywords: readonly string[]): boolean => keywords.s
 
 /**
  * Stores in each schema, as its `$comment`, how many steps one validation takes: only for that keyword do validators
- * have a hook that runs before everything else. In `all`, each schema precedes its parts; `targets` are the schemas
- * that references lead to.
+ * have a hook that runs before everything else. In `all`, schemas precede their parts; references lead to `targets`.
  */
 export function addCosts(all: ReadonlySet<Schema>, targets: ReadonlySet<unknown>): void {
   // An integer, since counting fractions takes several times as long.

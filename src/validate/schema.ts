@@ -65,9 +65,8 @@ function namedDialect({ $schema }: Schema): Dialect | null {
 }
 
 /**
- * Returns the dialect of a schema that names none. The default is 2020-12, but servers older than that rule of MCP mean
- * an earlier draft, whose lists in `items` 2020-12 does not have. Then it is 2019-09, which requires everything that
- * earlier drafts do.
+ * Returns the dialect of a schema that names none: 2020-12 by default, but servers older than that rule of MCP mean an
+ * earlier draft, with lists in `items`. Then it is 2019-09, which requires everything that earlier drafts do.
  */
 function likelyDialect(schema: Schema, all: Iterable<Schema>): Dialect {
   if (schemaFault(schema, "2020-12") === null || schemaFault(schema, "2019-09") !== null) return "2020-12";

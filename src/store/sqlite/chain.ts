@@ -12,10 +12,7 @@ const checkEvery = 1000;
 /** Maximum time that opening waits, ms: recovery after a killed writer locks the database. */
 const patience = 5_000;
 
-/**
- * Opens the only writer of a chain, whose lock the caller holds. After opening, nothing waits: a database locked by
- * another process is `StoreBusy` at once.
- */
+/** Opens a chain's only writer; the caller holds its lock. Later, a locked database is `StoreBusy` at once. */
 export const openChain = (path: string): AuditStore => openOnFile(path, renewLog, () => open(path));
 
 function open(path: string): AuditStore {

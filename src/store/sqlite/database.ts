@@ -13,10 +13,7 @@ export type OpenOptions = {
   readonly synchronous: "full" | "normal";
 };
 
-/**
- * Opens a database for writing, for its owner only, in WAL mode without automatic checkpoints. On a read-only file
- * system it is opened for reading.
- */
+/** Opens a database for writing in WAL mode, for its owner only; on a read-only file system, for reading. */
 export function openWritable(path: string, { wait, synchronous }: OpenOptions): Database {
   if (isFixed(path)) return openReadable(path, wait);
   createPrivate(path);

@@ -58,7 +58,6 @@ function writerOf(db: Database, path: string): Write {
   };
 }
 
-/** Parses the JSON in a column. */
 const stored = <T>(json: string): T => JSON.parse(json) as T; // only the functions below write these columns
 
 type KeyRow = { readonly body: string; readonly revoked_at: number | null };
