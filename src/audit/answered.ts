@@ -1,10 +1,9 @@
 import { createReadStream } from "node:fs";
 import { within } from "../core/wait.ts";
 
-// Files for checkpoints may lie on another host, and a network file system that is gone does not fail: it never
-// answers.
+// Checkpoint files may lie on another host, and an unreachable network file system does not fail: it never answers.
 
-/** How long one step with a file may take, ms. */
+/** Timeout of one step with a file, ms. */
 const patience = 5_000;
 
 /** A file did not answer in time. */
@@ -15,13 +14,10 @@ export class FileUnanswered extends Error {
   }
 }
 
-/** Files with a step that still runs after its time. It holds a thread of the disk, of which there are few. */
+/** Files with a step that still runs after its timeout. Each holds one of the few threads for disk access. */
 const stuck = new Set<string>();
 
-/**
- * What `step` resolves to. Throws `FileUnanswered` when it takes too long, and from then on at once, until it has
- * ended.
- */
+/** Runs `step`; throws `FileUnanswered` if it takes too long, and at once while a timed-out step still runs. */
 export async function answered<T>(file: string, step: () => Promise<T>): Promise<T> {
   if (stuck.has(file)) throw new FileUnanswered(file);
   const running = step();
@@ -33,17 +29,15 @@ export async function answered<T>(file: string, step: () => Promise<T>): Promise
   });
 }
 
-/**
- * Ends the process, with the exit code that is set, where a step that still runs would keep it from ending by itself.
- */
+/** Exits the process with the current exit code if a step that still runs would keep it alive. */
 export function endUnanswered(): void {
-  // Whoever waits for what came of the command sets the exit code first.
+  // Lets the caller that awaits the command's result set the exit code first.
   if (stuck.size > 0) setImmediate(() => process.exit());
 }
 
 const chunk = 1 << 20;
 
-/** The text of a file, however long, in parts; each has its time. */
+/** Yields the text of a file of any length in parts, each with its own timeout. */
 export async function* readAnswered(file: string): AsyncGenerator<string> {
   const parts = partsOf(file);
   try {
@@ -53,12 +47,12 @@ export async function* readAnswered(file: string): AsyncGenerator<string> {
       yield part.value;
     }
   } finally {
-    // Closes it where it is not read to its end, once it answers.
+    // Closes the file if it was not read to its end, as soon as it answers.
     void parts.return(undefined).catch(() => {});
   }
 }
 
-/** Opens the file only once its first part is asked for: an open that hangs holds a thread of the disk too. */
+/** Opens the file only when its first part is requested: an open that hangs holds a disk thread too. */
 async function* partsOf(file: string): AsyncGenerator<string, undefined> {
   yield* createReadStream(file, { encoding: "utf8", highWaterMark: chunk }).iterator();
 }

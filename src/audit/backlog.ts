@@ -4,22 +4,22 @@ import type { Logger } from "../core/log.ts";
 import type { Draft, Drafts } from "./draft.ts";
 import type { Writer } from "./writer.ts";
 
-/** The ending of a call that is still to be recorded; `seq` is its begin record. */
+/** The ending of a call, not recorded yet; `seq` is its begin record. */
 type Ending = { readonly seq: number; readonly draft: Draft };
 
 export type BacklogOptions = {
   readonly writer: Writer;
   readonly drafts: Drafts;
   readonly log: Logger;
-  /** Begin records whose end is not committed yet; a recorded ending leaves it. */
+  /** Begin records whose end is not committed yet; recording an ending removes its entry. */
   readonly open: List<number>;
-  /** Endings that an earlier process left behind. */
+  /** Endings left unrecorded by an earlier process. */
   readonly lost: readonly Ending[];
 };
 
 const maxWaiting = 10_000;
 
-/** What has happened and could not be recorded then: it is recorded once the log takes records again. */
+/** Events that could not be recorded when they happened; they are recorded once the log accepts records again. */
 export class Backlog {
   readonly #options: BacklogOptions;
   readonly #endings: { readonly begin: ListNode<number>; readonly draft: Draft }[];
@@ -36,28 +36,28 @@ export class Backlog {
     return this.#acts.length;
   }
 
-  /** Acts that will never be recorded: too many waited already. */
+  /** Number of acts that will never be recorded because the backlog was full. */
   get dropped(): number {
     return this.#dropped;
   }
 
-  /** Adds that a call has ended; nothing where it has no begin record. */
+  /** Adds the ending of a call, unless the call has no begin record. */
   addEnding(call: Call): void {
     const begin = call.beginning;
     if (!begin || this.#endings.length >= maxWaiting) return;
     this.#endings.push({ begin, draft: this.#options.drafts.lost(call, begin.item) });
   }
 
-  /** Past the cap an act is lost to the log; it is counted and logged, since it has happened and cannot be refused. */
+  /** Adds an act; beyond the cap it is only counted and logged, since it has happened and cannot be refused. */
   addAct(draft: Draft): void {
     if (this.#acts.length < maxWaiting) return void this.#acts.push(draft);
     this.#dropped += 1;
-    this.#options.log.error("an act is not recorded: too many wait to be", { type: draft.fields.type });
+    this.#options.log.error("an act will not be recorded: the audit backlog is full", { type: draft.fields.type });
   }
 
   /**
-   * Tries to record everything; `now`: also while the log seems to take no records, before an act that must not seem to
-   * have come first, and at the end, since there is no later.
+   * Tries to record everything. `now` also tries while the log seems to accept no records: before a new act, which must
+   * not appear to have come first, and at the end, when there is no later attempt.
    */
   record(now = false): void {
     const { writer, open } = this.#options;

@@ -19,7 +19,7 @@ import { type Durable, Unrecorded, type Wanted, Writer, type WriterOptions } fro
 
 export type AuditHealth = {
   readonly chain: string;
-  /** False: new calls are refused, or pass unrecorded under `onFailure: allow`. */
+  /** False if new calls are refused, or pass unrecorded under `onFailure: allow`. */
   readonly ok: boolean;
   readonly reason: string | null;
   readonly durability: AuditOptions["durability"];
@@ -29,49 +29,48 @@ export type AuditHealth = {
   readonly records: number;
   readonly durable: number;
   readonly checkpoint: LastCheckpoint | null;
-  /** Why the last checkpoint could not be kept outside; null when it was. */
+  /** Why the last checkpoint could not be written outside the state directory; null if it was. */
   readonly checkpointFault: string | null;
   readonly checkpointLag: CheckpointLag;
-  /**
-   * Calls that passed without a record under `onFailure: allow`, and acts that were dropped because too many waited.
-   */
+  /** Calls that passed unrecorded under `onFailure: allow`, plus acts dropped from a full backlog. */
   readonly unrecorded: number;
   /** Acts that took effect and are not recorded yet. */
   readonly backlog: number;
 };
 
-/** What the parts of the log need besides each other. */
+/** Options that the broker passes on to its parts. */
 type PartOptions = Pick<PublisherOptions, "store" | "keyPair" | "dir" | "clock" | "log" | "frontier" | "start"> &
   Pick<WriterOptions, "stamp" | "fatal"> &
   Pick<BacklogOptions, "lost">;
 
 export type BrokerOptions = PartOptions & {
   readonly config: AuditOptions;
-  /** Values that no payload may show, as they are now. */
+  /** Returns the current secrets, which no payload may show. */
   readonly secrets: () => readonly string[];
-  /** Milliseconds between the rounds that sync, sign and count; default: 1000. */
+  /** Interval of the rounds that sync, sign and count, in ms; default: 1000. */
   readonly tick?: number | undefined;
 };
 
 type Stage = "begin" | "once" | "input" | "end";
 
-/** What a record waits for: under `standard` only an ending does not wait for the disk. */
+/** Returns what a record waits for: under `standard`, only the end record does not wait for the disk. */
 const wantedFor = (durability: AuditOptions["durability"], stage: Stage | "act"): Wanted =>
   durability === "relaxed" || (durability === "standard" && stage === "end") ? "commit" : "sync";
 
 const refusal: Record<Stage | "act" | "refused", string> = {
   begin: "The gateway cannot record this call now; try again shortly.",
   once: "The gateway cannot record this subscription now, so it was not made; try again shortly.",
-  input: "The gateway cannot record what is asked of the caller or answered now, so it is withheld.",
-  end: "The call ended, but its outcome could not be recorded, so its result is withheld; it may have had an effect.",
-  refused: "The call was refused, but the gateway cannot record that now, so it does not say why; try again shortly.",
+  input: "The gateway cannot record the question to the caller or its answer now, so it is withheld.",
+  end: "The call ended, but its outcome could not be recorded, so the result is withheld; the call may have had an effect.",
+  refused:
+    "The call was refused, but the gateway cannot record the refusal now, so the reason is withheld; try again shortly.",
   act: "The gateway cannot record this act now, so it is refused; try again shortly.",
 };
 
 const nothing = Promise.resolve();
 const defaultTick = 1000;
 
-/** The audit chain of this process: records calls and events, and tells operators and the housekeeper its state. */
+/** The audit chain of this process: records calls and events, and reports its state to operators. */
 export class AuditBroker implements Audit {
   readonly chain: string;
   readonly #options: BrokerOptions;
@@ -84,12 +83,12 @@ export class AuditBroker implements Audit {
   readonly #clockStep: () => number | null;
   readonly #timer: Timer;
   readonly #listeners: ((seq: number) => void)[] = [];
-  /** Begin records whose end is not committed yet, by sequence. */
+  /** Sequences of begin records whose end is not committed yet. */
   readonly #open = new List<number>();
   #config: AuditOptions;
-  /** Calls of which something passed without a record: all, those that a record tells of, and why the last lacks it. */
+  /** Calls that passed partly unrecorded: all of them, those already reported in a record, and the last cause. */
   #passed = { calls: 0, told: 0, cause: "" };
-  /** Why the log took no records, until a record tells of it. */
+  /** Why the log accepted no records, until a record reports the outage. */
   #outage: string | null = null;
   #resuming = false;
 
@@ -152,30 +151,28 @@ export class AuditBroker implements Audit {
       const draft = call.begun ? this.#drafts.end(call, call.beginning?.item) : this.#flood.refused(call);
       return draft ? this.#record(call, "end", draft) : nothing;
     } catch (error) {
-      // Its begin record would stay without an end for as long as the gateway runs.
+      // Otherwise its begin record would stay without an end for as long as the gateway runs.
       this.#backlog.addEnding(call);
       throw error;
     }
   }
 
   async recordEvent(event: AuditEvent): Promise<void> {
-    // A session that is only counted must not be let through while the log takes no records.
+    // A session that would only be counted must not be let through while the log accepts no records.
     const counts = event.type === "session.close" || (event.type === "session.open" && this.#writer.failing === null);
     if (counts && !this.#flood.admitsSession(event)) return;
-    // Whoever did it must not be told so before a power cut can no longer undo its record.
+    // The actor must not get a confirmation while a power cut could still undo the record.
     const isAct = /^(key|admin)\./.test(event.type);
     if (isAct) this.#backlog.record(true);
     const wanted = isAct ? wantedFor(this.#config.durability, "act") : "commit";
     await this.#writer.record(this.#drafts.event(event), wanted).catch((error: unknown) => {
-      // What is in the chain has to happen: refused and undone now, it would be a record of what never was.
+      // A committed act must take effect: refused now, it would be recorded although it never happened.
       if (error instanceof Unrecorded && error.committed) return;
       throw unavailable("act", String(error));
     });
   }
 
-  /**
-   * Records an act that has already happened. False: not possible now; the act joins the backlog, unless that is full.
-   */
+  /** Records an act that has happened; resolves to false if it goes to the backlog (or is lost if that is full). */
   async recordDone(event: AuditEvent): Promise<boolean> {
     const draft = this.#drafts.event(event);
     this.#backlog.record(true);
@@ -188,9 +185,7 @@ export class AuditBroker implements Audit {
     }
   }
 
-  /**
-   * What happened to the files of the log, which are no longer those that this process opened; null when nothing did.
-   */
+  /** Describes what happened to the log's files since this process opened them; null if they are unchanged. */
   fault(): string | null {
     return this.#options.store.fault();
   }
@@ -215,7 +210,7 @@ export class AuditBroker implements Audit {
     };
   }
 
-  /** Newest sequence that checkpoints, sinks, tail and usage may read up to. */
+  /** Returns the newest sequence that checkpoints, sinks, tail and usage may read up to. */
   durable(): number {
     return this.#writer.durable.seq;
   }
@@ -225,29 +220,29 @@ export class AuditBroker implements Audit {
     this.#listeners.push(listener);
   }
 
-  /** Durable records from now on; a reader that is too slow gets a gap marker. */
+  /** Returns durable records from now on; a reader that is too slow gets a gap marker. */
   follow(user: string, signal: AbortSignal): FeedReader {
     return this.#feed.follow(user, signal);
   }
 
-  /** Applies the options of a reloaded configuration; the chain goes on. */
+  /** Applies the options of a reloaded configuration; the chain continues. */
   configure(config: AuditOptions): void {
     this.#config = config;
     this.#drafts.configure(config);
   }
 
-  /** Syncs everything recorded so far, signs it, and keeps the checkpoint outside the state directory. */
+  /** Syncs and signs everything recorded so far, and writes the checkpoint outside the state directory. */
   async checkpoint(): Promise<void> {
     await this.flush();
     await this.#checkpoints.write(true);
   }
 
-  /** Resolves when everything recorded so far is durable, or can no longer become so. */
+  /** Resolves when everything recorded so far is durable or can no longer become durable. */
   flush(): Promise<void> {
     return this.#writer.drain();
   }
 
-  /** Records what was only counted, syncs, writes a last checkpoint and head note; closes neither store nor lock. */
+  /** Records pending counts, syncs, and writes a last checkpoint and head note; does not close store or lock. */
   async close(): Promise<void> {
     clearInterval(this.#timer);
     this.#flood.recordCounted(true);
@@ -269,10 +264,10 @@ export class AuditBroker implements Audit {
     this.#checkpoints.tick();
   }
 
-  /** Records that the log takes records again, which only an attempt can find out, and how many calls it lacks. */
+  /** Records that the log accepts records again, which only an attempt can find out, and how many calls are missing. */
   async #resume(): Promise<void> {
     const { calls, told, cause } = this.#passed;
-    // A disk that answers again ends an outage without an attempt.
+    // If the disk answers again, an outage ends without an attempt, so the reason is kept here.
     this.#outage = this.#writer.failing ?? this.#outage;
     const after = this.#outage ?? (calls > told ? cause : null);
     if (after === null || this.#resuming) return;
@@ -313,20 +308,20 @@ export class AuditBroker implements Audit {
     call.beginning = this.#open.add(seq);
   }
 
-  /** What a call gets whose record could not be written: a failure; null under `onFailure: allow`. */
+  /** Returns the failure for a call whose record could not be written, or null under `onFailure: allow`. */
   #passOver(call: Call, stage: Stage, { message, committed }: Unrecorded): Failure | null {
     if (stage === "end" && !committed) this.#backlog.addEnding(call);
     if (this.#config.onFailure === "deny")
       return unavailable(stage === "end" && isUnseen(call) ? "refused" : stage, message);
     if (stage === "begin" || stage === "once") call.begun = true;
-    // What is committed is in the log, and an ending joins the backlog: neither is lacking.
+    // A committed record is in the log, and an end record joins the backlog, so neither counts as missing.
     if (call.begun && !committed && stage !== "end" && !call.unrecorded) {
       call.unrecorded = true;
       this.#passed.calls += 1;
       this.#passed.cause = message;
     }
     this.#options.log.error(
-      "unrecorded, but passed: audit.onFailure is allow",
+      "call passed without an audit record: audit.onFailure is allow",
       { call: call.id, cause: message },
       stage,
     );
@@ -337,7 +332,7 @@ export class AuditBroker implements Audit {
     return this.#offer(this.#drafts.event(event));
   }
 
-  /** Resolves to whether it could be recorded. */
+  /** Resolves to whether the draft was recorded. */
   async #offer(draft: Draft): Promise<boolean> {
     const { type } = draft.fields;
     try {
@@ -350,7 +345,7 @@ export class AuditBroker implements Audit {
   }
 }
 
-/** Whether no server has seen a call that has ended: it never began, nor does it go on with one that did. */
+/** Reports whether no server has seen an ended call: it never began, and it does not continue a call that did. */
 const isUnseen = ({ begun, failure }: Call): boolean => !begun && (failure?.detail.ran ?? "no") === "no";
 
 function unavailable(stage: keyof typeof refusal, internal: string): Failure {

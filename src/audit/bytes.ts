@@ -3,12 +3,12 @@ import { canonical, canonicalString } from "../core/canonical.ts";
 const quote = 34;
 const backslash = 92;
 const zero = 48;
-/** Larger integers are rare and spelled by the general code. */
+/** Larger integers are rare and take the general path. */
 const longest = 1e15;
 
 /**
- * A growing buffer of UTF-8 that holds one text after the other. Plain ASCII strings and small integers, which nearly
- * all are, are written byte by byte: each would otherwise cost a string and a call.
+ * A growing UTF-8 buffer that holds one text after another. Plain ASCII strings and small integers, nearly all values,
+ * are written byte by byte: anything else would cost a string and a call for each.
  */
 export class Bytes {
   #bytes: Buffer;
@@ -19,7 +19,7 @@ export class Bytes {
     this.#bytes = Buffer.alloc(size);
   }
 
-  /** Forgets everything: what was written before may be overwritten. */
+  /** Discards everything; what was written before may be overwritten. */
   reset(): void {
     this.#start = this.#end = 0;
   }
@@ -34,13 +34,12 @@ export class Bytes {
     return this.#bytes.subarray(this.#start, this.#end);
   }
 
-  /** A part of other bytes. */
   put(from: Buffer, start: number, end: number): void {
     this.#reserve(end - start);
     this.#end += from.copy(this.#bytes, this.#end, start, end);
   }
 
-  /** A JSON string as RFC 8785 spells it. */
+  /** Writes a JSON string in the form of RFC 8785. */
   putString(text: string): void {
     this.#reserve(2 + text.length);
     const bytes = this.#bytes;
@@ -55,7 +54,7 @@ export class Bytes {
     this.#end = at;
   }
 
-  /** Throws TypeError on a number that is not a safe integer. */
+  /** Writes an integer; throws TypeError if the number is not a safe integer. */
   putInteger(value: number): void {
     if (!(value >= 0 && value < longest) || !Number.isInteger(value)) return this.#putText(canonical(value));
     let digits = 1;
@@ -75,7 +74,7 @@ export class Bytes {
     this.#end += this.#bytes.write(text, this.#end);
   }
 
-  /** Makes room for that many more bytes. If the current text no longer fits, it moves to a larger buffer. */
+  /** Makes room for `bytes` more bytes, moving the current text to a larger buffer if it no longer fits. */
   #reserve(bytes: number): void {
     if (this.#end + bytes <= this.#bytes.length) return;
     const larger = Buffer.alloc(2 * (this.#bytes.length + bytes));

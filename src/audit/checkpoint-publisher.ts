@@ -20,50 +20,47 @@ export type LastCheckpoint = {
   readonly at: number;
 };
 
-/** How far the file that is furthest behind has got: records after the last checkpoint it took, and µs since. */
+/** Lag of the checkpoint file that is furthest behind: records after its last checkpoint, and µs since it. */
 export type CheckpointLag = { readonly records: number; readonly us: number };
 
 export type PublisherOptions = {
   readonly store: AuditStore;
   readonly chain: string;
   readonly keyPair: SigningKey;
-  /** Directory of this installation outside the state directory. */
+  /** Directory of this installation, outside the state directory. */
   readonly dir: string;
   readonly config: () => Pick<AuditOptions, "checkpoints" | "checkpointEvery">;
   readonly clock: Clock;
   readonly log: Logger;
   readonly frontier: Frontier;
-  /**
-   * When the chain was opened: the newest record, how many no checkpoint covers yet, and the newest checkpoint in each
-   * file.
-   */
+  /** At opening: the newest record, the number of uncovered records, and the newest checkpoint of each file. */
   readonly start: Tip & { readonly uncovered: number; readonly published: ReadonlyMap<string, FoundCheckpoint> };
-  /** Sequence below which every call has ended. */
+  /** Returns the sequence below which every call has ended. */
   readonly settled: () => number;
   /** Appends the checkpoint's own record. */
   readonly record: (event: AuditEvent) => void;
 };
 
-/** The newest checkpoint that a file has taken; `since` on the monotonic clock. */
+/** The newest checkpoint written to a file; `since` is on the monotonic clock. */
 type Published = { readonly size: number; readonly since: number };
 type Pending = { readonly note: string; readonly size: number; readonly at: number };
 
-/** Signs the durable part of a chain and keeps the checkpoints outside; is handed every durable record. */
+/** Signs the durable part of a chain and writes checkpoints outside; receives every durable record. */
 export class CheckpointPublisher {
   readonly #options: PublisherOptions;
   readonly #origin: string;
   #newest: { readonly seq: number; readonly leaf: string };
   #noted = 0;
-  /** Size of the last checkpoint, and when it was made on the monotonic clock. */
+  /** Size of the last checkpoint, and its time on the monotonic clock. */
   #signed: number;
   #signedAt: number;
   /** Records since that checkpoint. */
   #fresh: number;
   #last: LastCheckpoint | null = null;
-  /** The checkpoint that each file still lacks; a newer one replaces it, since it covers the same records. */
+  /** The checkpoint still to be written to each file; a newer one replaces it, since it covers the same records. */
   readonly #pending = new Map<string, Pending>();
   readonly #published = new Map<string, Published>();
-  /** What stands for a file that no checkpoint was found in. */
+  /** Used for a file in which no checkpoint was found. */
   readonly #opened: Published;
   #failing: string | null = null;
   #running: Promise<void> | null = null;
@@ -87,7 +84,7 @@ export class CheckpointPublisher {
     return this.#last;
   }
 
-  /** Why the head note or a checkpoint could not be written; null when all were. */
+  /** Why the head note or a checkpoint could not be written; null if all were written. */
   get failing(): string | null {
     return this.#failing;
   }
@@ -105,12 +102,12 @@ export class CheckpointPublisher {
     this.#newest = { seq: tip.seq, leaf: hashText(tip.leaf) };
   }
 
-  /** Once a second: writes the head note, and a checkpoint when one is due. */
+  /** Writes the head note, and a checkpoint if one is due; called once a second. */
   tick(): void {
     void this.#run(this.#due());
   }
 
-  /** Writes the head note now, and with it a checkpoint if one is wanted and some record is not covered yet. */
+  /** Writes the head note now, and a checkpoint too if `withCheckpoint` is set and some record is not covered yet. */
   async write(withCheckpoint: boolean): Promise<void> {
     await this.#running;
     await this.#run(withCheckpoint);
@@ -121,7 +118,7 @@ export class CheckpointPublisher {
     return this.#fresh >= records || this.#options.clock.mono() - this.#signedAt >= interval * 1000;
   }
 
-  /** One round of writes at a time; what becomes due meanwhile waits for the next second. */
+  /** Runs one round of writes at a time; anything due during a round waits for the next second. */
   #run(withCheckpoint: boolean): Promise<void> {
     return (this.#running ??= this.#round(withCheckpoint).finally(() => (this.#running = null)));
   }
@@ -132,9 +129,9 @@ export class CheckpointPublisher {
     const outcomes = await Promise.allSettled([answered(dir, () => this.#noteHead()), this.#export()]);
     const before = this.#failing;
     this.#failing = faultsIn(outcomes);
-    // It is tried every second; only a new reason is worth a line.
+    // This is tried every second; only a new reason is worth a log line.
     if (this.#failing !== null && this.#failing !== before)
-      log.error("audit checkpoint not kept", { chain, cause: this.#failing });
+      log.error("audit checkpoint not written", { chain, cause: this.#failing });
   }
 
   async #noteHead(): Promise<void> {
@@ -152,7 +149,7 @@ export class CheckpointPublisher {
     const at = Math.floor(clock.now() / 1000);
     const note = signCheckpoint({ origin: this.#origin, size, root, at }, keyPair);
     const from = this.#signed;
-    // The checkpoint's own record does not make the next one due.
+    // Starts at -1, so that the checkpoint's own record does not make the next one due.
     [this.#fresh, this.#signed, this.#signedAt] = [-1, size, clock.mono()];
     this.#saveAnchor({ size, note, frontier: frontier.save(), settled: settled() });
     const key = keyId(this.#origin, keyPair.publicKey).toHex();
@@ -160,13 +157,13 @@ export class CheckpointPublisher {
     for (const file of this.#files()) this.#pending.set(file, { note, size, at });
   }
 
-  /** Configured files come after the default one: `last` names the last file that took the checkpoint. */
+  /** Lists the default file before the configured ones: `last` names the last file that took the checkpoint. */
   #files(): string[] {
     const { dir, chain, config } = this.#options;
     return [checkpointFile(dir, chain), ...config().checkpoints.map(({ file }) => file)];
   }
 
-  /** Appends the pending checkpoints. Throws, naming each file that did not take its one, which is then tried again. */
+  /** Appends the pending checkpoints. Throws an error that names each file that failed; those are tried again. */
   async #export(): Promise<void> {
     const files = this.#files();
     for (const gone of new Set(this.#pending.keys()).difference(new Set(files))) this.#pending.delete(gone);
@@ -184,7 +181,7 @@ export class CheckpointPublisher {
   async #exportTo(file: string, pending: Pending): Promise<LastCheckpoint> {
     const { note, size, at } = pending;
     const torn = await appendCheckpoint(file, note);
-    // A file that was long in answering may lack a newer one by now.
+    // A newer checkpoint may have become pending while a slow file took this one.
     if (this.#pending.get(file) === pending) this.#pending.delete(file);
     this.#published.set(file, { size, since: this.#options.clock.mono() });
     if (torn) this.#sayTorn(file);
@@ -193,11 +190,14 @@ export class CheckpointPublisher {
 
   #sayTorn(file: string): void {
     const { chain, log, record } = this.#options;
-    log.warn("a checkpoint was cut short when it was written; it proves nothing and is left aside", { chain, file });
+    log.warn(
+      "an earlier checkpoint in this file was cut short while it was written; it proves nothing and is ignored",
+      { chain, file },
+    );
     record({ type: "checkpoint.torn", actor: "system", facts: { file } });
   }
 
-  /** An anchor only makes the next start faster: if it cannot be saved now, the next one will be. */
+  /** Saves an anchor, which only makes the next start faster; if this fails, the next one will do. */
   #saveAnchor(anchor: Anchor): void {
     const { store, chain, log } = this.#options;
     try {
@@ -208,7 +208,7 @@ export class CheckpointPublisher {
   }
 }
 
-/** Why some of these failed, in one line; null if none did. */
+/** Returns why some of these failed, in one line, or null if none did. */
 function faultsIn(outcomes: readonly PromiseSettledResult<unknown>[]): string | null {
   const faults = outcomes.flatMap((each) => (each.status === "rejected" ? [messageOf(each.reason)] : []));
   return faults.length > 0 ? faults.join("; ") : null;

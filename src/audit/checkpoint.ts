@@ -4,25 +4,25 @@ import { copied } from "../core/text.ts";
 import type { Hash } from "./chain.ts";
 import { keyId, type SigningKey } from "./signing-key.ts";
 
-/** The state of a chain at a size, C2SP tlog-checkpoint. */
+/** The state of a chain at a size (C2SP tlog-checkpoint). */
 type Checkpoint = {
   /** `mcpgw/<install>/<chain>`. */
   readonly origin: string;
   readonly size: number;
   readonly root: Hash;
-  /** Epoch ms of the signature, from the note's extension line; null when it has none. */
+  /** Time of the signature, epoch ms, from the note's extension line; null if there is none. */
   readonly at: number | null;
 };
 
 /** A checkpoint as found in a file; `signed` says whether the given key signed it. */
 export type FoundCheckpoint = Checkpoint & { readonly signed: boolean };
 
-/** Name of a chain in checkpoints, unique per installation. */
+/** Returns the name of a chain in checkpoints, unique per installation. */
 export function originOf(install: string, chain: string): string {
   return `mcpgw/${install}/${chain}`;
 }
 
-/** A signed note (C2SP signed-note, Ed25519); the key carries the origin as its name. */
+/** Returns a signed note (C2SP signed-note, Ed25519); the key carries the origin as its name. */
 export function signCheckpoint({ origin, size, root, at }: Checkpoint & { at: number }, key: SigningKey): string {
   const text = `${origin}\n${size}\n${root.toBase64()}\nsigned ${new Date(at).toISOString()}\n`;
   const signature = sign(null, Buffer.from(text), key.privateKey);
@@ -31,17 +31,17 @@ export function signCheckpoint({ origin, size, root, at }: Checkpoint & { at: nu
 }
 
 /**
- * A note whose last line was cut short by a failed write does not match: no signature is that short. Extensions and
- * signatures are few, or a text that repeats the beginning of a note would take minutes to look through; none begins as
- * a note does. Of a text whose beginning is cut off, the rest of an origin is none.
+ * Matches one note. A note cut short by a failed write does not match, since no signature is that short. The number of
+ * extensions and signatures is bounded and no extension may begin like a note: otherwise a text that repeats the
+ * beginning of a note would take minutes to scan. The rest of an origin that was cut off does not match.
  */
 const note =
   /^(mcpgw\/[^\n]+)\n(\d{1,16})\n([A-Za-z0-9+/]{43}=)\n((?:(?!mcpgw\/)[^\n]+\n){0,16})\n((?:— \S+ [A-Za-z0-9+/]{91,}=*(?:\n|$)){1,16})/gmu;
 const beginning = "\nmcpgw/";
-/** More characters than any note has. */
+/** A length in characters that no note reaches. */
 const tooLong = 1 << 20;
 
-/** A text that comes in parts, in pieces that cut no note. Only the last of a long stretch without any is kept. */
+/** Regroups a text's parts into pieces that cut no note; of a long stretch without one, keeps only the end. */
 export async function* piecesOf(parts: AsyncIterable<string> | Iterable<string>): AsyncGenerator<string> {
   let rest = "";
   for await (const part of parts) {
@@ -53,17 +53,17 @@ export async function* piecesOf(parts: AsyncIterable<string> | Iterable<string>)
   yield rest;
 }
 
-/** Where a text ends but for what may begin a note, or would seem to, cut off from the rest of its line. */
+/** Returns where a text ends, excluding what may begin a note, or look like one once cut off from its line. */
 const lineEnd = (text: string): number => text.length - beginning.length + (text.endsWith(beginning.slice(1)) ? 0 : 1);
 
-/** What each checkpoint in a text says it is of, signed or not. */
+/** Returns the origin of each checkpoint in a text, signed or not. */
 export function originsIn(text: string): Iterable<string> {
   return text.matchAll(note).map(([, origin = ""]) => copied(origin));
 }
 
 type Wanted = (origin: string) => boolean;
 
-/** Every checkpoint in a text whose origin is `wanted`, in order; anything else in the text is skipped. */
+/** Yields every checkpoint in a text whose origin is `wanted`, in order; skips everything else. */
 export function* parseCheckpoints(
   text: string,
   publicKey: Uint8Array,
@@ -74,10 +74,10 @@ export function* parseCheckpoints(
     yield { ...checkpoint, signed: signatures.some((one) => verify(null, body, key, one)) };
 }
 
-/** Signatures that are checked at once. */
+/** Number of notes whose signatures are checked concurrently. */
 const batch = 32;
 
-/** The same of a text that may have many: other threads check the signatures, and this one works on meanwhile. */
+/** Does the same for a text with many checkpoints: other threads check signatures, and this one stays free. */
 export async function* checkpointsIn(
   text: string,
   publicKey: Uint8Array,
@@ -93,13 +93,13 @@ export async function* checkpointsIn(
     if (running.push(checked(found)) < batch) continue;
     yield* await Promise.all(running);
     running = [];
-    // Where no signature is of the key, no other thread was waited for.
+    // If no signature was made with the key, the await above did not yield to other work.
     await setImmediate();
   }
   yield* await Promise.all(running);
 }
 
-/** A checkpoint, what of it is signed, and the signatures of the key under its name that are not checked yet. */
+/** A checkpoint, its signed bytes, and the signatures under its name and key id, which are not checked yet. */
 type Note = { readonly checkpoint: Checkpoint; readonly body: Bytes; readonly signatures: readonly Bytes[] };
 type Bytes = Uint8Array<ArrayBuffer>;
 

@@ -1,9 +1,9 @@
 import type { Clock } from "../core/clock.ts";
 
-/** By how much a clock may be off before it counts as set, µs. */
+/** Deviation from which on a clock counts as having been set, µs. */
 export const clockTolerance = 2_000_000;
 
-/** Notices when the wall clock is set: tells by how many µs since it was asked last, null if it was not set. */
+/** Detects that the wall clock was set: returns by how many µs since the last call, or null if it was not. */
 export function createClockWatch(clock: Clock): () => number | null {
   let offset = clock.now() - clock.mono();
   return () => {

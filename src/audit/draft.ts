@@ -13,7 +13,7 @@ import { createRedactor, type Redactor } from "./redact.ts";
 import { sessionName } from "./session-name.ts";
 import { createSubject } from "./subject.ts";
 
-/** A record without its place in the chain, and the payload that is stored beside it. */
+/** A record without its position in the chain, and the payload stored with it. */
 export type Draft = { readonly fields: Fields; readonly payload: Payload | null };
 
 type RedactOptions = Pick<AuditOptions, "payloads" | "redact">;
@@ -21,21 +21,21 @@ type RedactOptions = Pick<AuditOptions, "payloads" | "redact">;
 const maxName = 200;
 const maxReason = 500;
 const shortId = 12;
-/** Its arguments hold those of another call. */
+/** The arguments of this tool contain those of another call. */
 const nestingTool = "mcpgw:call";
 const maxNames = 10_000;
-/** Pseudonyms that may wait for a commit; each attempt to commit writes them all. */
+/** Maximum number of pseudonyms that wait for a commit; each attempt to commit writes them all. */
 const maxWaiting = 1000;
-/** Stands for every further address while so many pseudonyms wait. */
+/** Stands for every further address while that many pseudonyms wait. */
 const unnamed = "~";
 
-/** Turns calls and events into drafts. Untrusted texts are cut, so that a record stays small. */
+/** Turns calls and events into drafts. Untrusted texts are cut so that a record stays small. */
 export class Drafts {
-  /** Pseudonyms that no commit has carried yet, `maxWaiting` at most. */
+  /** Pseudonyms not yet committed, at most `maxWaiting`. */
   readonly subjects: SubjectRow[] = [];
   readonly #clock: Clock;
   readonly #secrets: () => readonly string[];
-  /** What stands for addresses in records; whether one is a person's is not computed for each call. */
+  /** Names of addresses in records, cached so that each address is classified only once. */
   readonly #names: BoundedMap<string>;
   #redactor: Redactor;
 
@@ -54,11 +54,11 @@ export class Drafts {
     return this.#intent("call.begin", call, "none");
   }
 
-  /** `ref` is the sequence of the begin record, undefined where none could be written. */
+  /** Drafts the end record; `ref` is the sequence of the begin record, undefined if none could be written. */
   end(call: Call, ref: number | undefined): Draft {
     const { who, route, reply } = call;
     const result = reply && this.#redactor.part("result", reply.text);
-    // Each record of a call is one literal: copying parts into it would cost as much as everything else here.
+    // Each record of a call is one object literal: copying parts into it would cost as much as everything else here.
     const fields: Fields = {
       type: "call.end",
       at: this.#clock.now(),
@@ -87,22 +87,22 @@ export class Drafts {
     return { fields: this.#withFault({ ...fields, st: call.status, us: call.took }, call), payload };
   }
 
-  /** A subscription in one record: who asked for what, the decision, and that it was granted. */
+  /** Drafts the single record of a subscription: who asked for what, the decision, and that it was granted. */
   once(call: Call, facts: Facts): Draft {
     const { notifications } = call.inbound.params;
-    // Which of many resources and tasks, no other field could hold.
+    // No other field could hold which resources and tasks were asked for.
     const asked = notifications === undefined ? call.argumentsText : JSON.stringify(notifications);
     const { fields, payload } = this.#intent("call.end", call, undefined, asked);
     const outcome = { st: "ok", us: this.#clock.mono() - call.started };
     return { fields: { ...fields, ...outcome, facts: safe(facts, this.#redactor) }, payload };
   }
 
-  /** A question to the caller, or its outcome; `ref` is the sequence of the call's begin record. */
+  /** Drafts a question to the caller, or its outcome; `ref` is the sequence of the call's begin record. */
   input(call: Call, step: InputStep, ref: number | undefined): Draft {
     return this.#input({ type: "call.input", ...this.#stamp(), ...this.#identity(call, ref) }, step);
   }
 
-  /** The same for a question to a session, outside of any call. */
+  /** Does the same for a question to a session, outside of any call. */
   inputOutside({ who, source, session }: Reached, server: string, step: InputStep): Draft {
     const to = { caller: who.keyId ?? who.id, consumer: who.consumerId, subj: who.id, srv: server };
     const from = { src: this.source(source), sess: sessionName(session) };
@@ -129,7 +129,7 @@ export class Drafts {
     return { fields: { type: "call.lost", ...this.#stamp(), ...this.#identity(call, ref), ...outcome }, payload: null };
   }
 
-  /** The fields by which a rarer record names the call it belongs to. */
+  /** Returns the fields by which the rarer records identify their call. */
   #identity(call: Call, ref: number | undefined) {
     const { who, route, trace } = call;
     return {
@@ -150,7 +150,7 @@ export class Drafts {
     return { fields: { type, ...this.#stamp(), ...named, facts: safe(facts, this.#redactor) }, payload: null };
   }
 
-  /** Where a request came from, without a personal address in it. */
+  /** Returns where a request came from, without personal addresses. */
   source(source: Source): string {
     const { transport, ip } = source;
     if (ip === null) return transport;
@@ -174,7 +174,7 @@ export class Drafts {
     return { at: this.#clock.now(), mono: this.#clock.mono() };
   }
 
-  /** Who asked for what, and the decision: the fields that begin records and refusals share. */
+  /** Drafts who asked for what and the decision: the fields that begin records and refusals share. */
   #intent(type: RecordType, call: Call, sbx: string | undefined, asked = call.argumentsText): Draft {
     const { who, route, verdict, inbound, session } = call;
     const args = this.#redactor.part("args", asked, route?.canonical === nestingTool);
@@ -211,7 +211,7 @@ export class Drafts {
     return knownMethod === "other" ? cut(this.#redactor.text(inbound.method), maxName) : inbound.method;
   }
 
-  /** Only names of tools and prompts are a server's own; callers choose URIs and methods of extensions. */
+  /** Returns the called name. Only tools and prompts are named by a server; callers choose all other names. */
   #tool(call: Call): string | undefined {
     const { route, target } = call;
     if (route?.kind === "extension") return this.#method(call);
@@ -220,17 +220,17 @@ export class Drafts {
     return target === null ? undefined : cut(this.#redactor.text(target), maxName);
   }
 
-  /** The caller chooses the id, so any but a very short one may hold a credential. */
+  /** Returns the request id, which the caller chooses: any but a very short one may hold a credential. */
   #idText(idText: string): string {
     return idText.length < shortId ? idText : cut(this.#redactor.text(idText), maxName);
   }
 
-  /** Adds why the call failed, or the code of an answer that is an error or not complete. */
+  /** Adds why the call failed, or the code of a reply that is an error or not complete. */
   #withFault(fields: Fields, { failure, reply }: Call): Fields {
     const code = reply?.kind === "error" ? String(reply.code) : this.#shown(reply?.type ?? undefined);
     if (!failure) return code ? { ...fields, code } : fields;
     const { code: of, message, detail } = failure;
-    // The caller of something hidden is told, as the code says, that it does not exist; the record says why.
+    // The code and the message say that something hidden does not exist; the record gives the real reason.
     const why = unknownThings.has(of) ? fields.reason : undefined;
     return { ...fields, code: of, reason: why ?? this.#shown(message), cause: this.#shown(detail.internal) };
   }
@@ -240,7 +240,7 @@ export class Drafts {
   }
 }
 
-/** The ending of a call that was in flight when the process died, from its begin record. */
+/** Drafts the ending of a call that was in flight when the process died, from its begin record. */
 export function lostDraft(
   begin: { readonly rec: string; readonly seq: number },
   now: { at: number; mono: number },

@@ -5,9 +5,9 @@ import { answered, FileUnanswered, readAnswered } from "./answered.ts";
 import { fileText } from "./outside.ts";
 
 /**
- * Each file of the sources once, and what `look` finds in its text; null where it, or the directory that is the source,
- * does not answer: that keeps nothing else from being checked. Throws in the end if any cannot be read, naming all of
- * these.
+ * Yields each file of the sources once, with what `look` finds in its text. The result is null if the file, or the
+ * directory that is the source, does not answer; the other files are still checked. Throws at the end, naming every
+ * file that could not be read.
  */
 export async function* lookInFiles<T>(
   sources: readonly string[],
@@ -33,7 +33,7 @@ export async function* lookInFiles<T>(
 
 async function filesOf(source: string): Promise<string[]> {
   const info = await answered(source, () => stat(source).catch(() => null));
-  if (!info) throw new Error(`no checkpoint at ${source}`);
+  if (!info) throw new Error(`no checkpoint file at ${source}`);
   if (!info.isDirectory()) return [resolve(source)];
   const names = await answered(source, () => readdir(source));
   return names.filter((entry) => entry.endsWith(".checkpoints")).map((name) => resolve(source, name));
@@ -41,7 +41,7 @@ async function filesOf(source: string): Promise<string[]> {
 
 const remote = /^(nfs\d?|cifs|smb3?|9p|virtiofs|ceph|glusterfs|fuse\..+|afs|lustre)$/;
 
-/** False only for a file on a network file system: whoever controls this host can change every other file. */
+/** Reports whether whoever controls this host can change a file: false only on a network file system. */
 export async function onThisHost(file: string): Promise<boolean> {
   const mounts = await fileText("/proc/self/mounts").catch(() => null);
   let longest = "";

@@ -9,47 +9,44 @@ import { fileText, notedChains, publicKeyFile, readHead } from "./outside.ts";
 import { installOf, parsePublicKey } from "./signing-key.ts";
 import type { Appraisal, OutsideCheckpoint, VerifyOptions } from "./verify.ts";
 
-/** Text that should hold checkpoints, and the file or URL it is from. */
+/** Text that should hold checkpoints, with the file or URL it came from. */
 type GivenText = { readonly source: string; readonly text: string };
 
 export type EvidenceOptions = {
-  /** Directory of the installation outside the state directory; null where there is none, as for an export. */
+  /** Directory of the installation outside the state directory; null if there is none, as for an export. */
   readonly dir: string | null;
-  /** Files, or directories of files, with checkpoints. Throws when one cannot be read, not when one does not answer. */
+  /** Files, or directories of files, with checkpoints; one that cannot be read is an error, a silent one is not. */
   readonly sources: readonly string[];
-  /** Checkpoints that were handed over as text. If there are any, only they can prove a chain. */
+  /** Checkpoints passed as text. If there are any, only they can prove a chain. */
   readonly texts?: readonly GivenText[];
-  /** The signer's key as text; default: the one kept in `dir`. */
+  /** The signer's public key as text; default: the one in `dir`. */
   readonly publicKey?: string | undefined;
-  /** Once it fires, no more is read. */
+  /** Stops the reading when it aborts. */
   readonly signal?: AbortSignalLike;
-  /** The installation's own key, for when none is kept in `dir` any more. */
+  /** The installation's own key, used if `dir` no longer holds one. */
   readonly ownKey?: Uint8Array | undefined;
 };
 
-/** What the chains of an installation are verified against. */
+/** The evidence that the chains of an installation are verified against. */
 export type Gathered = {
-  /** The file in `dir` that names the key by which was checked who signed; null: that key was not read there. */
+  /** The file in `dir` whose key the signatures were checked with; null if the key came from elsewhere. */
   readonly keyFile: string | null;
-  /** Those that a head note or a checkpoint outside is of. */
+  /** Chains for which a head note or a checkpoint exists outside the state directory. */
   readonly chains: readonly string[];
-  /** To be asked for before the chain is read, which may grow meanwhile: its head note must not be ahead. */
+  /** Call this before reading the chain, which may grow: the head note must not be ahead of what was read. */
   optionsFor(chain: string): Promise<VerifyOptions>;
 };
 
-/** Checkpoints that are only looked at, at a stretch. */
+/** Number of checkpoints scanned before other work gets a turn. */
 const stretch = 1000;
 
-/**
- * Collects what chains are verified against from outside the state directory. Throws `Error` for a key or a file that
- * cannot be read.
- */
+/** Collects the evidence from outside the state directory. Throws `Error` for a key or a file that cannot be read. */
 export async function gatherEvidence(options: EvidenceOptions): Promise<Gathered> {
   const { dir, texts = [], ownKey } = options;
   refuseEmpty(texts);
   const { publicKey, keyFile, contradiction } = await signerOf(options);
   if (!publicKey && texts.length > 0)
-    throw new Error("no key is known that must have signed the checkpoints; name one");
+    throw new Error("the public key that signed the checkpoints is not known; specify it");
   const install = publicKey ? installOf(publicKey) : "";
   const { seen, unread } = publicKey ? await lookAround(options, publicKey) : { seen: [], unread: [] };
   const own = ownKey ? installOf(ownKey) : install;
@@ -62,7 +59,7 @@ export async function gatherEvidence(options: EvidenceOptions): Promise<Gathered
       const origin = originOf(install, chain);
       const counts = ({ only }: Pick<Seen, "only">): boolean => only === null || only === chain;
       const lacks = (file: Unread): string =>
-        counts(file) ? "nothing was compared with the checkpoints in it" : "which chains it speaks of is not known";
+        counts(file) ? "the log was not compared with the checkpoints in it" : "the chains it covers are not known";
       const found = seen.filter(counts);
       const { foreign, doubts } = strangers(found, install);
       const appraisal: Appraisal = {
@@ -79,7 +76,6 @@ export async function gatherEvidence(options: EvidenceOptions): Promise<Gathered
   };
 }
 
-/** Looks into all files and texts, each once. */
 async function lookAround(options: EvidenceOptions, publicKey: Uint8Array) {
   const { dir, sources, texts = [], signal } = options;
   const seen: Seen[] = [];
@@ -101,9 +97,7 @@ async function lookAround(options: EvidenceOptions, publicKey: Uint8Array) {
   return { seen, unread };
 }
 
-/**
- * The one chain that a file in the installation's directory counts for: copies of it may lie beside it. Null: for all.
- */
+/** Returns the only chain that a file in `dir` counts for, since copies may lie beside it; null: all chains. */
 function onlyChainOf(file: string, { dir, sources }: EvidenceOptions): string | null {
   const isKept = dir !== null && dirname(file) === resolve(dir);
   return isKept && !sources.some((source) => resolve(source) === file) ? basename(file, ".checkpoints") : null;
@@ -111,14 +105,15 @@ function onlyChainOf(file: string, { dir, sources }: EvidenceOptions): string | 
 
 type Signer = {
   readonly publicKey: Uint8Array | null;
-  /** The file that names it; null where it is known otherwise. */
+  /** The file that the key was read from; null if it came from elsewhere. */
   readonly keyFile: string | null;
   readonly contradiction: string | null;
 };
 
 /**
- * The key that must have signed the checkpoints; null: none is known. Whoever rewrites log and checkpoints can put the
- * key of that beside them, so one there that is not the installation's own is none. Throws for a text that is no key.
+ * Returns the key that must have signed the checkpoints, or null if none is known. An attacker who rewrites log and
+ * checkpoints can also place their own key beside them, so a key there that differs from the installation's own is not
+ * used. Throws if the text is not a key.
  */
 async function signerOf({ publicKey: given, dir, ownKey }: EvidenceOptions): Promise<Signer> {
   const file = given === undefined && dir !== null ? publicKeyFile(dir) : null;
@@ -130,20 +125,18 @@ async function signerOf({ publicKey: given, dir, ownKey }: EvidenceOptions): Pro
     throw new Error(`${where} neither 32 bytes in base64 nor a verifier key with its own id`);
   }
   if (file === null || !ownKey || sameHash(key, ownKey)) return { publicKey: key, keyFile: file, contradiction: null };
-  const contradiction = `${file} names another signing key than this state directory has, whose own decided who signed`;
+  const contradiction = `${file} names a different signing key than this state directory has; signatures were checked with the key of the state directory`;
   return { publicKey: ownKey, keyFile: null, contradiction };
 }
 
 type Provenance = Pick<OutsideCheckpoint, "source" | "sameHost" | "given"> & {
-  /** The only chain that the file or text counts for; null: it counts for all. */
+  /** The only chain that the file or text counts for; null if it counts for all. */
   readonly only: string | null;
 };
 
 type Unread = Pick<Provenance, "source" | "only">;
 
-/**
- * What a file or text holds: what its checkpoints say they are of, those of this installation, and whether any is not.
- */
+/** Contents of a file or text: all origins, this installation's checkpoints, and whether any are foreign. */
 type Seen = Provenance & {
   readonly origins: readonly string[];
   readonly checkpoints: readonly OutsideCheckpoint[];
@@ -162,7 +155,7 @@ async function lookInto(text: Text, from: Provenance, publicKey: Uint8Array, sig
   const checkpoints: OutsideCheckpoint[] = [];
   let read = 0;
   for await (const piece of piecesOf(text)) {
-    // There may be many texts with few checkpoints each.
+    // There may be many pieces with few checkpoints each, so each one yields to other work.
     await setImmediate();
     if (signal) throwIfGivenUp(signal);
     for (const origin of originsIn(piece)) {
@@ -177,18 +170,18 @@ async function lookInto(text: Text, from: Provenance, publicKey: Uint8Array, sig
   return { ...from, origins: [...origins], checkpoints, own: !origins.values().every(isForeign), foreign };
 }
 
-/** Whether a file that is configured to hold checkpoints holds none of the chain, nor of another installation. */
+/** Reports whether a configured checkpoint file holds no checkpoint of the chain and none of another installation. */
 const isEmpty = ({ checkpoints, given, only, foreign }: Seen, origin: string): boolean =>
   !given && only === null && foreign === null && !checkpoints.some((found) => found.origin === origin);
 
-/** Throws when none of the texts holds a checkpoint: they neither prove nor contradict anything. */
+/** Throws if none of the texts holds a checkpoint: they would neither prove nor contradict anything. */
 function refuseEmpty(texts: readonly GivenText[]): void {
   if (texts.length === 0 || texts.some(({ text }) => [...originsIn(text)].length > 0)) return;
   const sources = texts.map(({ source, text }) => (text.trim() === "" ? `${source} (empty)` : source));
-  throw new Error(`no checkpoint in ${sources.join(", ")}: what is wanted are signed notes that begin with mcpgw/…`);
+  throw new Error(`no checkpoint in ${sources.join(", ")}; pass signed notes that begin with mcpgw/…`);
 }
 
-/** The chain that an origin names; null when the origin is of another installation. */
+/** Returns the chain that an origin names, or null if the origin belongs to another installation. */
 function chainOf(origin: string, install: string): string | null {
   const prefix = originOf(install, "");
   const chain = origin.startsWith(prefix) ? origin.slice(prefix.length) : "";
@@ -196,25 +189,25 @@ function chainOf(origin: string, install: string): string | null {
 }
 
 /**
- * A history rewritten under another key has another origin, so checkpoints of the true history look foreign to it. They
- * contradict where they are all that was given to prove the log by; elsewhere an installation before this one, or
- * beside it, may have written them, and nothing tells which: whoever replaced the log can have put a file of their own
- * beside.
+ * Evaluates checkpoints of other origins. A history rewritten under another key has another origin, so checkpoints of
+ * the true history look foreign to it. They contradict the log if they are all that was given to prove it. Otherwise
+ * they only leave a doubt: an earlier or a neighboring installation may have written them, and an attacker who replaced
+ * the log can have added a file of their own.
  */
 function strangers(seen: readonly Seen[], install: string) {
   const given = seen.filter((of) => of.given);
   const strange = seen.filter(({ foreign }) => foreign !== null);
   const [first] = given.some(({ own }) => own) ? [] : strange.filter((of) => of.given);
   const foreign = first
-    ? `the checkpoint of ${first.foreign} in ${first.source} is of another installation; this one is ${originOf(install, "…")}`
+    ? `the checkpoint of ${first.foreign} in ${first.source} belongs to another installation; this one is ${originOf(install, "…")}`
     : null;
   const doubtful = strange.filter((of) => (of.given ? of !== first : given.length === 0));
   return {
     foreign,
     doubts: doubtful.map(({ source, foreign: other, own, given: handed }) => {
       const what = own ? `checkpoints of ${other} too` : `only checkpoints of ${other}`;
-      const todo = handed && !own ? "give only the files of this gateway" : "let each have a file of its own";
-      return `${source} holds ${what}: another installation wrote them, or this log took the place of theirs together with its key; if it is the former, ${todo}`;
+      const todo = handed && !own ? "pass only the files of this gateway" : "give each installation its own file";
+      return `${source} holds ${what}: either another installation wrote them, or this log and its key replaced theirs; in the first case, ${todo}`;
     }),
   };
 }

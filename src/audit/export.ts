@@ -4,17 +4,14 @@ import { scan, type ScanLimits } from "../mcp/scan.ts";
 import { hashText } from "./chain.ts";
 import { type ChainReport, commits, payloadFault, Verifier, type VerifyOptions } from "./verify.ts";
 
-/** One line of an export. It can be verified alone, and together with the lines around it. */
+/** Returns one line of an export, which can be verified alone and together with the lines around it. */
 export function exportLine(chain: string, row: AuditRow, payloads: readonly PayloadRow[] | null): string {
   const shown = payloads?.map(({ part, salt, body }) => ({ body, part, salt: hashText(salt) }));
   const tail = shown && shown.length > 0 ? `,"payloads":${JSON.stringify(shown)}` : "";
   return `{"chain":${JSON.stringify(chain)},"leaf":"${hashText(row.leaf)}","seq":${row.seq},"rec":${row.rec}${tail}}`;
 }
 
-/**
- * Verifies lines of an export, grouped by chain; `optionsFor` returns the evidence from outside for a chain. A line
- * that is no record makes the report "unreadable".
- */
+/** Verifies the lines of an export by chain; a line that is not a record makes the report "unreadable". */
 export async function verifyLines(
   lines: AsyncIterable<string> | Iterable<string>,
   optionsFor: (chain: string) => Promise<VerifyOptions>,
@@ -28,13 +25,13 @@ export async function verifyLines(
     const chain = parsed?.chain ?? parts.keys().next().value ?? "main";
     const part = parts.get(chain) ?? new Part({ ...(await optionsFor(chain)), partial: true });
     parts.set(chain, part);
-    if (!parsed) part.fail({ seq: null, kind: "unreadable", detail: `line ${number} is no exported record` });
+    if (!parsed) part.fail({ seq: null, kind: "unreadable", detail: `line ${number} is not an exported record` });
     else part.take(parsed);
   }
   return [...parts.values()].map((part) => part.report());
 }
 
-/** What of a chain was exported: with all payloads or with none. Two exports that were put together may have some. */
+/** The exported part of a chain, with all payloads or none. Two exports concatenated may have some. */
 class Part extends Verifier {
   #hasPayloads = false;
   /** Records that lack their payloads. */
@@ -53,12 +50,14 @@ class Part extends Verifier {
   override report(): ChainReport {
     const found = super.report();
     const notes = [...found.notes];
-    // The gateway goes on signing while the file and the checkpoints are fetched.
+    // The gateway keeps signing while the file and the checkpoints are fetched.
     if (found.bad?.kind === "truncated")
-      notes.push("an export that is older than the checkpoint ends early too: export again, then verify that");
+      notes.push("an export older than the checkpoint also ends early; export again and verify the new export");
     if (this.#hasPayloads && this.#lacking > 0) {
       const those = `${this.#lacking}, the first is record ${this.#firstLacking}`;
-      notes.push(`records whose payloads are not in it, though those of others are: ${those}`);
+      notes.push(
+        `records whose payloads are missing from the export, although it has the payloads of others: ${those}`,
+      );
     }
     return { ...found, notes };
   }
@@ -70,7 +69,7 @@ type Line = { readonly chain: string; readonly row: AuditRow; readonly payloads:
 
 function parseLine(line: string): Line | null {
   try {
-    // Of a member that stands there twice, other readers may see the other one.
+    // If a member occurs twice, other readers may see the other value.
     scan(line, anySize);
     const { chain, seq, leaf, rec, payloads } = JSON.parse(line) as ExportedLine; // whatever is wrong in it throws here
     const row = { seq: of("number", seq), rec: canonical(rec), leaf: bytesOf(leaf) };
@@ -84,8 +83,8 @@ function parseLine(line: string): Line | null {
 }
 
 function of<T>(type: "number" | "string", value: T): T {
-  // Of the same text as a number or in an array, others may make something else.
-  if (typeof value !== type) throw new TypeError(`no ${type}`);
+  // Other readers may interpret a number or an array with the same text differently.
+  if (typeof value !== type) throw new TypeError(`not a ${type}`);
   return value;
 }
 

@@ -1,47 +1,41 @@
 import { onAbort } from "../core/cancel.ts";
 import { Failure } from "../core/failure.ts";
 
-/** A durable record, or how many were left out because the reader was too slow. */
+/** A durable record, or the number of records left out because the reader was too slow. */
 type FeedItem = { readonly seq: number; readonly rec: string } | { readonly gap: number };
 
-/** What one reader is given, until it is disposed of. */
+/** The records of one reader, until it is disposed of. */
 export type FeedReader = AsyncIterable<FeedItem> & Disposable;
 
-/** Hands durable records to whoever follows the chain. */
+/** Delivers durable records to the readers that follow the chain. */
 export type Feed = {
-  /** Whether anybody follows: if not, records need not be kept until they are durable. */
+  /** Whether there are readers; if not, record texts need not be kept until they are durable. */
   readonly followed: boolean;
   publish(seq: number, rec: string): void;
-  /**
-   * Records from now on for a user of this host, until `signal` aborts or this is disposed of. Throws `overloaded` if
-   * there are too many readers.
-   */
+  /** Follows the chain for a user of this host until `signal` aborts; throws `overloaded` beyond the limits. */
   follow(user: string, signal: AbortSignal): FeedReader;
 };
 
 const maxQueued = 1000;
 const maxFollowers = 64;
-/** The part of them that one user may have, so that no user locks out the rest. */
+/** Maximum number of followers per user, so that one user cannot lock out the others. */
 const maxOwn = 48;
 
 type Follower = { readonly user: string; queue: FeedItem[]; missed: number; ended: boolean; wake: () => void };
 
-/**
- * A feed that nobody follows yet. It holds a bounded number of records for each reader, and a bounded number of
- * readers.
- */
+/** Creates a feed without readers. It bounds both the number of readers and the records queued for each. */
 export function createFeed(): Feed {
   const followers = new Set<Follower>();
 
-  // Refuses and begins at once, since a generator does neither before its first item is asked for.
+  // Not a generator itself: a generator would neither refuse nor begin before its first item is requested.
   function follow(user: string, signal: AbortSignal): FeedReader {
     const own = [...followers].filter((one) => one.user === user).length;
     if (own >= maxOwn || followers.size >= maxFollowers) {
-      const who = own >= maxOwn ? `${maxOwn} readers of yours` : `${maxFollowers} readers`;
-      throw new Failure("overloaded", `${who} follow the audit log already; close one of them.`);
+      const who = own >= maxOwn ? `${maxOwn} of your readers` : `${maxFollowers} readers`;
+      throw new Failure("overloaded", `${who} already follow the audit log; close one of them.`);
     }
     const follower: Follower = { user, queue: [], missed: 0, ended: false, wake: () => {} };
-    // At once: the loop may stand at a record that its reader does not ask for any more.
+    // Ends at once, because the loop may be suspended at a record whose successor the reader never requests.
     const end = (): void => {
       unhook();
       followers.delete(follower);

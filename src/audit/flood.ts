@@ -12,27 +12,25 @@ export type FloodOptions = {
   readonly drafts: Drafts;
   readonly clock: Clock;
   readonly log: Logger;
-  /** Resolves to whether the log took it. */
+  /** Resolves to whether the log accepted the record. */
   readonly offer: (draft: Draft) => Promise<boolean>;
 };
 
 type About = Pick<Fields, "method" | "srv" | "tool" | "rule">;
-/**
- * What a record of many occurrences still tells: who, from where, what and how it ended, where that is the same of all.
- */
+/** The members of a record that stands for many occurrences; those that differ are left out. */
 type Told = About & Pick<Fields, "type" | "caller" | "subj" | "consumer" | "roles" | "src" | "st" | "code" | "cause">;
 type Refusal = Told & { readonly us: number; readonly al: number };
 
 const freeRefusals = 60;
 const freeSessions = 60;
 
-/** Keeps callers from filling the log: what they cause too often in a minute is counted and recorded in one. */
+/** Keeps callers from filling the log: occurrences beyond a limit per minute are counted and recorded together. */
 export class FloodControl {
   readonly #options: FloodOptions;
   readonly #refusals;
   readonly #failedAuth;
   readonly #sessions;
-  /** What the log did not take. Until it has, no more comes: what is counted meanwhile stays with those before. */
+  /** Counted records that the log refused. Until it accepts them, new counts keep accumulating. */
   #untaken: Draft[] = [];
 
   constructor(options: FloodOptions) {
@@ -43,7 +41,7 @@ export class FloodControl {
     this.#sessions = createCoalescer(freeSessions, clock, join);
   }
 
-  /** The record of a refused call; null where the refusal is only counted, or the caller is unknown. */
+  /** Returns the record of a refused call, or null if the refusal is only counted or the caller is unknown. */
   refused(call: Call): Draft | null {
     const { who, failure, status } = call;
     if (!who) {
@@ -57,7 +55,7 @@ export class FloodControl {
     return this.#refusals.counts(who.id) ? endingList(draft) : draft;
   }
 
-  /** Whether a session's event gets a record of its own; if not, it is counted. */
+  /** Reports whether a session event gets a record of its own; if not, it is counted. */
   admitsSession(event: SessionEvent): boolean {
     return this.#sessions.take(`${event.type} ${event.actor}`, event.type, () => {
       const { type, caller, subj, consumer } = this.#options.drafts.event(event).fields;
@@ -65,7 +63,7 @@ export class FloodControl {
     });
   }
 
-  /** Records what was counted in minutes that are over; `all` also ends those that are not. */
+  /** Records the counts of the minutes that have ended; `all` includes the current minute. */
   recordCounted(all: boolean): void {
     const untaken = this.#untaken;
     this.#untaken = [];
@@ -84,10 +82,7 @@ export class FloodControl {
     }
   }
 
-  /**
-   * One record per source, cause and minute: whoever guesses keys does not fill the log, nor hides in it that somebody
-   * still uses a revoked one.
-   */
+  /** One record per source, cause and minute: guesses must neither fill the log nor hide the use of a revoked key. */
   #failedToIdentify({ source, failure }: Call): void {
     if (failure?.row.status !== "auth-failed") return;
     const { drafts, log } = this.#options;
@@ -99,7 +94,7 @@ export class FloodControl {
     if (cause) log.warn("credential refused", { src, code, cause }, src);
   }
 
-  /** Little, since each of a flood costs it. */
+  /** Builds only what the count needs, since this runs for every refusal of a flood. */
   #refusal({ source, status, failure, took, argumentsText }: Call, who: Principal, about: About): Refusal {
     return {
       ...about,
@@ -126,7 +121,7 @@ export class FloodControl {
   }
 }
 
-/** What a call was about, in names of which there are only so many: callers choose those of everything else. */
+/** Describes a call using only names from a bounded set; callers can invent any number of the others. */
 function aboutOf({ route, knownMethod, verdict, failure }: Call): About {
   const isListed = route?.kind === "tool" || route?.kind === "prompt";
   const method = route || knownMethod !== "other" ? knownMethod : undefined;
@@ -134,12 +129,12 @@ function aboutOf({ route, knownMethod, verdict, failure }: Call): About {
   return { method, srv: route?.server, tool: isListed ? route.name : undefined, rule };
 }
 
-/** Calls of one group are counted as usage of the same server and tool. */
+/** Returns the group of a call: usage is counted per server and tool. */
 const groupOf = ({ method, srv, tool = "" }: About): string => (srv === undefined ? "" : `${method} ${srv} ${tool}`);
 
-/** The last record before counting begins; without a word about it, a flood would seem to end here. */
+/** Marks the last record before counting begins; without this note, a flood would appear to end here. */
 function endingList({ fields, payload }: Draft): Draft {
-  const next = "(further refusals of this caller are counted, and recorded once a minute)";
+  const next = "(further refusals of this caller are counted and recorded once a minute)";
   return { fields: { ...fields, reason: [fields.reason, next].filter(Boolean).join(" ") }, payload };
 }
 
@@ -147,12 +142,12 @@ function join(a: Told, b: Told): Told {
   return { ...common(a, b), type: a.type };
 }
 
-/** Adds up durations and lengths, of which the record tells the mean. */
+/** Sums durations and lengths; the record holds their means. */
 function joinRefusals(a: Refusal, b: Refusal): Refusal {
   return { ...join(a, b), us: a.us + b.us, al: a.al + b.al };
 }
 
-/** When it happened: the record of what was counted is written later, up to a minute and more. */
+/** Returns when it happened: the record is written later, by a minute or more. */
 function timesOf({ first, last }: Counted<unknown>): Facts {
   return { first: timeText(first), last: timeText(last) };
 }

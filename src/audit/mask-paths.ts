@@ -15,22 +15,22 @@ import {
   valueEnd,
 } from "../mcp/json-text.ts";
 
-/** A path as `maskPath` makes it; `*` stands for any one member or index. */
+/** A path as made by `maskPath`; `*` stands for any one member or index. */
 export type MaskPath = readonly string[];
 
-/** The path that leads through these members, whatever their case. */
+/** Returns the path through these members, ignoring case. */
 export const maskPath = (members: readonly string[]): MaskPath => members.map(foldCase);
 
-/** Told which part of the text is to be replaced, and by what. */
+/** Called with each part of the text to replace, and its replacement. */
 type Mask = (start: number, end: number, shown: string) => void;
 
 const masked = JSON.stringify(mark);
 
 /**
- * JSON text with the values at `paths` replaced, everything else character for character as it was. A path also leads
- * into JSON that stands in a string, and to members whose names differ in case: many servers take them for the same.
- * Also works on JSON that was cut off: a value that is to be masked is masked to the end. Linear in the text, times the
- * length of the longest path.
+ * Returns JSON text with the values at `paths` replaced and everything else unchanged, character for character. A path
+ * also leads into JSON inside a string, and to members whose names differ in case, since many servers treat those as
+ * the same. Also works on JSON that was cut off: a value to be masked is masked to the end. The time is linear in the
+ * text, times the length of the longest path.
  */
 export function maskPaths(text: string, paths: readonly MaskPath[]): string {
   if (paths.length === 0) return text;
@@ -43,7 +43,7 @@ export function maskPaths(text: string, paths: readonly MaskPath[]): string {
   return out + text.slice(copied);
 }
 
-/** Looks only where a path leads to, so it never goes deeper than the longest path. */
+/** Visits only where a path leads, so it never goes deeper than the longest path. */
 function visit(text: string, at: number, paths: readonly MaskPath[], mask: Mask): void {
   if (paths.length === 0) return;
   if (paths.some((path) => path.length === 0)) return mask(at, endAt(text, at), masked);
@@ -56,7 +56,7 @@ function visit(text: string, at: number, paths: readonly MaskPath[], mask: Mask)
   while (next(text, cursor)) into(decodeKey(text, cursor.key + 1, cursor.keyEnd - 1) ?? "", cursor.value);
 }
 
-/** Calls `into` for each element of the array at `at`, also for a last one that was cut off. */
+/** Calls `into` for each element of the array at `at`, including a last one that was cut off. */
 function eachElement(text: string, at: number, into: (index: string, value: number) => void): void {
   let value = skipSpace(text, at + 1);
   if (text.charCodeAt(value) === closeArray) return;
@@ -68,7 +68,7 @@ function eachElement(text: string, at: number, into: (index: string, value: numb
   }
 }
 
-/** A string that was cut off may have gone on to what is to be masked, so it is masked as a whole. */
+/** Visits JSON in a string; one that was cut off may have continued to a masked value, so all of it is masked. */
 function inString(text: string, at: number, paths: readonly MaskPath[], mask: Mask): void {
   const end = stringEnd(text, at);
   const inner = end < 0 ? null : decodeKey(text, at + 1, end - 1);
@@ -77,13 +77,13 @@ function inString(text: string, at: number, paths: readonly MaskPath[], mask: Ma
   if (shown !== inner) mask(at, end, JSON.stringify(shown));
 }
 
-/** What remains of the paths that lead to the member or element `key`. */
+/** Returns the rest of the paths that lead to the member or element `key`. */
 function below(paths: readonly MaskPath[], key: string): MaskPath[] {
   const folded = foldCase(key);
   return paths.filter(([first]) => first === "*" || first === folded).map((path) => path.slice(1));
 }
 
-/** The index after the value at `at`; the end of the text where it was cut off. */
+/** Returns the index after the value at `at`, or the end of the text if the value was cut off. */
 function endAt(text: string, at: number): number {
   const end = valueEnd(text, at);
   return end < 0 ? text.length : end;

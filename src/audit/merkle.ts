@@ -1,17 +1,17 @@
 import { hashBytes, type Hash, sha256 } from "./chain.ts";
 
-/** Merkle tree hash of RFC 6962 §2.1 over leaves that arrive one by one; keeps one hash per set bit of the size. */
+/** The Merkle tree hash of RFC 6962 §2.1 over leaves that arrive one by one; keeps one hash per set bit of the size. */
 export type Frontier = {
   size(): number;
-  /** Appends one leaf, or several side by side. */
+  /** Appends one leaf, or several concatenated. */
   append(leaves: Uint8Array): void;
-  /** Root over all leaves so far; SHA-256 of nothing for an empty tree. */
+  /** Returns the root over all leaves so far; SHA-256 of nothing for an empty tree. */
   root(): Hash;
-  /** The kept hashes, largest subtree first, concatenated. */
+  /** Returns the kept hashes concatenated, largest subtree first. */
   save(): Uint8Array;
 };
 
-/** Continues from `size` leaves and what `save` returned for them; throws when the two do not fit together. */
+/** Continues from `size` leaves and what `save` returned for them; throws if the two do not fit together. */
 export function createFrontier(size = 0, saved: Uint8Array = new Uint8Array(0)): Frontier {
   if (saved.length !== bits(size) * hashBytes) {
     throw new RangeError(`a frontier of ${saved.length} bytes does not belong to ${size} leaves`);

@@ -33,8 +33,8 @@ export type OpenAuditOptions = Omit<BrokerOptions, "dir" | "start" | "frontier" 
 };
 
 /**
- * Continues a chain as its only writer: checks that the chain is as its last writer left it, records which calls that
- * process left open, and returns the broker. Throws `StoreFailed` when the chain is not the one that is noted outside.
+ * Continues a chain as its only writer: checks that it is as its last writer left it and records the calls left open.
+ * Throws `StoreFailed` if it is not the chain noted outside the state directory.
  */
 export async function openAudit(options: OpenAuditOptions): Promise<AuditBroker> {
   const { store, clock, keyPair, log, headsDir } = options;
@@ -43,7 +43,7 @@ export async function openAudit(options: OpenAuditOptions): Promise<AuditBroker>
   const dir = installDir(headsDir, keyPair.publicKey);
   await makeInstallDir(headsDir, dir);
   const origin = originOf(install, chain);
-  // What the last process committed may not be on the disk yet.
+  // Records that the last process committed may not be on the disk yet.
   await store.sync();
   const last = store.last();
   checkFirst(store, chain, keyPair);
@@ -81,28 +81,31 @@ export async function openAudit(options: OpenAuditOptions): Promise<AuditBroker>
   return broker;
 }
 
-/** Says that the last record is of a later time than now: while no gateway runs, nobody sees the clock being set. */
+/** Warns if the last record is later than the current time: nobody notices a clock change while no gateway runs. */
 function warnOfClock({ rec }: AuditRow, { clock, log, stamp: { chain } }: OpenAuditOptions): void {
   const last = orNull(() => readRecord(rec).t);
   if (typeof last === "string" && timeOf(last) > clock.now() + clockTolerance)
-    log.warn("the last record is of a later time than now: the clock was set, or was wrong then", { chain, last });
+    log.warn("the last record is later than the current time: the clock was set back since, or was wrong then", {
+      chain,
+      last,
+    });
 }
 
-/** Makes the directory of this installation in the one of all; throws `StoreFailed` with what helps. */
+/** Creates the directory of this installation below the common one; throws `StoreFailed` with a remedy. */
 async function makeInstallDir(home: string, dir: string): Promise<void> {
   try {
     await mkdir(dir, { recursive: true, mode: 0o700 });
     await access(dir, constants.W_OK | constants.X_OK);
   } catch (error) {
-    // Neither of root nor under systemd anything goes by XDG_STATE_HOME.
+    // XDG_STATE_HOME has no effect for root or under systemd, so the advice differs.
     const own = process.getuid?.() === 0 ? null : "set XDG_STATE_HOME to a directory of its own";
     const instead = process.env["STATE_DIRECTORY"] ? "add mcpgw-heads to StateDirectory= of the unit" : own;
-    const place = `${home}, for what is kept outside the state directory`;
+    const place = `${home}, which holds what is kept outside the state directory`;
     throw new StoreFailed(whyNoDirectory(error, place, instead), { cause: error });
   }
 }
 
-/** How many records no checkpoint covers; not counting the newest checkpoint's own record, which follows it. */
+/** Returns the number of uncovered records, except the newest checkpoint's own record, which follows it. */
 function uncovered(last: AuditRow | null, covered: number): number {
   if (!last) return 0;
   const since = last.seq - covered;
@@ -113,39 +116,39 @@ function checkFirst(store: AuditStore, chain: string, { publicKey }: SigningKey)
   const [first] = store.page(1, 1);
   if (!first || prevOf(first.rec) === hashText(genesis(chain, publicKey))) return;
   throw new StoreFailed(
-    `audit chain ${chain} was begun with another signing key; restore signing.key, or move the state directory away, and what audit.path names with it`,
+    `audit chain ${chain} was started with another signing key; restore signing.key, or move the state directory away together with the file that audit.path names`,
   );
 }
 
 type HeadAgainst = {
-  /** What the note knows that the log does not, in words. */
+  /** How the note contradicts the log, in words. */
   readonly says: string;
-  /** Whether the note is of another log, as the checkpoints that were made with it then are, too. */
+  /** Whether the note belongs to another log; then the checkpoints made with it do too. */
   readonly replaced: boolean;
 };
 
 const unwitnessed =
-  "the head note of this log is missing, so a missing end would show only as far as checkpoints outside the state directory cover it; if the log was moved here, bring the directory of its head note too";
+  "the head note of this log is missing, so records missing from its end can be detected only as far as checkpoints outside the state directory cover them; if the log was moved here, move the directory of its head note too";
 
-/** What the head note in `file` has against the log; null: nothing. */
+/** Returns how the head note in `file` contradicts the log, or null if it does not. */
 function headAgainst(head: Head, file: string, store: AuditStore, last: AuditRow | null): HeadAgainst | null {
   if (head.seq > (last?.seq ?? 0)) return { says: `${file} notes record ${head.seq}`, replaced: false };
   const [row] = store.page(head.seq, 1);
   if (row?.seq === head.seq && hashText(row.leaf) === head.leaf) return null;
-  return { says: `${file} notes another record ${head.seq}`, replaced: true };
+  return { says: `${file} notes a different record ${head.seq}`, replaced: true };
 }
 
-/** The newest checkpoints of a file are in here. */
+/** Length of the part at the end of a file that is searched for its newest checkpoint. */
 const tailBytes = 64 << 10;
 
-/** The end of each file. One that does not answer is told: the start neither waits for it nor compares with it. */
+/** Reads the end of each file; one that does not answer is logged and not compared with the log. */
 async function readTails(files: readonly string[], log: Logger): Promise<ReadonlyMap<string, string>> {
   const read = async (file: string): Promise<[string, string][]> => {
     try {
       return [[file, await answered(file, () => tailOf(file, tailBytes))]];
     } catch (error) {
       if (!(error instanceof FileUnanswered)) throw error;
-      log.warn("the log is not compared with the checkpoints in this file", { file, cause: error.message });
+      log.warn("the log was not compared with the checkpoints in this file", { file, cause: error.message });
       return [];
     }
   };
@@ -162,20 +165,20 @@ function newestIn(tails: ReadonlyMap<string, string>, origin: string, key: Signi
   return found;
 }
 
-/** The files whose newest checkpoint covers more than `known` records, in words. */
+/** Describes the files whose newest checkpoint covers more than `known` records. */
 function checkpointsAgainst(published: ReadonlyMap<string, FoundCheckpoint>, known: number): string[] {
   const ahead = [...published].filter(([, { size }]) => size > known);
   return ahead.map(([file, { size }]) => `${file} has a checkpoint of ${size} records`);
 }
 
-/** A log that begins where another one was recorded may be told from it by nothing else. */
+/** Warns of files with only foreign checkpoints: nothing else may reveal that this log replaced another. */
 function warnOfForeign({ config, log }: OpenAuditOptions, install: string, tails: ReadonlyMap<string, string>): void {
   for (const { file } of config.checkpoints) {
     const origins = [...originsIn(tails.get(file) ?? "")];
     const isOwn = (origin: string): boolean => origin.startsWith(originOf(install, ""));
     if (origins.length === 0 || origins.some(isOwn)) continue;
     log.warn(
-      "this file holds checkpoints of another installation only; unless that one is known, the log was replaced",
+      "this file holds only checkpoints of another installation; unless you know that installation, the log was replaced",
       {
         file,
         of: origins.at(-1),
@@ -185,21 +188,19 @@ function warnOfForeign({ config, log }: OpenAuditOptions, install: string, tails
   }
 }
 
-/**
- * Names all that contradicts the log: whoever goes on from it has to move each of them, and learns of no further one.
- */
+/** Names everything that contradicts the log: to continue, an operator has to move all of these files away. */
 function refuseOther(chain: string, last: AuditRow | null, against: readonly string[]): void {
   if (against.length === 0) return;
   throw new StoreFailed(
     `audit chain ${chain} was moved back or replaced: it ends at record ${last?.seq ?? 0}, but ${against.join(", and ")}. ` +
       "Records are missing or were replaced, for example by restoring an old copy. Restore the newest copy; " +
-      "or, to go on from this one, move every file that is named here away together and keep it as evidence.",
+      "or, to continue with this one, move all files named here away together and keep them as evidence.",
   );
 }
 
 const pageRows = 5000;
 
-/** The Merkle frontier with all further records of the chain, which it checks. */
+/** Extends the Merkle frontier by all further records of the chain, checking each. */
 async function extended(frontier: Frontier, store: AuditStore): Promise<Frontier> {
   let prev: Hash | null = null;
   for (;;) {
@@ -209,7 +210,7 @@ async function extended(frontier: Frontier, store: AuditStore): Promise<Frontier
       const linked = prev === null || prevOf(row.rec) === hashText(prev);
       if (row.seq !== from + index || !linked || !sameHash(leafOf(row.rec), row.leaf)) {
         throw new StoreFailed(
-          `audit record ${from + index} was changed; \`mcpgw audit verify\` tells more; ${renewLog}`,
+          `audit record ${from + index} was changed; \`mcpgw audit verify\` shows details; ${renewLog}`,
         );
       }
       frontier.append(row.leaf);
@@ -220,7 +221,7 @@ async function extended(frontier: Frontier, store: AuditStore): Promise<Frontier
   }
 }
 
-/** The frontier of a saved anchor; null where no checkpoint of this chain is proof of it. */
+/** Returns the frontier of a saved anchor, or null if no signed checkpoint of this chain proves it. */
 function trusted(anchor: Anchor, origin: string, key: SigningKey, last: AuditRow | null): Frontier | null {
   const [signed] = parseCheckpoints(anchor.note, key.publicKey);
   if (!signed?.signed || signed.origin !== origin || signed.size !== anchor.size) return null;
@@ -229,12 +230,12 @@ function trusted(anchor: Anchor, origin: string, key: SigningKey, last: AuditRow
   return sameHash(frontier.root(), signed.root) ? frontier : null;
 }
 
-/** Puts the public key where verifiers look for it: outside, where being able to change the chain is not enough. */
+/** Writes the public key outside the state directory, out of reach for an attacker who can only change that. */
 async function publishKey(dir: string, install: string, { publicKey }: SigningKey): Promise<void> {
   const path = publicKeyFile(dir);
   const text = `${publicKeyText(`mcpgw/${install}`, publicKey)}\n`;
   const found = await fileText(path);
   if (found === text) return;
-  if (found !== null) throw new StoreFailed(`${path} names another signing key than this state directory has`);
+  if (found !== null) throw new StoreFailed(`${path} names a different signing key than this state directory has`);
   await replaceFile(path, text);
 }

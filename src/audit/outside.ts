@@ -6,53 +6,53 @@ import { naming, readRegular, readRegularSync, replaceOwnFile, syncDirectory } f
 import { objectIn } from "../core/json.ts";
 import { installOf } from "./signing-key.ts";
 
-// What is kept outside the state directory: being able to change the chain is not enough to change this.
+// Files kept outside the state directory, so that write access to the chain is not enough to change them.
 
-/** The newest durable record of a chain, as noted outside. */
+/** The newest durable record of a chain, as noted outside the state directory. */
 export type Head = { readonly chain: string; readonly seq: number; readonly leaf: string };
 
-/** Directory of the heads of the installation that signs with this key. */
+/** Returns the heads directory of the installation that signs with this key. */
 export function installDir(headsDir: string, publicKey: Uint8Array): string {
   return join(headsDir, installOf(publicKey));
 }
 
-/** File that a chain's checkpoints are appended to by default. */
+/** Returns the default file for a chain's checkpoints. */
 export function checkpointFile(dir: string, chain: string): string {
   return join(dir, `${chain}.checkpoints`);
 }
 
-/** File that notes the newest durable record of a chain. */
+/** Returns the file that notes the newest durable record of a chain. */
 export function headFile(dir: string, chain: string): string {
   return join(dir, `${chain}.head`);
 }
 
-/** File with the public key that checkpoints are verified with. */
+/** Returns the file with the public key that checkpoints are verified with. */
 export function publicKeyFile(dir: string): string {
   return join(dir, "signing.pub");
 }
 
-/** File that says where a chain lies if it is not in its state directory. */
+/** Returns the file that says where a chain is stored if it is not in its state directory. */
 const chainPathFile = (dir: string, chain: string): string => join(dir, `${chain}.path`);
 
-/** Notes where a chain lies, for commands that know no configuration; null: in its state directory. */
+/** Notes where a chain is stored, for commands that do not read the configuration; null: in its state directory. */
 export async function noteChainPath(dir: string, chain: string, path: string | null): Promise<void> {
   if (path === notedChainPath(dir, chain)) return;
   if (path === null) await unlink(chainPathFile(dir, chain));
   else await replaceOwnFile(chainPathFile(dir, chain), `${path}\n`);
 }
 
-/** Where a chain was noted to lie; null: nothing was noted, so it should be in its state directory. */
+/** Returns the noted location of a chain; null if none was noted, so the chain should be in its state directory. */
 export function notedChainPath(dir: string, chain: string): string | null {
   const file = chainPathFile(dir, chain);
   return existsSync(file) ? readRegularSync(file).toString().trimEnd() : null;
 }
 
-/** Replaces the head note of a chain, whole or not at all. */
+/** Replaces the head note of a chain atomically. */
 export async function writeHead(dir: string, head: Head): Promise<void> {
   await replaceOwnFile(headFile(dir, head.chain), `${JSON.stringify(head)}\n`);
 }
 
-/** The head note of a chain; null when there is none. Throws when it is unreadable. */
+/** Reads the head note of a chain; null if there is none. Throws if it is unreadable. */
 export async function readHead(dir: string, chain: string): Promise<Head | null> {
   const text = await fileText(headFile(dir, chain));
   if (text === null) return null;
@@ -64,54 +64,54 @@ export async function readHead(dir: string, chain: string): Promise<Head | null>
   return { chain, seq, leaf };
 }
 
-/** Chains that a head note is kept of. */
+/** Lists the chains that have a head note. */
 export async function notedChains(dir: string): Promise<string[]> {
   const names = await readdir(dir).catch(() => []);
   return names.flatMap((name) => /^([a-z0-9-]+)\.head$/.exec(name)?.[1] ?? []);
 }
 
-/** Stands between the notes of a file, and after the last one unless it was cut short. */
+/** Separates the notes of a file, and follows the last one unless it was cut short. */
 const gap = "\n\n";
 
-/** How each checkpoint begins: with the origin of some installation. */
+/** Start of every checkpoint: the origin names some installation. */
 const opening = "mcpgw/";
-/** One that follows the rest of another: its origin, and the number of records. */
+/** Start of a checkpoint that follows the rest of another one: its origin and the number of records. */
 const following = /\nmcpgw\/\S+\n\d/;
-/** Bytes of a file in which a checkpoint begins, wherever it was cut. */
+/** Number of leading bytes of a file in which a checkpoint must begin, wherever the file was cut. */
 const looked = 1024;
 
 /**
- * Appends a checkpoint to a file; resolves to whether the note before it was cut short, as by a power cut. Such a note
- * stays, since evidence is never removed, but is set apart, or the new note would be read as its end. Throws for a file
- * of another kind, which a note would damage.
+ * Appends a checkpoint to a file; resolves to whether the previous note was cut short, for example by a power cut. That
+ * note stays, since evidence is never removed, but is separated so that the new note is not read as its end. Throws for
+ * a file with other content, which a note would damage.
  */
 export async function appendCheckpoint(path: string, note: string): Promise<boolean> {
   await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-  // A power cut may leave zeros of what was appended last, or no more of a note than its first letters.
+  // A power cut may replace the last appended note by zeros, or leave only its first letters.
   const start = (await partOf(path, 0, looked)).replaceAll("\0", "");
   const isBegun = start.split(gap).every((part) => opening.startsWith(part));
   if (!isBegun && !start.startsWith(opening) && !following.test(start)) {
     throw new Error(
-      `${path} holds something other than checkpoints, and stays as it is: give them a file of their own`,
+      `${path} holds something other than checkpoints and was not changed; give checkpoints a file of their own`,
     );
   }
   const end = await tailOf(path, gap.length);
   const torn = end !== "" && end !== gap;
-  // A power cut could take the name of a new file whose text was synced. Not after the text: a note that failed for it
-  // would be in the file all the same, and a second time once it is tried again.
+  // A power cut could lose the name of a new file whose text was synced, so the empty file is synced first. Syncing the
+  // directory after the text would not do: if that failed, the note would be in the file and be written a second time.
   if (start === "") await naming(path, makeEmpty(path));
   await naming(path, append(path, `${torn ? gap : ""}${note}\n`));
   return torn;
 }
 
-/** On the disk when it resolves: Bun does not know the option `flush`. */
+/** Appends text and resolves when it is on the disk; Bun ignores the option `flush`. */
 async function append(path: string, text: string): Promise<void> {
   await using file = await open(path, "a", 0o600);
   await file.appendFile(text);
   await file.sync();
 }
 
-/** Makes a file where there is none, so that it is found after a power cut, in directories that may be new as well. */
+/** Creates a file if missing, and syncs its directories, which may be new too, against a power cut. */
 async function makeEmpty(path: string): Promise<void> {
   await (await open(path, "a", 0o600)).close();
   for (let directory = dirname(path); ; directory = dirname(directory)) {
@@ -120,7 +120,7 @@ async function makeEmpty(path: string): Promise<void> {
   }
 }
 
-/** A file's text, null when there is no such file. */
+/** Returns a file's text, or null if there is no such file. */
 export async function fileText(path: string): Promise<string | null> {
   try {
     return await readRegular(path);
@@ -130,10 +130,10 @@ export async function fileText(path: string): Promise<string | null> {
   }
 }
 
-/** The end of a file, at most `bytes`; empty when there is none. */
+/** Returns the end of a file, at most `bytes` long; empty if there is no file. */
 export const tailOf = (path: string, bytes: number): Promise<string> => partOf(path, -bytes, bytes);
 
-/** As many bytes of a file as there are from `from` on, which counts from its end if it is negative. */
+/** Returns up to `bytes` bytes of a file starting at `from`, which counts from the end if it is negative. */
 async function partOf(path: string, from: number, bytes: number): Promise<string> {
   const info = await stat(path).catch(() => null);
   if (!info) return "";

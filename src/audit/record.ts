@@ -3,7 +3,7 @@ import type { Facts, RecordType } from "../core/event.ts";
 import { createTimeText } from "../core/time-text.ts";
 import { Bytes } from "./bytes.ts";
 
-/** Facts of a record beyond those that every record has; absent members are not written. */
+/** Members of a record beyond those that the chain adds; absent members are not written. */
 export type Fields = {
   readonly type: RecordType;
   /** Wall clock, epoch µs. */
@@ -12,17 +12,17 @@ export type Fields = {
   readonly mono: number;
   /** ULID of the call. */
   readonly call?: string | undefined;
-  /** Key id, or principal id where there is no key. */
+  /** Key id, or principal id if there is no key. */
   readonly caller?: string | undefined;
   /** Principal id. */
   readonly subj?: string | undefined;
   readonly consumer?: string | undefined;
   readonly roles?: readonly string[] | undefined;
-  /** Transport and peer; an address that is not loopback only as a pseudonym. */
+  /** Transport and peer; an address that is not loopback appears only as a pseudonym. */
   readonly src?: string | undefined;
   /** Digest of the session id. */
   readonly sess?: string | undefined;
-  /** JSON-RPC id as it was written. */
+  /** JSON-RPC id, exactly as the client wrote it. */
   readonly rpc?: string | undefined;
   readonly method?: string | undefined;
   readonly srv?: string | undefined;
@@ -35,7 +35,7 @@ export type Fields = {
   readonly sbx?: string | undefined;
   /** Payload mode. */
   readonly pay?: string | undefined;
-  /** Commitment to the arguments, their true length in bytes, and whether less was stored. */
+  /** Commitment to the arguments, their full length in bytes, and whether the stored text was cut. */
   readonly ad?: string | undefined;
   readonly al?: number | undefined;
   readonly acut?: boolean | undefined;
@@ -46,7 +46,7 @@ export type Fields = {
   readonly st?: string | undefined;
   /** W3C trace id of the caller. */
   readonly trace?: string | undefined;
-  /** Failure code, the JSON-RPC error code of the upstream, or its `resultType` where that is not "complete". */
+  /** Failure code, the JSON-RPC error code of the upstream, or its `resultType` if that is not "complete". */
   readonly code?: string | undefined;
   /** Cause that is not shown to callers. */
   readonly cause?: string | undefined;
@@ -54,22 +54,22 @@ export type Fields = {
   readonly us?: number | undefined;
   /** Sequence of the record that this one ends. */
   readonly ref?: number | undefined;
-  /** How many occurrences this record stands for; its duration and lengths are their means. */
+  /** Number of occurrences this record stands for; its duration and lengths are their means. */
   readonly count?: number | undefined;
-  /** Flat details: for a call the process that made it, where that is known; for other records what they tell. */
+  /** Flat details: for a call, the process that made it, if known; for other records, the facts they report. */
   readonly facts?: Facts | undefined;
 };
 
-/** What is the same for every record of one run, whose id `boot` is, of one chain. */
+/** Members that are the same for every record of one run of one chain; `boot` is the id of the run. */
 export type Stamp = { readonly chain: string; readonly boot: string; readonly node: string; readonly ver: string };
 
-/** What the writer of a chain adds to each record; `t` is UTC, of which `timeOf` yields µs. */
+/** Members that the writer of a chain adds to each record; `t` is UTC, which `timeOf` converts to µs. */
 type Position = { readonly seq: number; readonly prev: string; readonly t: string };
 type Member = Exclude<keyof Fields, "at"> | keyof Stamp | keyof Position | "v";
 
 /**
- * Every member of a record. `shared` values repeat and are part of a cached template; `unique` ones are filled in per
- * record; `placed` ones come from the position in the chain.
+ * Every member of a record. `shared` values repeat and are part of a cached template; `unique` values are filled in per
+ * record; `placed` values come from the position in the chain.
  */
 export const members = {
   acut: "shared",
@@ -119,28 +119,28 @@ const order = (Object.keys(members) as Member[]).toSorted(); // the table's own 
 type Hole = { [M in Member]: (typeof members)[M] extends "shared" ? never : M }[Member];
 const isHole = (key: Member): key is Hole => members[key] !== "shared";
 
-/** A template for all records that differ in `holes` only, each of which comes where a piece of the UTF-8 ends. */
+/** A template for all records that differ only in `holes`; `ends` are the holes' offsets, then the text's length. */
 type Form = {
   readonly text: Buffer;
   readonly ends: readonly number[];
   readonly holes: readonly Hole[];
 };
 
-/** Spells the records of one chain, a batch at a time. */
+/** Encodes the records of one chain, a batch at a time. */
 export type Encoder = {
   /** Ends the batch: what was encoded before may be overwritten. */
   reset(): void;
-  /** The preimage of a record's leaf: a zero byte and the record's RFC 8785 text in UTF-8. */
+  /** Returns the preimage of a record's leaf: a zero byte and the record's RFC 8785 text in UTF-8. */
   encode(fields: Fields, seq: number, prev: string): Buffer;
 };
 
 const leastBatch = 64 * 1024;
 
-/** An encoder for the records of one run of one chain; it reuses the memory of one batch for the next. */
+/** Creates an encoder for the records of one run of one chain; it reuses the memory of one batch for the next. */
 export function createEncoder(stamp: Stamp): Encoder {
   const time = createTimeText();
   const formOf = createForms(stamp);
-  // One buffer for all batches: as strings, records would be most of the garbage that a call makes.
+  // One buffer for all batches: as strings, records would be most of the garbage a call produces.
   const out = new Bytes(leastBatch);
 
   function fill(hole: Hole, fields: Fields, seq: number, prev: string): void {
@@ -169,7 +169,7 @@ export function createEncoder(stamp: Stamp): Encoder {
   };
 }
 
-/** Finds the form of a record. The forms of calls without a failure are kept: most records are like earlier ones. */
+/** Finds a record's form. Forms of calls without a failure are cached, since most records are like earlier ones. */
 function createForms(stamp: Stamp): (fields: Fields) => Form {
   const begins = createFormCache(stamp);
   const ends = createFormCache(stamp);
@@ -181,15 +181,15 @@ function createForms(stamp: Stamp): (fields: Fields) => Form {
 }
 
 const maxForms = 4096;
-/** A longer tool is a URI that its caller chose: hardly another record has it, and its forms would fill the memory. */
+/** A longer tool is a URI that a caller chose: it hardly ever repeats, and its forms would fill the memory. */
 const longestTool = 512;
 
-/** The fields of the record that it was made for. */
+/** A form together with the fields of the record it was compiled for. */
 type KnownForm = Form & { readonly of: Fields };
 
 /**
- * Keeps the last form of each tool and caller. A full cache is cleared as a whole: every record passes through here,
- * and keeping an order of use would cost each of them more than compiling a form again costs a few.
+ * Caches the last form of each tool and caller. A full cache is cleared as a whole: every record passes through here,
+ * and tracking the order of use would cost more than recompiling a form now and then.
  */
 function createFormCache(stamp: Stamp): (fields: Fields) => Form {
   const known = new Map<string | undefined, Map<string | undefined, KnownForm>>();
@@ -211,15 +211,15 @@ function createFormCache(stamp: Stamp): (fields: Fields) => Form {
   };
 }
 
-/** The fields, of the unique texts only that they are there: the id of a request keeps its whole message in memory. */
+/** Reduces unique texts to their presence: the request id is a slice that keeps its whole message in memory. */
 function withoutUnique(fields: Fields): Fields {
   const [call, sess, rpc, trace] = [fields.call && "", fields.sess && "", fields.rpc && "", fields.trace && ""];
   return { ...fields, call, sess, rpc, trace, ad: fields.ad && "", rd: fields.rd && "" };
 }
 
 /**
- * Whether two records have the same members, and equal values in the shared ones. Spelled out member by member: a loop
- * over their names would cost more than writing the record. A test holds it to the table above.
+ * Reports whether two records have the same members and equal shared values. A loop over names would cost more than
+ * writing the record; a test compares this with the table above.
  */
 function alike(a: Fields, b: Fields): boolean {
   return sameCall(a, b) && sameDecision(a, b) && sameMembers(a, b);
@@ -237,7 +237,7 @@ function sameDecision(a: Fields, b: Fields): boolean {
   return a.count === b.count && a.facts === b.facts;
 }
 
-/** Unique members need not be equal, only present in both records or in neither. */
+/** Reports whether each unique member is present in both records or in neither; the values may differ. */
 function sameMembers(a: Fields, b: Fields): boolean {
   if (!both(a.ad, b.ad) || !both(a.al, b.al) || !both(a.rd, b.rd) || !both(a.rl, b.rl)) return false;
   if (!both(a.call, b.call) || !both(a.ref, b.ref) || !both(a.us, b.us) || !both(a.trace, b.trace)) return false;
@@ -265,31 +265,31 @@ function compile(of: Fields, stamp: Stamp): Form {
   return { text: bytes, ends: [...ends, bytes.length], holes };
 }
 
-/** A record as read back; every field of `Fields` with the names it has on disk. */
+/** A record as read back, with the member names it has on disk. */
 export type Recorded = Omit<Fields, "at" | "type"> &
   Stamp &
   Position & {
-    /** A `RecordType`, or a type that another version of this program wrote. */
+    /** A `RecordType`, or a type written by another version of this program. */
     readonly type: string;
     readonly v: number;
   };
 
-/** Parses a record that this program wrote; throws SyntaxError when the text is no JSON object. */
+/** Parses a record that this program wrote; throws SyntaxError if the text is not a JSON object. */
 export function readRecord(rec: string): Recorded {
   const value: unknown = JSON.parse(rec);
   if (value === null || typeof value !== "object" || !("type" in value)) throw new SyntaxError("not an audit record");
-  return value as Recorded; // the encoder wrote it; whether it was changed since is for `verify` to find out
+  return value as Recorded; // the encoder wrote it; `verify` finds later changes
 }
 
-/** The server that a record is about: that of a call, or the one that an event tells of. */
+/** Returns the server that a record is about: the server of the call, or the one named in the facts of an event. */
 export function serverOf({ srv, facts }: Pick<Recorded, "srv" | "facts">): string | null {
   const told = facts?.["server"];
   return srv ?? (typeof told === "string" ? told : null);
 }
 
 /**
- * Finds `prev` in a record's text without parsing it; null when there is none. The last match is the right one: inside
- * a string the quotes would be escaped, and `facts`, the only nested object, comes earlier in the order of the keys.
+ * Finds `prev` in a record's text without parsing it; null if there is none. The last match is the right one: inside a
+ * string the quotes would be escaped, and `facts`, the only nested object, sorts before `prev`.
  */
 export function prevOf(rec: string): string | null {
   const start = rec.lastIndexOf('"prev":"');

@@ -6,34 +6,33 @@ import { commitmentTo, saltBytes } from "./chain.ts";
 import { maskPath, maskPaths, type MaskPath } from "./mask-paths.ts";
 import type { AuditOptions } from "./options.ts";
 
-/** Bytes of a payload that are stored. */
+/** Maximum number of bytes of a payload that are stored. */
 export const partBytes = 64 * 1024;
-// Characters that are examined beyond the stored bytes, so that a secret across the edge is still seen whole. A known
-// secret may be longer.
+// Minimum number of characters examined beyond the stored bytes, to see secrets across the edge whole.
 const leastSlack = 4 * 1024;
 
 /** One payload ready to be recorded. `sealed` is null in mode `none`. */
 type Part = {
-  /** True length in bytes. */
+  /** Full length in bytes. */
   readonly length: number;
   readonly cut: boolean;
   readonly sealed: Sealed | null;
 };
 
-/** A payload as it is stored, and the commitment to it that goes into the record. */
+/** A payload as stored, with the commitment to it that goes into the record. */
 type Sealed = Payload & { readonly commitment: string };
 
 export type Redactor = {
   readonly mode: AuditOptions["payloads"];
-  /** Masks, cuts and commits to one payload; `nested` are the arguments of a call within a call. */
+  /** Masks, cuts and commits to one payload; `nested` is for the arguments of a call within a call. */
   part(kind: "args" | "result", text: string, nested?: boolean): Part;
   /** Masks known secrets and credential patterns in any other text. */
   text(text: string): string;
 };
 
 /**
- * Masks before anything is hashed: the commitment is to the text as it is stored. Known secrets and configured paths
- * are masked in every mode, credential patterns in every mode but `full`. `secrets` returns the values known now.
+ * Creates a redactor, which masks before anything is hashed: the commitment covers the text as stored. Known secrets
+ * and configured paths are masked in every mode, credential patterns in every mode except `full`.
  */
 export function createRedactor(
   options: Pick<AuditOptions, "payloads" | "redact">,
@@ -61,7 +60,7 @@ export function createRedactor(
       const window = text.length > partBytes + slack ? text.slice(0, partBytes + slack) : text;
       const plain = maskSpelled(maskPaths(window, paths[nested ? "nested" : kind]), values);
       const all = mode === "full" ? plain : maskPatterns(plain);
-      // Half a secret at the end of the window matches nothing. If masks shortened the rest, that half would be stored.
+      // Half a secret at the end of the window matches nothing, and is stored if masks shortened the text before it.
       const masked = window.length < text.length ? all.slice(0, -slack) : all;
       const stored = cutBytes(masked.isWellFormed() ? masked : masked.toWellFormed(), partBytes);
       const cut = stored.length < masked.length || window.length < text.length;
@@ -73,7 +72,7 @@ export function createRedactor(
   };
 }
 
-/** Salts are drawn in blocks: one call of the generator for each would cost more than the hash. */
+/** Draws salts in blocks: one call of the generator per salt would cost more than the hash. */
 function createSalts(): () => Uint8Array {
   const block = new Uint8Array(256 * saltBytes);
   let at = block.length;

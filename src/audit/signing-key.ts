@@ -13,21 +13,21 @@ export type SigningKey = {
   readonly publicKey: Uint8Array;
 };
 
-/** Installation id: a fingerprint of the signing key. A chain under another key is of another installation. */
+/** Returns the installation id, a fingerprint of the signing key: another key means another installation. */
 export function installOf(publicKey: Uint8Array): string {
   return sha256(publicKey).toHex().slice(0, 16);
 }
 
-/** File of the signing key of a state directory. */
+/** Returns the path of the signing key in a state directory. */
 export const signingKeyFile = (stateDir: string): string => join(stateDir, "signing.key");
 
-/** Reads the signing key in a file, making it (0600) on the first start. */
+/** Reads the signing key in a file, creating it (0600) on the first start. */
 export async function loadSigningKey(path: string): Promise<SigningKey> {
   if (!existsSync(path)) await createFile(path, generateSigningKey());
   return signingKeyIn(path);
 }
 
-/** The signing key that a file holds. Throws `StoreFailed` where it holds none. */
+/** Reads the signing key in a file. Throws `StoreFailed` if there is none. */
 export function signingKeyIn(path: string): SigningKey {
   try {
     return readSigningKey(readRegularSync(path).toString());
@@ -38,27 +38,27 @@ export function signingKeyIn(path: string): SigningKey {
   }
 }
 
-/** A new Ed25519 key as PKCS #8 PEM. */
+/** Generates an Ed25519 key as PKCS #8 PEM. */
 export function generateSigningKey(): string {
   return generateKeyPairSync("ed25519").privateKey.export({ type: "pkcs8", format: "pem" }).toString();
 }
 
-/** Reads a PKCS #8 PEM; throws when it holds no Ed25519 private key. */
+/** Reads a PKCS #8 PEM; throws if it holds no Ed25519 private key. */
 export function readSigningKey(pem: string): SigningKey {
   const privateKey = createPrivateKey(pem);
-  if (privateKey.asymmetricKeyType !== "ed25519") throw new Error("the signing key is no Ed25519 key");
+  if (privateKey.asymmetricKeyType !== "ed25519") throw new Error("the signing key is not an Ed25519 key");
   const { x } = createPublicKey(privateKey).export({ format: "jwk" });
   return { privateKey, publicKey: Uint8Array.fromBase64(x ?? "", { alphabet: "base64url" }) };
 }
 
-/** Public key as C2SP verifier key text, `<name>+<id>+<base64>`. */
+/** Formats a public key as C2SP verifier key text, `<name>+<id>+<base64>`. */
 export function publicKeyText(name: string, publicKey: Uint8Array): string {
   return `${name}+${keyId(name, publicKey).toHex()}+${Uint8Array.of(1, ...publicKey).toBase64()}`;
 }
 
-/** Raw key of verifier key text or 32 bytes in base64; null when it is neither, or the text's id is another key's. */
+/** Parses verifier key text or 32 bytes in base64; null if it is neither, or if the id does not match the key. */
 export function parsePublicKey(text: string): Uint8Array | null {
-  // A verifier key is recognised by its key id: base64 has plus signs of its own.
+  // A verifier key is recognized by its key id, since base64 itself may contain plus signs.
   const [, name, id, encoded = text.trim()] = /^(\S+)\+([0-9a-f]{8})\+(\S+)$/.exec(text.trim()) ?? [];
   try {
     const bytes = Uint8Array.fromBase64(encoded);
@@ -70,7 +70,7 @@ export function parsePublicKey(text: string): Uint8Array | null {
   }
 }
 
-/** C2SP key id: the first four bytes of SHA-256(name ‖ LF ‖ 0x01 ‖ key). */
+/** Returns the C2SP key id: the first four bytes of SHA-256(name ‖ LF ‖ 0x01 ‖ key). */
 export function keyId(name: string, publicKey: Uint8Array): Uint8Array {
   const hasher = new Bun.CryptoHasher("sha256");
   return new Uint8Array(hasher.update(`${name}\n\u0001`).update(publicKey).digest()).slice(0, 4);

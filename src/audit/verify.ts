@@ -9,7 +9,7 @@ import { createFrontier } from "./merkle.ts";
 import type { Head } from "./outside.ts";
 import { prevOf, readRecord } from "./record.ts";
 
-/** The first thing that is wrong with a chain. `seq` is null when it is no single record. */
+/** The first fault of a chain. `seq` is null if it does not concern a single record. */
 export type Bad = { readonly seq: number | null; readonly kind: BadKind; readonly detail: string };
 
 type BadKind =
@@ -26,22 +26,22 @@ type BadKind =
   | "damaged"
   | "unreadable";
 
-/** A checkpoint from outside and where it was found. */
+/** A checkpoint from outside the state directory, and where it was found. */
 export type OutsideCheckpoint = FoundCheckpoint & {
   readonly source: string;
   readonly sameHost: boolean;
-  /** Handed over with the request to verify; false for checkpoints in configured files and the default one. */
+  /** Whether it was passed with the request; false for checkpoints in configured files and the default one. */
   readonly given: boolean;
 };
 
 export type ChainReport = {
   readonly chain: string;
   readonly records: number;
-  /** Sequence of the first record: more than 1 where only a part of the chain was handed over. */
+  /** Sequence of the first record: greater than 1 if only a part of the chain was given. */
   readonly first: number;
   readonly exit: VerifyExit;
   readonly bad: Bad | null;
-  /** The newest checkpoint that verifies; `at` is epoch ms, `after` counts the records that it does not cover. */
+  /** The newest checkpoint that verifies; `at` is epoch ms, `after` counts the uncovered records. */
   readonly checkpoint: {
     readonly source: string;
     readonly size: number;
@@ -49,43 +49,43 @@ export type ChainReport = {
     readonly after: number;
     readonly sameHost: boolean;
   } | null;
-  /** What there is to say of the evidence: why it leaves a doubt, and what in it proves nothing. */
+  /** Remarks on the evidence: why it leaves a doubt, and which of it proves nothing. */
   readonly notes: readonly string[];
 };
 
-/** What is to be said of the evidence as a whole. */
+/** An assessment of the evidence as a whole. */
 export type Appraisal = {
-  /** Checkpoints were given: only a given one can prove the chain, the others can only contradict it. */
+  /** Whether checkpoints were given: then only these can prove the chain, and others only contradict it. */
   readonly onlyGiven: boolean;
-  /** Why what was given, or the key that is kept outside, is not of this installation; null: something of it is. */
+  /** Why the given checkpoints, or the key kept outside, belong to another installation; null if they do not. */
   readonly foreign: string | null;
-  /** Why no checkpoint proves that this is the log that was written. */
+  /** Why no checkpoint proves that this is the log that was originally written. */
   readonly doubts: readonly string[];
-  /** What of the evidence says nothing of this chain. */
+  /** Which evidence says nothing about this chain. */
   readonly notes: readonly string[];
 };
 
 export type VerifyOptions = {
   readonly chain: string;
-  /** Checkpoints of this chain from outside, checked against the key already. */
+  /** Checkpoints of this chain from outside, already checked against the key. */
   readonly checkpoints: readonly OutsideCheckpoint[];
   readonly appraisal: Appraisal;
-  /** The records may begin later than the chain does. */
+  /** Whether the records may begin later than the chain does. */
   readonly partial?: boolean;
-  /** The key to which the first record must be bound; null: its `prev` is not checked. */
+  /** The key to which the first record must be bound; if null, its `prev` is not checked. */
   readonly publicKey: Uint8Array | null;
   readonly head: Head | null;
 };
 
-/** Checks records one after the other, in one pass and in constant memory. */
+/** Checks records one by one, in one pass and in constant memory. */
 export class Verifier {
   readonly #options: VerifyOptions;
   readonly #forged: OutsideCheckpoint | undefined;
-  /** Checkpoints that are signed, smallest first, and how many of them were passed. */
+  /** Signed checkpoints, smallest first. */
   readonly #due: readonly OutsideCheckpoint[];
   #passed = 0;
   readonly #frontier = createFrontier();
-  /** Records before the first one. */
+  /** Number of records of the chain before the first one given. */
   #skipped = 0;
   #prev: string | null;
   #bad: Bad | null = null;
@@ -96,7 +96,7 @@ export class Verifier {
     this.#forged = checkpoints.find(({ signed }) => !signed);
     this.#due = checkpoints
       .filter(({ signed, size }) => signed && size > 0)
-      // Of one size, one that lies on another host proves more: the last one is named.
+      // Among checkpoints of one size, one on another host proves more; the last one is reported.
       .sort((a, b) => a.size - b.size || Number(b.sameHost) - Number(a.sameHost));
     this.#prev = publicKey && hashText(genesis(chain, publicKey));
   }
@@ -105,7 +105,7 @@ export class Verifier {
     return this.#skipped + this.#frontier.size();
   }
 
-  /** False once something is wrong: what follows need not be read. */
+  /** Checks one record. Returns false once something is wrong; later records need not be read then. */
   push(row: AuditRow): boolean {
     if (this.#options.partial && this.size === 0 && row.seq > 1) {
       this.#skipped = row.seq - 1;
@@ -119,7 +119,7 @@ export class Verifier {
     return this.#bad === null;
   }
 
-  /** Notes a fault that was found elsewhere, unless there is an earlier one. */
+  /** Adds a fault found elsewhere, unless there already is one. */
   fail(bad: Bad): void {
     this.#bad ??= bad;
   }
@@ -150,24 +150,29 @@ export class Verifier {
   #check({ seq, rec, leaf }: AuditRow): Bad | null {
     const { chain, head } = this.#options;
     const expected = this.size + 1;
-    if (seq < 1) return { seq: null, kind: "misplaced", detail: `a record ${seq} stands before the first one` };
-    const detail = `record ${expected} is missing, ${seq} follows`;
+    if (seq < 1) return { seq: null, kind: "misplaced", detail: `record ${seq} comes before the first one` };
+    const detail = `record ${expected} is missing; ${seq} follows`;
     if (seq !== expected) return { seq: expected, kind: "missing", detail };
     if (!sameHash(leafOf(rec), leaf)) return { seq, kind: "changed", detail: unhashed };
     if (this.#prev !== null && prevOf(rec) !== this.#prev) {
-      const begins = "it does not begin the chain of this name and public key";
-      return { seq, kind: "unlinked", detail: seq === 1 ? begins : "it does not continue the record before it" };
+      const begins = "it is not the first record of the chain with this name and public key";
+      return { seq, kind: "unlinked", detail: seq === 1 ? begins : "it does not link to the record before it" };
     }
-    if (!rec.includes(`"seq":${seq},`)) return { seq, kind: "misplaced", detail: "its text names another sequence" };
+    if (!rec.includes(`"seq":${seq},`))
+      return { seq, kind: "misplaced", detail: "its text has a different sequence number" };
     if (!rec.includes(`"chain":"${chain}"`)) return { seq, kind: "foreign", detail: "its text names another chain" };
     if (head?.seq === seq && head.leaf !== hashText(leaf)) {
-      return { seq, kind: "rewritten", detail: "it is not the record that the head note outside names" };
+      return {
+        seq,
+        kind: "rewritten",
+        detail: "it is not the record named by the head note outside the state directory",
+      };
     }
     return null;
   }
 
   #checkRoot(size: number): Bad | null {
-    // A root covers every record from the first one on.
+    // A root covers every record from the first one on, so a partial chain has nothing to compare.
     if (this.#skipped > 0) return null;
     for (let found = this.#due[this.#passed]; found?.size === size; found = this.#due[this.#passed]) {
       if (!sameHash(found.root, this.#frontier.root())) return this.#rewritten(found);
@@ -176,10 +181,10 @@ export class Verifier {
     return null;
   }
 
-  /** Where two histories were signed, there may be another checkpoint of the same size, which verified. */
+  /** If two histories were signed, another checkpoint of the same size may have verified. */
   #rewritten({ size, source }: OutsideCheckpoint): Bad {
     const from = 1 + (this.#due.findLast((other) => other.size < size)?.size ?? 0);
-    const detail = `a record from ${from} to ${size} is not what the checkpoint in ${source} signed`;
+    const detail = `a record from ${from} to ${size} differs from what the checkpoint in ${source} signed`;
     return { seq: from, kind: "rewritten", detail };
   }
 
@@ -189,8 +194,8 @@ export class Verifier {
     const beyond = this.#due[this.#passed];
     if (!beyond && (!head || head.seq <= this.size)) return null;
     const known = beyond
-      ? `the checkpoint in ${beyond.source} signed ${beyond.size}`
-      : `the head note outside names ${head?.seq}`;
+      ? `the checkpoint in ${beyond.source} covers ${beyond.size} records`
+      : `the head note outside the state directory names record ${head?.seq}`;
     return { seq: this.size + 1, kind: "truncated", detail: `the chain ends at record ${this.size}, but ${known}` };
   }
 
@@ -206,12 +211,12 @@ export class Verifier {
   }
 }
 
-/** No more than a stream of records asks for at once: between two pages its next question waits for one of these. */
+/** As many as a streamed query reads at once, since the next page of such a query waits for one of these. */
 const pageRows = 200;
 
 /**
- * Verifies a chain in its store: hashes, links, sequence, payloads, checkpoints and what SQLite says of the file. Other
- * work of the thread runs between pages. A chain that it was given up on counts as unreadable.
+ * Verifies a chain in its store, including payloads and SQLite's integrity check. Other work of the thread runs between
+ * pages. A chain whose verification was aborted counts as unreadable.
  */
 export async function verifyChain(
   reader: AuditReader,
@@ -221,7 +226,7 @@ export async function verifyChain(
   const { chain } = options;
   const verifier = new Verifier(options);
   try {
-    // Whatever its number, a record before the first one was put in.
+    // Starts below 1, since a record before the first one was inserted by someone, whatever its number.
     for (let from = -Infinity; ; from = verifier.size + 1) {
       const rows = await patiently(() => reader.page(chain, from, pageRows));
       const intact = rows.every((row) => verifier.push(row));
@@ -240,7 +245,7 @@ export async function verifyChain(
 
 const tries = 50;
 
-/** A log that is being recovered is locked for a moment. */
+/** Retries a read while the database is locked: recovery of its log locks it for a moment. */
 async function patiently<T>(read: () => T): Promise<T> {
   for (let left = tries; ; left -= 1) {
     try {
@@ -262,17 +267,17 @@ function checkPayloads(reader: AuditReader, chain: string, rows: readonly AuditR
   }
 }
 
-const unhashed = "its hash does not belong to its text";
+const unhashed = "its hash does not match its text";
 
-/** What shows by a record alone that it, or what was stored beside it, was changed; null where nothing does. */
+/** Returns the fault that a record alone reveals in itself or in the payload stored with it; null if there is none. */
 export function faultIn({ rec, leaf }: AuditRow, payloads: readonly PayloadRow[] | null): string | null {
   return sameHash(leafOf(rec), leaf) ? payloads && payloadFault(rec, payloads) : unhashed;
 }
 
-/** Whether a record has a payload beside it. */
+/** Reports whether a record commits to a payload. */
 export const commits = (rec: string): boolean => rec.includes('"ad":"') || rec.includes('"rd":"');
 
-/** Why the payloads do not belong to their record, which has one at most; null when they do. */
+/** Returns why the payloads do not match their record, which has at most one; null if they do. */
 export function payloadFault(rec: string, payloads: readonly PayloadRow[]): string | null {
   const [row, another] = payloads;
   if (!commits(rec)) return row ? "it has a payload but no commitment" : null;
@@ -284,7 +289,7 @@ export function payloadFault(rec: string, payloads: readonly PayloadRow[]): stri
   return isOwn ? null : `${its} not what was recorded`;
 }
 
-/** A digest is all that is kept: anything beside it was put there. */
+/** Reports whether a payload matches its commitment; in mode `digest` no body is stored, so it must be empty. */
 function fits({ salt, body }: PayloadRow, commitment: string | undefined, isDigest: boolean): boolean {
   return isDigest ? body === "" : commitmentTo(salt, body) === commitment;
 }

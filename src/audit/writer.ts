@@ -15,7 +15,7 @@ import { createEncoder, type Encoder, type Stamp } from "./record.ts";
 /** What a record waits for: to be committed, or to be on stable storage. */
 export type Wanted = "commit" | "sync";
 
-/** The record could not be made as durable as it must be; `committed` says whether it is in the chain nevertheless. */
+/** The record could not be made as durable as required; `committed` says whether it is in the chain nevertheless. */
 export class Unrecorded extends Error {
   readonly committed: boolean;
 
@@ -26,7 +26,7 @@ export class Unrecorded extends Error {
   }
 }
 
-/** Told what becomes of a record. */
+/** Receives the outcome of a record. */
 export type Waiter = {
   /** The record is in the chain, even if waiting for the disk fails afterwards. */
   committed?(seq: number): void;
@@ -35,7 +35,7 @@ export type Waiter = {
   failed(error: Unrecorded): void;
 };
 
-/** Records that have become durable: the last, the leaves of all, and their texts if `keepText` asks for them. */
+/** Records that have become durable: the last one, the leaves of all, and their texts if `keepText` asks for them. */
 export type Durable = { readonly tip: Tip; readonly leaves: Uint8Array; readonly rows: readonly AuditRow[] };
 
 /** The end of a chain. */
@@ -46,12 +46,12 @@ export type WriterOptions = {
   readonly stamp: Stamp;
   readonly start: Tip;
   readonly clock: Clock;
-  /** Pseudonyms that no commit has carried yet; emptied by the commit that does. */
+  /** Pseudonyms not yet committed; emptied by the commit that includes them. */
   readonly subjects: SubjectRow[];
-  /** Whether `onDurable` wants the text of a record. */
+  /** Reports whether `onDurable` needs the texts of records. */
   readonly keepText: () => boolean;
   readonly onDurable: (durable: Durable) => void;
-  /** A sync failed: the process must end at once and not try again. */
+  /** Called when a sync failed: the process must end at once and not try again. */
   readonly fatal: (reason: string) => void;
 };
 
@@ -67,18 +67,18 @@ type Entry = {
 
 const maxQueued = 10_000;
 const maxQueuedBytes = 16 << 20;
-/** Records of one commit: more would hold up the event loop. */
+/** Maximum number of records per commit; more would block the event loop for too long. */
 const maxBatch = 512;
-/** Rows that may wait for the once-a-second sync; with more, a sync is started at once. */
+/** Maximum number of rows that wait for the once-a-second sync; with more, a sync starts at once. */
 const maxUnsynced = 8192;
-/** Rows that may wait for a sync at all; with more, records are refused until the disk has caught up. */
+/** Maximum number of rows that wait for any sync; with more, records are refused until the disk has caught up. */
 const maxHeld = 65_536;
 const maxWaitUs = { lock: 2_000_000, sync: 5_000_000 };
-/** Time between two ticks by which the process was held up. */
+/** Time between two ticks from which on the process counts as held up. */
 const heldUpUs = 2_000_000;
 const retryMs = 2;
 
-/** The single writer of a chain: what arrives in one turn of the event loop becomes one commit. */
+/** The single writer of a chain: records that arrive in one turn of the event loop become one commit. */
 export class Writer {
   readonly #options: WriterOptions;
   readonly #encoder: Encoder;
@@ -88,17 +88,17 @@ export class Writer {
   #head: Tip;
   #durable: Tip;
   readonly #leaves = createLeaves();
-  /** Committed rows that are not synced, while somebody wants their texts. */
+  /** Committed rows that are not synced yet; kept only while a reader needs their texts. */
   #unsynced: AuditRow[] = [];
   #waiting: Entry[] = [];
   #syncing: Promise<void> | null = null;
-  /** When the sync in flight began; monotonic, µs. */
+  /** Start of the sync in flight; monotonic, µs. */
   #syncingSince = 0;
   /** Monotonic, µs. */
   #ticked: number;
   readonly #isHeldUp = heldUpBy(heldUpUs);
   #failing: string | null = null;
-  /** The sync in flight takes longer than a caller may wait. */
+  /** Whether the sync in flight takes longer than a caller may wait. */
   #stalled = false;
   #dead = false;
 
@@ -118,20 +118,20 @@ export class Writer {
     return this.#durable;
   }
 
-  /** Why records are refused now; null while they are not. */
+  /** Why records are refused now; null if they are accepted. */
   get failing(): string | null {
     if (this.#stalled) return "the disk does not answer";
     return this.#failing ?? (this.#full() ? "the disk is too far behind" : null);
   }
 
-  /** Resolves when the record is as durable as wanted, else rejects with `Unrecorded`. */
+  /** Resolves when the record is as durable as wanted; rejects with `Unrecorded` if that fails. */
   record(draft: Draft, wanted: Wanted): Promise<void> {
     return new Promise((done, failed) => this.add(draft, wanted, { done, failed }));
   }
 
   /**
-   * Records a draft; the waiter may be told at once that this is not possible. `alone`: no other record is expected in
-   * this turn of the event loop, so the commit does not wait for one.
+   * Records a draft; `waiter.failed` may be called before this returns. `alone`: no other record is expected in this
+   * turn of the event loop, so the commit does not wait for one.
    */
   add(draft: Draft, wanted: Wanted, waiter: Waiter, alone = false): void {
     if (this.#dead || this.#stalled || this.#full()) {
@@ -147,16 +147,16 @@ export class Writer {
     else this.#schedule();
   }
 
-  /** Once a second: syncs records that nobody waits for, and gives up on waiters whose time is over. */
+  /** Syncs records that nobody waits for, and fails waiters that have waited too long; called once a second. */
   tick(): void {
     this.#sync();
     const now = this.#options.clock.mono();
     const passed = now - this.#ticked;
     this.#ticked = now;
-    // What the disk answered meanwhile has not been heard yet.
+    // The disk may have answered while the process was held up; that has not been processed yet.
     if (this.#isHeldUp(passed)) return;
     const limit = now - maxWaitUs.sync;
-    // This holds also when nobody waits for the sync, as under `relaxed`.
+    // Also applies if nobody waits for the sync, as under `relaxed`.
     if (this.#syncing && this.#syncingSince < limit) this.#stalled = true;
     const late = this.#waiting.filter(({ since }) => since < limit);
     if (late.length === 0) return;
@@ -165,7 +165,7 @@ export class Writer {
     for (const { waiter } of late) waiter.failed(new Unrecorded("the disk does not answer", true));
   }
 
-  /** Commits and syncs what is queued now, not what comes meanwhile. */
+  /** Commits and syncs what is queued now, but not what arrives while it runs. */
   async drain(): Promise<void> {
     const target = this.#head.seq + this.#queue.length;
     const behind = (): boolean => this.#queue.length > 0 || this.#durable.seq < this.#head.seq;
@@ -195,7 +195,7 @@ export class Writer {
     try {
       rows = this.#build(batch);
     } catch (error) {
-      // One of them cannot be spelled, at no time: alone, it takes no other with it.
+      // A record that cannot be encoded never will be. Committing one at a time makes only that record fail.
       return batch.length > 1 ? this.#commit(1) : this.#fail(1, messageOf(error));
     }
     try {
@@ -211,7 +211,7 @@ export class Writer {
     if (this.#queue.length > 0) this.#schedule();
   }
 
-  /** After a failed commit only the sequences in the entries remain, and the next try overwrites them. */
+  /** Builds a batch's rows; a failed commit leaves only the entries' sequences, which the next one overwrites. */
   #build(batch: readonly Entry[]): NewAuditRow[] {
     const rows: NewAuditRow[] = [];
     this.#encoder.reset();
@@ -260,13 +260,13 @@ export class Writer {
     this.#fail(count, reason);
   }
 
-  /** The first in the queue are not recorded. */
+  /** Fails the first `count` entries of the queue. */
   #fail(count: number, reason: string): void {
     for (const { waiter } of this.#take(count)) waiter.failed(new Unrecorded(reason, false));
     if (this.#queue.length > 0) this.#schedule();
   }
 
-  /** The oldest come first, so the first that still has time ends the search. */
+  /** Fails overdue entries. The oldest come first, so the search ends at the first one that still has time. */
   #dropOverdue(): void {
     const limit = this.#options.clock.mono() - maxWaitUs.lock;
     const fresh = this.#queue.findIndex(({ since }) => since > limit);
@@ -276,7 +276,7 @@ export class Writer {
     for (const { waiter } of overdue) waiter.failed(new Unrecorded(this.#failing, false));
   }
 
-  /** One sync at a time; the next one covers everything that was committed meanwhile. */
+  /** Starts a sync unless one is running; the next one covers everything committed in the meantime. */
   #sync(): void {
     if (this.#dead || this.#syncing || this.#durable.seq === this.#head.seq) return;
     const target = this.#head;
@@ -341,7 +341,7 @@ function createLeaves(): Leaves {
   };
 }
 
-/** The items at the start whose sequence is `seq` at most; they ascend. */
+/** Returns the leading items whose sequence is at most `seq`; sequences ascend. */
 function upTo<T extends { readonly seq: number }>(items: readonly T[], seq: number): readonly T[] {
   const split = items.findIndex((item) => item.seq > seq);
   return split === -1 ? items : items.slice(0, split);

@@ -5,7 +5,7 @@ import { createCalculator } from "./calculator/server.ts";
 /** Serves on stdin and stdout; resolves when the peer closes stdin. */
 export type Start = (version: string) => Promise<void>;
 
-/** How each tool server inside the executable starts. */
+/** Start function of each tool server built into the executable. */
 export const builtins = {
   calculator: (version) => serve(createCalculator(version)),
 } satisfies Record<BuiltinName, Start>;

@@ -9,28 +9,29 @@ import { openChain } from "./sqlite/chain.ts";
 import { type ChainHome, chainPath, indexPath, statePath } from "./sqlite/paths.ts";
 import { openStateStore, type StateStore } from "./sqlite/state.ts";
 
-/** Chains that embedded gateways share out among themselves. */
+/** Chains that embedded gateways divide among themselves. */
 export const embeddedChains = Array.from({ length: 8 }, (_, index) => `serve-${index + 1}`);
 
-/** Creates the state directory for its owner only; throws `StoreFailed` with the remedy when others may enter it. */
+/** Creates the state directory for its owner only; throws `StoreFailed` with the remedy if others may enter it. */
 export function prepareStateDir(dir: string): void {
   const fresh = !existsSync(dir);
   if (fresh) {
     makeDirectory(dir);
-    // The umask may have taken rights from the owner too.
+    // The umask may have removed permissions from the owner too.
     chmodSync(dir, 0o700);
   }
   const stat = lstatSync(dir);
-  if (!stat.isDirectory()) throw new StoreFailed(`${dir} is no directory; name the real one instead of a link`);
+  if (!stat.isDirectory())
+    throw new StoreFailed(`${dir} is not a directory; name the real directory instead of a link`);
   if (stat.uid !== process.getuid?.()) {
-    // Another owner would help this command and lock the daemon out of its own state.
+    // Changing the owner would help this command but lock the daemon out of its own state.
     throw new StoreFailed(
-      `${dir} belongs to uid ${stat.uid}, and this is uid ${process.getuid?.()}; run it as that user, as with ` +
+      `${dir} belongs to uid ${stat.uid}, and this is uid ${process.getuid?.()}; run it as that user, for example with ` +
         `sudo -u '#${stat.uid}' mcpgw --state ${dir} …`,
     );
   }
   if ((stat.mode & 0o077) !== 0) throw new StoreFailed(`${dir} is open to others; run: chmod 0700 ${dir}`);
-  // Not before: as root it would shut the owner of the state directory out.
+  // Only after these checks: as root it would lock the owner out of the state directory.
   makeDirectory(join(dir, "audit"));
   if (fresh) syncDirectorySync(dir);
 }
@@ -43,10 +44,7 @@ function makeDirectory(dir: string): void {
   }
 }
 
-/**
- * Takes the lock that only one daemon of a state directory can hold, and makes the directory when it is missing. Throws
- * with the pid of the daemon that holds the lock.
- */
+/** Takes the lock of a state directory's only daemon, creating the directory; throws with the holder's pid. */
 export function lockState(dir: string): Disposable {
   prepareStateDir(dir);
   const file = join(dir, "lock");
@@ -58,23 +56,20 @@ export function lockState(dir: string): Disposable {
   );
 }
 
-/** Bytes that opening the databases takes, with room to spare. */
+/** Disk space needed to open the databases, with a margin, in bytes. */
 const leastRoom = 256 * 1024;
 
-/**
- * Throws `StoreFailed` where the disk is too full to open databases on: with small blocks SQLite would map memory that
- * the disk has no room for, which ends the process at once.
- */
+/** Throws `StoreFailed` if the disk is full: with small blocks, SQLite would map memory without disk space and die. */
 export function needRoom(dir: string): void {
   const { bsize, bfree, bavail } = statfsSync(dir);
-  // The last blocks are for root only.
+  // The last blocks are reserved for root.
   const free = bsize * (process.getuid?.() === 0 ? bfree : bavail);
   if (free >= leastRoom) return;
   const kib = (bytes: number): string => `${Math.floor(bytes / 1024)} KiB`;
-  throw new StoreFailed(`the disk of ${dir} is full: ${kib(free)} are free, ${kib(leastRoom)} are needed to start`);
+  throw new StoreFailed(`the disk of ${dir} is full: ${kib(free)} are free, but ${kib(leastRoom)} are needed to start`);
 }
 
-/** Opens `mcpgw.db` of a prepared state directory. */
+/** Opens `mcpgw.db` in a prepared state directory. */
 export function openState(dir: string): StateStore {
   return openStateStore(statePath(dir));
 }
@@ -83,8 +78,8 @@ export function openState(dir: string): StateStore {
 export type OpenedChain = Disposable & { readonly chain: string; readonly store: AuditStore };
 
 /**
- * Opens the first chain whose lock is free, for writing; null when all are taken. The daemon names `main`, an embedded
- * gateway `embeddedChains`. Throws `StoreFailed` where the file is a link, or that of something else.
+ * Opens the first chain whose lock is free for writing; null if all are taken. The daemon passes `main`, an embedded
+ * gateway `embeddedChains`. Throws `StoreFailed` if the file is a link or belongs to something else.
  */
 export function openFreeChain(home: ChainHome, chains: readonly string[]): OpenedChain | null {
   refuseOther(home);
@@ -100,15 +95,13 @@ export function openFreeChain(home: ChainHome, chains: readonly string[]): Opene
   return null;
 }
 
-/**
- * SQLite follows a link, and keeps its log beside the real file; a lock beside the link would keep nobody from that.
- */
+/** Refuses a link: SQLite keeps its log beside the real file, so a lock beside the link would protect nothing. */
 function refuseLink(path: string): void {
   if (!lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink()) return;
   throw new StoreFailed(`${path} is a symbolic link; name the real file in audit.path instead`);
 }
 
-/** The log would be thrown away in the place of the index, and written by two in that of another chain. */
+/** Refuses another file's path: as the index, the log would be deleted; as a chain, it would get two writers. */
 function refuseOther({ state, main }: ChainHome): void {
   const others = [
     statePath(state),
@@ -117,23 +110,23 @@ function refuseOther({ state, main }: ChainHome): void {
   ];
   if (main === null || !others.includes(main)) return;
   throw new StoreFailed(
-    `${main} is the place of another file of the state directory; name one of its own in audit.path`,
+    `${main} is the path of another file of the state directory; name a separate file in audit.path`,
   );
 }
 
-/** The locks that the writer of a chain holds. A file elsewhere may belong to a state directory and to a copy of it. */
+/** Returns a chain's locks. A file elsewhere has its own, as it may be shared by a state directory and its copy. */
 export function locksOf(home: ChainHome, chain: string): string[] {
   const path = chainPath(home, chain);
   return [...(path === home.main ? [`${path}.lock`] : []), join(home.state, "audit", `${chain}.lock`)];
 }
 
-/** Takes all of these locks; null, and none is held, when another process holds one of them. */
+/** Takes all of these locks; returns null and holds none if another process holds one of them. */
 function lockAll(paths: readonly string[]): DisposableStack | null {
   using taken = new DisposableStack();
   return paths.every((path) => taken.use(locked(path))) ? taken.move() : null;
 }
 
-/** `tryLock`, with words for a file that cannot be made or written: throws `StoreFailed`. */
+/** Calls `tryLock`; throws `StoreFailed` with an explanation if the file cannot be created or written. */
 function locked(path: string): Disposable | null {
   try {
     return tryLock(path);

@@ -3,29 +3,29 @@ import { subschemas } from "../mcp/subschemas.ts";
 /** A JSON Schema that is an object. */
 export type Schema = Record<string, unknown>;
 
-/** A schema of a choice that does not fit makes an error. */
+/** Each alternative of a choice that does not match creates an error. */
 const ofTrial = 5;
-/** What a reference leads to is called, and its errors are copied. */
+/** The target of a reference is called, and its errors are copied. */
 const ofCall = 100;
-/** `contains` keeps an error of each item that does not fit. */
+/** `contains` keeps an error for each item that does not match. */
 const ofSearch = 200;
 const ofCharacter = 1 / 16;
 const ofName = 10;
-/** The parts of a schema of usual size. The code of a large one is too long to be optimised. */
+/** Number of parts of a typical schema. The code of a large one is too long to be optimized. */
 const usual = 50;
-/** Parts that take so few steps are counted with their whole, whether it comes to them or not. */
+/** Maximum steps of a part that is counted with the whole, whether or not it is reached. */
 const mostAbsorbed = 16;
 
-/** Keywords whose schema is held against any number of values; that of other keywords is held against one. */
+/** Keywords whose schema is applied to any number of values; that of other keywords is applied to one. */
 const repeated = new Set(
   `items contains additionalItems unevaluatedItems additionalProperties patternProperties propertyNames
   unevaluatedProperties`.split(/\s+/),
 );
-/** Keywords with values to compare with. */
+/** Keywords whose values are compared. */
 const compared = ["enum", "const", "required", "dependentRequired", "dependencies"];
-/** Keywords with names that are looked up in each object. */
+/** Keywords whose names are looked up in each object. */
 const lookedUp = ["properties", "dependentSchemas", "dependencies"];
-/** Keywords that read a whole text, and all names of an object. */
+/** Keywords that read a whole string, or all names of an object. */
 const readers = {
   string: ["maxLength", "minLength"],
   object: `maxProperties minProperties propertyNames additionalProperties patternProperties
@@ -36,10 +36,10 @@ const readers = {
 const partTypes = ["string", "array", "object"] as const;
 export type PartType = (typeof partTypes)[number];
 
-/** The keyword that holds the steps for each part of a value of this type. */
+/** Returns the keyword that holds the steps for each part of a value of this type. */
 export const perPart = (type: PartType): string => `mcpgw-${type}`;
 
-/** The steps to compare a value with this one. */
+/** Returns the number of steps to compare a value with this one. */
 function sizeOf(value: unknown): number {
   if (typeof value === "string") return 1 + Math.floor(value.length * ofCharacter);
   if (Array.isArray(value)) return value.reduce<number>((sum, each) => sum + sizeOf(each), 1);
@@ -52,11 +52,11 @@ const lengthOf = (list: unknown): number => (Array.isArray(list) ? list.length :
 const has = (schema: Schema, keywords: readonly string[]): boolean => keywords.some((keyword) => keyword in schema);
 
 /**
- * Notes in each schema how many steps a look at a value takes, as its `$comment`: for that alone validators have a hook
- * before all else that they do. Each schema stands before its parts; `targets` are those that references lead to.
+ * Stores in each schema, as its `$comment`, how many steps one validation takes: only for that keyword do validators
+ * have a hook that runs before everything else. In `all`, schemas precede their parts; references lead to `targets`.
  */
 export function addCosts(all: ReadonlySet<Schema>, targets: ReadonlySet<unknown>): void {
-  // A whole number, since counting others takes several times as long.
+  // An integer, since counting fractions takes several times as long.
   const slow = Math.ceil(all.size / usual);
   for (const schema of [...all].toReversed()) {
     const trials = lengthOf(schema["anyOf"]) + lengthOf(schema["oneOf"]);
@@ -73,7 +73,7 @@ export function addCosts(all: ReadonlySet<Schema>, targets: ReadonlySet<unknown>
       else steps += ofPart;
     }
     schema["$comment"] = steps;
-    // Those that a server wrote itself would lift the bound.
+    // A server could write these keywords itself to evade the limit.
     for (const type of partTypes) delete schema[perPart(type)];
     if (perItem > 0) schema[perPart("array")] = perItem;
     if (has(schema, readers.string)) schema[perPart("string")] = ofCharacter;

@@ -7,21 +7,20 @@ import { compileSchemaPattern } from "./pattern.ts";
 import type { PreparedSchema } from "./schema.ts";
 import { spend, spendTime, TooComplex } from "./work.ts";
 
-/** A compiled schema: returns what is wrong with a value, nothing if it is right. Throws TooComplex. */
+/** A compiled schema: returns the faults of a value, none if it is valid. Throws TooComplex. */
 type Find = (value: unknown) => readonly ErrorObject[];
 
-/** How arguments are held against a schema. */
+/** The checks of arguments against a schema. */
 export type Check = {
-  /** Ends at the first fault. */
+  /** Stops at the first fault. */
   readonly first: Find;
-  /** Goes on to all of them, which takes longer and more memory, so only to explain what `first` found. */
+  /** Finds all faults, which takes more time and memory, so it is only used to explain what `first` found. */
   readonly all: Find;
 };
 
 type Matcher = { test(text: string): boolean; toString(): string };
 
-// Ajv keeps one matcher per pattern, under its string form. A check that cannot be made is not made: a text too long to
-// be matched within the bound passes.
+// Ajv keeps one matcher per pattern, keyed by its string form. A text too long for the limit passes unchecked.
 function createMatcher(source: string): Matcher {
   const pattern = compileSchemaPattern(source);
   if (!pattern) throw new Error("has a pattern that should have been dropped");
@@ -36,28 +35,28 @@ function createMatcher(source: string): Matcher {
   return { test, toString: () => source };
 }
 
-/** The matchers of the schema that is being compiled: Ajv asks anew wherever a pattern occurs. */
+/** The matchers of the schema being compiled; Ajv asks for one at each occurrence of a pattern. */
 const matchers = new Map<string, Matcher>();
 const matcherOf = (source: string): Matcher => matchers.getOrInsertComputed(source, createMatcher);
 
 const options: Options = {
   strict: false,
-  // Names that every object inherits (`constructor`) were not sent by a caller.
+  // A caller did not send the names that every object inherits (`constructor`).
   ownProperties: true,
-  // A copy of the target in place of each reference: 1,000 references to a schema of 1,000 parts would be a million.
+  // Inlining copies the target for each reference: 1,000 references to a schema of 1,000 parts would be a million.
   inlineRefs: false,
   validateFormats: false,
-  // The schemas are checked already.
+  // The schemas have already been checked.
   meta: false,
   validateSchema: false,
   logger: false,
-  // Paths of errors that are made without reading the names in them, which a caller can make long.
+  // Makes error paths without reading the names in them, which a caller can make long.
   jsPropertySyntax: true,
-  // The costs that prepareSchema wrote there.
+  // Spends the costs that prepareSchema stored in `$comment`.
   $comment: (cost: unknown) => spend(Number(cost)),
-  // Left as it is written, the code compiles in half the time and runs as fast.
+  // Without optimization, the code compiles in half the time and runs as fast.
   code: { optimize: false, regExp: Object.assign(matcherOf, { code: "linear" }) },
-  // Code for each value of many lists takes long to compile.
+  // Generated code for each value of a long list takes long to compile.
   loopEnum: 20,
   loopRequired: 20,
 };
@@ -73,9 +72,9 @@ class Engine {
     addCounter(ajv, "object", "maxProperties", (members) => _`Object.keys(${members}).length`);
     addBefore(ajv, "patternProperties", listProperties, "unevaluatedProperties");
     addBefore(ajv, "unevaluatedItems", countItems);
-    // Of older drafts, and an annotation since; Ajv throws at it.
+    // A keyword of older drafts and only an annotation since; Ajv throws on it.
     ajv.removeKeyword("id");
-    // Ajv compares every pair of elements, which for 100,000 objects takes minutes.
+    // Ajv compares every pair of elements, which takes minutes for 100,000 objects.
     ajv.removeKeyword("uniqueItems");
     ajv.addKeyword({
       keyword: "uniqueItems",
@@ -84,7 +83,7 @@ class Engine {
       error: { message: "must not have equal items" },
       validate: (unique: boolean, items: unknown[]) => !unique || areDistinct(items),
     });
-    // Ajv's tolerance is the same for all numbers: it takes a small one for a multiple of a large one.
+    // Ajv uses the same tolerance for all numbers, so it accepts a small number as a multiple of a large one.
     ajv.removeKeyword("multipleOf");
     ajv.addKeyword({
       keyword: "multipleOf",
@@ -104,7 +103,7 @@ class Engine {
         if (validate(value) === true) return [];
         return validate.errors ?? [];
       } catch (error) {
-        // A reference to itself recurses until the stack is full.
+        // A reference to itself recurses until the stack overflows.
         throw error instanceof RangeError ? new TooComplex() : error;
       }
     };
@@ -112,8 +111,8 @@ class Engine {
 }
 
 /**
- * Has a keyword take what is evaluated as it is. Under a choice or a reference that is known only when they are tried,
- * and undefined if nothing is, true if all is; Ajv takes it for a list or a number.
+ * Prepares what is already evaluated before a keyword reads it. Under a choice or a reference this is known only at run
+ * time, and it is undefined for none and true for all; Ajv expects a list or a number.
  */
 function addBefore(ajv: Ajv, keyword: string, prepare: (cxt: KeywordCxt) => void, before?: string): void {
   const known = ajv.getKeyword(keyword);
@@ -135,7 +134,7 @@ function countItems({ gen, data, it }: KeywordCxt): void {
   if (items instanceof Name) it.items = gen.const("evaluated", _`${items} === true ? ${data}.length : ${items} || 0`);
 }
 
-/** Has a validator count the steps for the parts of a value before the first keyword that goes through them. */
+/** Makes a validator count the steps for the parts of a value before the first keyword that iterates over them. */
 function addCounter(ajv: Ajv, type: PartType, before: string, sizeOf: (data: Name) => Code): void {
   const code = ({ gen, data, schema }: KeywordCxt): void => {
     gen.code(_`${gen.scopeValue("keyword", { ref: spend })}(${schema} * ${sizeOf(data)})`);
@@ -143,7 +142,7 @@ function addCounter(ajv: Ajv, type: PartType, before: string, sizeOf: (data: Nam
   ajv.addKeyword({ keyword: perPart(type), type, before, code });
 }
 
-/** Whether no two values are equal; what is not exact may be equal to nothing. */
+/** Reports whether no two values are equal; a value that is not exact counts as different from all others. */
 function areDistinct(values: readonly unknown[]): boolean {
   const seen = new Set<string>();
   return values.every((value) => {
@@ -152,10 +151,10 @@ function areDistinct(values: readonly unknown[]): boolean {
   });
 }
 
-/** False for an integer that may be another as it was written. */
+/** Reports whether a value is exact: a large integer may differ from the one that was sent. */
 const isExact = (value: unknown): boolean => typeof value !== "number" || Math.abs(value) <= Number.MAX_SAFE_INTEGER;
 
-/** One text for all equal values; null for one that is not exact. */
+/** Returns the same text for all equal values; null for a value that is not exact. */
 function canonical(value: unknown): string | null {
   if (typeof value !== "object" || value === null) {
     const text = JSON.stringify(value);
@@ -171,15 +170,13 @@ function canonical(value: unknown): string | null {
   return exact ? text : null;
 }
 
-/** Most that a quotient may be off a whole number. */
+/** Maximum deviation of a quotient from a whole number. */
 const mostOff = 1e-6;
 
-/**
- * Whether the quotient is whole but for the last digits: binary fractions make that of 19.99 and 0.01 a little less.
- */
+/** Reports whether the quotient is whole except for its last digits: in binary, 19.99 / 0.01 is below 1999. */
 function isMultiple(divisor: number, value: number): boolean {
   const quotient = value / divisor;
-  // A number so large has no digits left that could tell.
+  // A number this large has no digits left that could tell.
   if (value === 0 || !Number.isFinite(quotient)) return true;
   const off = Math.abs(quotient - Math.round(quotient));
   return off === 0 ? quotient !== 0 : off < Math.min(mostOff, 4 * Number.EPSILON * Math.abs(quotient));
@@ -191,7 +188,7 @@ const makers = {
   "draft-07": Ajv,
 } satisfies Record<PreparedSchema["dialect"], new (options: Options) => Ajv>;
 
-// Ajv never forgets a schema: after this many, a new engine is started and the old one is left to its users.
+// Ajv never releases a schema: after this many, a new engine is started and the old one is left to its users.
 const maxCompiled = 500;
 
 const engines = new Map<string, Engine>();
@@ -205,12 +202,10 @@ function engineOf(dialect: PreparedSchema["dialect"], allErrors: boolean): Engin
   return engine;
 }
 
-/**
- * Schemas of more parts take so long to compile that they are compiled once: of what does not fit, one fault is told.
- */
+/** Maximum size of a schema that is compiled twice, to explain all faults; compiling larger ones takes too long. */
 const mostExplained = 200;
 
-/** The check of a schema, each half of which is compiled when first needed. */
+/** Creates the check of a schema; each half is compiled when first needed. */
 export function createCheck({ schema, dialect, size }: PreparedSchema): Check {
   const compiled = (allErrors: boolean): Find => {
     let find: Find | null = null;

@@ -1,9 +1,8 @@
 import { isObject, sortKeys } from "../core/json.ts";
 
-// The metaschemas of all dialects as tables: compiling them with a validator would cost each gateway 9 MiB and a tenth
-// of a second at its start.
+// The metaschemas as tables: compiled by a validator, they would cost 9 MiB and a tenth of a second at startup.
 
-/** The place below a value where something is wrong, and how; null if nothing is. */
+/** Returns the place below a value where something is wrong, and how; null if nothing is. */
 type Rule = (value: unknown) => string | null;
 type Rules = Readonly<Record<string, Rule>>;
 
@@ -12,7 +11,7 @@ const rule =
   (value) =>
     fits(value) ? null : ` must be ${what}`;
 
-/** For arrays and objects. */
+/** Applies a check to each member of an array or object. */
 const each =
   (ofMember: (key: string, value: unknown) => string | null): Rule =>
   (value) => {
@@ -38,12 +37,12 @@ const name = rule("a name", (value) => typeof value === "string" && /^[A-Za-z_][
 const olderName = rule("a name", (value) => typeof value === "string" && /^[A-Za-z][-A-Za-z0-9.:_]*$/.test(value));
 const flag = rule("true or false", (value) => typeof value === "boolean");
 const number = rule("a number", (value) => typeof value === "number");
-const positive = rule("a number above 0", (value) => typeof value === "number" && value > 0);
-const count = rule("a whole number from 0 on", (value) => Number.isInteger(value) && Number(value) >= 0);
+const positive = rule("a number greater than 0", (value) => typeof value === "number" && value > 0);
+const count = rule("an integer that is 0 or greater", (value) => Number.isInteger(value) && Number(value) >= 0);
 const list = rule("a list", Array.isArray);
-const filled = rule("a list that is not empty", (value) => Array.isArray(value) && value.length > 0);
+const filled = rule("a non-empty list", (value) => Array.isArray(value) && value.length > 0);
 const distinct = rule(
-  "a list of different values",
+  "a list of distinct values",
   (value) => Array.isArray(value) && new Set(value.map((item) => JSON.stringify(item, sortKeys))).size === value.length,
 );
 const object = rule("an object", isObject);
@@ -63,7 +62,7 @@ const names = both(distinct, listOf(text));
 const all = (keywords: string, rule: Rule): Rules =>
   Object.fromEntries(keywords.split(/\s+/).map((keyword) => [keyword, rule]));
 
-/** Keywords of all dialects; `default` and `const` may be anything. */
+/** Keywords of all dialects; `default` and `const` may have any value. */
 const common = (schema: Rule, schemas: Rule): Rules => ({
   ...all("$id $schema $ref $comment title description format pattern contentMediaType contentEncoding", text),
   ...all("uniqueItems readOnly", flag),
@@ -85,7 +84,7 @@ const draft07 = (schema: Rule, schemas: Rule): Rules => ({
   items: listOr(schemas, schema),
 });
 
-/** Keywords that came with 2019-09. */
+/** Keywords introduced in 2019-09. */
 const later = (schema: Rule): Rules => ({
   $recursiveRef: text,
   ...all("deprecated writeOnly", flag),
@@ -128,7 +127,7 @@ const metaschemas = {
 
 export type Dialect = keyof typeof metaschemas;
 
-/** The place where a schema breaks the rules of its dialect, and how; null if it does not. It may be nested 64 deep. */
+/** Returns where and how a schema breaks the rules of its dialect, or null. It may be nested 64 deep. */
 export function schemaFault(schema: unknown, dialect: Dialect): string | null {
   return metaschemas[dialect](schema);
 }

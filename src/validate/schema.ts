@@ -5,7 +5,7 @@ import { addCosts, type Schema } from "./costs.ts";
 import { type Dialect, schemaFault } from "./metaschema.ts";
 import { createUsable } from "./pattern.ts";
 
-// Tool schemas come from upstreams: each bound keeps a single schema from costing too much.
+// Tool schemas come from upstreams: each limit keeps a single schema from costing too much.
 const maxDepth = 64;
 const maxSubschemas = 1000;
 const maxBytes = 256 * 1024;
@@ -14,17 +14,17 @@ const maxBytes = 256 * 1024;
 export class SchemaError extends Error {}
 
 export type PreparedSchema = {
-  /** A copy without the patterns that no linear matcher can match. */
+  /** A copy without the patterns that a linear-time matcher cannot match. */
   readonly schema: Schema;
   readonly dialect: Dialect;
   readonly ignoredPatterns: readonly string[];
-  /** How many schemas it consists of. */
+  /** Number of schemas it consists of. */
   readonly size: number;
-  /** Whether a reference leads to itself, by way of references alone. */
+  /** Whether a reference leads back to itself through references alone. */
   readonly loops: boolean;
 };
 
-// Without the scheme. Whatever draft-06 demands, draft-07 does; of draft-04, flags of bounds are rewritten.
+// Keys have no URL scheme. Draft-07 requires all that draft-06 does; exclusive flags of draft-04 are rewritten.
 const dialects = new Map<string, Dialect>([
   ["json-schema.org/draft/2020-12/schema", "2020-12"],
   ["json-schema.org/draft/2019-09/schema", "2019-09"],
@@ -41,8 +41,8 @@ function refuseDeep(value: unknown, left: number): void {
 
 function withSubschemas(root: Schema, most = maxSubschemas): Schema[] {
   const found = [root];
-  // Validators write code for booleans and for the names of dependencies too, of which there can be very many; not so
-  // of the booleans of `additionalProperties` and its like.
+  // Validators also generate code for booleans and for the names of dependencies, of which there can be very many, but
+  // not for the booleans of `additionalProperties` and similar keywords.
   let count = 1;
   const add = (part: unknown): void => {
     count += Array.isArray(part) ? part.length : 1;
@@ -61,16 +61,16 @@ function namedDialect({ $schema }: Schema): Dialect | null {
   const dialect = typeof $schema === "string" ? dialects.get($schema.replace(/^https?:\/\/|#$/g, "")) : undefined;
   if (dialect) return dialect;
   const known = "2020-12, 2019-09, draft-07, draft-06 and draft-04";
-  throw new SchemaError(`names the dialect ${JSON.stringify($schema)}; known are ${known}`);
+  throw new SchemaError(`names the unknown dialect ${JSON.stringify($schema)}; supported are ${known}`);
 }
 
 /**
- * The dialect of a schema that names none: 2020-12, but servers from before MCP said so mean an older one, whose lists
- * of `items` 2020-12 does not have. Then it is 2019-09, which demands all that the drafts before it do.
+ * Returns the dialect of a schema that names none: 2020-12 by default, but servers older than that rule of MCP mean an
+ * earlier draft, with lists in `items`. Then it is 2019-09, which requires everything that earlier drafts do.
  */
 function likelyDialect(schema: Schema, all: Iterable<Schema>): Dialect {
   if (schemaFault(schema, "2020-12") === null || schemaFault(schema, "2019-09") !== null) return "2020-12";
-  // The one would not be held against arguments, the other may allow what older drafts do not.
+  // 2019-09 would ignore `prefixItems`, and `minContains` may allow what older drafts do not.
   return [...all].some((each) => "prefixItems" in each || "minContains" in each) ? "2020-12" : "2019-09";
 }
 
@@ -90,11 +90,11 @@ function decode(part: string): string {
   return decoded;
 }
 
-/** A keyword of a schema that refers to another part of it. */
+/** A keyword of a schema that refers to another part of it, and the target. */
 type Reference = { readonly schema: Schema; readonly keyword: string; readonly target: Schema | boolean };
 
-// Only references to subschemas of the schema itself: nothing is ever loaded, data stays data, and no nested `$id`
-// changes the meaning of `#`.
+// Only references to subschemas of the schema itself are followed: nothing is ever loaded, data is never treated as a
+// schema, and no nested `$id` changes the meaning of `#`.
 function* referencesOf(
   root: Schema,
   all: ReadonlySet<Schema>,
@@ -109,7 +109,7 @@ function* referencesOf(
     }
     const target = ref === "#" || ref.startsWith("#/") ? follow(root, ref) : anchors.get(ref.slice(1));
     if (typeof target !== "boolean" && !(isObject(target) && all.has(target))) {
-      throw new SchemaError(`refers to ${JSON.stringify(ref)}, which is no schema in it`);
+      throw new SchemaError(`refers to ${JSON.stringify(ref)}, which is not a schema in it`);
     }
     yield { schema, keyword, target };
   }
@@ -125,11 +125,11 @@ function hasLoop(references: readonly Reference[]): boolean {
   });
 }
 
-/** Keywords that demand nothing of a value, so that a mistake in one is none in the schema. */
+/** Keywords that constrain nothing, so that a mistake in one does not make the schema invalid. */
 const annotations = `title description default examples deprecated readOnly writeOnly $comment format contentMediaType
   contentEncoding`.split(/\s+/);
 
-/** Of draft-04, where a flag makes the bound beside it exclusive. */
+/** Rewrites the boolean keywords of draft-04 that make the bound beside them exclusive. */
 function rewriteFlags(schema: Schema): void {
   for (const bound of ["minimum", "maximum"]) {
     const flag = `exclusiveM${bound.slice(1)}`;
@@ -140,8 +140,8 @@ function rewriteFlags(schema: Schema): void {
   }
 }
 
-// Keywords that mean something to validators only: `$async` would make one answer later, that is, never; they throw at
-// a `nullable` that adds nothing to a type.
+// Keywords with a meaning only to validators: `$async` would make the result a promise, which nobody awaits, and
+// validators throw on a `nullable` that adds nothing to a type.
 function checkKeywords(schema: Schema): void {
   if ("$async" in schema) throw new SchemaError("is marked $async");
   if (typeof schema["$id"] === "string") throw new SchemaError("has a nested $id");
@@ -151,9 +151,10 @@ function checkKeywords(schema: Schema): void {
 }
 
 /**
- * Moves what is referred to into definitions of the root, with a `$ref` in its place; all references lead there then.
- * Validators take many dynamic ones for others, though they lead where plain ones do, since no part has an `$id`; they
- * find no anchor of the root; and they compile what is in several targets with each of them. Returns the targets.
+ * Moves the targets of references into definitions of the root, leaves a `$ref` in their place, and points all
+ * references to the definitions. Validators resolve many dynamic references differently, although they mean the same as
+ * plain ones since no part has an `$id`; they do not find an anchor of the root; and they compile a part that is in
+ * several targets once for each. Returns the targets.
  */
 function redirect(root: Schema, all: ReadonlySet<Schema>, references: readonly Reference[]): Set<Schema> {
   for (const each of all) for (const key of ["$anchor", "$dynamicAnchor", "$recursiveAnchor"]) delete each[key];
@@ -177,7 +178,7 @@ function redirect(root: Schema, all: ReadonlySet<Schema>, references: readonly R
   return new Set([...moved.map(([, copy]) => copy), ...(targets.has(root) ? [root] : [])]);
 }
 
-// 2020-12 allows a choice of nothing, at which validators throw.
+// 2020-12 allows an empty enum, on which validators throw.
 function replaceEmptyEnum(schema: Schema): void {
   if (!Array.isArray(schema["enum"]) || schema["enum"].length > 0) return;
   delete schema["enum"];
@@ -194,15 +195,15 @@ function dropPatterns(schema: Schema, usable: (source: string) => boolean, ignor
   for (const key of Object.keys(patternProperties).filter((each) => !usable(each))) {
     ignored.add(key);
     delete patternProperties[key];
-    // Nobody knows which members the ignored pattern admitted, so none may be called superfluous.
+    // Which members the ignored pattern allowed is unknown, so no member may be rejected as additional.
     for (const rest of ["additionalProperties", "unevaluatedProperties"]) delete schema[rest];
   }
 }
 
-/** Keywords at which validators of legacy clients throw, and when. */
+/** Keywords on which validators of legacy clients throw, with the condition. */
 const throwing: Readonly<Record<string, (schema: Schema) => boolean>> = {
   id: ({ id }) => id !== undefined,
-  // Clients on an older Zod make its members keywords.
+  // Clients on an older Zod treat its members as keywords.
   ["__proto__"]: (schema) => Object.hasOwn(schema, "__proto__"),
   nullable: ({ nullable, type }) =>
     nullable !== undefined &&
@@ -215,7 +216,7 @@ const throwing: Readonly<Record<string, (schema: Schema) => boolean>> = {
 const anchorName = /^[a-z_][-a-z0-9._]*$/i;
 const listed = new Set(["items", "allOf", "anyOf", "oneOf"]);
 
-/** The objects in which validators of legacy clients look for names of parts: those under unknown keywords too. */
+/** Yields the objects, also under unknown keywords, in which legacy validators look for names of parts. */
 function* nameable(value: unknown, keyword: string): Generator<Schema> {
   const isList = Array.isArray(value);
   if (isList ? !listed.has(keyword) : !isObject(value)) return;
@@ -223,7 +224,7 @@ function* nameable(value: unknown, keyword: string): Generator<Schema> {
   for (const [key, each] of Object.entries(Object(value))) yield* nameable(each, isList ? "" : key);
 }
 
-/** They throw at a name that is odd, comes twice or is missing; for one of the root they do not look. */
+/** Returns why legacy validators throw on the name of a part: malformed, duplicate, missing (never the root's). */
 function nameFault(schema: Schema): string | null {
   const parts = Object.entries(schema).flatMap(([keyword, each]) => [...nameable(each, keyword)]);
   const known = new Set<string>();
@@ -231,19 +232,19 @@ function nameFault(schema: Schema): string | null {
     if (typeof part["$id"] === "string") return "has a nested $id";
     for (const name of [part["$anchor"], part["$dynamicAnchor"]]) {
       if (typeof name !== "string") continue;
-      if (!anchorName.test(name) || known.has(name)) return "has an $anchor that validators refuse";
+      if (!anchorName.test(name) || known.has(name)) return "has an $anchor that validators reject";
       known.add(name);
     }
   }
   const isMissing = ({ $ref }: Schema) => typeof $ref === "string" && /^#[^/]/.test($ref) && !known.has($ref.slice(1));
-  return [schema, ...parts].some(isMissing) ? "has a reference to an $anchor that validators do not find" : null;
+  return [schema, ...parts].some(isMissing) ? "has a reference to an $anchor that validators cannot find" : null;
 }
 
 const isPattern = (source: string): boolean => thrownBy(() => new RegExp(source, "u")) === null;
 
 /**
- * Why validators of legacy clients, which know draft-07 and take a schema as it is, could not compile it; null if they
- * could. What `prepareSchema` repairs in its copy is a fault here.
+ * Returns why legacy clients, which compile a schema as draft-07 and unchanged, could not do so; null if they could.
+ * Anything that `prepareSchema` repairs in its copy is a fault here.
  */
 export function asIsFault(schema: Schema): string | null {
   try {
@@ -253,15 +254,15 @@ export function asIsFault(schema: Schema): string | null {
     throw error;
   }
   const fault = schemaFault(schema, "draft-07");
-  if (fault !== null) return `is no schema of draft-07:${fault.startsWith("/") ? " " : " it"}${fault}`;
+  if (fault !== null) return `is not a valid draft-07 schema:${fault.startsWith("/") ? " " : " it"}${fault}`;
   for (const each of withSubschemas(schema)) {
     const keyword = Object.keys(throwing).find((one) => throwing[one]?.(each));
-    if (keyword !== undefined) return `has a ${keyword} that validators refuse`;
+    if (keyword !== undefined) return `has a ${keyword} that validators reject`;
   }
   return nameFault(schema);
 }
 
-/** Checks an untrusted input schema and makes the copy that may be compiled. Throws SchemaError. */
+/** Checks an untrusted input schema and makes a copy that is safe to compile. Throws SchemaError. */
 export function prepareSchema(input: Schema): PreparedSchema {
   if (input["type"] !== "object") throw new SchemaError('must be a schema with "type": "object"');
   refuseDeep(input, maxDepth);
@@ -276,7 +277,7 @@ export function prepareSchema(input: Schema): PreparedSchema {
     [each["$anchor"], each["$dynamicAnchor"]].filter(Boolean).map((anchor) => [anchor, each] as const),
   );
   const anchors = new Map(anchored);
-  if (anchors.size < anchored.length) throw new SchemaError("has an $anchor twice");
+  if (anchors.size < anchored.length) throw new SchemaError("has a duplicate $anchor");
   const ignored = new Set<string>();
   const usable = createUsable();
   const references: Reference[] = [];
@@ -286,12 +287,12 @@ export function prepareSchema(input: Schema): PreparedSchema {
   }
   const dialect = named ?? likelyDialect(schema, all);
   const fault = schemaFault(schema, dialect);
-  if (fault !== null) throw new SchemaError(`is no valid schema:${fault.startsWith("/") ? " " : " it"}${fault}`);
-  // References may lead to what goes with an ignored pattern, and faults may be in it.
+  if (fault !== null) throw new SchemaError(`is not a valid schema:${fault.startsWith("/") ? " " : " it"}${fault}`);
+  // Only now: references may lead into parts dropped with an ignored pattern, and such parts may have faults.
   for (const each of all) dropPatterns(each, usable, ignored);
   all.forEach(replaceEmptyEnum);
   const loops = hasLoop(references);
-  // Draft-07 has but the plain one.
+  // Draft-07 only has plain references.
   const known = dialect === "draft-07" ? references.filter(({ keyword }) => keyword === "$ref") : references;
   const targets = redirect(schema, all, known);
   addCosts(new Set(withSubschemas(schema, Infinity)), targets);

@@ -14,12 +14,12 @@ import { type Check, createCheck } from "./engine.ts";
 import { asIsFault, prepareSchema, SchemaError } from "./schema.ts";
 import { allowSteps, TooComplex } from "./work.ts";
 
-// About half a second, and what may be spent to explain what is wrong.
+// About half a second for a check, and a smaller budget for explaining what is wrong.
 const maxSteps = 20_000_000;
 const maxExplaining = 50_000;
 
 const maxErrors = 5;
-// Some say the same.
+// Some errors have the same text.
 const maxRead = 20;
 const maxErrorLength = 200;
 const maxSchemas = 5000;
@@ -29,15 +29,13 @@ type Usable = { readonly check: Check; readonly ignored: readonly string[]; read
 type Refused = { readonly check: null; readonly ignored: readonly string[]; readonly reason: string };
 type Compiled = Usable | Refused;
 
-/**
- * Creates the validator of arguments. A schema is checked when its tool is first seen, and compiled at the first call.
- */
+/** Creates the validator of arguments. A schema is checked when first seen and compiled at the first call. */
 export function createValidator(clock: Clock): Validator {
-  // Servers are listed again and again: an equal schema of a new tool object is not judged again.
+  // Servers are listed repeatedly: a schema that is equal in a new tool object is not judged again.
   const oncePerSchema = <T extends object>(judge: (schema: Schema) => T): ((schema: Schema) => T) => {
     const known: BoundedMap<T> = createBoundedMap({ cap: maxSchemas, age, clock });
     return (schema) => {
-      // It has been read within a bound of depth, so it can be written out.
+      // Its depth was bounded when it was read, so it can be serialized.
       const key = Bun.SHA256.hash(JSON.stringify(schema), "base64");
       const before = known.get(key);
       const made = before ?? judge(schema);
@@ -75,8 +73,8 @@ function compileSchema(schema: Schema): Compiled {
 }
 
 /**
- * The arguments without their members that are null; null if there are none. Agents often send null for members that
- * they mean to omit; if the schema does not require the member, that is no fault.
+ * Returns the arguments without null members, or null if they have none. Agents often send null for members they mean
+ * to omit; unless the schema requires the member, that is not a fault.
  */
 function withoutNulls(args: unknown): unknown {
   if (!isObject(args)) return null;
@@ -96,14 +94,14 @@ function run(check: Check, args: unknown, wire: string): readonly ErrorObject[] 
     return left.length === 0 ? left : explained(check, fewer, left);
   } catch (error) {
     if (error instanceof TooComplex) throw invalid(`The arguments of ${wire} are too complex to be checked.`);
-    // Nothing passes unchecked: a schema that breaks its validator cannot be used.
+    // Nothing passes unchecked: a schema that crashes its validator cannot be used.
     throw new Failure("invalid-arguments", `The arguments of ${wire} cannot be checked against its schema.`, {
       internal: messageOf(error),
     });
   }
 }
 
-/** All faults, unless they are too many: then the first ones. */
+/** Returns all faults, or only the first ones if there are too many. */
 function explained(check: Check, args: unknown, first: readonly ErrorObject[]): readonly ErrorObject[] {
   try {
     allowSteps(maxExplaining);
@@ -123,10 +121,10 @@ function explain(wire: string, errors: readonly ErrorObject[]): string {
     read++;
   }
   const more = errors.length > read ? `\n- and ${errors.length - read} more` : "";
-  return `The arguments of ${wire} do not fit its schema:${[...lines].join("")}${more}`;
+  return `The arguments of ${wire} do not match its schema:${[...lines].join("")}${more}`;
 }
 
-// The parameter has the name or value that Ajv's sentence omits.
+// The parameter that holds the name or value omitted from Ajv's message.
 const details: Record<string, (params: Readonly<Record<string, unknown>>) => unknown> = {
   additionalProperties: (params) => params["additionalProperty"],
   unevaluatedProperties: (params) => params["unevaluatedProperty"],
@@ -134,10 +132,10 @@ const details: Record<string, (params: Readonly<Record<string, unknown>>) => unk
   const: (params) => params["allowedValue"],
 };
 
-// A step as Ajv writes it: `.name` and `["a name"]` of the schema, `['a name']` as the caller wrote it, `[0]`.
+// A path step as Ajv writes it: `.name` and `["a name"]` from the schema, `['a name']` as the caller wrote it, `[0]`.
 const step = /\.([\w$]+)|\[("(?:[^"\\]|\\.)*")\]|\['(.*?)(?:'\]|$)|\[(\d+)\]/gs;
 
-/** The name in quotes; a name of the caller's may look like one in quotes, and be none. */
+/** Returns the name in quotes; a name from the caller may look quoted without being valid JSON. */
 const unquoted = (quoted: string): string => orNull(() => String(JSON.parse(quoted))) ?? quoted.slice(1, -1);
 
 function pointerOf(path: string): string {

@@ -16,7 +16,7 @@ const server: AuditEvent = { actor: "system", type: "server.stopped", facts: { s
 
 function question(broker: AuditBroker): Promise<void> {
   const { who, source } = callOf();
-  const to = { who, source, session: { id: "s" } } as Reached; // nothing else of it is recorded
+  const to = { who, source, session: { id: "s" } } as Reached; // nothing else of the session is recorded
   const step = { request: { method: "roots/list", params: "{}" }, outcome: "asked", answer: null, rule: null } as const;
   return broker.inputOutside(to, "crm", step);
 }
@@ -40,7 +40,7 @@ for (const [name, record] of Object.entries(records)) {
       begun.resolve();
       return held.promise.then(real);
     };
-    // What only happens to the gateway waits for no disk.
+    // Events that merely happen to the gateway do not wait for the disk.
     await opened.broker.recordEvent(server);
     let done = false;
     const pending = record(opened.broker).then(() => (done = true));
@@ -59,7 +59,7 @@ test.each([
     (broker: AuditBroker) => broker.recordDone(key).then((durable) => (durable ? "durable" : "late")),
   ],
 ])(
-  "D6 an act %s whose sync takes too long is in the chain: it is done, and owed no second time",
+  "D6 an act %s whose sync takes too long is in the chain: it takes effect and is not recorded twice",
   async (_when, act) => {
     const clock = handClock();
     await using opened = await openLog({ durability: "strict" }, { clock });

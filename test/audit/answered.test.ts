@@ -10,7 +10,7 @@ import { until } from "../support/until.ts";
 
 setDefaultTimeout(30_000);
 
-test("R9 of a file that nobody waits for any more nothing is read, and it is closed", async () => {
+test("R9 a file is closed and no longer read after the request for it was canceled", async () => {
   using at = new TempDir();
   const file = at.path("long");
   writeFileSync(file, "");
@@ -22,11 +22,11 @@ test("R9 of a file that nobody waits for any more nothing is read, and it is clo
     readdirSync("/proc/self/fd").some((fd) => orNull(() => readlinkSync(`/proc/self/fd/${fd}`)) === file);
   await until(isOpen, "open");
   left.abort();
-  expect(String(await reasonOf(gathered))).toContain("canceled");
+  expect(String(await reasonOf(gathered))).toContain("The request was canceled.");
   await until(() => !isOpen(), "closed");
 });
 
-test("R9 a long file is read in parts of a megabyte: never is it in memory whole", async () => {
+test("R9 a long file is read in parts of one megabyte and never held in memory as a whole", async () => {
   using at = new TempDir();
   const file = at.path("long");
   writeFileSync(file, "");
@@ -46,7 +46,7 @@ test.concurrent.each([
     let steps = 0;
     const ask = (step: Promise<void>) => reasonOf(answered(file, () => (steps++, step)));
     expect(await ask(late.promise)).toBeInstanceOf(FileUnanswered);
-    // Each such step would hold a thread.
+    // Each further step would hold a thread.
     expect(await ask(Promise.resolve())).toBeInstanceOf(FileUnanswered);
     expect(steps).toBe(1);
     end(late);

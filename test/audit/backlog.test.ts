@@ -8,7 +8,7 @@ import { answered, callOf, faultyStore, openBroker, recordsOf, tempState, openLo
 
 setDefaultTimeout(30_000);
 
-test("T20: acts that wait to be recorded are bounded; those past the bound are counted", async () => {
+test("T20: the backlog of acts is bounded; acts beyond the bound are counted", async () => {
   const lost: unknown[] = [];
   const log = { ...silent, error: (_message: string, facts: unknown) => void lost.push(facts) };
   await using opened = await openLog({}, { log });
@@ -21,7 +21,7 @@ test("T20: acts that wait to be recorded are bounded; those past the bound are c
   await until(() => opened.broker.health().backlog === 0 && opened.broker.health().ok, "all of them on record");
 });
 
-test("P5: an act that waits to be recorded is recorded at the end, though the log took no records before", async () => {
+test("P5: an act in the backlog is recorded on close, although the log accepted no records before", async () => {
   using at = tempState();
   const faulty = faultyStore(at);
   const opened = await openBroker(at, {}, { store: faulty.store, tick: 60_000 });
@@ -29,7 +29,7 @@ test("P5: an act that waits to be recorded is recorded at the end, though the lo
   const act = { type: "key.revoked", actor: "local:0", facts: { key: "k", uid: 0, gid: 0, pid: 1 } } as const;
   expect(await opened.broker.recordDone(act)).toBe(false);
   expect(opened.broker.health()).toMatchObject({ ok: false, backlog: 1, records: 0 });
-  // Each further act is an attempt to record those that wait.
+  // Each further act triggers an attempt to record the waiting ones.
   expect(await opened.broker.recordDone({ ...act, type: "key.frozen", facts: { uid: 0, gid: 0, pid: 1 } })).toBe(false);
   expect(opened.broker.health()).toMatchObject({ backlog: 2 });
   faulty.full = null;
@@ -42,7 +42,7 @@ test("P5: an act that waits to be recorded is recorded at the end, though the lo
 });
 
 test.each(["recordEvent", "recordDone"] as const)(
-  "P5: an act that waits to be recorded comes before one that happened later, recorded by %s",
+  "P5: an act in the backlog is recorded before a later one, recorded by %s",
   async (record) => {
     await using opened = await openLog({}, { tick: 60_000 });
     const by = { actor: "local:0", facts: { uid: 0, gid: 0, pid: 1 } } as const;
@@ -56,7 +56,7 @@ test.each(["recordEvent", "recordDone"] as const)(
   },
 );
 
-test("P3: an ending that cannot be recorded is tried until it is, and then its call is over", async () => {
+test("P3: an ending that cannot be recorded is retried until it is, and then its call is over", async () => {
   using at = tempState();
   const faulty = faultyStore(at);
   const settled: number[] = [];
@@ -80,13 +80,13 @@ test("P3: an ending that cannot be recorded is tried until it is, and then its c
   expect(settled.at(-1)).toBe(opened.broker.health().records);
 });
 
-test("T20: endings that wait to be recorded are bounded", async () => {
+test("T20: the backlog of endings is bounded", async () => {
   using at = tempState();
   const faulty = faultyStore(at);
   const calls = Array.from({ length: 10_003 }, () => callOf());
   {
     await using opened = await openBroker(at, {}, { store: faulty.store });
-    // The log takes so many at once.
+    // The log accepts this many at once.
     for (let from = 0; from < calls.length; from += 1000) {
       await Promise.all(calls.slice(from, from + 1000).map((call) => opened.broker.begin(call)));
     }

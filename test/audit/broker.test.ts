@@ -19,7 +19,7 @@ import {
   openLog,
 } from "../support/audit.ts";
 
-test("R8 R62 a call leaves its intent and its outcome, with everything the catalogue names", async () => {
+test("R8 R62 a call leaves its intent and its outcome, with all members of the record format", async () => {
   await using opened = await openLog();
   const call = await runCall(opened.broker, { args: '{"id":7}' }, '{"content":[1]}');
   expect(call.begun).toBe(true);
@@ -53,13 +53,13 @@ test("R8 R62 a call leaves its intent and its outcome, with everything the catal
 });
 
 const endings: [string, Failure | "tool_error" | "rpc_error", object][] = [
-  ["a time-out", new Failure("timeout", "too slow"), { st: "timeout", code: "timeout", reason: "too slow" }],
+  ["a timeout", new Failure("timeout", "too slow"), { st: "timeout", code: "timeout", reason: "too slow" }],
   ["an unforeseen error", new Failure("internal", "no", { internal: "boom" }), { st: "error", cause: "boom" }],
   ["a tool's own error", "tool_error", { st: "tool_error" }],
   ["an upstream's error", "rpc_error", { st: "rpc_error", code: "-32000" }],
 ];
 for (const [name, ending, wanted] of endings) {
-  test(`R8 ${name} is how the call ended`, async () => {
+  test(`R8 a call that ends with ${name} is recorded so`, async () => {
     await using opened = await openLog();
     const call = callOf();
     await opened.broker.begin(call);
@@ -72,7 +72,7 @@ for (const [name, ending, wanted] of endings) {
   });
 }
 
-test("R7 R8 a refusal is one record that names the rule, with the arguments", async () => {
+test("R7 R8 a refusal is one record with the rule and the arguments", async () => {
   await using opened = await openLog();
   const call = failed(callOf({ args: '{"x":1}' }), new Failure("denied", "not yours", { rule: "no-drop" }));
   call.verdict = null;
@@ -87,7 +87,7 @@ test("R7 R8 a refusal is one record that names the rule, with the arguments", as
   });
 });
 
-test("a request that neither began nor failed leaves no record, nor does a fault without a principal", async () => {
+test("a request that neither began nor failed leaves no record, nor does a failure without a principal", async () => {
   await using opened = await openLog();
   await opened.broker.end(answered(callOf()));
   await opened.broker.end(failed(arriving(), new Failure("parse-error", "no JSON")));
@@ -100,7 +100,7 @@ test("a request that neither began nor failed leaves no record, nor does a fault
   expect(recordsOf(opened)).toMatchObject([{ type: "key.rebuilt", caller: "system", facts }]);
 });
 
-test("R17 known secrets, an error's too, reach no record", async () => {
+test("R17 known secrets reach no record, not even in error messages", async () => {
   await using opened = await openLog({}, { secrets: () => ["hunter2hunter2"] });
   const call = callOf({ args: '{"p":"hunter2hunter2"}' });
   await opened.broker.begin(call);
@@ -114,7 +114,7 @@ test("R17 known secrets, an error's too, reach no record", async () => {
   for (const suffix of ["", "-wal"]) expect(readFileSync(opened.db() + suffix).includes("hunter2")).toBe(false);
 });
 
-test("what untrusted texts can be is cut", async () => {
+test("untrusted texts are cut", async () => {
   await using opened = await openLog();
   const call = callOf();
   call.route = null;
@@ -123,7 +123,7 @@ test("what untrusted texts can be is cut", async () => {
   expect(JSON.stringify(callsIn(opened)[0]).length).toBeLessThan(2000);
 });
 
-test("a reload changes what is stored from then on, and the chain goes on", async () => {
+test("a reload changes what is stored from then on, and the chain continues", async () => {
   await using opened = await openLog();
   await runCall(opened.broker);
   opened.broker.configure(auditOptions.parse({ payloads: "none" }));
@@ -134,7 +134,7 @@ test("a reload changes what is stored from then on, and the chain goes on", asyn
   expect(opened.broker.health()).toMatchObject({ payloads: "none", durability: "strict" });
 });
 
-test("T09 a step of the clock is on record, and the order of records does not follow it", async () => {
+test("T09 a clock step is recorded, and the order of records does not depend on it", async () => {
   await using opened = await openLog();
   try {
     await runCall(opened.broker);
@@ -150,7 +150,7 @@ test("T09 a step of the clock is on record, and the order of records does not fo
   expect(seqs).toEqual(seqs.map((_, index) => index + 1));
 });
 
-test("R9 checkpoints and the head note go outside, cover what is durable, and do not beget themselves", async () => {
+test("R9 checkpoints and the head note are written outside, cover all durable records, and do not trigger each other", async () => {
   using at = tempState();
   const file = join(at.root, "elsewhere", "notes");
   const opened = await openBroker(at, { checkpoints: [{ file }] });

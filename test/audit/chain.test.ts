@@ -8,7 +8,7 @@ const sha = (...parts: (string | Uint8Array)[]): string => {
   return hash.digest("base64url");
 };
 
-test("R9: links, leaves and commitments stay what logs that were written before hold", () => {
+test("R9: links, leaves and commitments stay the same as in logs written earlier", () => {
   const [key, salt] = [new Uint8Array(32).fill(1), new Uint8Array(32).fill(2)];
   expect(hashText(leafOf('{"a":"ü"}'))).toBe(sha("\0", '{"a":"ü"}'));
   expect(hashText(genesis("main", key))).toBe(sha("mcpgw-audit-v1\nmain", key));
@@ -17,7 +17,7 @@ test("R9: links, leaves and commitments stay what logs that were written before 
   expect(hashText(leafOf(""))).toMatch(/^[\w-]{43}$/);
 });
 
-test("R9: hashes are equal only in all of their bytes", () => {
+test("R9: hashes are equal only if all of their bytes are", () => {
   const hash = leafOf("x");
   expect(sameHash(hash, Uint8Array.from(hash))).toBe(true);
   for (let at = 0; at < hash.length; at++) {

@@ -31,16 +31,16 @@ import {
   openLog,
 } from "../support/audit.ts";
 
-test("R9 a checkpoint covers what was recorded just before it, also on a fresh start", async () => {
+test("R9 a checkpoint covers records written just before it, also after a fresh start", async () => {
   await using opened = await openLog({}, { tick: 60_000 });
   await opened.broker.recordEvent({ type: "server.stopped", actor: "system", facts: { server: "s", pid: 1 } });
   await opened.broker.checkpoint();
   expect(opened.broker.health().checkpoint).toMatchObject({ size: 1 });
-  // Who may write there could take away what proves the log.
+  // Anyone who could write there could remove the evidence that proves the log.
   expect(statSync(checkpointFile(outsideOf(opened), opened.broker.chain)).mode & 0o777).toBe(0o600);
 });
 
-test("R9 a checkpoint that a file did not take is tried again until it does, and is a fault until then", async () => {
+test("R9 a checkpoint that could not be written to a file is retried until it is, and reported as a fault until then", async () => {
   using at = tempState();
   const file = join(at.root, "elsewhere");
   const errors: string[] = [];
@@ -55,8 +55,8 @@ test("R9 a checkpoint that a file did not take is tried again until it does, and
   await until(() => opened.broker.durable() >= durable + 2, "the next records");
   await opened.broker.checkpoint();
   expect(opened.broker.health().checkpointFault).toContain("EISDIR");
-  expect(errors).toEqual(["audit checkpoint not kept"]);
-  // The default file took them all; what counts is the one that is furthest behind.
+  expect(errors).toEqual(["audit checkpoint not written"]);
+  // The default file took them all; the file that is furthest behind counts.
   const { records, checkpointLag } = opened.broker.health();
   expect(checkpointLag.records).toBeWithin(5, records + 1);
   rmSync(file, { recursive: true });
@@ -68,20 +68,17 @@ test("R9 a checkpoint that a file did not take is tried again until it does, and
   expect(opened.broker.health().checkpointLag.us).toBeWithin(0, 60_000_000);
 });
 
-test.skipIf(!existsSync("/dev/full"))(
-  "R9 a file for checkpoints whose disk is full is named (needs Linux)",
-  async () => {
-    using at = tempState();
-    const file = join(at.root, "elsewhere");
-    await using opened = await openBroker(at, { checkpoints: [{ file }] });
-    symlinkSync("/dev/full", file);
-    await runCall(opened.broker);
-    await opened.broker.checkpoint();
-    expect(opened.broker.health().checkpointFault).toStartWith(`${file}: ENOSPC`);
-  },
-);
+test.skipIf(!existsSync("/dev/full"))("R9 a checkpoint file on a full disk is named (needs Linux)", async () => {
+  using at = tempState();
+  const file = join(at.root, "elsewhere");
+  await using opened = await openBroker(at, { checkpoints: [{ file }] });
+  symlinkSync("/dev/full", file);
+  await runCall(opened.broker);
+  await opened.broker.checkpoint();
+  expect(opened.broker.health().checkpointFault).toStartWith(`${file}: ENOSPC`);
+});
 
-test("R9 of several files for checkpoints each that does not take its one is named, also where it is a directory", async () => {
+test("R9 every checkpoint file that cannot be written is named, including one that is a directory", async () => {
   using at = tempState();
   const files = ["one", "other"].map((name) => join(at.root, name));
   const checkpoints = files.map((file) => ({ file }));
@@ -92,13 +89,13 @@ test("R9 of several files for checkpoints each that does not take its one is nam
     await opened.broker.checkpoint();
     for (const file of files) expect(opened.broker.health().checkpointFault).toContain(`${file}: EISDIR`);
   }
-  // A start ends with the first that fails.
+  // A start stops at the first file that fails.
   expect(String(await reasonOf(openBroker(at, { checkpoints })))).toMatch(/\/(one|other): EISDIR/);
 });
 
-test("R9 how far a file for checkpoints is behind is known after a restart: by the newest that is in it", async () => {
+test("R9 the lag of a checkpoint file is known after a restart, from the newest checkpoint in it", async () => {
   using at = tempState();
-  // Its directory is made with it.
+  // Its directory is created with it.
   const [file, late] = [join(at.root, "else", "where"), join(at.root, "late")];
   const clock = { ...systemClock };
   for (const [halfHours, checkpoints] of [[{ file }], []].entries()) {
@@ -118,12 +115,12 @@ test("R9 how far a file for checkpoints is behind is known after a restart: by t
   expect(restarted.covered).toBe(size);
   expect(restarted.us).toBeWithin(3_600_000_000, 3_660_000_000);
   expect((await lagWith([{ file: late }])).covered).toBe(0);
-  // By a clock that was set back the checkpoint was made in the future.
+  // By a clock that was set back, the checkpoint is from the future.
   clock.now = () => systemClock.now() - 3_600_000_000;
   expect((await lagWith([{ file }])).us).toBeWithin(0, 60_000_000);
 });
 
-test("R9 a checkpoint that a power cut tore is no forgery: it is told and recorded, the next one is whole", async () => {
+test("R9 a checkpoint torn by a power cut is not a forgery: it is logged and recorded, and the next one is whole", async () => {
   using at = tempState();
   const file = join(at.root, "notes");
   const warnings: unknown[] = [];
@@ -145,7 +142,7 @@ test("R9 a checkpoint that a power cut tore is no forgery: it is told and record
   expect(evidence.checkpoints.filter(({ source }) => source === file).length).toBeGreaterThanOrEqual(2);
 });
 
-test("R9 a file that holds something other than checkpoints gets none, and stays as it is", async () => {
+test("R9 a file with content other than checkpoints gets none and stays unchanged", async () => {
   using at = tempState();
   const texts = ["listen: {}\n", "SQLite format 3\0", "mcpgw\n", "\n\nlisten: {}\n"];
   for (const text of [...texts, "see\n\nmcpgw/i/main\n", "listen: {}\nmcpgw/image: 1\n2: 3\n"]) {
@@ -159,7 +156,7 @@ test("R9 a file that holds something other than checkpoints gets none, and stays
   }
 });
 
-test("R9 a file whose very first checkpoint was torn or cut away takes the next, and the one after that", async () => {
+test("R9 a file whose first checkpoint was torn or cut off takes the next two", async () => {
   using at = tempState();
   const cut = `Lg==\nsigned 2026\n\n— mcpgw/i/main ${"A".repeat(91)}\n\nmcpgw/i/main\n2`;
   for (const torn of ["m", "mcpgw", "mcpgw/", "m\n\nmcp", "\0", "mcp\0", "mcp".padEnd(300, "\0"), cut]) {
@@ -177,7 +174,7 @@ test("R9 a file whose very first checkpoint was torn or cut away takes the next,
   }
 });
 
-/** Where a broker's checkpoints have got to, with these options; time passes and rounds are counted by hand. */
+/** Opens a broker with these options and reports its checkpoints; time passes and rounds are counted by hand. */
 async function paced(at: TempState, checkpointEvery: { interval: number; records: number }) {
   let [offset, asked] = [0, 0];
   const clock = { now: () => Date.now() * 1000 + offset, mono: () => (asked++, offset) };
@@ -187,7 +184,7 @@ async function paced(at: TempState, checkpointEvery: { interval: number; records
     opened,
     advance: (ms: number) => void (offset += ms * 1000),
     size: () => broker.health().checkpoint?.size ?? 0,
-    /** Some rounds later. */
+    /** Waits for some more rounds. */
     async later(): Promise<void> {
       await until(() => broker.durable() === broker.health().records, "all is durable");
       const before = asked;
@@ -196,7 +193,7 @@ async function paced(at: TempState, checkpointEvery: { interval: number; records
   };
 }
 
-test("R9: a checkpoint is made after so many records, or after so much time with any, and not before", async () => {
+test("R9: a checkpoint is made after the configured number of records or, if there are new records, time, and not before", async () => {
   using at = tempState();
   const { opened, advance, size, later } = await paced(at, { interval: 60_000, records: 6 });
   for (let i = 0; i < 2; i++) await runCall(opened.broker);
@@ -214,7 +211,7 @@ test("R9: a checkpoint is made after so many records, or after so much time with
   expect(size()).toBe(9);
   advance(60_000);
   await until(() => size() === 12, "the next one for its time");
-  // The record of a checkpoint calls for no other one, nor does what is noted already for another note.
+  // A checkpoint's own record does not trigger another one, nor does a head that is already noted trigger another note.
   advance(60_000);
   await later();
   expect(size()).toBe(12);
@@ -225,14 +222,14 @@ test("R9: a checkpoint is made after so many records, or after so much time with
   await opened.close();
 });
 
-test("R9 A08: once a log is closed its head note names the last record, that of the last checkpoint", async () => {
+test("R9 A08: after a log is closed, its head note names the last record, which is that of the last checkpoint", async () => {
   using at = tempState();
   await recordCall(at, {}, { tick: 60_000 });
   const head: unknown = JSON.parse(readFileSync(join(outsideOf(at), "main.head"), "utf8"));
   expect(head).toMatchObject({ seq: 3 });
 });
 
-test("R9: a checkpoint that is asked for covers what was recorded before, also while another is written", async () => {
+test("R9: a requested checkpoint covers everything recorded before, even while another is being written", async () => {
   await using opened = await openLog();
   for (let round = 0; round < 20; round++) {
     const other = opened.broker.checkpoint();
@@ -244,10 +241,10 @@ test("R9: a checkpoint that is asked for covers what was recorded before, also w
   }
 });
 
-test("R9: what the last process left without a checkpoint is covered by the first one after the next start", async () => {
+test("R9: records that the last process left uncovered are covered by the first checkpoint after the next start", async () => {
   using at = tempState();
   await recordCall(at);
-  // Its process dies before it makes a checkpoint.
+  // Its process dies before making a checkpoint.
   const dying = await openBroker(at, {}, { tick: 60_000 });
   await runCall(dying.broker);
   await dying.broker.flush();
@@ -260,7 +257,7 @@ test("R9: what the last process left without a checkpoint is covered by the firs
   expect(recordsOf(at).at(-1)).toMatchObject({ type: "checkpoint", facts: { from: 2, size: records } });
 });
 
-test("R9: an anchor that cannot be saved keeps no checkpoint from being made; a busy store is not told", async () => {
+test("R9: a checkpoint is made even if its anchor cannot be saved; a busy store is not logged", async () => {
   using at = tempState();
   const warnings: string[] = [];
   const log = { ...silent, warn: (message: string) => void warnings.push(message) };

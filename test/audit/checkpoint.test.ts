@@ -27,14 +27,14 @@ const other = readSigningKey(generateSigningKey());
 const origin = originOf("0123", "main");
 const note = signCheckpoint({ origin, size: 42, root: sha256("root"), at: Date.UTC(2026, 10, 21) }, key);
 
-test("R9 checkpoint: a note is read back with its size, root and time, and its signature holds", () => {
+test("R9 checkpoint: a note is read back with its size, root and time, and its signature verifies", () => {
   expect([...parseCheckpoints(note, key.publicKey)]).toEqual([
     { origin, size: 42, root: sha256("root"), at: Date.UTC(2026, 10, 21), signed: true },
   ]);
   expect(note.split("\n").slice(0, 3)).toEqual([origin, "42", sha256("root").toBase64()]);
 });
 
-test("R9: an installation keeps its id, by which what is outside its state directory is found", () => {
+test("R9: an installation keeps its id, which names its files outside the state directory", () => {
   expect(installOf(new Uint8Array(32).fill(7))).toBe("4bb06f8e4e3a7715");
 });
 
@@ -47,7 +47,7 @@ test("checkpoint: a file of many notes yields each in order, and text around the
   ]);
 });
 
-/** The note with one byte of what its signature line holds changed; the first four are the key id. */
+/** The note with one byte of its signature line changed; the first four bytes are the key id. */
 function changed(at: number): string {
   const blob = note.trimEnd().split(" ").at(-1) ?? "";
   const bytes = Buffer.from(blob, "base64");
@@ -71,7 +71,7 @@ for (const [name, text] of Object.entries(forgeries)) {
   });
 }
 
-test("A14 A15 checkpoint: of many each is found as signed or not in its order, where other threads check that too", async () => {
+test("A14 A15 checkpoint: each of many is found in order as signed or not, also if other threads check the signatures", async () => {
   const lines = note.trimEnd().split(" ");
   const long = note.replace(lines.at(-1) ?? "", Buffer.alloc(90, lines.at(-1), "base64").toString("base64"));
   const all = [note, ...Object.values(forgeries), long];
@@ -83,7 +83,7 @@ test("A14 A15 checkpoint: of many each is found as signed or not in its order, w
   }
 });
 
-test("checkpoint: a note that was cut short is none, wherever; those before and after it are read", () => {
+test("checkpoint: a note cut short anywhere is ignored; those before and after it are read", () => {
   for (let length = 1; length < note.length - 2; length++) {
     const text = `${note}\n${note.slice(0, length)}`;
     const sizes = (all: string) => [...parseCheckpoints(all, key.publicKey)].map(({ size, signed }) => [size, signed]);
@@ -95,7 +95,7 @@ test("checkpoint: a note that was cut short is none, wherever; those before and 
   }
 });
 
-test("R9 checkpoint: of a text that comes in parts each piece holds whole notes, wherever it is cut", async () => {
+test("R9 checkpoint: pieces of a text that arrives in parts hold whole notes, wherever the parts are cut", async () => {
   const notes = [42, 43, 44].map((size) => signCheckpoint({ origin, size, root: sha256("x"), at: 0 }, key));
   const text = `spring\n${notes.join("\n")}`;
   for (let length = 1; length < text.length; length++) {
@@ -110,7 +110,7 @@ test("R9 checkpoint: of a text that comes in parts each piece holds whole notes,
   }
 });
 
-test("R9 checkpoint: of a long text that comes in parts little is kept, no note is lost before it, and none found within a line", async () => {
+test("R9 checkpoint: of a long text that arrives in parts, little is kept, no note is lost, and none is found within a line", async () => {
   const garbage = Array.from({ length: 40 }, () => "x".repeat(100_000));
   const found = async (parts: readonly string[]) => {
     const pieces = await Array.fromAsync(piecesOf(parts));
@@ -124,21 +124,21 @@ test("R9 checkpoint: of a long text that comes in parts little is kept, no note 
     expect(await found(["x".repeat(1_500_000) + note.slice(0, begun), note.slice(begun)])).toEqual([]);
 });
 
-test("checkpoint: a note that was cut short right before another does not take its place", () => {
+test("checkpoint: a note cut short right before another does not replace it", () => {
   const short = note.slice(0, note.indexOf("\n\n") + 1);
   expect([...parseCheckpoints(short + note, key.publicKey)].map(({ size, signed }) => [size, signed])).toEqual([
     [42, true],
   ]);
 });
 
-test("checkpoint: of a text whose beginning is cut off, wherever, no checkpoint seems to be of another installation", () => {
+test("checkpoint: in a text whose beginning is cut off anywhere, no checkpoint appears to belong to another installation", () => {
   for (let start = 1; start < note.length; start++) {
     expect([...originsIn(`${note.slice(start)}\n${note}`)]).toEqual([origin]);
   }
 });
 
 test("checkpoint: the public key is read as verifier key text and as base64", () => {
-  // 0xfb in each byte makes plus signs, which also separate the parts of a verifier key.
+  // 0xfb in each byte produces plus signs, which also separate the parts of a verifier key.
   for (const publicKey of [key.publicKey, new Uint8Array(32).fill(0xfb)]) {
     expect(parsePublicKey(publicKeyText("mcpgw/x", publicKey))).toEqual(publicKey);
     expect(parsePublicKey(` ${publicKey.toBase64()}\n`)).toEqual(publicKey);
@@ -152,13 +152,13 @@ test("checkpoint: the public key is read as verifier key text and as base64", ()
   }
 });
 
-test("checkpoint: a signing key is of Ed25519 and no other kind", () => {
+test("checkpoint: a signing key must be an Ed25519 key", () => {
   const { privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
   const pem = privateKey.export({ type: "pkcs8", format: "pem" }).toString();
-  expect(() => readSigningKey(pem)).toThrow("the signing key is no Ed25519 key");
+  expect(() => readSigningKey(pem)).toThrow("the signing key is not an Ed25519 key");
 });
 
-test("checkpoint: those of other chains are left out, signed or not", () => {
+test("checkpoint: checkpoints of other chains are omitted, signed or not", () => {
   const foreign = signCheckpoint({ origin: originOf("0123", "serve-1"), size: 9, root: sha256("x"), at: 0 }, other);
   const found = [...parseCheckpoints(`${foreign}\n${note}`, key.publicKey, (name) => name === origin)];
   expect(found.map(({ size, signed }) => [size, signed])).toEqual([[42, true]]);
@@ -170,16 +170,16 @@ test("checkpoint: other work of the thread runs while many signatures are checke
   writeFileSync(file, `${note}\n`.repeat(2000));
   const publicKey = key.publicKey.toBase64();
   const { optionsFor } = await gatherEvidence({ dir: null, publicKey, sources: [file] });
-  // The notes name another installation than the key does.
+  // The notes name another installation than the key's.
   expect((await optionsFor("main")).checkpoints).toEqual([]);
   const own = signCheckpoint(
     { origin: originOf(installOf(key.publicKey), "main"), size: 42, root: sha256("root"), at: 0 },
     key,
   );
-  // Another signer's is not even checked.
+  // A signature of another signer is not even checked.
   for (const one of [own, own.replace("— ", "— another/")]) {
     const texts = [{ source: "given", text: `${one}\n`.repeat(2000) }];
-    // No file is waited for, so whatever turns there are, the checks leave.
+    // No file is awaited, so only the checks can leave turns for other work.
     let turns = 0;
     const again = (): void => void ((turns += 1), (next = setImmediate(again)));
     let next = setImmediate(again);
@@ -190,7 +190,7 @@ test("checkpoint: other work of the thread runs while many signatures are checke
   }
 });
 
-test("R9: other work gets its turn while chains are looked for in many checkpoints", async () => {
+test("R9: other work gets its turn while many checkpoints are searched for chains", async () => {
   const install = installOf(key.publicKey);
   const text =
     `${signCheckpoint({ origin: originOf(install, "main"), size: 42, root: sha256("root"), at: 0 }, key)}\n`.repeat(
@@ -206,7 +206,7 @@ test("R9: other work gets its turn while chains are looked for in many checkpoin
   expect(turns).toBeGreaterThan(3);
 });
 
-test("S23 checkpoint: a text made to be slow to look through is not", () => {
+test("S23 checkpoint: a text crafted to be slow to scan is not slow", () => {
   const root = `${"A".repeat(43)}=`;
   const headers = `mcpgw/a\n1\n${root}\n`.repeat(4_000);
   const signatures = `— ${"x".repeat(100)} ${"A".repeat(200)}!\n`.repeat(600);

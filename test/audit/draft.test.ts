@@ -27,14 +27,14 @@ test("R8 a commit makes room for new pseudonyms, and known addresses keep theirs
   const drafts = newDrafts();
   const [first = "", second = ""] = ips;
   const name = drafts.source(from(first));
-  // As the writer does once they are stored.
+  // As the writer does after storing them.
   drafts.subjects.length = 0;
   expect(drafts.source(from(first))).toBe(name);
   expect(drafts.source(from(second))).not.toBe(name);
   expect(drafts.subjects.map(({ value }) => value)).toEqual([second]);
 });
 
-test("R8 what a pseudonym stands for is not believed of a row that was changed or erased", () => {
+test("R8 the value of a pseudonym is not accepted from a row that was changed or erased", () => {
   const row = createSubject("192.0.2.7");
   const changed = [{ ...row, value: "192.0.2.8" }, { ...row, salt: row.salt.toReversed() }, { ...row, id: "~x" }, null];
   expect([row, ...changed].map(valueOf)).toEqual(["192.0.2.7", null, null, null, null]);
@@ -43,7 +43,7 @@ test("R8 what a pseudonym stands for is not believed of a row that was changed o
   expect(row.id).toBe(`~${name}`);
 });
 
-/** What a record of a call by this method says that was called. */
+/** Returns what a record of a call by this method says was called. */
 function toolOf(method: string, kind: Route["kind"], name: string, isResolved = true) {
   const call = makeCall({ method });
   call.target = name;
@@ -53,7 +53,7 @@ function toolOf(method: string, kind: Route["kind"], name: string, isResolved = 
 
 const token = `sk-ant-api03-${"Ab1_".repeat(24)}`;
 
-test("R17 the name of what was called holds no credential, where the caller chose that name", () => {
+test("R17 a called name that the caller chose is recorded without credentials", () => {
   const method = `com.acme/thing/${token}`;
   expect(toolOf(method, "extension", method)).toBe("com.acme/thing/[redacted]");
   expect(toolOf(method, "extension", method, false)).toBe("com.acme/thing/[redacted]");
@@ -62,7 +62,7 @@ test("R17 the name of what was called holds no credential, where the caller chos
   expect(toolOf("tools/call", "tool", token)).toBe(token);
 });
 
-test("R17 the id of a request, which its caller chooses, is recorded shortened and without a credential", () => {
+test("R17 a request id, which the caller chooses, is recorded shortened and without credentials", () => {
   const rpcOf = (idText: string): unknown => {
     const call = makeCall();
     Object.assign(call.inbound, { idText });
@@ -73,12 +73,12 @@ test("R17 the id of a request, which its caller chooses, is recorded shortened a
   expect(rpcOf("7")).toBe("7");
 });
 
-test("R17 the name of an extension's method is recorded no longer than its method is", () => {
+test("R17 the tool of an extension call is recorded no longer than its method", () => {
   const method = `com.acme/${"x".repeat(longestName)}`;
   expect(toolOf(method, "extension", method)).toHaveLength(200);
 });
 
-test("R8 the record of something hidden has the policy's reason, not the words that hide it from the caller", () => {
+test("R8 the record of a call to something hidden has the policy's reason, not the message that hides it from the caller", () => {
   const refused = (failure: Failure, verdict: Verdict | null) => {
     const call = makeCall();
     call.verdict = verdict;
@@ -98,7 +98,7 @@ test("R8 the record of something hidden has the policy's reason, not the words t
   expect(refused(denied, guardrail)).toEqual(["no-crm", "Denied by rule no-crm. Use another.", "denied"]);
 });
 
-test("R17 the type of a result that an extension has made up is shortened and holds no credential", () => {
+test("R17 a result type invented by an extension is recorded shortened and without credentials", () => {
   const call = makeCall();
   call.reply = { kind: "result", era: "modern", text: "{}", isError: false, type: `${token} ${"x".repeat(1000)}` };
   const { code } = newDrafts().end(call, 1).fields;
@@ -106,7 +106,7 @@ test("R17 the type of a result that an extension has made up is shortened and ho
   expect(code).toHaveLength(500);
 });
 
-test("R8 a listening request is recorded with the names of all that it asks for", () => {
+test("R8 a subscription request is recorded with the names of everything it asks for", () => {
   const call = makeCall({ method: "subscriptions/listen" });
   const notifications = { toolsListChanged: true, resourceSubscriptions: ["file:///a", "file:///b"], taskIds: ["t"] };
   Object.assign(call.inbound, { params: { notifications } });

@@ -30,7 +30,7 @@ for (const [durability, begin, end] of waits) {
   test(`D6 ${durability}: begin ${begin ? "waits" : "does not wait"} for the disk, end ${end ? "waits" : "does not"}`, async () => {
     await using opened = await openLog({ durability });
     let held: PromiseWithResolvers<void> | null = null;
-    // The real sync, held back until the test lets it go.
+    // The real sync, held back until the test releases it.
     opened.faulty.sync = (real) => (held = Promise.withResolvers<void>()).promise.then(real);
     const release = (): void => {
       held?.resolve();
@@ -57,10 +57,10 @@ for (const [durability, begin, end] of waits) {
 }
 
 test.each(["standard", "relaxed"] as const)(
-  "D6 %s: what no call waits for is durable about a second later",
+  "D6 %s: records that no call waits for are durable about a second later",
   async (durability) => {
     using at = tempState();
-    // At the pace of the daemon, not at that of other tests.
+    // At the pace of the daemon, not of other tests.
     await using opened = await openBroker(at, { durability }, { tick: undefined });
     const from = performance.now();
     await runCall(opened.broker);
@@ -69,7 +69,7 @@ test.each(["standard", "relaxed"] as const)(
   },
 );
 
-test("D6 a failed sync rejects who waits, tells the process to end, and is not tried again", async () => {
+test("D6 a failed sync rejects all waiters, ends the process, and is not retried", async () => {
   using at = tempState();
   const fatal: string[] = [];
   const faulty = faultyStore(at);
@@ -88,7 +88,7 @@ test("D6 a failed sync rejects who waits, tells the process to end, and is not t
   await opened.close();
 });
 
-test("P5: who was refused is told of no effect where the refusal cannot be recorded, who was answered is", async () => {
+test("P5: if the record fails, a refused call reports no effect, but an answered one reports a possible effect", async () => {
   await using opened = await openLog();
   const begun = callOf();
   await opened.broker.begin(begun);
@@ -101,7 +101,7 @@ test("P5: who was refused is told of no effect where the refusal cannot be recor
   opened.faulty.full = null;
 });
 
-test("D6 onFailure allow lets calls pass unrecorded, says so, and records again when it can", async () => {
+test("D6 onFailure allow lets calls pass unrecorded, reports it, and records again once possible", async () => {
   const lines: string[] = [];
   const log = createLogger({ level: "error", format: "text", write: (line) => lines.push(line) > 0 });
   await using opened = await openLog({ onFailure: "allow" }, { log });
@@ -112,14 +112,17 @@ test("D6 onFailure allow lets calls pass unrecorded, says so, and records again 
   expect([call.begun, call.beginning]).toEqual([true, null]);
   expect(opened.broker.health()).toMatchObject({ ok: false, reason: "disk full", unrecorded: 5, onFailure: "allow" });
   log.flush();
-  expect(lines).toEqual([expect.stringContaining("unrecorded"), expect.stringContaining("count=4")]);
+  expect(lines).toEqual([
+    expect.stringContaining("passed without an audit record"),
+    expect.stringContaining("count=4"),
+  ]);
   opened.faulty.full = null;
   await opened.broker.end(answered(call));
   expect(callsIn(opened)).toMatchObject([{ type: "call.end", call: call.id, st: "ok" }]);
   expect(opened.broker.health().ok).toBe(true);
 });
 
-test("D6 onFailure allow counts each call that passed once, no refusal, and puts the number on record", async () => {
+test("D6 onFailure allow counts each unrecorded call once, but no refusals, and records the number", async () => {
   await using opened = await openLog({ onFailure: "allow" });
   const refuse = () => opened.broker.end(failed(callOf(), new Failure("denied", "x")));
   opened.faulty.full = new StoreFailed("disk full");
@@ -128,7 +131,7 @@ test("D6 onFailure allow counts each call that passed once, no refusal, and puts
   await refuse();
   expect(opened.broker.health().unrecorded).toBe(2);
   opened.faulty.full = null;
-  // Whatever finds out first that the log takes records again.
+  // Whichever detects first that the log accepts records again.
   await refuse();
   const resumed = () => recordsOf(opened).filter(({ type }) => type === "audit.resumed");
   await until(() => resumed().length > 0, "the number is on record");
@@ -136,7 +139,7 @@ test("D6 onFailure allow counts each call that passed once, no refusal, and puts
   expect(resumed().map(({ facts }) => facts)).toEqual([{ after: "disk full", unrecorded: 2 }]);
 });
 
-test("D6 that the log takes records again is put on record once, however often it was tried", async () => {
+test("D6 the end of an outage is recorded once, however many attempts there were", async () => {
   using at = tempState();
   const faulty = faultyStore(at);
   let looked = 0;
@@ -154,7 +157,7 @@ test("D6 that the log takes records again is put on record once, however often i
   expect(resumed.map(({ facts }) => facts)).toEqual([{ after: "disk full", unrecorded: 0 }]);
 });
 
-test("D6 onFailure allow counts a call once whose questions passed without a record", async () => {
+test("D6 onFailure allow counts a call once if several of its questions passed unrecorded", async () => {
   await using opened = await openLog({ onFailure: "allow" });
   const call = callOf();
   const request = { method: "elicitation/create", params: "{}" } as const;
@@ -170,7 +173,7 @@ test("D6 onFailure allow counts a call once whose questions passed without a rec
   expect(resumed.map(({ facts }) => facts)).toEqual([{ after: "disk full", unrecorded: 1 }]);
 });
 
-test("a failed commit leaves the chain where it was, and an outcome that could not be recorded shows as lost", async () => {
+test("a failed commit leaves the chain unchanged, and an outcome that could not be recorded shows as lost", async () => {
   await using opened = await openLog();
   const call = callOf();
   await opened.broker.begin(call);
@@ -185,7 +188,7 @@ test("a failed commit leaves the chain where it was, and an outcome that could n
   expect(recordsOf(opened).map(({ type }) => type)).toContain("audit.resumed");
 });
 
-test("D6 strict: an ending that is in the chain, though the disk did not say so in time, is recorded once", async () => {
+test("D6 strict: an end record that is committed, but not confirmed by the disk in time, is recorded only once", async () => {
   using at = tempState();
   const clock = handClock();
   const faulty = faultyStore(at);
@@ -209,7 +212,7 @@ test("D6 strict: an ending that is in the chain, though the disk did not say so 
   expect(callsIn(at).map(({ type }) => type)).toEqual(["call.begin", "call.end"]);
 });
 
-test("D6 relaxed: a sync that hangs is noticed though no call waits for it, calls are refused until it ends, and the log tells of it", async () => {
+test("D6 relaxed: a hung sync is detected though no call waits for it, calls are refused until it ends, and the log records it", async () => {
   using at = tempState();
   const clock = handClock();
   const faulty = faultyStore(at);
@@ -234,10 +237,10 @@ test("D6 relaxed: a sync that hangs is noticed though no call waits for it, call
   expect(told).toMatchObject({ facts: { after: "the disk does not answer", unrecorded: 0 } });
 });
 
-test("D6 relaxed: what waits for a slow disk is bounded", async () => {
+test("D6 relaxed: the number of records waiting for a slow disk is bounded", async () => {
   using at = tempState();
   const faulty = faultyStore(at);
-  // A clock that stands: on a slow machine the disk would be given up before it is too far behind.
+  // A stopped clock: on a slow machine, the disk would otherwise be given up before it is too far behind.
   const clock = { ...handClock(), mono: () => 0 };
   const store = { ...faulty.store, append: () => {} };
   await using opened = await openBroker(at, { payloads: "none" }, { store, clock });
@@ -256,7 +259,7 @@ test("D6 relaxed: what waits for a slow disk is bounded", async () => {
   await until(() => opened.broker.health().ok, "recovery");
 });
 
-test("the queue is bounded: beyond its bytes calls are refused at once", async () => {
+test("calls are refused at once when the queue holds its maximum number of bytes", async () => {
   await using opened = await openLog({ payloads: "full" });
   const args = `"${"x".repeat(65_000)}"`;
   const settled = await Promise.allSettled(Array.from({ length: 400 }, () => opened.broker.begin(callOf({ args }))));

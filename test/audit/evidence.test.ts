@@ -15,7 +15,7 @@ import { outsideOf, tempState, type TempState, verifyAt, recordCall } from "../s
 
 setDefaultTimeout(30_000);
 
-// What checkpoints of this installation and of others prove, by the file they are in.
+// What checkpoints of this installation and of others prove, depending on the file they are in.
 
 type Installation = TempState & { readonly dir: string; readonly publicKey: Uint8Array; readonly notes: string };
 
@@ -28,7 +28,7 @@ async function install(at: TempState, file: string): Promise<Installation> {
 
 let one: Installation;
 let other: Installation;
-/** Where the tests put files. */
+/** Directory of the test files. */
 let place: TempState;
 
 beforeAll(async () => {
@@ -48,7 +48,7 @@ function file(name: string, text: string): string {
   return path;
 }
 
-test("R9 A03 A14 a configured file with checkpoints of another installation leaves a doubt: 3, and says whose", async () => {
+test("R9 A03 A14 a configured file with checkpoints of another installation leaves a doubt (3), and the report names it", async () => {
   const mixed = file("mixed.cp", other.notes + one.notes);
   for (const [source, holds] of [
     [join(place.root, "other.cp"), "only"],
@@ -62,22 +62,22 @@ test("R9 A03 A14 a configured file with checkpoints of another installation leav
   expect(await verify({ sources: [join(place.root, "one.cp")] })).toMatchObject({ exit: 0, notes: [] });
 });
 
-test("R9 A14 a given file of another installation beside one of this leaves a doubt, as a log that took the place of theirs has one", async () => {
+test("R9 A14 a given file of another installation beside one of this leaves a doubt, since this log may have replaced theirs", async () => {
   const [mine, theirs] = [
     { source: "gw-a.cp", text: one.notes },
     { source: "gw-b.cp", text: other.notes },
   ];
   const both = await verify({ texts: [theirs, mine] });
   expect(both).toMatchObject({ exit: 3, bad: null, checkpoint: { source: "gw-a.cp" } });
-  expect(both.notes).toEqual([expect.stringMatching(/^gw-b\.cp holds only .* give only the files of this gateway$/)]);
+  expect(both.notes).toEqual([expect.stringMatching(/^gw-b\.cp holds only .* pass only the files of this gateway$/)]);
   expect(await verify({ texts: [theirs] })).toMatchObject({ exit: 1, bad: { kind: "foreign-checkpoint" } });
   const mixed = await verify({ texts: [{ source: "all.cp", text: other.notes + one.notes }] });
   expect([mixed.exit, mixed.notes]).toEqual([3, [expect.stringContaining("all.cp holds")]]);
-  // Where proof was given, a doubt over what is configured is none over that.
+  // If proof was given, doubts about configured files do not affect it.
   expect(await verify({ texts: [mine], sources: [join(place.root, "other.cp")] })).toMatchObject({ exit: 0 });
 });
 
-test("R9 A03 a start warns of a configured file that holds checkpoints of another installation only", async () => {
+test("R9 A03 a start warns of a configured file that holds only checkpoints of another installation", async () => {
   using at = tempState();
   const warned: unknown[] = [];
   const log = { ...silent, warn: (_message: string, facts: unknown) => void warned.push(facts) };
@@ -88,7 +88,7 @@ test("R9 A03 a start warns of a configured file that holds checkpoints of anothe
   expect(warned).toMatchObject([{ file: taken, of: `mcpgw/${installOf(other.publicKey)}/main` }]);
 });
 
-test("R9 A08 a start says of a log whose head note is gone that its end may be missing, also where checkpoints are left", async () => {
+test("R9 A08 a start warns that the end of a log without a head note may be missing, even if there are checkpoints", async () => {
   using at = tempState();
   const warned: unknown[] = [];
   const log = { ...silent, warn: (message: string) => void warned.push(message) };
@@ -103,7 +103,7 @@ test("R9 A08 a start says of a log whose head note is gone that its end may be m
   expect(warned).toEqual([told, told]);
 });
 
-test("T09 a start says of a log whose last record is of a later time that the clock was set", async () => {
+test("T09 a start warns that the clock was set if the last record is later than the current time", async () => {
   using at = tempState();
   const warned: unknown[] = [];
   const log = { ...silent, warn: (message: string, facts?: object) => void warned.push([message, facts]) };
@@ -113,11 +113,11 @@ test("T09 a start says of a log whose last record is of a later time that the cl
   expect(warned).toEqual([]);
   await recordCall(at, {}, setBy(0));
   await recordCall(at, {}, setBy(0));
-  const told = [expect.stringContaining("of a later time than now"), { chain: "main", last: expect.any(String) }];
+  const told = [expect.stringContaining("later than the current time"), { chain: "main", last: expect.any(String) }];
   expect(warned).toEqual([told]);
 });
 
-test("R25 of equal checkpoints the configured one is named before the default; a configured file without any is told", async () => {
+test("R25 of equal checkpoints, the configured one is named before the default; a configured file without any is reported", async () => {
   const configured = join(place.root, "one.cp");
   const empty = file("empty.cp", "");
   const { exit, checkpoint, notes } = await verify({ sources: [configured, empty] });
@@ -131,10 +131,10 @@ test("R25 of equal checkpoints the configured one is named before the default; a
   expect(report.checkpoint).toMatchObject({ source: configured, sameHost: false });
 });
 
-test("R9 texts prove nothing where no key is known, and one from a file here says that it lies here", async () => {
+test("R9 texts prove nothing if no key is known, and a text from a file on this host is marked as such", async () => {
   const given = (source: string) => [{ source, text: one.notes }];
   const keyless = gatherEvidence({ dir: null, sources: [], texts: given("-") });
-  expect(String(await reasonOf(keyless))).toContain("no key is known");
+  expect(String(await reasonOf(keyless))).toContain("is not known; specify it");
   for (const [source, sameHost] of [
     [join(place.root, "one.cp"), true],
     ["standard input", false],
@@ -150,14 +150,16 @@ test("R9 texts prove nothing where no key is known, and one from a file here say
 test("R9 every configured file that cannot be read is named", async () => {
   const [gone, absent] = ["gone.cp", "absent.cp"].map((name) => join(place.root, name));
   const sources = [gone, join(place.root, "one.cp"), absent].filter((source) => source !== undefined);
-  expect(String(await reasonOf(verify({ sources })))).toEndWith(`no checkpoint at ${gone}; no checkpoint at ${absent}`);
+  expect(String(await reasonOf(verify({ sources })))).toEndWith(
+    `no checkpoint file at ${gone}; no checkpoint file at ${absent}`,
+  );
 });
 
-test("R9 T46 a configured file that does not answer leaves a doubt: 3, and all other evidence counts, however often it is asked", async () => {
+test("R9 T46 a configured file that does not answer leaves a doubt (3), and all other evidence counts, however often it is read", async () => {
   const silent = join(place.root, "silent.cp");
   stall(silent);
   const configured = join(place.root, "one.cp");
-  // More often than there are threads for files: a file that does not answer must hold one of them only.
+  // More often than there are disk threads: a file that does not answer must hold only one of them.
   for (let i = 0; i < 20; i += 1) {
     const { exit, bad, checkpoint, notes } = await verify({ sources: [silent, configured] });
     expect([exit, bad, checkpoint?.source]).toEqual([3, null, configured]);
@@ -169,7 +171,7 @@ test("R9 T46 a configured file that does not answer leaves a doubt: 3, and all o
   free(silent);
 });
 
-test("R9 a checkpoint is found between megabytes of something else", async () => {
+test("R9 a checkpoint is found between megabytes of other content", async () => {
   const long = file("long.cp", "");
   truncateSync(long, 5 << 20);
   appendFileSync(long, `\n${one.notes}`);

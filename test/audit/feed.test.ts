@@ -3,8 +3,8 @@ import { createFeed } from "../../src/audit/feed.ts";
 import { until } from "../support/until.ts";
 import { runCall, openLog } from "../support/audit.ts";
 
-test("R123 tail: durable records only, and a slow reader is told what it missed", async () => {
-  // A checkpoint would be one record more.
+test("R123 tail: readers get only durable records, and a slow reader gets the number it missed", async () => {
+  // A checkpoint would add a record.
   await using opened = await openLog({ checkpointEvery: { interval: 3_600_000, records: 1_000_000 } });
   const stop = new AbortController();
   const seen: number[] = [];
@@ -33,7 +33,7 @@ test("R123 tail: durable records only, and a slow reader is told what it missed"
   await opened.close();
 });
 
-test("tail: one reader too many is told so in words that reach it, and no user takes the places of all", () => {
+test("tail: a reader beyond the limit gets an explanation, and no user can occupy all places", () => {
   const feed = createFeed();
   const { signal } = new AbortController();
   const own = Array.from({ length: 48 }, () => feed.follow("local:1000", signal));
@@ -41,9 +41,9 @@ test("tail: one reader too many is told so in words that reach it, and no user t
     expect(() => feed.follow(user, signal)).toThrow(
       expect.objectContaining({ code: "overloaded", message: expect.stringContaining(words) }),
     );
-  refused("local:1000", "48 readers of yours follow");
+  refused("local:1000", "48 of your readers already follow");
   for (let count = 0; count < 16; count++) feed.follow("local:0", signal);
-  refused("local:0", "64 readers follow");
+  refused("local:0", "64 readers already follow");
   own[0]?.[Symbol.dispose]();
   feed.follow("local:0", signal);
 });

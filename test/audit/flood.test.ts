@@ -12,7 +12,7 @@ import { reasonOf } from "../support/failure.ts";
 import { until } from "../support/until.ts";
 import { arriving, callOf, callsIn, failed, handClock, recordsOf, openLog } from "../support/audit.ts";
 
-test("more than 60 refusals of one principal a minute coalesce, and the counts add up", async () => {
+test("more than 60 refusals of one principal per minute coalesce, and the counts add up", async () => {
   const clock = handClock();
   await using opened = await openLog({}, { clock });
   const refuse = (
@@ -47,7 +47,7 @@ test("more than 60 refusals of one principal a minute coalesce, and the counts a
     { ...here, st: "invalid", code: "parse-error", count: 2 },
     { ...noisy, st: "invalid", code: "invalid-arguments", count: 2 },
   ]);
-  // They came from two addresses.
+  // The refused calls came from two addresses.
   expect(counted[3]?.src).toBeUndefined();
   const [denied, limited] = callsIn(opened).filter(({ count }) => count !== undefined);
   for (const facts of [denied?.facts, limited?.facts]) {
@@ -57,7 +57,7 @@ test("more than 60 refusals of one principal a minute coalesce, and the counts a
   expect(callsIn(opened).filter(({ consumer }) => consumer === "calm")).toHaveLength(1);
 });
 
-test("R8 R26 counted refusals are booked on server and tool, a few dozen of them apart, and none is left out", async () => {
+test("R8 R26 counted refusals are attributed to server and tool, a few dozen of them separately, and none is omitted", async () => {
   await using opened = await openLog();
   const refuse = (tool: string, failure: Failure) => opened.broker.end(failed(callOf({ tool }), failure));
   const calls = { drop: 150, list: 5, query: 40 };
@@ -82,7 +82,7 @@ test("R8 R26 counted refusals are booked on server and tool, a few dozen of them
   ]);
 });
 
-test("T20 of a caller that storms a thousand tools a few dozen are told of, and the others counted together", async () => {
+test("T20 of a caller that floods a thousand tools, a few dozen are reported separately and the others together", async () => {
   await using opened = await openLog();
   for (let i = 0; i < 1060; i += 1) {
     await opened.broker.end(failed(callOf({ tool: `t${i}` }), new Failure("denied", "no")));
@@ -96,7 +96,7 @@ test("T20 of a caller that storms a thousand tools a few dozen are told of, and 
   expect(counted.at(-1)).toMatchObject({ srv: "crm", st: "denied", code: "denied" });
 });
 
-test("a counted refusal of a prompt names it, and the rule that a failure alone knows, but no method that callers invent", async () => {
+test("a counted refusal names a prompt, and a rule known only from the failure, but no method invented by a caller", async () => {
   await using opened = await openLog();
   const { who } = callOf();
   const refuse = (method: string, hasRoute: boolean) => {
@@ -115,7 +115,7 @@ test("a counted refusal of a prompt names it, and the rule that a failure alone 
   expect([invented?.method, invented?.srv]).toEqual([undefined, undefined]);
 });
 
-test("names that callers choose are not what refusals are counted by", async () => {
+test("refusals are not counted by names that callers choose", async () => {
   await using opened = await openLog();
   const read = (uri: string, resolved: boolean) => {
     const call = callOf();
@@ -131,17 +131,17 @@ test("names that callers choose are not what refusals are counted by", async () 
   expect([unresolved?.srv, unresolved?.tool, unresolved?.count]).toEqual([undefined, undefined, 3]);
 });
 
-test("the last refusal that has a record of its own says that further ones are counted", async () => {
+test("the last refusal with its own record says that further ones are counted", async () => {
   await using opened = await openLog();
   for (let i = 0; i < 100; i += 1) await opened.broker.end(failed(callOf(), new Failure("denied", "Denied.")));
   const reasons = callsIn(opened).map(({ reason }) => reason);
   expect(reasons).toEqual([
     ...Array.from({ length: 59 }, () => "Denied."),
-    "Denied. (further refusals of this caller are counted, and recorded once a minute)",
+    "Denied. (further refusals of this caller are counted and recorded once a minute)",
   ]);
 });
 
-test("failed credentials leave one record a minute and source, counted, without the address", async () => {
+test("failed credentials leave one record with a count per minute and source, without the address", async () => {
   await using opened = await openLog();
   const fail = (ip: string, code: "unauthenticated" | "frozen" = "unauthenticated") =>
     opened.broker.end(failed(arriving({ ip }), new Failure(code, "who?")));
@@ -167,7 +167,7 @@ test("failed credentials leave one record a minute and source, counted, without 
   expect(stood).toEqual(["192.0.2.7", "192.0.2.8", "192.0.2.7", "192.0.2.7"]);
 });
 
-test("S25: more than 60 sessions of one principal a minute coalesce, opened and closed apart", async () => {
+test("S25: more than 60 sessions of one principal per minute coalesce, opened and closed ones separately", async () => {
   await using opened = await openLog();
   const note = (type: "session.open" | "session.close", key: string) => {
     const of = { actor: `key:${key}`, key, consumer: "c" };
@@ -181,7 +181,7 @@ test("S25: more than 60 sessions of one principal a minute coalesce, opened and 
   await note("session.open", "calm");
   await opened.close();
   const all = recordsOf(opened);
-  // Named as in the records of its calls.
+  // Named as in the records of the session's calls.
   const noted = all.filter(({ caller, subj }) => caller === "noisy" && subj === "key:noisy");
   const count = (type: string) => noted.filter((one) => one.type === type).length;
   expect([count("session.open"), count("session.close")]).toEqual([61, 61]);
@@ -191,7 +191,7 @@ test("S25: more than 60 sessions of one principal a minute coalesce, opened and 
   expect(all.filter(({ caller }) => caller === "calm")).toHaveLength(1);
 });
 
-test("P5: a session that would only be counted is refused too while the log takes no records", async () => {
+test("P5: a session that would only be counted is also refused while the log accepts no records", async () => {
   await using opened = await openLog({}, { tick: 60_000 });
   const facts = { session: "s", client: null, revision: "2025-11-25" } as const;
   const open = () => opened.broker.recordEvent({ type: "session.open", actor: "key:a", facts });
@@ -202,13 +202,13 @@ test("P5: a session that would only be counted is refused too while the log take
   expect(await reasonOf(open())).toMatchObject({ code: "audit-unavailable" });
   opened.faulty.full = null;
   await opened.close();
-  // Nor is it counted.
+  // The refused session is not counted either.
   expect(recordsOf(opened).filter(({ facts }) => facts?.["count"] !== undefined)).toMatchObject([
     { facts: { count: 1 } },
   ]);
 });
 
-test("P5 R8 what was counted, and a step of the clock, are on record once the log takes records again", async () => {
+test("P5 R8 counts and a clock step are recorded once the log accepts records again", async () => {
   const clock = handClock();
   await using opened = await openLog({}, { clock });
   const { broker, faulty } = opened;

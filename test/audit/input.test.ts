@@ -28,7 +28,7 @@ const accepted: InputStep = {
   rule: null,
 };
 
-test("D6 a question and its answer are on record between begin and end, as commitments", async () => {
+test("D6 a question and its answer are recorded between begin and end, as commitments", async () => {
   await using opened = await openLog();
   const call = callOf();
   await opened.broker.begin(call);
@@ -66,7 +66,7 @@ test("D6 a question and its answer are on record between begin and end, as commi
   expect(end).toMatchObject({ type: "call.end", ref: begin?.seq as number });
 });
 
-test("S34 what is known to be a secret is in no record of a question", async () => {
+test("S34 no record of a question contains a known secret", async () => {
   await using opened = await openLog({}, { secrets: () => ["hunter2-hunter2"] });
   const call = callOf();
   await opened.broker.begin(call);
@@ -85,12 +85,12 @@ test("D6 a question that cannot be recorded is withheld", async () => {
   const failure = await opened.broker.input(call, asked).catch((error: unknown) => error);
   expect(failure).toBeInstanceOf(Failure);
   expect((failure as Failure).code).toBe("audit-unavailable");
-  // What is asked of a caller, or answered, stands in the middle of its call.
+  // Questions and answers come in the middle of a call.
   expect((failure as Failure).message).toMatch(/withheld. The call may have run: check before you repeat it.$/);
   opened.faulty.full = null;
 });
 
-test("a call that was asked something when the process died is lost, not ended", async () => {
+test("a call with an open question when the process died is recorded as lost, not as ended", async () => {
   await using opened = await openLog();
   const call = callOf();
   await opened.broker.begin(call);
@@ -105,7 +105,7 @@ test("a call that was asked something when the process died is lost, not ended",
   ]);
 });
 
-test("a subscription is one record, however it ends", async () => {
+test("a subscription has one record, however it ends", async () => {
   const clock = handClock();
   await using opened = await openLog({}, { clock });
   const facts = { opens: "subscription", resources: 2 };
@@ -128,7 +128,7 @@ test("a subscription is one record, however it ends", async () => {
   expect(records[0]?.ref).toBeUndefined();
 });
 
-test("what kind of result ended a call is on record where it is not complete", async () => {
+test("the type of a call's result is recorded if it is not complete", async () => {
   await using opened = await openLog();
   const call = callOf();
   await opened.broker.begin(call);
@@ -137,7 +137,7 @@ test("what kind of result ended a call is on record where it is not complete", a
   expect(pages(opened)[1]).toMatchObject({ type: "call.end", st: "ok", code: "input_required" });
 });
 
-test("R117: the caller's trace is on every record of its call", async () => {
+test("R117: every record of a call contains the caller's trace id", async () => {
   await using opened = await openLog();
   const call = callOf();
   const trace = "0af7651916cd43dd8448eb211c80319c";
@@ -150,7 +150,7 @@ test("R117: the caller's trace is on every record of its call", async () => {
   expect([fields.type, fields.trace]).toEqual(["call.lost", trace]);
 });
 
-test("D6 a question to a session outside of any call, and its answer, are on record with whose it is", async () => {
+test("D6 a question to a session outside of any call, and its answer, are recorded with the session's principal", async () => {
   await using opened = await openLog();
   const call = callOf();
   const session = { id: "secret-of-the-session" } as ClientSession;

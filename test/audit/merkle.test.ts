@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { leafOf, sha256 } from "../../src/audit/chain.ts";
 import { createFrontier } from "../../src/audit/merkle.ts";
 
-/** RFC 6962 §2.1, as it is defined there. */
+/** The literal definition of RFC 6962 §2.1. */
 function treeHash(leaves: readonly Uint8Array[]): Uint8Array {
   const [first] = leaves;
   if (!first) return sha256("");
@@ -13,7 +13,7 @@ function treeHash(leaves: readonly Uint8Array[]): Uint8Array {
   return sha256(Buffer.concat([Uint8Array.of(1), treeHash(leaves.slice(0, split)), treeHash(leaves.slice(split))]));
 }
 
-test("R9 merkle: the root is that of RFC 6962 for every size to 130", () => {
+test("R9 merkle: the root equals that of RFC 6962 for every size up to 130", () => {
   const frontier = createFrontier();
   const leaves: Uint8Array[] = [];
   for (let size = 0; size <= 130; size += 1) {
@@ -25,7 +25,7 @@ test("R9 merkle: the root is that of RFC 6962 for every size to 130", () => {
   }
 });
 
-test("merkle: a saved frontier goes on as if it had never stopped", () => {
+test("merkle: a saved frontier continues as if it had never stopped", () => {
   fc.assert(
     fc.property(fc.nat(300), fc.nat(50), (before, after) => {
       const whole = createFrontier();

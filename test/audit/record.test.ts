@@ -53,12 +53,12 @@ function render(given: Fields, seq: number, prev: string): string {
   return preimage.toString("utf8", 1);
 }
 
-// The members that a draft sets. Not its type and `code`: they decide which form is used, and whether it is kept.
+// The members that a draft sets, except type and `code`, which decide which form is used and whether it is cached.
 const given = Object.entries(members).flatMap(([name, kind]) =>
   kind === "placed" || name in stamp || ["v", "type", "code"].includes(name) ? [] : [name],
 );
 
-test.each(given)("R8 record: %s is its own where the record before is the same in all else", (name) => {
+test.each(given)("R8 record: %s has its own value even if the previous record is otherwise the same", (name) => {
   const full: Fields = { ...Object.fromEntries(given.map((each) => [each, "a"])), type: "call.end", at: 0, mono: 0 };
   const after = (before: Fields, next: Fields): unknown => {
     render(before, 1, "P");
@@ -72,7 +72,7 @@ test.each(given)("R8 record: %s is its own where the record before is the same i
   expect(after(other, less)).toBeUndefined();
 });
 
-test("R8 R92 record: what the template writes is the canonical text of the whole object", () => {
+test("R8 R92 record: the template produces the canonical JSON of the whole record", () => {
   fc.assert(
     fc.property(fields, count, (given, seq) => {
       const rec = render(given, seq, "P");
@@ -84,7 +84,7 @@ test("R8 R92 record: what the template writes is the canonical text of the whole
   );
 });
 
-test("record: prev is found whatever strings and facts say", () => {
+test("record: prev is found whatever strings and facts contain", () => {
   fc.assert(
     fc.property(fields, (given) => {
       expect(prevOf(render({ ...given, reason: '"prev":"forged"', facts: { prev: "forged" } }, 1, "TRUE"))).toBe(
@@ -95,7 +95,7 @@ test("record: prev is found whatever strings and facts say", () => {
   expect(prevOf(render({ type: "call.end", at: 0, mono: 0, code: '"prev":"forged"' }, 1, "TRUE"))).toBe("TRUE");
 });
 
-test("T09 record: times sort as text and keep their µs, far from now too", () => {
+test("T09 record: times sort as text and keep their µs, even far from the present", () => {
   const year = 31_556_952_000_000;
   const now = Date.UTC(2026, 10, 21) * 1000;
   const times = [0, now - 10 * year, now, now + 1, now + 999_999, now + 1_000_000, now + 10 * year];
@@ -103,11 +103,11 @@ test("T09 record: times sort as text and keep their µs, far from now too", () =
   expect(texts.toSorted()).toEqual(texts);
   expect(texts.map(timeOf)).toEqual(times);
   expect(timeText(now + 5)).toBe("2026-11-21T00:00:00.000005Z");
-  // Beyond the years of four digits a text would sort wrong, or could not be made.
+  // Years with more than four digits would sort wrong, or could not be formatted.
   expect([-9e18, 9e18].map(timeText)).toEqual(["0000-01-01T00:00:00.000000Z", "9999-12-31T00:00:00.000000Z"]);
 });
 
-test("the records of a batch take the memory of the batch before", () => {
+test("the records of a batch reuse the memory of the previous batch", () => {
   const one = createEncoder(stamp);
   const places = () => {
     one.reset();
@@ -117,7 +117,7 @@ test("the records of a batch take the memory of the batch before", () => {
 });
 
 test.each<[string, (at: number) => Partial<Fields>]>([
-  // The id of a request is cut out of its message, as it was written.
+  // A request id is a slice of its message, as it was written.
   [
     "messages",
     (at) => ({
@@ -128,7 +128,7 @@ test.each<[string, (at: number) => Partial<Fields>]>([
     }),
   ],
   ["long URIs", (at) => ({ tool: `note://${at}/${"x".repeat(8_000)}` })],
-])("R8 record: what is kept of records for those alike keeps no %s", (_, own) => {
+])("R8 record: cached forms keep no %s in memory", (_, own) => {
   const one = createEncoder(stamp);
   const heap = (): number => (Bun.gc(true), heapStats().heapSize);
   const before = heap();
@@ -140,7 +140,7 @@ test.each<[string, (at: number) => Partial<Fields>]>([
   one.reset();
 });
 
-test("R8 record: what is kept of records for those alike takes little memory however many callers there are", () => {
+test("R8 record: cached forms take little memory, however many callers there are", () => {
   const one = createEncoder(stamp);
   const heap = (): number => (Bun.gc(true), heapStats().heapSize);
   const record = {

@@ -24,7 +24,7 @@ const masked: [string, string, string[], string][] = [
   ["JSON in a string", '{"a":"{\\"b\\":1,\\"c\\":2}"}', ["a.b"], `{"a":${JSON.stringify(`{"b":${m},"c":2}`)}}`],
   ["JSON in a string, after a space", '{"a":" {\\"b\\":1}"}', ["a.b"], `{"a":${JSON.stringify(` {"b":${m}}`)}}`],
   ["JSON in a string, untouched", '{"a":"{ \\"c\\" : 2}"}', ["a.b"], '{"a":"{ \\"c\\" : 2}"}'],
-  ["a string that is no JSON", '{"a":"{b"}', ["a.b"], '{"a":"{b"}'],
+  ["a string that is not JSON", '{"a":"{b"}', ["a.b"], '{"a":"{b"}'],
   ["JSON in a string that was cut off", '{"a":"{\\"c\\":1,\\"b\\":\\"sec', ["a.b"], `{"a":${m}`],
   ["members in another case", '{"A":{"B":1},"a":{"b":2}}', ["a.b"], `{"A":{"B":${m}},"a":{"b":${m}}}`],
   ["a path that leads nowhere", '{"a":1}', ["a.b", "c"], '{"a":1}'],
@@ -33,7 +33,7 @@ for (const [name, text, at, out] of masked) {
   test(`redact paths: ${name}`, () => expect(maskPaths(text, paths(...at))).toBe(out));
 }
 
-test("redact paths: masks in any JSON what JSON.parse finds at the path, and only that", () => {
+test("redact paths: in any JSON, masks exactly the value that JSON.parse finds at the path", () => {
   const value = fc.dictionary(fc.constantFrom("a", "b", "c"), fc.jsonValue({ maxDepth: 3 }));
   fc.assert(
     fc.property(value, fc.constantFrom(1, undefined), (object, indent) => {
@@ -45,7 +45,7 @@ test("redact paths: masks in any JSON what JSON.parse finds at the path, and onl
   );
 });
 
-/** A JSON text to be; objects may repeat a key, and a `wrapped` value stands as JSON in a string. */
+/** A JSON text to generate; objects may repeat a key, and a `wrapped` value becomes JSON in a string. */
 type Tree = { number: boolean } | { wrapped: Tree } | { elements: Tree[] } | { members: [Key, Tree][] };
 type Key = { key: string; escaped: boolean };
 
@@ -65,7 +65,7 @@ const somePaths = fc.array(fc.array(fc.oneof(keys, fc.constant("*")), { minLengt
 });
 const spaces = fc.constantFrom("", " ", "\n\t");
 
-/** The tree as JSON. What a path leads to is `cover`, or without one says "hidden" or 7, as nothing else does. */
+/** Returns the tree as JSON. The value at a path is `cover`, or without one "hidden" or 7, which occur nowhere else. */
 function written(tree: Tree, at: readonly string[][], space: string, cover: string | null): string {
   const isHidden = at.some((path) => path.length === 0);
   if (isHidden && cover !== null) return cover;
@@ -86,7 +86,7 @@ function keyText({ key, escaped }: Key): string {
   return `"${key.replace(/./g, (char) => `\\u00${char.charCodeAt(0).toString(16)}`)}"`;
 }
 
-test("R17 redact paths: masks what a path leads to, however it is written, and only that", () => {
+test("R17 redact paths: masks exactly the values that a path leads to, however they are written", () => {
   fc.assert(
     fc.property(trees, somePaths, spaces, (tree, at, space) => {
       expect(maskPaths(written(tree, at, space, null), at.map(maskPath))).toBe(written(tree, at, space, m));
@@ -95,7 +95,7 @@ test("R17 redact paths: masks what a path leads to, however it is written, and o
   );
 });
 
-test("R17 redact paths: shows no part of what a path leads to, wherever the text was cut off", () => {
+test("R17 redact paths: reveals no part of the value at a path, wherever the text was cut off", () => {
   fc.assert(
     fc.property(trees, somePaths, spaces, (tree, at, space) => {
       const text = written(tree, at, space, null);
@@ -107,7 +107,7 @@ test("R17 redact paths: shows no part of what a path leads to, wherever the text
   );
 });
 
-test("redact paths: never fails or hangs on text that is no JSON", () => {
+test("redact paths: never fails or hangs on text that is not JSON", () => {
   fc.assert(
     fc.property(fc.string(), (text) => {
       const out = maskPaths(text, paths("a.b", "*"));
@@ -159,7 +159,7 @@ for (const [name, text] of Object.entries(hidden)) {
   });
 }
 
-/** As encoders of JSON write them that keep to ASCII, or that make their output fit for HTML. */
+/** As written by JSON encoders that emit only ASCII, or that escape for HTML. */
 const inAscii = (text: string) => text.replace(/[\u007f-\uffff]/g, escapeOf);
 const forHtml = (text: string) => text.replace(/[<>&'=+]/g, (char) => escapeOf(char).toUpperCase().replace("U", "u"));
 const byNumber = (text: string) =>
@@ -174,7 +174,7 @@ const secretsOfAllKinds = [
   "schlüssel\nzwei",
   "an-escape\u001bin-it",
 ];
-test.each(secretsOfAllKinds)("R17 redact: the secret %p is not stored, however a program spells it", (value) => {
+test.each(secretsOfAllKinds)("R17 redact: the secret %p is not stored, however a program encodes it", (value) => {
   const { part, text } = createRedactor({ payloads: "full", redact: [] }, () => [value]);
   const spelled = [
     JSON.stringify,
@@ -193,18 +193,18 @@ test.each(secretsOfAllKinds)("R17 redact: the secret %p is not stored, however a
   }
 });
 
-test("R17 redact: a secret that begins another one leaves no rest of it, an empty one is none", () => {
+test("R17 redact: no rest of a secret remains if another secret is its prefix, and an empty secret is ignored", () => {
   const { text } = createRedactor({ payloads: "full", redact: [] }, () => ["", "abcdefgh", "abcdefgh-more"]);
   expect(text("x abcdefgh-more y abcdefgh")).toBe("x [redacted] y [redacted]");
 });
 
-test("redact: harmless arguments stay character for character", () => {
+test("redact: harmless arguments stay unchanged, character for character", () => {
   const said = "the token ring, a basic idea\\n\\u00e9; if (token==='x') secret=>y; tokens=1000&token=${TOKEN}";
   const text = `{"id":12345678901234567890,"text":"${said}","tokens":"many","list":[1.10]}`;
   expect(bodyOf(text)).toBe(text);
 });
 
-test("redact: at most 64 KiB are stored, on a character's edge, and the true length is kept", () => {
+test("redact: at most 64 KiB are stored, cut between characters, and the full length is kept", () => {
   const text = `"${"é".repeat(50_000)}"`;
   const part = redactor.part("result", text);
   expect(part.length).toBe(100_002);
@@ -215,13 +215,13 @@ test("redact: at most 64 KiB are stored, on a character's edge, and the true len
   expect(text.startsWith(body)).toBe(true);
 });
 
-test("redact: a secret across the edge of what is stored leaves no part of itself", () => {
+test("redact: no part of a secret across the end of the stored text remains", () => {
   for (let before = partBytes - secret.length - 2; before < partBytes + 2; before += 5) {
     expect(bodyOf(`"${"x".repeat(before)}${secret}"`)).not.toContain("s3cr3t");
   }
 });
 
-test("redact: nor does a long secret, of which most stands beyond the edge", () => {
+test("redact: no part of a long secret remains if most of it is beyond the end of the stored text", () => {
   const key = Array.from({ length: 800 }, (_, line) => `line-${line}-of-the-key`).join("+");
   const redact = createRedactor({ payloads: "redacted", redact: [] }, () => [key]);
   for (let before = partBytes - key.length; before < partBytes + 8_192; before += 511) {
@@ -230,7 +230,7 @@ test("redact: nor does a long secret, of which most stands beyond the edge", () 
   }
 });
 
-test("redact: masks inside nested JSON leave it JSON, with what stands beside them", () => {
+test("redact: masks inside nested JSON leave it valid JSON and keep the other values", () => {
   const beside = { a: 'say "hi"', n: 1.5 };
   for (let depth = 0; depth < 4; depth += 1) {
     for (const value of ["hunter2", 'hun"ter2', "hunter2\\", '\\"', ""]) {
@@ -246,7 +246,7 @@ test("redact: masks inside nested JSON leave it JSON, with what stands beside th
   }
 });
 
-test("redact: half a secret at the end of what is looked at is not stored, however much was masked before it", () => {
+test("redact: half a secret at the end of the examined text is not stored, however much was masked before it", () => {
   const long = `"password":"${"x".repeat(20_000)}",`;
   for (let before = 48_400; before < 49_700; before += 7) {
     const text = `{${long}"q":"${"y".repeat(before)}${secret}${"z".repeat(4000)}"}`;
@@ -254,9 +254,9 @@ test("redact: half a secret at the end of what is looked at is not stored, howev
   }
 });
 
-test("redact: the commitment covers the stored bytes under a salt of its own", () => {
+test("redact: the commitment covers the stored bytes with its own salt", () => {
   const fresh = createRedactor({ payloads: "redacted", redact: [] }, () => [secret]);
-  // More than are drawn at once.
+  // More than the generator draws at once.
   const sealed = Array.from({ length: 600 }, () => fresh.part("args", hidden["a JWT"] ?? "").sealed);
   const salts = sealed.map((one) => one?.salt ?? new Uint8Array());
   expect(new Set(salts.map(({ length }) => length))).toEqual(new Set([32]));
@@ -266,7 +266,7 @@ test("redact: the commitment covers the stored bytes under a salt of its own", (
   );
 });
 
-test("redact: none commits to nothing, digest stores nothing, full masks what is known to be secret", () => {
+test("redact: mode none has no commitment, digest stores nothing, full masks only known secrets", () => {
   const at = (payloads: "none" | "digest" | "full") =>
     createRedactor({ payloads, redact: ["args.pin"] }, () => [secret]).part(
       "args",
@@ -277,7 +277,7 @@ test("redact: none commits to nothing, digest stores nothing, full masks what is
   expect(at("full").sealed?.body).toBe(`{"pin":${m},"k":"[redacted]","j":"Bearer abcdefgh"}`);
 });
 
-test("redact: texts made to be slow are not", () => {
+test("redact: texts crafted to be slow are not slow", () => {
   const evil = [
     "eyJ",
     "eyJaaaaa.",
@@ -299,7 +299,7 @@ test("redact: texts made to be slow are not", () => {
   for (const text of evil) expect(fastest(() => both.part("args", text))).toBeLessThan(250);
 });
 
-test("R17 redact: a secret that is known only later is masked from then on, however its slashes are written", () => {
+test("R17 redact: a secret that becomes known later is masked from then on, however its slashes are written", () => {
   let secrets = ["first/secret/value"];
   const redactor = createRedactor({ payloads: "full", redact: [] }, () => secrets);
   const shown = (text: string) => redactor.part("args", text).sealed?.body;
@@ -312,31 +312,31 @@ test("R17 redact: a secret that is known only later is masked from then on, howe
   expect(shown(later)).toBe(`{"a":${m}}`);
 });
 
-test("R17 redact: credentials in other texts, such as an error's, are masked by their form", () => {
+test("R17 redact: credentials in other texts, such as error messages, are masked by their form", () => {
   const { text } = createRedactor({ payloads: "full", redact: [] }, () => []);
   expect(text(`refused: ghp_${"a1B2".repeat(9)} is no token`)).not.toContain("a1B2");
 });
 
-test("redact paths: of a finished task, its call's result is masked as that of any call", () => {
+test("redact paths: the result in a finished task is masked like that of any call", () => {
   const { part } = createRedactor({ payloads: "redacted", redact: ["result.content.ssn"] }, () => []);
   const state = '{"taskId":"t","status":"completed","result":{"content":{"ssn":"1"},"ssn":"2"}}';
   expect(part("result", state).sealed?.body).toBe(state.replace('"1"', m));
 });
 
-test("redact paths: of a call within a call, the arguments of both are masked; of any other only its own", () => {
+test("redact paths: the arguments of a call and of a call nested in it are masked; for any other call only its own", () => {
   const { part } = createRedactor({ payloads: "full", redact: ["args.Pin"] }, () => []);
   const text = '{"pin":"1","arguments":{"pin":"2"}}';
   const shown = [true, false].map((nested) => part("args", text, nested).sealed?.body);
   expect(shown).toEqual([`{"pin":${m},"arguments":{"pin":${m}}}`, `{"pin":${m},"arguments":{"pin":"2"}}`]);
 });
 
-test("redact: what was cut is marked so, whatever its length, and nothing else", () => {
+test("redact: a text is marked as cut exactly if it was cut, whatever its length", () => {
   const { part } = createRedactor({ payloads: "full", redact: [] }, () => []);
   const cut = [0, 1, 4096, 4097, 100_000].map((more) => part("result", "x".repeat(partBytes + more)).cut);
   expect(cut).toEqual([false, true, true, true, true]);
 });
 
-test("redact: half a character is stored as what stands for it, so that the commitment fits what is read", () => {
+test("redact: half a surrogate pair is stored as a replacement character, so that the commitment matches the text as read", () => {
   const { sealed } = createRedactor({ payloads: "full", redact: [] }, () => []).part("args", '"\ud83d"');
   const read = Buffer.from(sealed?.body ?? "").toString();
   expect(sealed?.commitment).toBe(commitmentTo(sealed?.salt ?? new Uint8Array(), read));

@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { sessionName } from "../../src/audit/session-name.ts";
 import { recordsOf, openLog } from "../support/audit.ts";
 
-test("R17 a session has one name, which does not give its id away, and an event can carry it", async () => {
+test("R17 a session has one name, which does not reveal its id and can be used in events", async () => {
   await using opened = await openLog();
   const id = "session-id-that-lets-one-in";
   const name = sessionName({ id });

@@ -30,7 +30,7 @@ setDefaultTimeout(30_000);
 
 const writer = join(import.meta.dir, "../fixtures/audit-writer.ts");
 
-/** A process that writes to the chain; `before` is put in front of its command. */
+/** A process that writes to the chain; `before` precedes its command. */
 function spawnWriter(at: TempState, args: string[], before: string[] = []) {
   const command = [...before, process.execPath, writer, at.state, at.heads, ...args];
   const child = Bun.spawn(command, { stdout: "pipe", stderr: "inherit" });
@@ -53,7 +53,7 @@ function spawnWriter(at: TempState, args: string[], before: string[] = []) {
 
 const verify = (at: TempState) => verifyAt({ ...at, dir: outsideOf(at) });
 
-test("T01 P3 kill -9 at any moment: nothing acknowledged is missing, what was in flight is lost once, the chain verifies", async () => {
+test("T01 P3 kill -9 at any moment: no acknowledged record is missing, each call in flight is lost once, the chain verifies", async () => {
   using at = tempState();
   const sent: string[] = [];
   const acked: string[] = [];
@@ -77,7 +77,7 @@ test("T01 P3 kill -9 at any moment: nothing acknowledged is missing, what was in
 });
 
 test.skipIf(noStrace)(
-  "T03 P1 P2 strict: the disk has each record before its effect is seen (needs strace)",
+  "T03 P1 P2 strict: each record is on disk before its effect is visible (needs strace)",
   async () => {
     using at = tempState();
     const log = join(at.root, "strace");
@@ -97,7 +97,7 @@ test.skipIf(noStrace)(
       .join("");
     const steps = events.split("!").slice(0, -1);
     expect(steps).toHaveLength(10);
-    // After the last page of a record was written, a sync was begun and has ended.
+    // After the last page of a record was written, a sync started and ended.
     expect(steps.filter((step) => !/w[^w]*f[^w]*F[^w]*$/.test(step))).toEqual([]);
   },
   30_000,
@@ -109,7 +109,7 @@ test.skipIf(noPrlimit)(
   "T04 P5 disk full: calls are refused at once, then recorded again without a restart (needs prlimit)",
   async () => {
     using at = tempState();
-    // A file-size limit of 1 MiB stands for the full disk: writes beyond it fail in the middle of a transaction.
+    // A file-size limit of 1 MiB simulates the full disk: writes beyond it fail in the middle of a transaction.
     const full = ["sh", "-c", "trap '' XFSZ; ulimit -S -f 2048; exec \"$@\"", "sh"];
     const writing = spawnWriter(at, ["relaxed", "4"], full);
     await until(() => writing.ids("refused").length > 20, "refusals", 15_000);
@@ -127,7 +127,7 @@ test.skipIf(noPrlimit)(
   40_000,
 );
 
-test("T06 P5 locked by another process: calls wait 2 s at most, the loop never does, and it recovers", async () => {
+test("T06 P5 locked by another process: calls wait at most 2 s, the event loop never waits, and the log recovers", async () => {
   await using opened = await openLog();
   await runCall(opened.broker);
   const hold = `const { Database } = require("bun:sqlite"); const db = new Database(process.argv[1]);
@@ -139,11 +139,11 @@ test("T06 P5 locked by another process: calls wait 2 s at most, the loop never d
   const started = performance.now();
   const outcome = await codeOf(opened.broker.begin(callOf()));
   const waited = performance.now() - started;
-  // Waiting for the lock in SQLite itself would hold the loop up for all of those two seconds.
+  // Waiting for the lock inside SQLite would block the loop for all of those two seconds.
   expect(turns).toBeGreaterThan(50);
   expect(outcome).toBe("audit-unavailable");
   expect(waited).toBeGreaterThan(1900);
-  // Two seconds are promised; the rest is for a loaded machine.
+  // Two seconds are promised; the rest allows for a loaded machine.
   expect(waited).toBeLessThan(3_500);
   expect(opened.broker.health()).toMatchObject({ ok: false, reason: expect.stringContaining("locked") });
   void holder.stdin.end();
@@ -164,7 +164,7 @@ const losses: Record<string, (path: string) => void> = {
   "without its log": (path) => rmSync(`${path}-wal`),
 };
 for (const [name, lose] of Object.entries(losses)) {
-  test.concurrent(`T07 the database ${name} while running: refused within 10 s, and no new chain begins`, async () => {
+  test.concurrent(`T07 the database ${name} while running: calls are refused within 10 s, and no new chain starts`, async () => {
     await using opened = await openLog();
     await runCall(opened.broker);
     lose(opened.db());
@@ -175,7 +175,7 @@ for (const [name, lose] of Object.entries(losses)) {
   });
 }
 
-test("T07 T08 a chain that was deleted or put back from an old copy is not continued", async () => {
+test("T07 T08 a chain that was deleted or restored from an old copy is not continued", async () => {
   using at = tempState();
   await recordCall(at);
   const old = join(at.root, "old.db");
@@ -191,11 +191,11 @@ test("T07 T08 a chain that was deleted or put back from an old copy is not conti
   db.run("UPDATE audit SET leaf = zeroblob(32) WHERE seq = (SELECT max(seq) FROM audit)");
   db.close();
   expect(String(await reasonOf(openBroker(at)))).toMatch(
-    /moved back or replaced: it ends at record \d+, but .*main.head notes another record \d+, and .*main.checkpoints has a checkpoint of \d+ records\./,
+    /moved back or replaced: it ends at record \d+, but .*main.head notes a different record \d+, and .*main.checkpoints has a checkpoint of \d+ records\./,
   );
 });
 
-test("T08 a checkpoint on another volume is enough to notice an old copy", async () => {
+test("T08 a checkpoint on another volume is enough to detect an old copy", async () => {
   using at = tempState();
   const checkpoints = [{ file: join(at.root, "other-volume") }];
   await recordCall(at, { checkpoints });
@@ -206,12 +206,12 @@ test("T08 a checkpoint on another volume is enough to notice an old copy", async
 
 type Note = { size: number; chain?: string; forged?: true };
 const foreseen: [what: string, notes: Note[], refused: RegExp | null][] = [
-  ["of all records there are, as when the gateway died before it recorded that", [{ size: 3 }], null],
+  ["of all existing records, as if the gateway died before it recorded the checkpoint", [{ size: 3 }], null],
   ["of one record more", [{ size: 4 }], /notes has a checkpoint of 4 records\./],
   ["of more records, after an older one", [{ size: 2 }, { size: 4 }], /notes has a checkpoint of 4 records\./],
   ["of more records, before an older one", [{ size: 4 }, { size: 2 }], /notes has a checkpoint of 4 records\./],
   ["of another chain of this installation", [{ size: 99, chain: "serve-1" }], null],
-  ["that another key signed", [{ size: 99, forged: true }], null],
+  ["signed by another key", [{ size: 99, forged: true }], null],
 ];
 test.each(foreseen)("T08 a log is compared with a checkpoint %s", async (_what, notes, refused) => {
   using at = tempState();
@@ -231,14 +231,14 @@ test.each(foreseen)("T08 a log is compared with a checkpoint %s", async (_what, 
   await (await again).close();
 });
 
-test("T08 a log that ends before its head note is not said to contradict checkpoints that it covers", async () => {
+test("T08 for a log that ends before its head note, checkpoints that it covers are not reported as contradictions", async () => {
   using at = tempState();
   await recordCall(at);
   await writeHead(outsideOf(at), { chain: "main", seq: 9, leaf: "x" });
   expect(String(await reasonOf(openBroker(at)))).toMatch(/ends at record 3, but \S+main.head notes record 9\. Records/);
 });
 
-test("A01 a last record that was changed while the gateway was down is noticed at its start", async () => {
+test("A01 a start detects that the last record was changed while the gateway was down", async () => {
   using at = tempState();
   await recordCall(at);
   const db = new Database(at.db());
@@ -248,7 +248,7 @@ test("A01 a last record that was changed while the gateway was down is noticed a
   expect(String(await reasonOf(openBroker(at)))).toMatch(/record 3 was changed/);
 });
 
-test("P5 a chain is not continued before what its last writer committed is on the disk", async () => {
+test("P5 a chain is not continued before everything its last writer committed is on disk", async () => {
   using at = tempState();
   const faulty = faultyStore(at);
   faulty.sync = () => Promise.reject(new StoreUnsynced("EIO"));
@@ -262,7 +262,7 @@ test("a chain is not continued under another signing key", async () => {
   expect(String(await reasonOf(openBroker(at)))).toMatch(/another signing key/);
 });
 
-test("D6 a frontier continues from its anchor, and from nothing where the anchor is gone or false", async () => {
+test("D6 a frontier continues from its anchor, or starts empty if the anchor is missing or wrong", async () => {
   using at = tempState();
   for (const spoil of [null, "DELETE FROM anchor", "UPDATE anchor SET frontier = zeroblob(length(frontier))"]) {
     if (spoil) {
@@ -279,11 +279,11 @@ test("D6 a frontier continues from its anchor, and from nothing where the anchor
   const read: number[] = [];
   const page: typeof store.page = (from, limit) => (limit > 1 && read.push(from), store.page(from, limit));
   await (await openBroker(at, {}, { store: { ...store, page } })).close();
-  // Only what came after it is read, or every start would take longer than the one before.
+  // Only later records are read, or every start would take longer than the one before.
   expect(Math.min(...read)).toBeGreaterThan(30);
 });
 
-test("R9 A08 where a log was cut behind its anchor, and nothing outside tells, what is left is signed as it is", async () => {
+test("R9 A08 if a log was cut before its anchor and no outside evidence exists, the rest is signed as it is", async () => {
   using at = tempState();
   const first = await openBroker(at);
   for (let i = 0; i < 5; i += 1) await runCall(first.broker);
@@ -296,16 +296,16 @@ test("R9 A08 where a log was cut behind its anchor, and nothing outside tells, w
   expect(await verify(at)).toMatchObject({ exit: 0, bad: null, records: 7 });
 });
 
-test("R9 A14 a public key outside that is not this installation's is named, and stays as evidence", async () => {
+test("R9 A14 a foreign public key outside the state directory is named, and stays as evidence", async () => {
   using at = tempState();
   await (await openBroker(at)).close();
   const file = join(outsideOf(at), "signing.pub");
   writeFileSync(file, "another key");
-  expect(String(await reasonOf(openBroker(at)))).toContain(`${file} names another signing key`);
+  expect(String(await reasonOf(openBroker(at)))).toContain(`${file} names a different signing key`);
   expect(readFileSync(file, "utf8")).toBe("another key");
 });
 
-test("R9 an anchor that was changed keeps no checkpoint from being made", async () => {
+test("R9 checkpoints are still made after an anchor was changed", async () => {
   using at = tempState();
   for (const spoil of ["size = 1000000", "note = ''", "frontier = zeroblob(length(frontier))"]) {
     await recordCall(at);
@@ -319,7 +319,7 @@ test("R9 an anchor that was changed keeps no checkpoint from being made", async 
   }
 });
 
-test("P3 a call left open is lost once, however often the gateway starts again", async () => {
+test("P3 a call left open is recorded as lost once, however often the gateway restarts", async () => {
   await using opened = await openLog();
   const open = callOf();
   await opened.broker.begin(open);
@@ -334,7 +334,7 @@ test("P3 a call left open is lost once, however often the gateway starts again",
 });
 
 test.skipIf(noStrace)(
-  "T02 P6: a checkpoint is on stable storage before it counts as kept, and before it the name of its file (needs strace)",
+  "T02 P6: a checkpoint counts as kept only after its file name and then its text are on stable storage (needs strace)",
   async () => {
     using at = tempState();
     const directory = join(at.state, "new");
@@ -352,7 +352,7 @@ test.skipIf(noStrace)(
 );
 
 test.skipIf(noStrace).each(["fsync:error=EIO", "fsync:error=EINVAL", "openat:error=EACCES"])(
-  "T02 P6: a checkpoint whose directory cannot be synced is in its file once it counts as kept, and once (%s, needs strace)",
+  "T02 P6: a checkpoint whose directory could not be synced is in its file exactly once when it counts as kept (%s, needs strace)",
   async (fault) => {
     using at = tempState();
     const file = join(at.state, "kept.checkpoints");
@@ -377,7 +377,7 @@ test.skipIf(noStrace).each(["fsync:error=EIO", "fsync:error=EINVAL", "openat:err
     const first = (await child.stdout.text()).trim();
     const again = await appendCheckpoint(file, note);
     const kept = `${note}\n`;
-    // Only what was refused is tried again.
+    // Only what was refused is retried.
     const [said, left] = fault.includes("EIO") ? [`${file}: ${at.state}: EIO`, kept] : ["false", kept + kept];
     expect([first, again, readFileSync(file, "utf8")]).toEqual([expect.stringContaining(said), false, left]);
   },

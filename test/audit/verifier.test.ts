@@ -14,15 +14,15 @@ import { openReader } from "../../src/store/sqlite/reader.ts";
 import { reasonOf } from "../support/failure.ts";
 import { outsideOf, tempState, verifyAt, note, openLog } from "../support/audit.ts";
 
-// What somebody may write who can change the whole chain and all of its hashes, but no checkpoint.
+// What an attacker may write who can change the whole chain and all of its hashes, but no checkpoint.
 
 const publicKey = new Uint8Array(32).fill(7);
 const first = hashText(genesis("main", publicKey));
 
-/** Nothing is to be said of the evidence as a whole. */
+/** No remarks on the evidence as a whole. */
 const appraisal = { onlyGiven: false, foreign: null, doubts: [], notes: [] };
 
-/** A record whose text says this of its place; its hash and its link are right. */
+/** A record whose text states this position; its hash and its link are right. */
 function row(seq: number, prev: string, says: { seq?: number; chain?: string } = {}) {
   const encoder = createEncoder({ chain: says.chain ?? "main", boot: "b", node: "n", ver: "1" });
   const rec = encoder.encode({ type: "call.end", at: 0, mono: 0 }, says.seq ?? seq, prev).toString("utf8", 1);
@@ -36,7 +36,7 @@ function report(...rows: ReturnType<typeof row>[]) {
   return verifier.report();
 }
 
-test("A01: a record is at the place and in the chain that its own text names", () => {
+test("A01: a record must be at the position and in the chain that its own text states", () => {
   const one = row(1, first);
   const after = hashText(one.leaf);
   expect(report(one, row(2, after))).toMatchObject({ exit: 3, bad: null, records: 2 });
@@ -49,20 +49,20 @@ test("A01: a record is at the place and in the chain that its own text names", (
     ),
   );
   for (const prev of [elsewhere, after]) {
-    const detail = expect.stringContaining("does not begin the chain of this name and public key");
+    const detail = expect.stringContaining("not the first record of the chain with this name and public key");
     expect(report(row(1, prev)).bad).toMatchObject({ kind: "unlinked", seq: 1, detail });
   }
   for (const seq of [0, -3]) expect(report(row(seq, first), one).bad).toMatchObject({ kind: "misplaced", seq: null });
 });
 
-test("A01: of several faults the first one is named", () => {
+test("A01: of several faults, the first one is reported", () => {
   const verifier = new Verifier({ chain: "main", checkpoints: [], appraisal, publicKey, head: null });
   verifier.push(row(1, first, { seq: 5 }));
   verifier.fail({ seq: null, kind: "damaged", detail: "an index" });
   expect(verifier.report().bad).toMatchObject({ kind: "misplaced", seq: 1 });
 });
 
-test("A01: evidence that is damaged or cannot be read is no missing evidence", async () => {
+test("A01: damaged or unreadable evidence is not treated as missing", async () => {
   using at = tempState();
   const file = join(at.root, "main.head");
   expect(await readHead(at.root, "main")).toBeNull();
@@ -77,7 +77,7 @@ test("A01: evidence that is damaged or cannot be read is no missing evidence", a
   expect(String(await reasonOf(readHead(at.root, "main")))).toContain("is not a regular file");
 });
 
-test("A08, A10: an end that is missing shows by a checkpoint alone, and by a head note alone; so does another history", () => {
+test("A08, A10: a missing end is detected by a checkpoint alone, and by a head note alone; so is another history", () => {
   const chain = "main";
   const origin = originOf("i", chain);
   const one = row(1, first);
@@ -95,7 +95,7 @@ test("A08, A10: an end that is missing shows by a checkpoint alone, and by a hea
   expect(bad(null, { seq: 2, leaf: other })).toBe("rewritten");
 });
 
-test("A03, A08: of checkpoints of one size that on another host is named, and one of another history contradicts", () => {
+test("A03, A08: of checkpoints of one size, the one on another host is named, and one of another history contradicts", () => {
   const chain = "main";
   const origin = originOf("i", chain);
   const one = row(1, first);
@@ -117,17 +117,17 @@ test("A03, A08: of checkpoints of one size that on another host is named, and on
   ]) {
     expect(verified(...order.map((source) => signed(2, source))).checkpoint).toMatchObject({ source: "far" });
   }
-  // What was signed before there were records says nothing of these.
+  // A checkpoint signed before the first record says nothing about records.
   const nothing = signed(0, "far", createFrontier().root());
   expect(verified(nothing, signed(2, "near"))).toMatchObject({ bad: null, checkpoint: { source: "near" } });
   const other = signed(2, "other", one.leaf);
-  const between = "a record from 2 to 2 is not what the checkpoint in other signed";
+  const between = "a record from 2 to 2 differs from what the checkpoint in other signed";
   for (const checkpoints of [[other], [signed(2, "near"), other], [other, signed(2, "near")]]) {
     expect(verified(signed(1, "near"), ...checkpoints).bad).toEqual({ seq: 2, kind: "rewritten", detail: between });
   }
 });
 
-test("A12, A13: a payload is the one that its record commits to, and there is none beside", () => {
+test("A12, A13: a record has exactly the payload that it commits to", () => {
   const salt = new Uint8Array(32).fill(1);
   const payload = { seq: 1, part: "args", salt, body: "{}" } as const;
   const record = (facts: object): string => JSON.stringify({ type: "call.begin", seq: 1, ...facts });
@@ -157,7 +157,7 @@ test("A12, A13: a payload is the one that its record commits to, and there is no
   ]);
 });
 
-test("A01: all of a long chain is read, also what was put before its beginning, and what SQLite says of the file", async () => {
+test("A01: all of a long chain is checked, including records before its first one, and SQLite's integrity check", async () => {
   await using opened = await openLog({ payloads: "none" });
   await Promise.all(Array.from({ length: 2_100 }, () => opened.broker.recordEvent(note)));
   await opened.close();
@@ -177,7 +177,7 @@ test("A01: all of a long chain is read, also what was put before its beginning, 
   });
   expect((await verifyChain(reader, evidence, new Cancel())).bad).toMatchObject({ kind: "damaged" });
   clearImmediate(waiting);
-  // Other questions to the same thread, for a few hundred records each, are answered in between.
+  // Other queries to the same thread, for a few hundred records each, are answered in between.
   expect(turns).toBeGreaterThan(9);
   reader[Symbol.dispose]();
   change("INSERT INTO audit SELECT -5, rec, leaf, part, salt, body FROM audit WHERE seq = 1");

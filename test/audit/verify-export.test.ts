@@ -44,13 +44,13 @@ const lineEdits: Record<string, [(lines: string[]) => string[], object]> = {
     { exit: 1, bad: { seq: 7, kind: "changed" } },
   ],
   "a line left out": [(all) => all.toSpliced(6, 1), { exit: 1, bad: { seq: 7, kind: "missing" } }],
-  "a tail left out": [(all) => all.slice(0, 15), { exit: 1, bad: { seq: 16, kind: "truncated" } }],
+  "the end left out": [(all) => all.slice(0, 15), { exit: 1, bad: { seq: 16, kind: "truncated" } }],
   "an edited payload": [
     (all) => all.with(0, (all[0] ?? "").replace('\\"n\\":0', '\\"n\\":1')),
     { exit: 1, bad: { seq: 1, kind: "payload" } },
   ],
-  "a beginning left out": [(all) => all.slice(5), { exit: 3, bad: null, first: 6, records: 17, checkpoint: null }],
-  "a beginning and a line left out": [
+  "the beginning left out": [(all) => all.slice(5), { exit: 3, bad: null, first: 6, records: 17, checkpoint: null }],
+  "the beginning and a line left out": [
     (all) => all.slice(5).toSpliced(3, 1),
     { exit: 1, bad: { seq: 9, kind: "missing" } },
   ],
@@ -62,34 +62,34 @@ const lineEdits: Record<string, [(lines: string[]) => string[], object]> = {
       ),
     { exit: 1, bad: { seq: 1, kind: "payload" } },
   ],
-  "a member written twice, of which readers that take the first would see the other": [
+  "a duplicate member, which readers that take the first one would see differently": [
     (all) => all.with(6, (all[6] ?? "").replace('"rec":{', '"rec":{"tool":"other",')),
     { exit: 2, bad: { kind: "unreadable" } },
   ],
-  "text that is no record": [
+  "text that is not a record": [
     (all) => all.toSpliced(4, 0, "hello"),
-    { exit: 2, bad: { kind: "unreadable", detail: "line 5 is no exported record" } },
+    { exit: 2, bad: { kind: "unreadable", detail: "line 5 is not an exported record" } },
   ],
   "another text for the same hash": [
-    // Of the last character two bits are unused.
+    // Two bits of the last character are unused.
     (all) =>
       all.with(
         6,
         (all[6] ?? "").replace(/(?<="leaf":".{42})./, (last) => digits[digits.indexOf(last) + 1] ?? ""),
       ),
-    { exit: 2, bad: { kind: "unreadable", detail: "line 7 is no exported record" } },
+    { exit: 2, bad: { kind: "unreadable", detail: "line 7 is not an exported record" } },
   ],
   "a number as text": [
     (all) => all.with(6, (all[6] ?? "").replace('"seq":7,"rec"', '"seq":"7","rec"')),
-    { exit: 2, bad: { kind: "unreadable", detail: "line 7 is no exported record" } },
+    { exit: 2, bad: { kind: "unreadable", detail: "line 7 is not an exported record" } },
   ],
   "a chain in an array": [
     (all) => all.with(6, (all[6] ?? "").replace('{"chain":"main"', '{"chain":["main"]')),
-    { exit: 2, bad: { kind: "unreadable", detail: "line 7 is no exported record" } },
+    { exit: 2, bad: { kind: "unreadable", detail: "line 7 is not an exported record" } },
   ],
   "a payload of another type": [
     (all) => all.with(0, (all[0] ?? "").replace(/"body":".*?","part"/, '"body":0,"part"')),
-    { exit: 2, bad: { kind: "unreadable", detail: "line 1 is no exported record" } },
+    { exit: 2, bad: { kind: "unreadable", detail: "line 1 is not an exported record" } },
   ],
   "blank lines": [(all) => ["", ...all, "  ", ""], { exit: 0, records: 22 }],
   "keys in another order": [(all) => all.map((line) => JSON.stringify(reorder(JSON.parse(line)))), { exit: 0 }],
@@ -105,16 +105,16 @@ for (const [name, [change, wanted]] of Object.entries(lineEdits)) {
   test(`export: ${name}`, async () => expect(await verifyExport(change(exported(true)))).toMatchObject(wanted));
 }
 
-test("A13 export: where some payloads were left out of it, it is said of which records", async () => {
+test("A13 export: if some payloads were left out, the report says which records lack them", async () => {
   const lines = exported(true);
   const stripped = lines.map((line, at) => (at === 2 || at === 3 ? line.replace(/,"payloads":.*/, "}") : line));
   expect((await verifyExport(stripped)).notes).toEqual([
-    "records whose payloads are not in it, though those of others are: 2, the first is record 3",
+    "records whose payloads are missing from the export, although it has the payloads of others: 2, the first is record 3",
   ]);
   for (const payloads of [true, false]) expect((await verifyExport(exported(payloads))).notes).toEqual([]);
 });
 
-test("A01–A09 verify: any single mutation of an exported chain is found", async () => {
+test("A01–A09 verify: any single mutation of an exported chain is detected", async () => {
   const lines = exported();
   const index = fc.integer({ min: 0, max: lines.length - 1 });
   const mutation = fc.oneof(
@@ -139,7 +139,7 @@ test("A01–A09 verify: any single mutation of an exported chain is found", asyn
       const changed = mutate(lines, m);
       const same = changed.length === lines.length && changed.every((line, i) => line === lines[i]);
       const { exit } = await verifyExport(changed);
-      // Without its first lines it is like an export that begins later: a part of the chain, which is never proven.
+      // Without its first lines, it is like an export that begins later: a part of the chain, which is never proven.
       const isPart = m.kind === "delete" && m.index === 0;
       expect(exit).toBe(same ? 0 : isPart ? 3 : exit === 2 ? 2 : 1);
     }),

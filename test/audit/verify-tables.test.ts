@@ -8,7 +8,7 @@ import { openBroker, runCall, tempState, verifyAt } from "../support/audit.ts";
 
 // What verification finds beside the hashed records: payloads, numbers and tables that nobody recorded.
 
-/** A closed chain of one call; each change is verified in a copy of it. */
+/** A closed chain of one call; each change is verified in a copy. */
 async function recorded(payloads: AuditOptions["payloads"]) {
   const at = tempState();
   const opened = await openBroker(at, { payloads });
@@ -28,7 +28,7 @@ async function recorded(payloads: AuditOptions["payloads"]) {
   };
 }
 
-test("R9 A12 where digests are kept, a payload or a salt that was put beside one is found", async () => {
+test("R9 A12 with digests, an added payload or salt is detected", async () => {
   using chain = await recorded("digest");
   expect(await chain.after()).toMatchObject({ exit: 3, bad: null });
   const forged = { exit: 1, bad: { seq: 1, kind: "payload", detail: "its args are not what was recorded" } };
@@ -37,7 +37,7 @@ test("R9 A12 where digests are kept, a payload or a salt that was put beside one
   }
 });
 
-test("R9 A13 a payload without its salt or its body is gone, and its record named", async () => {
+test("R9 A13 a payload without its salt or its body counts as gone, and its record is named", async () => {
   using chain = await recorded("redacted");
   for (const column of ["salt", "body"]) {
     const report = await chain.after(`UPDATE audit SET ${column} = NULL WHERE seq = 1`);
@@ -47,7 +47,7 @@ test("R9 A13 a payload without its salt or its body is gone, and its record name
   expect(emptied).toMatchObject({ exit: 1, bad: { seq: 1, kind: "payload" } });
 });
 
-test("R9 A05 a record put in before the first one is found", async () => {
+test("R9 A05 a record inserted before the first one is detected", async () => {
   using chain = await recorded("redacted");
   for (const seq of ["0", "-1", "-9223372036854775808"]) {
     const report = await chain.after(
@@ -57,7 +57,7 @@ test("R9 A05 a record put in before the first one is found", async () => {
   }
 });
 
-test("R9 A16 a view, a trigger or a table that was changed is found, statistics of SQLite are not", async () => {
+test("R9 A16 a changed view, trigger or table is detected, but statistics of SQLite are accepted", async () => {
   using chain = await recorded("redacted");
   expect(await chain.after("ANALYZE")).toMatchObject({ exit: 3, bad: null });
   const [view] = /CREATE VIEW record[^;]+/.exec(auditSchema.join("")) ?? [];

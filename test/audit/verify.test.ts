@@ -72,7 +72,7 @@ test("R9 R25 verify: an untouched chain is proven against the checkpoint outside
   expect(Date.now() - (report.checkpoint?.at ?? 0)).toBeLessThan(60_000);
 });
 
-test("R9 verify: without a checkpoint outside an intact chain is intact, but not proven: 3", async () => {
+test("R9 verify: without a checkpoint outside, an intact chain is intact but not proven: 3", async () => {
   using at = copy();
   withoutOutside(at);
   expect(await verifyAt(at)).toMatchObject({ exit: 3, bad: null, checkpoint: null, records: 22 });
@@ -93,15 +93,15 @@ const tampering: Record<string, [change: (db: Database, at: Outside) => void, se
     8,
     "unlinked",
   ],
-  "A03 a suffix hashed anew": [(db) => rechain(db, 7, denial), 1, "rewritten"],
-  "A03 a suffix after the first checkpoint": [
+  "A03 a rehashed suffix": [(db) => rechain(db, 7, denial), 1, "rewritten"],
+  "A03 a rehashed suffix after the first checkpoint": [
     (db) => rechain(db, 13, (rec) => rec.replace('"us":', '"us":9')),
     11,
     "rewritten",
   ],
   "A04 a record deleted in the middle": [(db) => db.run("DELETE FROM audit WHERE seq = 7"), 7, "missing"],
   "A04 the first record deleted": [(db) => db.run("DELETE FROM audit WHERE seq = 1"), 1, "missing"],
-  "A05 a record put in": [
+  "A05 an inserted record": [
     (db) => {
       for (const { seq } of rowsOf(db, 7).toReversed()) db.run("UPDATE audit SET seq = seq + 1 WHERE seq = ?", [seq]);
       db.run("INSERT INTO audit(seq, rec, leaf) SELECT 7, rec, leaf FROM audit WHERE seq = 6");
@@ -158,7 +158,7 @@ const tampering: Record<string, [change: (db: Database, at: Outside) => void, se
 };
 
 for (const [name, [change, seq, kind]] of Object.entries(tampering)) {
-  test(`R9 verify: ${name} is found`, async () => {
+  test(`R9 verify: ${name} is detected`, async () => {
     using at = copy();
     edit(at, (db) => change(db, at));
     const report = await verifyAt(at);
@@ -167,7 +167,7 @@ for (const [name, [change, seq, kind]] of Object.entries(tampering)) {
   });
 }
 
-test("A03 verify: a whole chain hashed anew shows only against a checkpoint, and is never called proven without", async () => {
+test("A03 verify: a completely rehashed chain is detected only with a checkpoint, and is never called proven without one", async () => {
   using at = copy();
   edit(at, (db) => rechain(db, 1, denial));
   const notes = join(at.root, "notes");
@@ -181,7 +181,7 @@ test("A03 verify: a whole chain hashed anew shows only against a checkpoint, and
   });
 });
 
-test("A10 verify: an old copy put back is found by the head note", async () => {
+test("A10 verify: a restored old copy is detected by the head note", async () => {
   using at = tempState();
   const { publicKey } = await loadSigningKey(join(at.state, "signing.key"));
   await recordCall(at, { durability: "strict" });
@@ -194,13 +194,13 @@ test("A10 verify: an old copy put back is found by the head note", async () => {
   expect(report).toMatchObject({ exit: 1, bad: { kind: "truncated" } });
 });
 
-test("A11 verify: a write-ahead log that is deleted with records in it is found", async () => {
+test("A11 verify: the deletion of a write-ahead log with records in it is detected", async () => {
   using at = tempState();
   const { publicKey } = await loadSigningKey(join(at.state, "signing.key"));
   const opened = await openBroker(at, { durability: "strict" });
   for (let i = 0; i < 3; i += 1) await runCall(opened.broker);
   await opened.broker.checkpoint();
-  // As after kill -9: database and log are what they were, nobody has closed them.
+  // As after kill -9: database and log are unchanged, and nobody closed them.
   const left = join(at.root, "left");
   cpSync(at.state, left, { recursive: true });
   rmSync(join(left, "audit", "main.db-wal"));
@@ -219,7 +219,7 @@ test("A15 verify: checkpoints of another chain prove nothing", async () => {
   expect(await verifyAt(at)).toMatchObject({ exit: 3, checkpoint: null });
 });
 
-test("A16 verify: the search index is no evidence", async () => {
+test("A16 verify: the search index is not evidence", async () => {
   using at = copy();
   writeFileSync(join(at.state, "index.db"), "rubbish");
   expect(await verifyAt(at)).toMatchObject({ exit: 0 });
@@ -227,7 +227,7 @@ test("A16 verify: the search index is no evidence", async () => {
   expect(reader.find({ consumer: "b" }).rows).toHaveLength(4);
 });
 
-test("R25 verify: a file that is no database, or none at all, is unreadable: 2", async () => {
+test("R25 verify: a missing file, or one that is not a database, is unreadable: 2", async () => {
   using at = copy();
   writeFileSync(at.db(), "not a database, but long enough to have a header".repeat(100));
   expect(await verifyAt(at)).toMatchObject({ exit: 2, bad: { kind: "unreadable" } });
@@ -236,14 +236,14 @@ test("R25 verify: a file that is no database, or none at all, is unreadable: 2",
   expect(await verifyAt(at)).toMatchObject({ exit: 2, bad: { kind: "unreadable" } });
 });
 
-test("verify: a key that is none, and a checkpoint file that is missing, are errors and not proof", async () => {
+test("verify: an invalid key and a missing checkpoint file are errors, not proof", async () => {
   expect(String(await reasonOf(verifyAt(original, { publicKey: "x" })))).toContain("public key");
   expect(String(await reasonOf(verifyAt(original, { sources: ["/nowhere/notes"] })))).toContain("/nowhere/notes");
 });
 
 const verifyGiven = (at: Outside, text: string) => verifyAt(at, { texts: [{ source: "given", text }] });
 
-test("A08 A14 A15 verify: where checkpoints are given, only they prove; foreign ones contradict, none is an error", async () => {
+test("A08 A14 A15 verify: if checkpoints are given, only they prove; foreign ones contradict, and an empty file is an error", async () => {
   const text = readFileSync(checkpointFile(original.dir, "main"), "utf8");
   expect(await verifyGiven(original, text)).toMatchObject({
     exit: 0,
@@ -267,7 +267,7 @@ test("A08 A14 A15 verify: where checkpoints are given, only they prove; foreign 
   }
 });
 
-test("verify: a head note that is damaged is named with its file", async () => {
+test("verify: a damaged head note is reported with its file", async () => {
   using at = copy();
   for (const note of ["{", "null", '{"seq":"1"}']) {
     writeFileSync(join(at.dir, "main.head"), note);

@@ -22,7 +22,7 @@ import {
   openLog,
 } from "../support/audit.ts";
 
-/** A disk whose syncs end when the test says so, in order. */
+/** A disk whose syncs end in order, when the test says so. */
 function heldSyncs(faulty: ReturnType<typeof faultyStore>) {
   const held: PromiseWithResolvers<void>[] = [];
   faulty.sync = (real) => {
@@ -45,7 +45,7 @@ const writerOn = (store: AuditStore, clock: Clock = systemClock) =>
     fatal: (reason) => expect.unreachable(reason),
   });
 
-test("D6 P1: what is committed while the disk syncs is not durable by that sync, only by the next", async () => {
+test("D6 P1: a record committed during a sync becomes durable only with the next sync", async () => {
   await using opened = await openLog({ durability: "strict" }, { tick: 60_000 });
   const held = heldSyncs(opened.faulty);
   const first = opened.broker.begin(callOf());
@@ -61,13 +61,13 @@ test("D6 P1: what is committed while the disk syncs is not durable by that sync,
   await late;
   expect(opened.broker.durable()).toBe(2);
   opened.faulty.sync = null;
-  // A checkpoint signs the records in their order, however they became durable.
+  // A checkpoint signs the records in order, however they became durable.
   await runCall(opened.broker);
   await opened.close();
   expect(await verifyAt({ ...opened, dir: outsideOf(opened) })).toMatchObject({ exit: 0, bad: null });
 });
 
-test("D6 a commit that may not be on the disk ends the process, and nothing is recorded afterwards", async () => {
+test("D6 a commit that may not be on the disk ends the process, and nothing is recorded after it", async () => {
   using at = tempState();
   const fatal: string[] = [];
   const faulty = faultyStore(at);
@@ -81,7 +81,7 @@ test("D6 a commit that may not be on the disk ends the process, and nothing is r
   await opened.close();
 });
 
-/** A writer on such a disk, and its clock: `wait` records what waits for the sync of this number. */
+/** A writer on such a disk, and its clock; `wait` records one record that waits for the sync of this number. */
 function onHeldDisk(at: ReturnType<typeof tempState>) {
   const clock = handClock();
   const faulty = faultyStore(at);
@@ -100,7 +100,7 @@ function onHeldDisk(at: ReturnType<typeof tempState>) {
   return { writer, wait, tick, [Symbol.dispose]: () => faulty.store[Symbol.dispose]() };
 }
 
-test("D6 a disk that does not answer is not blamed while the whole process stood still, but after that", async () => {
+test("D6 a disk is not considered hung while the whole process stood still, but is after that", async () => {
   using at = tempState();
   using disk = onHeldDisk(at);
   const { writer, wait, tick } = disk;
@@ -119,7 +119,7 @@ test("D6 a disk that does not answer is not blamed while the whole process stood
   await until(() => writer.failing === null, "the end of the sync");
 });
 
-test("D6 a disk that does not answer is blamed also where the process stands still again and again", async () => {
+test("D6 a disk is considered hung even if the process stands still repeatedly", async () => {
   using at = tempState();
   using disk = onHeldDisk(at);
   const { writer, wait, tick } = disk;
@@ -130,9 +130,9 @@ test("D6 a disk that does not answer is blamed also where the process stands sti
   await until(() => writer.failing === null, "the end of the sync");
 });
 
-test("P5: when a commit fails, every call that waits is told so, however many there are", async () => {
+test("P5: when a commit fails, every waiting call fails, however many there are", async () => {
   await using opened = await openLog({}, { tick: 60_000 });
-  // While a call runs, others wait for one another.
+  // While one call runs, others wait for each other.
   await opened.broker.begin(callOf());
   opened.faulty.full = new StoreFailed("disk full");
   const codes = await Promise.all(Array.from({ length: 1_200 }, () => codeOf(opened.broker.begin(callOf()))));
@@ -140,7 +140,7 @@ test("P5: when a commit fails, every call that waits is told so, however many th
   opened.faulty.full = null;
 });
 
-test("D6 what cannot be spelled is refused alone: what comes with it and after it is recorded", async () => {
+test("D6 only a record that cannot be encoded is refused: those with it and after it are recorded", async () => {
   using at = tempState();
   using store = openChain(at.db());
   const writer = writerOn(store);
@@ -149,7 +149,7 @@ test("D6 what cannot be spelled is refused alone: what comes with it and after i
       () => `${us} is recorded`,
       ({ message }: Error) => message,
     );
-  // All in one turn of the event loop, so that they are one commit.
+  // All in one turn of the event loop, so that they form one commit.
   expect(await Promise.all([1, NaN, 2, NaN].map(recorded))).toEqual([
     "1 is recorded",
     "NaN is not a safe integer",
@@ -170,7 +170,7 @@ test("D6 what cannot be spelled is refused alone: what comes with it and after i
   await writer.drain();
 });
 
-test("D6: a call whose outcome cannot be put into a record is on record as lost", async () => {
+test("D6: a call whose outcome cannot be encoded is recorded as lost", async () => {
   let fails = false;
   const secrets = (): string[] => {
     if (fails) throw new Error("the secrets cannot be read");
@@ -186,13 +186,13 @@ test("D6: a call whose outcome cannot be put into a record is on record as lost"
   expect(readRecord(opened.store.page(2, 1)[0]?.rec ?? "{}")).toMatchObject({ type: "call.lost", ref: 1, st: "lost" });
 });
 
-test("the queue is bounded: beyond its number records are refused at once", async () => {
+test("records are refused at once when the queue holds its maximum number of them", async () => {
   await using opened = await openLog({ payloads: "none" });
   const codes = await Promise.all(Array.from({ length: 10_003 }, () => codeOf(opened.broker.recordEvent(note))));
   expect(codes.filter((code) => code !== "recorded")).toEqual(Array.from({ length: 3 }, () => "audit-unavailable"));
 });
 
-test("R8 what waits for a commit is bounded in bytes, those of long URIs too", async () => {
+test("R8 the queue is bounded in bytes, including those of long URIs", async () => {
   using at = tempState();
   using store = openChain(at.db());
   const writer = writerOn(store);
@@ -207,7 +207,7 @@ test("R8 what waits for a commit is bounded in bytes, those of long URIs too", a
   await writer.drain();
 });
 
-test("who a pseudonym stands for is stored once, and again where that failed", async () => {
+test("the value of a pseudonym is stored once, and again if that failed", async () => {
   using at = tempState();
   const faulty = faultyStore(at);
   const stored: SubjectRow[][] = [];
@@ -223,7 +223,7 @@ test("who a pseudonym stands for is stored once, and again where that failed", a
   expect(stored.map((subjects) => subjects.map(({ value }) => value))).toEqual([["192.0.2.7"], ["192.0.2.7"], []]);
 });
 
-test("D6 onFailure allow: a call that a hanging disk holds up runs, and is not counted, since its record is in the log", async () => {
+test("D6 onFailure allow: a call held up by a hung disk runs and does not count as unrecorded, since its record is in the log", async () => {
   using at = tempState();
   const faulty = faultyStore(at);
   let [offset, asked] = [0, 0];
@@ -248,7 +248,7 @@ test("D6 onFailure allow: a call that a hanging disk holds up runs, and is not c
   await opened.broker.end(answered(call));
 });
 
-test("P3: a checkpoint notes below which record every call has ended, so that a start looks no further back", async () => {
+test("P3: a checkpoint stores the record below which every call has ended, so that a start searches no further back", async () => {
   using at = tempState();
   const { store } = faultyStore(at);
   const settled: number[] = [];

@@ -35,7 +35,7 @@ test.skipIf(!mayMount())("a start whose directory has no room on its disk says s
   const state = join(disk?.dir ?? "", "state");
   place.flags = () => ["--config", place.config, "--state", state];
   const { code, stderr } = await place.cli(daemonCommand);
-  const said = `${state} (ENOSPC); the disk is full; free some space, or name another with --state`;
+  const said = `${state} (ENOSPC); the disk is full: free some space, or name another with --state`;
   expect([code, stderr]).toEqual([1, expect.stringContaining(said)]);
 });
 
@@ -167,7 +167,7 @@ test.skipIf(!mayBecomeNobody)(
       const env = { STATE_DIRECTORY: "", HOME: home };
       const { code, stderr } = await place.cli(["keys", "create", "A", "agent", "user"], { env });
       expect(code).toBe(1);
-      expect(stderr).toContain(`uid 65534 cannot create or open ${heads}, for what is kept outside the state`);
+      expect(stderr).toContain(`uid 65534 cannot create or open ${heads}, which holds what is kept outside the state`);
       expect(stderr).toContain(" set XDG_STATE_HOME to a directory of its own");
       return stderr;
     };

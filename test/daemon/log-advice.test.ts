@@ -73,7 +73,7 @@ test("T08 a start from a copy that went on elsewhere names the checkpoints of th
     cpSync(join(other, basename(part)), part, { recursive: true });
   }
   const { code, stderr } = await place.cli(daemonCommand);
-  expect([code, stderr]).toEqual([1, expect.stringContaining("notes another record")]);
+  expect([code, stderr]).toEqual([1, expect.stringContaining("notes a different record")]);
   expect(moveAway(place, stderr)).toEqual(["elsewhere.checkpoints", "main.checkpoints", "main.head"]);
   await (await place.start())[Symbol.asyncDispose]();
   expect(await place.cli(["audit", "verify"])).toMatchObject({ code: 0 });
@@ -102,7 +102,9 @@ const damages: [where: string, from: number, code: string][] = [
 
 /** What is said of a damaged file. */
 const damaged = (path: string, code: string): RegExp =>
-  new RegExp(`${RegExp.escape(path)}: [^;]+ \\(${code}\\w*\\); unless [^;]+ stop the gateway, then`);
+  new RegExp(
+    `${RegExp.escape(path)}: [^;]+ \\(${code}\\w*\\); check the kernel log [^;]+; [^;]+ stop the gateway, then`,
+  );
 
 test.each(damages)(
   "T08 where mcpgw.db is damaged %s, all that reads it says what helps; with it away a freeze holds",

@@ -147,7 +147,7 @@ test("R25 A01 A12 A13 a record or payload that was changed is shown with the wor
   expect(await faults(true)).toEqual(["its result is gone", "its args are not what was recorded"]);
   expect(await faults(false)).toEqual([null, null]);
   change("UPDATE audit SET rec = replace(rec, 'agent', 'other')");
-  const changed = "its hash does not belong to its text";
+  const changed = "its hash does not match its text";
   expect(await faults(false)).toEqual([changed, changed]);
   // Neither another call's record nor another one of this call is taken for the one with which it began.
   change(`UPDATE audit SET rec = replace(rec, '"call":"', '"call":"other-') WHERE seq = 1`);

@@ -107,7 +107,7 @@ test("T50 a reader beyond the most that may follow is refused, though the disk h
   const first = Array.from({ length: 48 }, () => log.tail().next());
   log.faulty.sync = (real) => held.promise.then(real);
   await runCall(log.broker);
-  expect(String(await reasonOf(log.tail().next()))).toContain("48 readers of yours follow");
+  expect(String(await reasonOf(log.tail().next()))).toContain("48 of your readers already follow");
   held.resolve();
   await log.broker.flush();
   expect((await Promise.all(first)).map(({ value }) => value)).toEqual(

@@ -135,7 +135,7 @@ test("R9 T46 a file beside the evidence that does not answer leaves every chain 
     expect.stringContaining(`${join(at.outside, name)} does not answer: ${what}`);
   const old = join(at.outside, "old.checkpoints");
   stall(old);
-  const unsearched = [silent("old.checkpoints", "which chains")];
+  const unsearched = [silent("old.checkpoints", "the chains it covers")];
   // More often than there are threads for files: a file that does not answer must hold one of them only.
   for (let i = 0; i < 20; i += 1) {
     expect(await at.verify([at.file])).toMatchObject({ exit: 3, notes: [unsearched, unsearched] });
@@ -143,10 +143,10 @@ test("R9 T46 a file beside the evidence that does not answer leaves every chain 
   free(old);
   const own = join(at.outside, "main.checkpoints");
   stall(own);
-  const compared = [silent("main.checkpoints", "nothing was compared")];
+  const compared = [silent("main.checkpoints", "the log was not compared")];
   expect(await at.verify([at.file])).toMatchObject({
     exit: 3,
-    notes: [compared, [silent("main.checkpoints", "which chains")]],
+    notes: [compared, [silent("main.checkpoints", "the chains it covers")]],
   });
   free(own);
 }, 30_000);
@@ -290,6 +290,6 @@ test("R9 A14 a public key of another installation where this one keeps its own c
   using other = await twoChains();
   const key = join(own.outside, "signing.pub");
   copyFileSync(join(other.outside, "signing.pub"), key);
-  const says: unknown = expect.stringContaining(`${key} names another signing key`);
+  const says: unknown = expect.stringContaining(`${key} names a different signing key`);
   expect(await own.verify([])).toMatchObject({ exit: 1, details: [says, says], pubkey: null });
 });

@@ -339,7 +339,7 @@ test.skipIf(!mayMount())("T04: on a disk that is full already a start says so an
   ] as const) {
     const ran = await place.cli(["daemon", "--listen", "127.0.0.1:0"]);
     expect([ran.code, ran.stderr]).toEqual([1, expect.stringContaining(`mcpgw: the disk of ${dir} is full: `)]);
-    expect(ran.stderr).toMatch(/ is full: \d+ KiB are free, 256 KiB are needed to start$/m);
+    expect(ran.stderr).toMatch(/ is full: \d+ KiB are free, but 256 KiB are needed to start$/m);
   }
 });
 

@@ -45,7 +45,7 @@ test.concurrent("R9 T46: files for checkpoints that never answer hold up neither
   };
   place.files.forEach(stall);
   await call();
-  const told = await daemon.logged(({ msg }) => msg === "audit checkpoint not kept");
+  const told = await daemon.logged(({ msg }) => msg === "audit checkpoint not written");
   expect(told["cause"]).toBe(place.files.map((file) => `${file} does not answer`).join("; "));
   const [noted, kept] = [head(), beside("main.checkpoints").length];
   await call();
@@ -67,7 +67,7 @@ test.concurrent("R9 T46: files for checkpoints that never answer hold up no star
   const [starting, verified] = await Promise.all([place.start(), place.cli(["audit", "verify"])]);
   await using daemon = starting;
   expect(verified).toMatchObject(unproven(place.files));
-  const untold = daemon.log.filter(({ msg }) => msg === "the log is not compared with the checkpoints in this file");
+  const untold = daemon.log.filter(({ msg }) => msg === "the log was not compared with the checkpoints in this file");
   expect(untold.map(({ file }) => file)).toEqual([...place.files]);
 });
 

@@ -11,12 +11,12 @@ import { ended, moduleAt, noStrace, strace, traced } from "../support/processes.
 import { TempDir } from "../support/temp-dir.ts";
 import { mayMount, mountTmpfs } from "../support/tmpfs.ts";
 
-/** Runs this code with the store's functions, below a command. */
+/** Runs this code with the store's functions, under a command such as strace. */
 const run = (code: string, ...below: string[]) =>
   ended(Bun.spawn([...below, process.execPath, "-e", code], { stdout: "pipe", stderr: "pipe", timeout: 10_000 }));
 
 test.skipIf(noStrace)(
-  "T07 P5 store: a freeze is on stable storage before it is told, and that it is not is told as such (needs strace)",
+  "T07 P5 store: a freeze is on stable storage before it is confirmed, and a failure to sync it is reported (needs strace)",
   async () => {
     using at = new TempDir();
     openState(at.dir)[Symbol.dispose]();
@@ -37,7 +37,7 @@ test.skipIf(noStrace)(
 );
 
 test.skipIf(noStrace)(
-  "T02 T07 store: each change of keys is synced, and for a new log the directory that names it (needs strace)",
+  "T02 T07 store: each key change is synced, and so is the directory of a new log (needs strace)",
   async () => {
     using at = new TempDir();
     const program = `
@@ -65,7 +65,7 @@ test("T07 store: a named pipe in place of a database is refused instead of waite
 });
 
 test.skipIf(!mayMount())(
-  "T07 store: what a log holds is not passed over where its file system is read-only (needs a tmpfs)",
+  "T07 store: records in a write-ahead log are read even on a read-only file system (needs a tmpfs)",
   () => {
     using disk = mountTmpfs("8m");
     if (!disk) throw new Error("it could be mounted just now");
@@ -75,7 +75,7 @@ test.skipIf(!mayMount())(
     {
       using chain = openChain(from);
       chain.append(rowsOf([{}, {}, {}]));
-      // As a kill leaves it: the records are in the log alone.
+      // The state after a kill: the records are only in the log.
       for (const end of ["", "-wal"]) copyFileSync(from + end, to + end);
     }
     Bun.spawnSync(["mount", "-o", "remount,ro", disk.dir]);
@@ -86,7 +86,7 @@ test.skipIf(!mayMount())(
 );
 
 test.skipIf(process.platform !== "linux")(
-  "R11 T26 store: a database that cannot be used is not kept open, however often it is tried (needs Linux)",
+  "R11 T26 store: an unusable database is not kept open, however often it is tried (needs Linux)",
   () => {
     using at = new TempDir();
     prepareStateDir(at.dir);
@@ -108,7 +108,7 @@ test.skipIf(process.platform !== "linux")(
   },
 );
 
-test("D15 store: the log of the daemon may lie among the other chains by any name but theirs, and is one chain there", () => {
+test("D15 store: the daemon's log may have any unused name among the other chains, and counts as one chain there", () => {
   using at = new TempDir();
   prepareStateDir(at.dir);
   const home = { state: at.dir, main: at.path("audit/gateway.db") };
@@ -121,9 +121,7 @@ test("D15 store: the log of the daemon may lie among the other chains by any nam
   expect(chainNames(home)).toEqual(["main", "serve-1"]);
   for (const taken of ["audit/serve-1.db", "audit/serve-8.db", "index.db", "mcpgw.db"]) {
     for (const chains of [["main"], embeddedChains]) {
-      expect(() => openFreeChain({ ...home, main: at.path(taken) }, chains)).toThrow(
-        `${taken} is the place of another`,
-      );
+      expect(() => openFreeChain({ ...home, main: at.path(taken) }, chains)).toThrow(`${taken} is the path of another`);
     }
   }
 });

@@ -21,11 +21,11 @@ function fill(path: string, rows: number): void {
   index.add("main", { seq: rows, leaf: new Uint8Array(32) }, entries);
 }
 
-test("store: an index that is found damaged inside says so once, and begins anew", () => {
+test("store: an index found damaged inside fails once and starts over", () => {
   using at = new TempDir();
   const path = at.path("index.db");
   fill(path, 300);
-  // Its first page, which is looked at when it is opened, is whole.
+  // The first page, which is read when it is opened, is intact.
   writeFileSync(path, readFileSync(path).fill(0xa5, 4096));
   const index = openIndexWriter(path);
   expect(() => index.mark("main")).toThrow(`${path}: database disk image is malformed`);
@@ -36,7 +36,7 @@ test("store: an index that is found damaged inside says so once, and begins anew
   expect(anew.mark("main")?.seq).toBe(300);
 });
 
-test("A16 store: an index goes on from its mark, and forgets one chain without the others", () => {
+test("A16 store: an index continues from its mark, and can forget one chain without the others", () => {
   using at = new TempDir();
   const path = at.path("index.db");
   fill(path, 2);
@@ -51,7 +51,7 @@ test("A16 store: an index goes on from its mark, and forgets one chain without t
   expect(db.query("SELECT chain, seq FROM entry").all()).toEqual([{ chain: "serve-1", seq: 8 }]);
 });
 
-test("A16 store: an index of an earlier version, with other columns, begins anew", () => {
+test("A16 store: an index of an earlier version, with other columns, is rebuilt", () => {
   using at = new TempDir();
   const path = at.path("index.db");
   {
@@ -70,7 +70,7 @@ test("A16 store: an index of an earlier version, with other columns, begins anew
   expect(index.mark("main")?.seq).toBe(3);
 });
 
-test("A16 store: an index that another process has to itself is busy, and stays", () => {
+test("A16 store: an index locked by another process is busy and is kept", () => {
   using at = new TempDir();
   const path = at.path("index.db");
   fill(path, 3);
@@ -83,7 +83,7 @@ test("A16 store: an index that another process has to itself is busy, and stays"
   expect(statSync(path).ino).toBe(ino);
 });
 
-test("T04 store: an index that could not be begun anew is tried again with its next use", () => {
+test("T04 store: an index that could not be recreated is tried again at its next use", () => {
   using at = new TempDir();
   mkdirSync(at.path("state"));
   const path = at.path("state/index.db");
@@ -97,7 +97,7 @@ test("T04 store: an index that could not be begun anew is tried again with its n
 });
 
 test.skipIf(noStrace)(
-  "T02 A16 store: a power cut leaves no mark in the index without its entries: its log is synced before it is copied (needs strace)",
+  "T02 A16 store: a power cut leaves no mark without entries in the index: its log is synced before it is copied (needs strace)",
   async () => {
     using at = new TempDir();
     const code = `
@@ -118,7 +118,8 @@ test.skipIf(noStrace)(
         return suffix ? "L" : "D";
       })
       .join("");
-    // Of its pages only what the log has on stable storage is written, and is there itself before the log starts over.
+    // Only pages that the log has on stable storage are written, and they are on stable storage themselves before the
+    // log restarts.
     expect(events).toMatch(/Ld+Dl/);
     expect(events).not.toMatch(/ld|dl/);
   },

@@ -9,14 +9,14 @@ const first = "CREATE TABLE thing(id INTEGER PRIMARY KEY) STRICT; INSERT INTO th
 const second = "ALTER TABLE thing ADD COLUMN name TEXT NOT NULL DEFAULT 'none'";
 const things = (db: Database) => db.query("SELECT * FROM thing").all();
 
-test("T57 store: an older database is brought forward, its rows kept, each script run once", () => {
+test("T57 store: an older database is migrated, keeps its rows, and runs each script once", () => {
   const db = new Database(":memory:", { strict: true });
   migrate(db, [first], "x.db");
   expect(things(db)).toEqual([{ id: 7 }]);
   for (let again = 0; again < 2; again++) migrate(db, [first, second], "x.db");
   expect(things(db)).toEqual([{ id: 7, name: "none" }]);
   expect(version(db, [first, second], "x.db")).toBe(2);
-  expect(() => migrate(db, [first], "x.db")).toThrow("x.db has schema 2, this mcpgw knows 1 at most");
+  expect(() => migrate(db, [first], "x.db")).toThrow("x.db has schema 2, but this mcpgw supports at most 1;");
 });
 
 test("T57 store: a migration that fails leaves the database as it was", () => {
@@ -27,7 +27,7 @@ test("T57 store: a migration that fails leaves the database as it was", () => {
   expect(version(db, [first], "x.db")).toBe(1);
 });
 
-test("T57 store: a database is there with its tables or not at all, and one that is there stays as it is", () => {
+test("T57 store: a database appears with all its tables or not at all, and an existing one is left unchanged", () => {
   using at = new TempDir();
   const path = at.path("x.db");
   const open = (...scripts: string[]) => openMigrated(path, scripts, { wait: 0, synchronous: "full" }).close(true);

@@ -32,18 +32,18 @@ function fillIndex(path: string, rows: ReturnType<typeof rowsOf>, upto: number, 
   if (last) index.add(chain, last, entries);
 }
 
-test("R11 store: what several chains hold is merged by time", () => {
+test("R11 store: records of several chains are merged by time", () => {
   using at = tempState();
   const early = 1_795_248_000_000_000;
   const [one, two] = ["main", "serve-1"].map((name) => openChain(at.db(name)));
   const rows = rowsOf([{ at: early }, { at: early + 3_000_000 }, { at: early + 1 }]);
   one?.append(rows);
-  // The fact is of another time than the record.
+  // The fact has a different time than the record.
   const other = rowsOf([{ at: early + 2_000_000, facts: { t: "" } }]);
   two?.append(other);
   const reader = openReader({ state: at.state, main: null });
   const order = (limit?: number) => reader.find({ limit }).rows.map(({ chain, row }) => `${chain}:${row.seq}`);
-  // The clock stepped back before main's third record: within a chain the sequence decides.
+  // The clock stepped back before main's third record; within a chain the sequence decides.
   const expectOrder = (): void => {
     expect(order()).toEqual(["serve-1:1", "main:3", "main:2", "main:1"]);
     expect(order(2)).toEqual(["serve-1:1", "main:3"]);
@@ -73,7 +73,7 @@ const queries = [
   { consumer: "c2", status: "ok", limit: 7 },
 ];
 
-test("R11 A16 store: the index changes how fast records are found, never which", () => {
+test("R11 A16 store: the index affects how fast records are found, never which", () => {
   using at = tempState();
   using chain = openChain(at.db());
   const statuses = ["ok", "ok", "ok", "denied", "timeout"];
@@ -129,7 +129,7 @@ test("R11 A16 store: the index changes how fast records are found, never which",
   expect(answers()).toEqual(scanned);
 });
 
-test("T07 store: a copy that somebody keeps beside a chain is none, and a chain that comes back is read again", () => {
+test("T07 store: a copy kept beside a chain does not count as a chain, and a restored chain is read again", () => {
   using at = tempState();
   const path = at.db("main");
   const chain = openChain(path);
@@ -145,14 +145,14 @@ test("T07 store: a copy that somebody keeps beside a chain is none, and a chain 
   expect(reader.last("main")?.seq).toBe(1);
 });
 
-test("A16 store: of an index that is damaged inside somebody is told, and each record is looked at", () => {
+test("A16 store: an index damaged inside is reported, and each record is read instead", () => {
   using at = tempState();
   const path = join(at.state, "index.db");
   using chain = openChain(at.db("main"));
   const rows = rowsOf(Array.from({ length: 300 }, (_, i) => ({ consumer: `c${i % 100}` })));
   chain.append(rows);
   fillIndex(path, rows, 300);
-  // Its first page, which is looked at when it is opened, is whole.
+  // The first page, which is read when it is opened, is intact.
   writeFileSync(path, readFileSync(path).fill(0xa5, 4096));
   const told: string[] = [];
   using reader = openReader({ state: at.state, main: null }, ({ message }) => void told.push(message));
@@ -160,7 +160,7 @@ test("A16 store: of an index that is damaged inside somebody is told, and each r
   expect(told[0]).toStartWith(`${path}: database disk image is malformed`);
 });
 
-test("R11 store: both ends of a stretch of time belong to it, and of a type all that is written before its star", () => {
+test("R11 store: both ends of a time range are included, and a type with a star matches every type with that prefix", () => {
   using at = tempState();
   using chain = openChain(at.db("main"));
   const rows = rowsOf([{ type: "call.begin" }, { type: "call.refused" }, { type: "call.end" }]);
@@ -177,7 +177,7 @@ test("R11 store: both ends of a stretch of time belong to it, and of a type all 
   }
 });
 
-test("R11 store: no record between two pages of a long chain is lost or found beyond the limit", () => {
+test("R11 store: no record at a page boundary of a long chain is lost or returned beyond the limit", () => {
   using at = tempState();
   using chain = openChain(at.db());
   const st = (at: number) => (at < 3 || at === 20_002 ? "denied" : "ok");
@@ -188,7 +188,7 @@ test("R11 store: no record between two pages of a long chain is lost or found be
   expect(denied(2)).toEqual([20_003, 3]);
 });
 
-test("R11 store: an index of an older version tells nothing", () => {
+test("R11 store: an index of an older version is not used", () => {
   using at = tempState();
   const path = join(at.state, "index.db");
   using chain = openChain(at.db());
@@ -212,13 +212,13 @@ test("R11 store: an index of an older version tells nothing", () => {
 });
 
 test.skipIf(process.platform !== "linux")(
-  "R11 store: no index is kept open that was replaced or tells nothing, nor any file once the reader ends (needs Linux)",
+  "R11 store: a replaced or unusable index is not kept open, nor any file once the reader ends (needs Linux)",
   () => {
     using at = tempState();
     const path = join(at.state, "index.db");
     const open = (): string[] => {
       const fds = readdirSync("/proc/self/fd").map((fd) => `/proc/self/fd/${fd}`);
-      // All but the one of this very reading.
+      // All except the one of this very read.
       const there = fds.filter((fd) => lstatSync(fd, { throwIfNoEntry: false }));
       return there.map((fd) => readlinkSync(fd, { encoding: "utf8" })).filter((file) => file.startsWith(at.state));
     };

@@ -60,7 +60,7 @@ storeSuite("sqlite", () => {
 
 const bytes = (path: string) => statSync(path, { throwIfNoEntry: false })?.size ?? 0;
 
-test("T62 store: what it creates is for its owner only, and a directory that others may enter is refused", () => {
+test("T62 store: files are created for their owner only, and a directory that others may enter is refused", () => {
   using at = temporary();
   const backend = openBackend(at.dir, () => {});
   const modes = [at.dir, ...readdirSync(at.dir, { recursive: true }).map((name) => join(at.dir, String(name)))].map(
@@ -81,13 +81,13 @@ test("T62 store: what it creates is for its owner only, and a directory that oth
   expect(statSync(join(at.dir, "new")).mode & 0o777).toBe(0o700);
 });
 
-test("store: a lock that cannot be taken for another reason than missing rights says that reason", () => {
+test("store: a lock that fails for a reason other than permissions reports that reason", () => {
   using at = temporary();
   mkdirSync(join(at.dir, "audit/main.lock"));
   expect(() => openFreeChain(at.home, ["main"])).toThrow(/EISDIR/);
 });
 
-test("store: closing leaves one file, no log", () => {
+test("store: closing leaves one file and no write-ahead log", () => {
   using at = temporary();
   const backend = openBackend(at.dir, () => {});
   backend.chain.append(rowsOf([{}]));
@@ -96,7 +96,7 @@ test("store: closing leaves one file, no log", () => {
   expect(readdirSync(join(at.dir, "audit"))).toEqual(["main.db"]);
 });
 
-test.each(["salt", "value"])("store: what a name stood for is gone once its %s was erased", (column) => {
+test.each(["salt", "value"])("store: the value of a pseudonym is gone once its %s was erased", (column) => {
   using at = temporary();
   const backend = openBackend(at.dir, () => {});
   backend.chain.append(rowsOf([{}]), [{ id: "~x", salt: new Uint8Array(32), value: "192.0.2.1" }]);
@@ -107,7 +107,7 @@ test.each(["salt", "value"])("store: what a name stood for is gone once its %s w
   backend.dispose();
 });
 
-test.each(["salt", "body"])("store: a payload whose %s was erased is none", (column) => {
+test.each(["salt", "body"])("store: a payload whose %s was erased is not returned", (column) => {
   using at = temporary();
   const backend = openBackend(at.dir, () => {});
   const payload = { part: "args", salt: new Uint8Array(32), body: "{}" } as const;
@@ -119,7 +119,7 @@ test.each(["salt", "body"])("store: a payload whose %s was erased is none", (col
 });
 
 for (const name of ["audit/main.db", "mcpgw.db"]) {
-  test(`T57 store: ${name} of a newer mcpgw is refused and left alone`, () => {
+  test(`T57 store: ${name} of a newer mcpgw is refused and left unchanged`, () => {
     using at = temporary();
     const path = join(at.dir, name);
     const db = new Database(path);
@@ -134,7 +134,7 @@ for (const name of ["audit/main.db", "mcpgw.db"]) {
   });
 }
 
-test("P5 store: a failed sync stays one when the file is named, so that the process ends and does not try again", () => {
+test("P5 store: a failed sync keeps its kind when the file is named, so the process ends and does not retry", () => {
   const failing = () =>
     withPath("/a/log.db", () => {
       throw new StoreUnsynced("EIO");
@@ -143,7 +143,7 @@ test("P5 store: a failed sync stays one when the file is named, so that the proc
   expect(failing).toThrow("/a/log.db: EIO");
 });
 
-test("T06 store: a database that is locked is busy at once, not after a wait", () => {
+test("T06 store: a locked database is busy at once, not after a wait", () => {
   using at = temporary();
   using chain = openChain(at.main);
   const other = new Database(at.main);
@@ -160,7 +160,7 @@ test("T06 store: a database that is locked is busy at once, not after a wait", (
   other.close(true);
 });
 
-test("T07 store: a key, a revocation or a freeze that a restart would not find is refused as such", () => {
+test("T07 store: a key, a revocation or a freeze is refused if a restart would not find it", () => {
   using at = temporary();
   const file = join(at.dir, "mcpgw.db");
   const { state, dispose } = openBackend(at.dir, () => {});
@@ -179,7 +179,7 @@ test("T07 store: a key, a revocation or a freeze that a restart would not find i
   dispose();
 });
 
-test("D15 T48 store: one writer per chain; embedded gateways take the first that is free", () => {
+test("D15 T48 store: one writer per chain; embedded gateways take the first free one", () => {
   using at = temporary();
   const main = openFreeChain(at.home, ["main"]);
   expect(main?.chain).toBe("main");
@@ -204,7 +204,7 @@ test("D15 T48 store: one writer per chain; embedded gateways take the first that
   expect(reader.chains()).toHaveLength(9);
 });
 
-test("T48 store: a log outside has one writer too, whatever the state directory, and what is not taken is not held", () => {
+test("T48 store: a log outside the state directory has only one writer, whatever the state directory, and no lock stays held after a failure", () => {
   using at = temporary();
   using copy = temporary();
   const main = join(at.dir, "..", "elsewhere.db");
@@ -219,7 +219,7 @@ test("T48 store: a log outside has one writer too, whatever the state directory,
   expect(second?.chain).toBe("main");
 });
 
-test("T07 store: a reader answers from the files that are there, and touches none that a writer has", () => {
+test("T07 store: a reader answers from the existing files and does not touch those of a writer", () => {
   using at = temporary();
   const [path, copy] = [chainPath(at.home, "serve-1"), join(at.dir, "copy.db")];
   const closed = (records: number) => {
@@ -247,7 +247,7 @@ test("T07 store: a reader answers from the files that are there, and touches non
   expect(() => reader.last("serve-1")).toThrow(path);
   closed(1);
   expect(reader.last("serve-1")?.seq).toBe(1);
-  // As where the log alone is taken away, and with it what the database does not hold yet.
+  // As if only the log was removed, and with it everything that the database does not have yet.
   const again = openChain(path);
   again.append(rowsOf([{}], 2));
   again[Symbol.dispose]();
@@ -258,7 +258,7 @@ test("T07 store: a reader answers from the files that are there, and touches non
   expect(() => reader.find({})).toThrow(path);
 });
 
-test("T07 store: a chain says what happened to its files, and when nothing of it can be synced", async () => {
+test("T07 store: a chain reports what happened to its files, and when it can no longer be synced", async () => {
   using at = temporary();
   const path = at.main;
   const [log, away] = [`${path}-wal`, `${path}-away`];
@@ -277,7 +277,7 @@ test("T07 store: a chain says what happened to its files, and when nothing of it
   expect(await chain.sync().catch((error: unknown) => error)).toBeInstanceOf(StoreUnsynced);
 });
 
-test("T48 store: of a log outside the state directory the other chains are still those inside, and its own is not", () => {
+test("T48 store: with a log outside the state directory, the other chains inside still count, but not the one named main", () => {
   using at = temporary();
   const outside = join(at.dir, "..", "outside.db");
   for (const chain of ["main", "serve-1"]) openChain(chainPath(at.home, chain))[Symbol.dispose]();
@@ -289,7 +289,7 @@ test("T48 store: of a log outside the state directory the other chains are still
   expect([reader.last("main")?.seq, reader.last("serve-1")]).toEqual([1, null]);
 });
 
-test("A16 store: an index that is deleted after a kill begins anew instead of with the log that the kill left", () => {
+test("A16 store: an index deleted after a kill starts empty, not with the log that the kill left", () => {
   using at = temporary();
   const path = join(at.dir, "index.db");
   const [first, last] = rowsOf([{}, {}]);
@@ -306,7 +306,7 @@ test("A16 store: an index that is deleted after a kill begins anew instead of wi
   expect(anew.mark("main")?.seq).toBe(last.seq);
 });
 
-test("D8 store: the log is copied and started over while the writer goes on, and is cut at the end", () => {
+test("D8 store: the log is copied and restarted while the writer continues, and is truncated at the end", () => {
   using at = temporary();
   const path = at.main;
   using chain = openChain(path);
@@ -327,7 +327,7 @@ test("D8 store: the log is copied and started over while the writer goes on, and
   expect(reader.integrity("main")).toBeNull();
 });
 
-test("D8 store: the writer copies nothing; a log that has become long is cut, but no reader is waited for", () => {
+test("D8 store: the writer copies nothing; a long log is truncated, but without waiting for readers", () => {
   using at = temporary();
   const path = at.main;
   using chain = openChain(path);
@@ -337,7 +337,7 @@ test("D8 store: the writer copies nothing; a log that has become long is cut, bu
   using snapshot = new Database(path, { readonly: true });
   snapshot.run("BEGIN");
   snapshot.query("SELECT count(*) FROM audit").get();
-  // All but the first have nothing to copy.
+  // All except the first have nothing to copy.
   const took = Array.from({ length: 3 }, () => {
     const from = performance.now();
     checkpointer.run();
@@ -349,15 +349,15 @@ test("D8 store: the writer copies nothing; a log that has become long is cut, bu
   expect(bytes(`${path}-wal`)).toBe(0);
 });
 
-test("store: an `mcpgw.db` that is no database is refused with what helps", () => {
+test("store: an `mcpgw.db` that is not a database is refused with a remedy", () => {
   using at = temporary();
   writeFileSync(join(at.dir, "mcpgw.db"), "no database".repeat(1_000));
   expect(() => openState(at.dir)).toThrow(
-    /mcpgw\.db: .*kernel's log .*restore a backup of the file or move the file away/,
+    /mcpgw\.db: .*kernel log .*restore a backup of the file or move the file away/,
   );
 });
 
-/** Has a database to itself until it is told to let go, as whoever opens it first or closes it last. */
+/** Locks a database exclusively until told to release it, like a process that opens it first or closes it last. */
 const holder = `
   const db = new (require("bun:sqlite").Database)(process.argv[1]);
   db.run("PRAGMA locking_mode = EXCLUSIVE");
@@ -367,7 +367,7 @@ const holder = `
 `;
 
 test.each([openWalCheckpointer, openChain])(
-  "D8 store: a database that another connection opens or closes at this moment is waited for: %p",
+  "D8 store: opening waits while another connection opens or closes the database: %p",
   async (open) => {
     using at = temporary();
     const path = at.main;
@@ -382,7 +382,7 @@ test.each([openWalCheckpointer, openChain])(
   },
 );
 
-test("R23 store: whatever changes the rights of keys changes the version that another process sees, and nothing else does", () => {
+test("R23 store: every change to the rights of keys, and nothing else, changes the version that other processes see", () => {
   using at = temporary();
   using own = openState(at.dir);
   using other = openState(at.dir);

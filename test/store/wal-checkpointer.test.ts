@@ -3,7 +3,7 @@ import { moduleAt, noStrace, traced } from "../support/processes.ts";
 import { TempDir } from "../support/temp-dir.ts";
 
 test.skipIf(noStrace)(
-  "D8 store: what is copied is synced at once, and not while the log is started over, which keeps the writer out (needs strace)",
+  "D8 store: copied pages are synced at once, not during the restart of the log, which locks the writer out (needs strace)",
   async () => {
     using at = new TempDir();
     const code = `
@@ -18,7 +18,7 @@ test.skipIf(noStrace)(
       const reader = new Database(path, { readonly: true });
       reader.run("BEGIN");
       reader.query("SELECT count(*) FROM audit").get();
-      // What comes now cannot be copied yet, as with a writer that goes on; SQLite then syncs the log only.
+      // New records cannot be copied yet, as with a writer that continues; SQLite then syncs only the log.
       append();
       openWalCheckpointer(path, { copy: 0, restart: 0, truncate: 1 << 30 }).run();`;
     const calls = (await traced("pwrite64,fdatasync", code)).matchAll(/(pwrite64|fdatasync)\(\d+<[^>]*main\.db>/g);

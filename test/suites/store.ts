@@ -13,7 +13,7 @@ import { leafOf } from "../../src/audit/chain.ts";
 import { createEncoder, type Fields } from "../../src/audit/record.ts";
 import { storedKey } from "../support/key-store.ts";
 
-/** One backend, opened on a place of its own; `reopen` closes everything and opens it again. */
+/** One backend, opened in its own directory; `reopen` closes everything and opens it again. */
 export type Backend = {
   readonly chain: AuditStore;
   readonly state: KeyStore & ListStore;
@@ -25,7 +25,7 @@ export type Backend = {
 
 const encoder = createEncoder({ chain: "main", boot: "b", node: "n", ver: "1" });
 
-/** New rows with these facts, one µs apart, from `seq` on. */
+/** New rows with these facts, one µs apart, starting at `seq`. */
 export function rowsOf(fields: readonly Partial<Fields>[], seq = 1) {
   return fields.map((some, index) => {
     const at = 1_795_248_000_000_000 + seq + index;
@@ -49,7 +49,7 @@ const use = (some: Partial<UsageRow>): UsageRow => ({
   ...some,
 });
 
-/** What every store must do; a backend is done when this passes. */
+/** Requirements on every store; a backend is complete when this passes. */
 export function storeSuite(name: string, open: () => Backend): void {
   const check = (title: string, work: (backend: Backend) => Promise<void> | void): void =>
     test(`store ${name}: ${title}`, async () => {
@@ -100,9 +100,9 @@ export function storeSuite(name: string, open: () => Backend): void {
     expect(chain.last()?.seq).toBe(2);
   });
 
-  check("calls that began and did not end are found, by the anchor from where it says", ({ chain }) => {
+  check("calls that began and did not end are found, starting at the position in the anchor", ({ chain }) => {
     const begin = (call: string) => ({ type: "call.begin", call }) as const;
-    // What its caller is asked meanwhile does not end a call.
+    // A question to its caller does not end a call.
     const asked = { type: "call.input", call: "c" } as const;
     const lost = { type: "call.lost", call: "b" } as const;
     chain.append(rowsOf([begin("a"), begin("b"), { call: "a" }, begin("c"), lost, asked]));
@@ -119,7 +119,7 @@ export function storeSuite(name: string, open: () => Backend): void {
     expect(chain.unfinished()).toEqual([]);
   });
 
-  check("R11 records are found by what they say, newest first", ({ chain, reader }) => {
+  check("R11 records are found by their members, newest first", ({ chain, reader }) => {
     const start = 1_795_248_000_000_000;
     chain.append(
       rowsOf([
@@ -153,12 +153,12 @@ export function storeSuite(name: string, open: () => Backend): void {
       expect(find({ status })).toEqual(seqs);
     }
     expect(find({ since: start + 4, until: start + 5 })).toEqual([5, 4]);
-    // Times that no date can name are before and after every record.
+    // Times that no date can represent are before or after every record.
     expect(find({ since: -9e18, until: 9e18 })).toEqual(find({}));
     expect(find({ limit: 2 })).toEqual([8, 6]);
   });
 
-  check("R23 R127 keys, tombstones and the freeze outlive a restart", (first) => {
+  check("R23 R127 keys, tombstones and the freeze survive a restart", (first) => {
     first.state.addKey(key);
     expect(() => first.state.addKey(key)).toThrow();
     expect(() => first.state.addKey({ ...key, id: "k2" })).toThrow();
@@ -192,7 +192,7 @@ export function storeSuite(name: string, open: () => Backend): void {
     expect(state.recall("t", "h2")).toBeNull();
   });
 
-  check("the verdict on what a server speaks belongs to its options and can be forgotten", ({ state }) => {
+  check("a server's remembered protocol eras belong to its options and can be forgotten", ({ state }) => {
     expect(state.recallEras("s", "h1")).toBeNull();
     state.rememberEras("s", "h1", { speaks: "both", at: 1_700_000_000_000 });
     expect(state.recallEras("s", "h1")).toEqual({ speaks: "both", at: 1_700_000_000_000 });
@@ -201,7 +201,7 @@ export function storeSuite(name: string, open: () => Backend): void {
     expect(state.recallEras("s", "h1")).toBeNull();
   });
 
-  check("what is known of a server is forgotten, unless it belongs to other options", ({ state }) => {
+  check("everything remembered of a server is forgotten, unless it belongs to other options", ({ state }) => {
     const offers = { era: "legacy", tools: ["{}"], prompts: [], resources: [], resourceTemplates: [] } as const;
     for (const server of ["kept", "removed"]) {
       state.remember(server, "h", { ...offers, capabilities: "{}", instructions: null });
@@ -217,12 +217,12 @@ export function storeSuite(name: string, open: () => Backend): void {
     ]);
   });
 
-  check("R13 usage adds up, and a stretch is counted once", ({ usage }) => {
+  check("R13 usage adds up, and a range of records is counted once", ({ usage }) => {
     usage.apply("main", 0, 10, [use({ denied: 2 }), use({ consumer: "b", hour: 11 })]);
     usage.apply("main", 10, 20, [use({ calls: 2, errors: 1 })]);
     expect(() => usage.apply("main", 10, 20, [use({})])).toThrow("another process");
     expect(() => usage.apply("main", 21, 30, [use({})])).toThrow("another process");
-    // No number: nothing of it is counted.
+    // Not a number, so nothing of this batch is counted.
     expect(() => usage.apply("main", 20, 30, [use({}), use({ calls: Number.NaN })])).toThrow("NOT NULL");
     usage.apply("serve-1", 0, 5, [use({ denied: 1 })]);
     expect([usage.usageMark("main"), usage.usageMark("serve-1"), usage.usageMark("serve-2")]).toEqual([20, 5, 0]);
@@ -237,26 +237,23 @@ export function storeSuite(name: string, open: () => Backend): void {
     expect(periods.map((rows) => rows.map(({ consumer }) => consumer))).toEqual([["a"], ["b"]]);
   });
 
-  check(
-    "R13 usage comes as one row of what needs not be told apart, but for what was refused each time",
-    ({ usage }) => {
-      const hours = [10, 11, 12].map((hour) => use({ hour, denied: hour === 12 ? 1 : 0 }));
-      usage.apply("main", 0, 10, [...hours, use({ consumer: "b", tool: "u", hour: 12 })]);
-      const told = (...apart: UsageKey[]) => {
-        const { rows } = usage.counted({ apart });
-        const texts = rows.map(({ consumer, server, tool, hour, calls, denied, bytesIn }) =>
-          [consumer, server, tool, hour, calls, denied, bytesIn].join(),
-        );
-        return texts.sort();
-      };
-      expect(told("consumer")).toEqual(["a,,,0,1,1,6", "a,,,0,2,0,12", "b,,,0,1,0,6"]);
-      expect(told("server", "tool")).toEqual([",s,t,0,1,1,6", ",s,t,0,2,0,12", ",s,u,0,1,0,6"]);
-      expect(told("hour")).toEqual([",,,10,1,0,6", ",,,11,1,0,6", ",,,12,1,0,6", ",,,12,1,1,6"]);
-      expect(usage.counted({}).rows).toHaveLength(4);
-    },
-  );
+  check("R13 usage not grouped by a key comes as one row, except that refused calls are separate", ({ usage }) => {
+    const hours = [10, 11, 12].map((hour) => use({ hour, denied: hour === 12 ? 1 : 0 }));
+    usage.apply("main", 0, 10, [...hours, use({ consumer: "b", tool: "u", hour: 12 })]);
+    const told = (...apart: UsageKey[]) => {
+      const { rows } = usage.counted({ apart });
+      const texts = rows.map(({ consumer, server, tool, hour, calls, denied, bytesIn }) =>
+        [consumer, server, tool, hour, calls, denied, bytesIn].join(),
+      );
+      return texts.sort();
+    };
+    expect(told("consumer")).toEqual(["a,,,0,1,1,6", "a,,,0,2,0,12", "b,,,0,1,0,6"]);
+    expect(told("server", "tool")).toEqual([",s,t,0,1,1,6", ",s,t,0,2,0,12", ",s,u,0,1,0,6"]);
+    expect(told("hour")).toEqual([",,,10,1,0,6", ",,,11,1,0,6", ",,,12,1,0,6", ",,,12,1,1,6"]);
+    expect(usage.counted({}).rows).toHaveLength(4);
+  });
 
-  check("the chain goes on after a restart", (first) => {
+  check("the chain continues after a restart", (first) => {
     first.chain.append(rowsOf([{}, {}]));
     const second = first.reopen();
     second.chain.append(rowsOf([{}], 3));

@@ -10,18 +10,18 @@ import { PerTurn, use } from "../support/turns.ts";
 import { type AskOptions, jsonOf, paramsOf, textOf, toolNames, upstreams } from "../support/upstream.ts";
 import { until } from "../support/until.ts";
 
-/** What every transport has to do: call, progress, cancel, time-out, crash, big payload. */
+/** Requirements on every transport: calls, progress, cancellation, timeout, crash, large payloads. */
 export type TransportCase = {
-  /** Options of a running fakemcp with id `fake`; disposing them ends what they need. */
+  /** Returns the options of a running fakemcp with id `fake`; disposing them ends its resources. */
   open(
     more?: Record<string, unknown>,
     env?: Record<string, string>,
   ): Promise<AsyncDisposable & { readonly options: ServerOptions }>;
-  /** What it speaks, and so what its callers here do. */
+  /** The era that the server, and so its callers here, speak. */
   era: Era;
-  /** Whether a crash of the server is followed by a new one at the same place. */
+  /** Whether a crashed server is replaced by a new one at the same address. */
   restarts: boolean;
-  /** Whether messages can precede an answer; else they come on the session's own stream. */
+  /** Whether messages can precede an answer; if not, they arrive on the session's own stream. */
   streams: boolean;
   /** Whether a legacy `notifications/cancelled` tells the server that its answer is not wanted. */
   tells: boolean;
@@ -41,14 +41,15 @@ async function start(
   return Object.assign(set, { [Symbol.asyncDispose]: () => all.disposeAsync() });
 }
 
-/** Opens the caller's instance, and its own stream where what is not an answer comes on that. */
+/** Opens the caller's instance, and its own stream if messages other than answers arrive there. */
 async function warm(transport: TransportCase, set: Awaited<ReturnType<typeof start>>, more: AskOptions): Promise<void> {
   await set.ask("fake", "echo", {}, more);
   if (!transport.streams) await until(() => set.status()[0]?.streams === 2, "both streams");
 }
 
 /**
- * Calls a tool that answers only once `said` holds: no message that precedes the answer comes after it, on any stream.
+ * Calls a tool that answers only once `said` holds, so that no message preceding the answer arrives after it on any
+ * stream.
  */
 async function askUntil(
   set: Awaited<ReturnType<typeof start>>,
@@ -65,15 +66,15 @@ async function askUntil(
   return await reply;
 }
 
-/** What happens during a call besides its answer, and between calls. */
+/** Registers the tests of everything other than answers, during and between calls. */
 function exchanges(name: string, transport: TransportCase): void {
   const { era } = transport;
   const declares = { elicitation: {}, sampling: {}, roots: {} };
 
   const asks =
     era === "legacy"
-      ? "what the server asks reaches the client of its call, and the answer the server"
-      : "what the server asks is refused, as its revision asks in rounds";
+      ? "a question of the server reaches the client of its call, and the answer reaches the server"
+      : "a question of the server is refused, since its revision asks in rounds";
   test(`FIELD T5 ${name}: ${asks}`, async () => {
     await using set = await start(transport);
     const asked: InputRequest[] = [];
@@ -97,30 +98,27 @@ function exchanges(name: string, transport: TransportCase): void {
     });
   });
 
-  // A modern server asks in rounds, whose answers come with the next request.
+  // A modern server asks in rounds, and the answers come with the next request.
   const reports = era === "legacy" ? test : () => {};
-  reports(
-    `${name}: what the client reports of its progress with a question reaches the server before the answer`,
-    async () => {
-      await using set = await start(transport);
-      const report = (progress: string): string => `{"progressToken":"ours","progress":${progress},"_meta":{"own":1}}`;
-      const input = async ({ progress }: InputRequest): Promise<ClientAnswer> => {
-        for (const each of ["0.50", "0.75", "1"]) progress?.(report(each));
-        return { kind: "result", text: "{}" };
-      };
-      const more = { era, declares, input };
-      await warm(transport, set, more);
-      const said = { message: "?", _meta: { progressToken: 7 } };
-      const reply = await set.ask("fake", "ask", { method: "elicitation/create", params: said }, more);
-      const told = (progress: number): object => ({ progressToken: 7, progress, _meta: { own: 1 } });
-      expect(jsonOf(reply)).toEqual({ result: {}, progress: [told(0.5), told(1)] });
-      const { message } = said;
-      const silent = await set.ask("fake", "ask", { method: "elicitation/create", params: { message } }, more);
-      expect(jsonOf(silent)).toEqual({ result: {} });
-    },
-  );
+  reports(`${name}: the client's progress on a question reaches the server before the answer`, async () => {
+    await using set = await start(transport);
+    const report = (progress: string): string => `{"progressToken":"ours","progress":${progress},"_meta":{"own":1}}`;
+    const input = async ({ progress }: InputRequest): Promise<ClientAnswer> => {
+      for (const each of ["0.50", "0.75", "1"]) progress?.(report(each));
+      return { kind: "result", text: "{}" };
+    };
+    const more = { era, declares, input };
+    await warm(transport, set, more);
+    const said = { message: "?", _meta: { progressToken: 7 } };
+    const reply = await set.ask("fake", "ask", { method: "elicitation/create", params: said }, more);
+    const told = (progress: number): object => ({ progressToken: 7, progress, _meta: { own: 1 } });
+    expect(jsonOf(reply)).toEqual({ result: {}, progress: [told(0.5), told(1)] });
+    const { message } = said;
+    const silent = await set.ask("fake", "ask", { method: "elicitation/create", params: { message } }, more);
+    expect(jsonOf(silent)).toEqual({ result: {} });
+  });
 
-  test(`${name}: log messages reach the caller that wants them, as they came`, async () => {
+  test(`${name}: log messages reach the caller that wants them unchanged`, async () => {
     await using set = await start(transport);
     const seen: string[] = [];
     const more = { era, logLevel: "warning" as const, session: era === "legacy" ? "s" : undefined };
@@ -135,7 +133,7 @@ function exchanges(name: string, transport: TransportCase): void {
     expect(era === "modern" ? wanted : level).toBe("warning");
   });
 
-  test(`${name}: no log message is lost where a client has several calls open, whatever its era`, async () => {
+  test(`${name}: no log message is lost if a client has several open calls, whatever its era`, async () => {
     for (const caller of ["legacy", "modern"] as const) {
       await using set = await start(transport);
       const seen: string[] = [];
@@ -150,7 +148,7 @@ function exchanges(name: string, transport: TransportCase): void {
     }
   });
 
-  test(`${name}: notifications of extensions reach the caller that declared any, those of tasks nobody`, async () => {
+  test(`${name}: notifications of extensions reach the caller that declared one; those of tasks reach nobody`, async () => {
     const methods = ["notifications/tasks", "notifications/tasks/status", "notifications/acme/said", "acme/said"];
     const last = "notifications/message";
     for (const [extensions, heard] of [
@@ -171,7 +169,7 @@ function exchanges(name: string, transport: TransportCase): void {
     }
   });
 
-  test(`FIELD T54 ${name}: a changed list is listed anew`, async () => {
+  test(`FIELD T54 ${name}: a changed list is fetched again`, async () => {
     using at = new TempDir();
     await using set = await start(transport, {}, undefined, { FAKE_TOOLS: at.path("tools") });
     await warm(transport, set, { era });
@@ -182,7 +180,7 @@ function exchanges(name: string, transport: TransportCase): void {
     await changed;
   });
 
-  test(`${name}: callers of one instance share a subscription, which ends with the last`, async () => {
+  test(`${name}: callers of one instance share a subscription, which ends with the last of them`, async () => {
     await using set = await start(transport);
     await warm(transport, set, { era });
     const [first, second] = [counter(), counter()];
@@ -206,11 +204,11 @@ function exchanges(name: string, transport: TransportCase): void {
 
 function subResources(name: string, transport: TransportCase): void {
   const { era } = transport;
-  test(`${name}: who subscribed to a resource is told of those below it, unless their URI is too long to be one`, async () => {
+  test(`${name}: a subscriber to a resource is notified of resources below it, unless their URI is too long`, async () => {
     await using set = await start(transport);
     await warm(transport, set, { era });
     const said: unknown[] = [];
-    // Longer than what callers may read.
+    // Longer than the URIs that callers may read.
     const long = `test://a/${"b".repeat(8192)}`;
     await set.follow(
       "fake",
@@ -237,7 +235,7 @@ export function transportSuite(name: string, transport: TransportCase): void {
   exchanges(name, transport);
   subResources(name, transport);
 
-  test(`${name}: lists and calls, arguments as they came`, async () => {
+  test(`${name}: lists tools and calls them with unchanged arguments`, async () => {
     await using set = await start(transport);
     expect(set.listings()[0]).toMatchObject({ server: "fake", stale: false });
     expect(set.status()[0]).toMatchObject({ state: "ready", reason: null });
@@ -246,7 +244,7 @@ export function transportSuite(name: string, transport: TransportCase): void {
     expect(jsonOf(reply)).toMatchObject({ name: "echo" });
   });
 
-  test(`${name}: a JSON-RPC error travels as it came`, async () => {
+  test(`${name}: a JSON-RPC error is passed on unchanged`, async () => {
     await using set = await start(transport);
     expect(await set.ask("fake", "fail")).toMatchObject({
       kind: "error",
@@ -255,7 +253,7 @@ export function transportSuite(name: string, transport: TransportCase): void {
     });
   });
 
-  test(`${name}: progress carries the caller's token, foreign progress is dropped`, async () => {
+  test(`${name}: progress carries the caller's token, and foreign progress is dropped`, async () => {
     await using set = await start(transport);
     const seen: string[] = [];
     await warm(transport, set, {});
@@ -266,7 +264,7 @@ export function transportSuite(name: string, transport: TransportCase): void {
     expect(seen.map(paramsOf)).toEqual(expected);
   });
 
-  test(`${name}: a server that floods leaves others their turn, and nothing it says is lost or out of order`, async () => {
+  test(`${name}: a flooding server leaves others their turn, and none of its messages is lost or reordered`, async () => {
     await using set = await start(transport);
     await warm(transport, set, {});
     using turns = new PerTurn();
@@ -299,24 +297,24 @@ export function transportSuite(name: string, transport: TransportCase): void {
     expect((await until(told, "the server to be told")).reason).toBe("the user changed their mind");
   });
 
-  test(`T12 ${name}: a call that hangs times out, the next one works`, async () => {
+  test(`T12 ${name}: a call that hangs times out, and the next one works`, async () => {
     await using set = await start(transport, { timeout: "500ms" });
-    // Over HTTP the handshake has the same bound, which a busy machine may reach.
+    // Over HTTP, the handshake has the same timeout, which a busy machine may reach.
     const attempt = async () => {
       const failure = await rejectionOf(set.ask("fake", "hang"));
       return failure.code === "upstream-down" ? null : failure;
     };
     const failure = await until(attempt, "a session");
     expect(failure).toMatchObject({ code: "timeout" });
-    // The configured time, however long the instance took to start.
+    // The configured timeout, however long the instance took to start.
     expect(failure.message).toContain("did not answer within 500ms. The call may have run");
     expect(textOf(await set.ask("fake", "slow", { ms: 1 }))).toBe('{"ms":1}');
     expect(set.status()[0]?.inFlight).toBe(0);
   });
 
-  test(`T10 ${name}: a crash during a call is answered within a second, as perhaps executed`, async () => {
+  test(`T10 ${name}: a crash during a call is answered within a second as possibly executed`, async () => {
     await using set = await start(transport);
-    // The start of the caller's instance takes time of its own.
+    // The start of the caller's instance takes additional time.
     await set.ask("fake", "echo");
     const before = performance.now();
     const failure = await rejectionOf(set.ask("fake", "crash"));
@@ -327,7 +325,7 @@ export function transportSuite(name: string, transport: TransportCase): void {
     await until(() => set.ask("fake", "echo").catch(() => null), "the server to be back");
   });
 
-  test(`${name}: a result of 4 MiB arrives, one beyond the limit is refused`, async () => {
+  test(`${name}: a result of 4 MiB arrives, and one beyond the limit is refused`, async () => {
     await using set = await start(transport, {}, 5 * 1024 ** 2);
     expect(textOf(await set.ask("fake", "big", { size: 4 * 1024 ** 2 })).length).toBe(4 * 1024 ** 2);
     expect((await rejectionOf(set.ask("fake", "big", { size: 6 * 1024 ** 2 }))).code).toBe("result-too-large");
@@ -336,14 +334,14 @@ export function transportSuite(name: string, transport: TransportCase): void {
     expect(textOf(await set.ask("fake", "slow", { ms: 1 }))).toBe('{"ms":1}');
   });
 
-  test(`${name}: an answer that nests too deep fails its call at once`, async () => {
+  test(`${name}: an answer nested too deeply fails its call at once`, async () => {
     await using set = await start(transport);
     for (const size of [0, 100_000]) {
       expect((await rejectionOf(set.ask("fake", "deep", { size }))).code).toBe("result-too-large");
     }
   });
 
-  test(`${name}: an answer under an id that is spelt otherwise is the answer, a broken one too`, async () => {
+  test(`${name}: an answer whose id is spelled differently counts as the answer, even a broken one`, async () => {
     await using set = await start(transport);
     for (const as of ["#", "#.0", "#e0", '"#"']) expect(textOf(await set.ask("fake", "spell", { as }))).toBe("spelt");
     for (const as of ["#", '"#"']) {
@@ -355,14 +353,14 @@ export function transportSuite(name: string, transport: TransportCase): void {
     }
   });
 
-  test(`S10 T14 ${name}: answers that are nobody's reach nobody and are counted`, async () => {
+  test(`S10 T14 ${name}: answers that belong to nobody reach nobody and are counted`, async () => {
     await using set = await start(transport, { isolation: "shared", timeout: "1s" });
     await until(() => set.ask("fake", "echo").catch(() => null), "an instance");
     const before = set.status()[0]?.dropped ?? NaN;
     const stray = ["wrong-id", "both", "null-id"];
     const slow = set.ask("fake", "slow", { ms: 100, own: 1 });
     const failures = await Promise.all(stray.map((tool) => rejectionOf(set.ask("fake", tool))));
-    // Whoever's only answer that was may hear of it at once.
+    // If only one call can be meant, its caller may learn of it at once.
     for (const { code } of failures) expect(["timeout", "upstream-protocol", "lost"]).toContain(code);
     expect(jsonOf(await slow)).toEqual({ ms: 100, own: 1 });
     expect(textOf(await set.ask("fake", "twice"))).toBe("first");

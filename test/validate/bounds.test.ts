@@ -5,17 +5,17 @@ import { object, prop, setUp } from "../support/validator.ts";
 
 setDefaultTimeout(30_000);
 
-describe("what would take for ever is refused", () => {
+describe("checks that would take forever are refused", () => {
   const loop = object({ allOf: [{ $ref: "#" }] });
   const doubling = object({
     properties: { a: { anyOf: [{ $ref: "#" }, { $ref: "#" }] } },
   });
   const nested = (levels: number): unknown => (levels === 0 ? 1 : { a: nested(levels - 1) });
   test.each([
-    ["a schema that is itself", loop, {}],
+    ["a schema that refers to itself", loop, {}],
     ["choices that double with each level", doubling, nested(60)],
     ["a schema that writes its own costs", { ...doubling, "mcpgw-object": -1e15 }, nested(60)],
-    ["a schema whose own costs are no numbers", { ...doubling, "mcpgw-object": "x" }, nested(60)],
+    ["a schema whose own costs are not numbers", { ...doubling, "mcpgw-object": "x" }, nested(60)],
   ])("%s", (_what, schema, args) => {
     const { wrong } = setUp();
     expect(wrong(schema, args).message).toContain("too complex");
@@ -54,7 +54,7 @@ describe("what would take for ever is refused", () => {
       times(40_000, () => 1),
     ],
     [
-      "a few schemas of which one fits for very many values",
+      "a few schemas of which one matches, for very many values",
       prop({ items: { oneOf: [...times(48, () => ({ type: "string" })), true] } }),
       times(40_000, () => 1),
     ],
@@ -78,9 +78,9 @@ describe("what would take for ever is refused", () => {
       }),
       times(100_000, () => ({ p1: 1 })),
     ],
-    ["references of very many rows to the whole", prop({ items: { $ref: "#" } }), times(200_000, () => ({ a: [{}] }))],
-    ["many least lengths for a long text", prop(anyOf(900, () => ({ minLength: 2_000_000 }))), text],
-    ["many refusals of further names", prop(anyOf(900, () => ({ additionalProperties: false }))), members],
+    ["references of very many rows to the root", prop({ items: { $ref: "#" } }), times(200_000, () => ({ a: [{}] }))],
+    ["many minimum lengths for a long text", prop(anyOf(900, () => ({ minLength: 2_000_000 }))), text],
+    ["many refusals of additional names", prop(anyOf(900, () => ({ additionalProperties: false }))), members],
     [
       "a reference for many items",
       { ...prop({ items: { $ref: "#/$defs/n" } }), $defs: { n: { not: { type: "string" } } } },
@@ -115,20 +115,20 @@ describe("what would take for ever is refused", () => {
       times(50_000, (i) => ({ p0: i })),
     ],
     ["a long text of a bounded length", prop({ type: "string", maxLength: 4_000_000 }), "x".repeat(3_000_000)],
-  ])("but much that is alike is checked: %s", (_what, schema, a) => {
+  ])("large uniform arguments are checked: %s", (_what, schema, a) => {
     setUp().check({ ...schema, $defs: { n: { type: "number" } } }, { a });
   });
-  test("a member that is null makes no check too complex", () => {
+  test("a null member does not make a check too complex", () => {
     const { wrong } = setUp();
     const a = [...times(12_000, () => "k999"), "z"];
     for (const args of [{ a }, { a, b: null }])
       expect(wrong(enumOf(1000), args).message).toContain("arguments/a/12000 must be equal to one of");
   });
-  test("texts that fit their pattern are counted by the time that matching them takes", () => {
+  test("texts that match their pattern are charged by the time that matching takes", () => {
     const base64 = "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$";
     setUp().check(prop({ items: { pattern: base64 } }), { a: times(2, () => "QUJD".repeat(175_000)) });
   });
-  test("time in which the whole process stands still is none that matching a text takes", async () => {
+  test("time during which the whole process stands still is not charged to matching", async () => {
     const schema = prop({ pattern: "^(?:[A-Za-z0-9+/]{4})*$" });
     const args = { a: "QUJD".repeat(175_000) };
     const { check } = setUp();
@@ -136,7 +136,7 @@ describe("what would take for ever is refused", () => {
     const paused = standStill(1000, 200);
     const start = performance.now();
     let longest = 0;
-    // Whenever it comes, it comes in the midst of a match.
+    // Whenever the process stops, it is in the middle of a match.
     while (longest < 900 && performance.now() - start < 20_000) {
       const begun = performance.now();
       check(schema, args);
@@ -145,17 +145,17 @@ describe("what would take for ever is refused", () => {
     expect(longest).toBeGreaterThan(900);
     await paused;
   });
-  test("of what does not fit a very large schema one fault is told, since it is compiled once", () => {
+  test("only one fault is reported for a very large schema, since it is compiled once", () => {
     const properties = Object.fromEntries(times(300, (i) => [`p${i}`, { type: "string" }]));
     const { message } = setUp().wrong(object({ properties }), { p0: 1, p1: 1 });
     expect(message.split("\n")).toHaveLength(2);
   });
-  test("of very many faults only the first is named", () => {
+  test("of very many faults, only the first is reported", () => {
     const { message } = setUp().wrong(enumOf(1000), { a: times(90_000, () => "z") });
     expect(message.split("\n")).toHaveLength(2);
     expect(message).toContain("arguments/a/0 must be equal to one of");
   });
-  test("paths with long names of the caller's are not written for each fault", () => {
+  test("long names from the caller are not copied into the path of each fault", () => {
     const { wrong } = setUp();
     const schema = prop({ additionalProperties: { allOf: times(100, () => ({ type: "string" })) } });
     const refused = (name: string): number =>
@@ -166,13 +166,13 @@ describe("what would take for ever is refused", () => {
       );
     expect(refused("x/".repeat(100_000))).toBeLessThan(20 * refused("xy".repeat(100_000)));
   });
-  test("uniqueItems over 50,000 objects", () => {
+  test("uniqueItems is checked for 50,000 objects", () => {
     const { check } = setUp();
     check(prop({ type: "array", uniqueItems: true }), { a: Array.from({ length: 50_000 }, (_, i) => ({ i })) });
   });
 });
 
-test("a schema of dynamic anchors within each other is compiled once", () => {
+test("a schema with nested dynamic anchors is compiled once", () => {
   const nested = (level: number): Record<string, unknown> => ({
     $dynamicAnchor: `a${level}`,
     ...(level < 28 && { properties: { a: nested(level + 1) } }),
@@ -180,12 +180,12 @@ test("a schema of dynamic anchors within each other is compiled once", () => {
   setUp().check(object(nested(0)), {});
 });
 
-test("a schema of many references to a large part is compiled in about the time that as many small parts take", () => {
+test("many references to a large part compile in about the same time as the same number of small parts", () => {
   const { check } = setUp();
   const size = 200;
   const properties = Object.fromEntries(Array.from({ length: size }, (_, i) => [`p${i}`, { type: "string" }]));
   let title = 0;
-  // Under another title it is another schema, which is compiled anew.
+  // With another title it is another schema, which is compiled again.
   const compile = (each: unknown): number =>
     fastest(() => {
       const allOf = Array.from({ length: size }, () => each);
@@ -198,7 +198,7 @@ test("a schema of many references to a large part is compiled in about the time 
     expect(compile({ properties: { b: { [keyword]: list } } })).toBeLessThan(10 * alone);
 });
 
-test("a large part is compiled once, though it stands in many targets of references", () => {
+test("a large part is compiled once although many reference targets contain it", () => {
   const { check } = setUp();
   const depth = 27;
   const large = { properties: Object.fromEntries(Array.from({ length: 600 }, (_, i) => [`p${i}`, { minLength: i }])) };

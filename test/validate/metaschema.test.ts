@@ -44,9 +44,9 @@ const validators = {
 describe.each(["2020-12", "2019-09", "draft-07"] as const)("schemas of %s", (dialect) => {
   const ajv = validators[dialect];
 
-  // Ids are looked up before anything is checked; here those of parts are refused and the whole's is left out.
+  // Ids are handled before anything is checked: those of parts are refused, and the root's is removed.
   test.each([...keywords, "constructor"].filter((keyword) => !/^\$(id|schema)$/.test(keyword)))(
-    "%s is judged as the published metaschema does",
+    "%s is judged as by the published metaschema",
     (keyword) => {
       for (const value of values) {
         for (const schema of [{ [keyword]: value }, { properties: { part: { not: { [keyword]: value } } } }]) {
@@ -57,7 +57,7 @@ describe.each(["2020-12", "2019-09", "draft-07"] as const)("schemas of %s", (dia
     },
   );
 
-  test("a fault names its place", () => {
+  test("a fault names its location", () => {
     const schema = { properties: { id: { anyOf: [{ type: "strnig" }] } } };
     const types = "array, boolean, integer, null, number, object, string";
     expect(schemaFault(schema, dialect)).toBe(`/properties/id/anyOf/0/type must be one of ${types}`);

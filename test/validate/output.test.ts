@@ -3,7 +3,7 @@ import { AjvJsonSchemaValidator } from "@modelcontextprotocol/sdk/validation/ajv
 import { createValidator } from "../../src/validate/validate.ts";
 import { stillClock } from "../support/principal.ts";
 
-// Clients of the 1.x line compile every outputSchema while they list tools, and fail with the list.
+// Clients on the 1.x SDK compile every outputSchema when they list tools, and the whole list fails if one does.
 
 const { refusesOutput } = createValidator(stillClock());
 
@@ -17,7 +17,7 @@ function compiles(schema: Record<string, unknown>): boolean {
 
 const member = (schema: unknown) => ({ properties: { a: schema } });
 
-describe("an outputSchema is refused where a legacy client fails to compile it", () => {
+describe("an outputSchema is refused if a legacy client fails to compile it", () => {
   test.each<Record<string, unknown>>([
     member({ $ref: "#/nope" }),
     member({ $ref: "http://example.org/s" }),
@@ -67,26 +67,28 @@ describe("an outputSchema is refused where a legacy client fails to compile it",
     expect(refusesOutput({ type: "object", ...schema })).toBeNull();
   });
 
-  // They follow it until their stack is full, which can take seconds.
+  // Clients follow the reference until their stack overflows, which can take seconds.
   test.each<Record<string, unknown>>([
     member({ $ref: "#/properties/a" }),
     { ...member({ $ref: "#/$defs/x" }), $defs: { x: { $ref: "#/$defs/y" }, y: { $ref: "#/$defs/x", title: "y" } } },
-  ])("one that refers to itself is refused: %j", (schema) => {
+  ])("a schema that refers to itself is refused: %j", (schema) => {
     expect(refusesOutput({ type: "object", ...schema })).toBe("has a reference to itself");
   });
 
-  test("one of a dialect with the name of what every object inherits is refused", () => {
-    expect(refusesOutput({ type: "object", $schema: "constructor" })).toStartWith('names the dialect "constructor"');
+  test("a dialect with the name of an inherited object member is refused", () => {
+    expect(refusesOutput({ type: "object", $schema: "constructor" })).toStartWith(
+      'names the unknown dialect "constructor"',
+    );
   });
 
-  // Clients on an older Zod copy a schema member by member, by which those of this one become its own.
-  test("one with a member __proto__ is refused", () => {
+  // Clients on an older Zod copy a schema member by member, so the members of this one become the schema's own.
+  test("a schema with a member __proto__ is refused", () => {
     const schema = JSON.parse('{"type":"object","__proto__":{"pattern":"["}}') as Record<string, unknown>;
-    expect(refusesOutput(schema)).toBe("has a __proto__ that validators refuse");
+    expect(refusesOutput(schema)).toBe("has a __proto__ that validators reject");
   });
 });
 
-test("an outputSchema that comes again, as it does with each listing, is judged once", () => {
+test("an outputSchema that is listed repeatedly is judged once", () => {
   let looks = 0;
   const judge = (): unknown => {
     looks = 0;
@@ -99,7 +101,7 @@ test("an outputSchema that comes again, as it does with each listing, is judged 
     });
   };
   const first = judge();
-  expect(first).toStartWith("is no valid schema: /required");
+  expect(first).toStartWith("is not a valid schema: /required");
   expect(looks).toBeGreaterThan(1);
   expect(judge()).toBe(first);
   expect(looks).toBe(1);

@@ -5,7 +5,7 @@ import { object, prop, setUp } from "../support/validator.ts";
 const names = (count: number) => Array.from({ length: count }, (_, i) => `p${i}`);
 
 describe("patterns", () => {
-  test("one that is exponential elsewhere is matched in linear time", () => {
+  test("a pattern that backtracks exponentially elsewhere is matched in linear time", () => {
     const { wrong } = setUp();
     expect(wrong(prop({ pattern: "^(a+)+$" }), { a: `${"a".repeat(50_000)}!` }).message).toContain(
       "must match pattern",
@@ -24,7 +24,7 @@ describe("patterns", () => {
     const properties = Object.fromEntries(names(250).map((name) => [name, { pattern: source + name }]));
     expect(validator.unchecked(makeTool("get", object({ properties }))).length).toBeGreaterThan(200);
   });
-  test("many of usual size, some often, are all held against arguments", () => {
+  test("many patterns of typical size, some repeated, are all checked", () => {
     const { wrong, validator } = setUp();
     const uuid = "^[0-9a-f]{8}-[0-9a-f]{4}-[1-5][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$";
     const properties = Object.fromEntries(
@@ -34,13 +34,13 @@ describe("patterns", () => {
     for (const name of ["p0", "p59", "p799"])
       expect(wrong(object({ properties }), { [name]: "x" }).message).toContain(`arguments/${name} must match pattern`);
   });
-  test("one is not held against a text too long to be matched within the bound", () => {
+  test("a text too long to be matched within the limit is not checked", () => {
     const { check, wrong } = setUp();
     const schema = prop({ pattern: "^(data:[a-z]+/[a-z0-9.+-]+;base64,)?[A-Za-z0-9+/=]+$" });
     check(schema, { a: "A".repeat(1_500_000) });
     expect(wrong(schema, { a: `${"A".repeat(50_000)}!` }).message).toContain("must match pattern");
   });
-  test("one that needs backtracking is ignored, and named", () => {
+  test("a pattern that needs backtracking is ignored and reported", () => {
     const { check, validator } = setUp();
     const schema = {
       ...prop({ pattern: "(?=x)x" }),
@@ -50,11 +50,11 @@ describe("patterns", () => {
     const route = makeRoute("crm", "get", schema);
     check(schema, { a: "y", aa: 1 }, route);
     check(schema, { a: "y" }, makeRoute("crm", "get", structuredClone(schema)));
-    // Operators are shown each with its tool.
+    // Operators see each ignored pattern with its tool.
     expect(route.tool && validator.unchecked(route.tool)).toEqual(["(a)\\1", "(?=x)x"]);
   });
   test.each(["#/additionalProperties", "#/patternProperties/(?=x)"])(
-    "a reference to what goes with one stays: %s",
+    "a reference to a part dropped with a pattern still works: %s",
     ($ref) => {
       const schema = {
         ...prop({ $ref }),

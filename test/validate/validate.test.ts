@@ -11,7 +11,7 @@ const spaces = " \t\u00a0\u2003\u2028\ufeff";
 const twin = { x: 1, y: 2 };
 const listOfOne = { items: [{ type: "string" }] };
 
-/** Schemas of the member `a`, and what it may be and may not. */
+/** Schemas of the member `a`, with a valid and an invalid value. */
 const ofMember: Row[] = [
   ["type", { type: "string" }, "x", 1, "arguments/a must be string"],
   ["enum", { enum: ["x", "y"] }, "x", "z", 'must be equal to one of the allowed values: ["x","y"]'],
@@ -37,7 +37,13 @@ const ofMember: Row[] = [
     "!",
     "must match pattern",
   ]),
-  ["more white space than can be", { pattern: `^${"\\s?".repeat(60)}$` }, "  ", "x", "must match pattern"],
+  [
+    "white space beyond the size limit of a pattern",
+    { pattern: `^${"\\s?".repeat(60)}$` },
+    "  ",
+    "x",
+    "must match pattern",
+  ],
   ...["^\\u{3000}+$", "^\\x{3000}+$"].map((pattern): Row => [
     `a character by its number, ${pattern}`,
     { pattern },
@@ -45,11 +51,11 @@ const ofMember: Row[] = [
     "x",
     "must match pattern",
   ]),
-  ["what is no white space", { pattern: "^[[\\S]\\S\\\\s$" }, "xy\\s", "x\u00a0\\s", "must match pattern"],
+  ["characters other than white space", { pattern: "^[[\\S]\\S\\\\s$" }, "xy\\s", "x\u00a0\\s", "must match pattern"],
   ["unknown formats are ignored", { type: "string", format: "nobody-knows" }, "x", 1, "arguments/a"],
   ["uniqueItems", { uniqueItems: true }, [twin, { x: 1 }], [twin, { y: 2, x: 1 }], "not have equal items"],
   ...[2 ** 53, { id: -(2 ** 64) }].map((rounded): Row => [
-    `uniqueItems, of which parsing may have made the same, ${JSON.stringify(rounded)}`,
+    `uniqueItems that parsing may have made equal, ${JSON.stringify(rounded)}`,
     { uniqueItems: true },
     [rounded, rounded],
     [rounded, 1, rounded, 1],
@@ -74,24 +80,24 @@ const ofMember: Row[] = [
   ["nullable as a text", { type: "string", nullable: "yes" }, "x", 1, "arguments/a"],
   ["null though not nullable", { type: ["string", "null"], nullable: false }, null, 1, "arguments/a"],
   ...["title", "format", "examples", "deprecated", "readOnly", "contentEncoding", "$comment"].map((keyword): Row => [
-    `an annotation that is none, ${keyword}`,
+    `an invalid annotation, ${keyword}`,
     { type: "string", [keyword]: null },
     "x",
     1,
     "arguments/a",
   ]),
-  ["a least value of draft-04", { minimum: 1, exclusiveMinimum: true }, 2, 1, "arguments/a must be > 1"],
-  ["a greatest value of draft-04", { maximum: 1, exclusiveMaximum: true }, 0, 1, "arguments/a must be < 1"],
-  ["a flag of draft-04 that is not set", { minimum: 1, exclusiveMinimum: false }, 1, 0, "arguments/a must be >= 1"],
+  ["an exclusive minimum of draft-04", { minimum: 1, exclusiveMinimum: true }, 2, 1, "arguments/a must be > 1"],
+  ["an exclusive maximum of draft-04", { maximum: 1, exclusiveMaximum: true }, 0, 1, "arguments/a must be < 1"],
+  ["a draft-04 flag that is false", { minimum: 1, exclusiveMinimum: false }, 1, 0, "arguments/a must be >= 1"],
   ["id as an annotation", { type: "string", id: "foo" }, "x", 1, "arguments/a"],
 ];
 
 const rows: Row[] = [
   ...ofMember.map(([what, schema, good, bad, fault]): Row => [what, prop(schema), { a: good }, { a: bad }, fault]),
   ["required", object({ required: ["a"] }), { a: 1 }, {}, "must have required property 'a'"],
-  ["null for what may be omitted", prop({ type: "string" }), { a: null }, { a: 1 }, "must be string"],
+  ["null for a member that may be omitted", prop({ type: "string" }), { a: null }, { a: 1 }, "must be string"],
   ["no arguments at all", object({ required: ["a"] }), { a: 1 }, undefined, "must have required property 'a'"],
-  ["inherited names are no properties", object({ required: ["constructor"] }), { constructor: 1 }, {}, "constructor"],
+  ["inherited names are not properties", object({ required: ["constructor"] }), { constructor: 1 }, {}, "constructor"],
   [
     "additionalProperties",
     { ...prop({}), additionalProperties: false },
@@ -99,7 +105,7 @@ const rows: Row[] = [
     { b: 1 },
     'must NOT have additional properties: "b"',
   ],
-  ["arguments that are no object", object({}), {}, [], "arguments must be object"],
+  ["arguments that are not an object", object({}), {}, [], "arguments must be object"],
   [
     "white space in patternProperties",
     object({ patternProperties: { "^[\\s-_]$": { type: "number" } }, additionalProperties: false }),
@@ -160,7 +166,7 @@ const rows: Row[] = [
     "arguments/a must be integer",
   ]),
   [
-    "$dynamicRef to nothing that may be",
+    "$dynamicRef to the schema false",
     object({ properties: { a: { $dynamicRef: "#/$defs/n", $ref: "#/$defs/m" } }, $defs: { n: false, m: true } }),
     {},
     { a: 1 },
@@ -177,14 +183,14 @@ const rows: Row[] = [
     "arguments/a must be string",
   ],
   [
-    "$anchor of the whole",
+    "$anchor of the root",
     object({ $anchor: "whole", properties: { a: { $ref: "#whole" }, n: { type: "number" } } }),
     { a: { n: 1 } },
     { a: { n: "" } },
     "arguments/a/n",
   ],
   [
-    "an anchor in what is no schema",
+    "an anchor in a value that is not a schema",
     object({
       properties: { a: { $ref: "#n", "x-from": { $anchor: "t0" } } },
       $defs: { n: { $anchor: "n", type: "string" } },
@@ -241,7 +247,7 @@ const rows: Row[] = [
     { a: 1 },
     "arguments/a",
   ],
-  ["a choice of nothing", prop({ enum: [] }), {}, { a: 1 }, "arguments/a must NOT be valid"],
+  ["an empty enum", prop({ enum: [] }), {}, { a: 1 }, "arguments/a must NOT be valid"],
   [
     "an id in draft-07",
     { $schema: "http://json-schema.org/draft-07/schema#", ...prop({ type: "string", id: "foo" }) },
@@ -251,7 +257,7 @@ const rows: Row[] = [
   ],
 ];
 
-test.each(rows)("arguments against the schema: %s", (_what, schema, good, bad, fault) => {
+test.each(rows)("arguments are checked against the schema: %s", (_what, schema, good, bad, fault) => {
   const { check, wrong, refuses } = setUp();
   expect(refuses(schema)).toBeNull();
   check(schema, good);
@@ -270,12 +276,12 @@ const unusable: [what: string, schema: Tool["inputSchema"], reason: string][] = 
   ["without type", {}, "type"],
   ["S05 a remote $ref", prop({ $ref: "https://evil.example/s.json" }), "only references within"],
   ["S05 a file $ref", prop({ $ref: "file:///etc/passwd" }), "only references within"],
-  ["S05 an unresolved $ref", prop({ $ref: "#/$defs/none" }), "no schema in it"],
-  ["S05 an unresolved anchor", prop({ $dynamicRef: "#none" }), "no schema in it"],
+  ["S05 an unresolved $ref", prop({ $ref: "#/$defs/none" }), "not a schema in it"],
+  ["S05 an unresolved anchor", prop({ $dynamicRef: "#none" }), "not a schema in it"],
   [
     "S05 a $ref into data",
     object({ properties: { a: { $ref: "#/examples/0" } }, examples: [{ $ref: "#" }] }),
-    "no schema in it",
+    "not a schema in it",
   ],
   ["S05 deeper than 64", deep(40), "deeper than 64"],
   ["S05 more than 1000 subschemas", object({ properties: names(1001) }), "more than 1000"],
@@ -288,22 +294,22 @@ const unusable: [what: string, schema: Tool["inputSchema"], reason: string][] = 
   ["S05 more than 256 KiB", object({ description: "x".repeat(262_144) }), "longer than 256 KiB"],
   ["a nested $id", prop({ $id: "https://x.example/", $ref: "#" }), "nested $id"],
   [
-    "an anchor of two parts",
+    "an anchor on two parts",
     object({ properties: { a: { $anchor: "n" }, b: { $anchor: "n", type: "string" } } }),
-    "$anchor twice",
+    "duplicate $anchor",
   ],
   ["an asynchronous schema", { ...object({}), $async: true }, "$async"],
   ["another dialect", { $schema: "http://json-schema.org/draft-03/schema#", type: "object" }, "draft-03"],
-  ["a dialect with the name of what every object inherits", object({ $schema: "constructor" }), '"constructor"'],
-  ["a flag of draft-04 without a bound", prop({ exclusiveMinimum: true }), "/properties/a/exclusiveMinimum must be"],
-  ["no schema", prop({ type: "strnig" }), "is no valid schema"],
+  ["a dialect with the name of an inherited object member", object({ $schema: "constructor" }), '"constructor"'],
+  ["a draft-04 flag without a bound", prop({ exclusiveMinimum: true }), "/properties/a/exclusiveMinimum must be"],
+  ["an invalid schema", prop({ type: "strnig" }), "is not a valid schema"],
   [
-    "a reference to no schema that goes with an ignored pattern",
+    "a reference to an invalid schema below an ignored pattern",
     object({ ...prop({ $ref: "#/patternProperties/(?=x)" }), patternProperties: { "(?=x)": { type: "strnig" } } }),
-    "is no valid schema",
+    "is not a valid schema",
   ],
   [
-    "lists of items beside what their dialect does not have",
+    "lists of items beside a keyword that their dialect does not have",
     object({ properties: { a: { items: [{}] }, b: { prefixItems: [{ type: "string" }] } } }),
     "/properties/a/items must be an object or a boolean",
   ],
@@ -312,7 +318,7 @@ const unusable: [what: string, schema: Tool["inputSchema"], reason: string][] = 
     object({ properties: { a: { $recursiveRef: "#/$defs/n" } }, $defs: { n: {} } }),
     "only references within",
   ],
-  ["a malformed keyword", object({ required: "a" }), "is no valid schema"],
+  ["a malformed keyword", object({ required: "a" }), "is not a valid schema"],
 ];
 
 test.each(unusable)(
@@ -326,7 +332,7 @@ test.each(unusable)(
   },
 );
 
-test("the error names at most five paths, each cut", () => {
+test("the error names at most five paths, each truncated", () => {
   const { wrong } = setUp();
   const schema = object({ required: Array.from({ length: 9 }, (_, i) => `${i}${"x".repeat(500)}`) });
   const lines = wrong(schema, {}).message.split("\n");
@@ -335,7 +341,7 @@ test("the error names at most five paths, each cut", () => {
   expect(Math.max(...lines.map((line) => line.length))).toBeLessThanOrEqual(202);
 });
 
-test("schemas that name their parts alike stay apart", () => {
+test("schemas whose parts have the same names are kept apart", () => {
   const { check, wrong } = setUp();
   const schema = (type: string) =>
     object({
@@ -370,7 +376,7 @@ test.each([`x']["\\q"]`, `x']["\n"]`, `a']['b`])(
   },
 );
 
-test("the arguments are left as they came", () => {
+test("the arguments are left unchanged", () => {
   const { check } = setUp();
   const args = {};
   check(prop({ default: 1 }), args);

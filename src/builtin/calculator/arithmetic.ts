@@ -6,12 +6,12 @@ type Operator = {
   readonly least: number;
   readonly most: number;
   apply(context: Context, operands: readonly Decimal[]): Decimal;
-  /** Whether the result is exact, for operators where rounding down and up cannot show it. */
+  /** Reports whether the result is exact, for operators where rounding down and up cannot show it. */
   isExact?(result: Decimal, operands: readonly Decimal[]): boolean;
 };
 
 const maxPower = 1_000_000;
-// Roots and fractional powers are computed by logarithms, whose cost grows steeply with the digits.
+// Fractional powers are computed with logarithms, whose cost grows steeply with the number of digits.
 const maxPowerPrecision = 100;
 
 function binary(apply: (context: Context, a: Decimal, b: Decimal) => Decimal): Operator {
@@ -22,7 +22,7 @@ function unary(apply: (context: Context, a: Decimal) => Decimal): Operator {
   return { least: 1, most: 1, apply: (D, [a = new D(0)]) => apply(D, a) };
 }
 
-// From left to right, rounding after each step.
+// Applies a step from left to right, rounding after each.
 function chain(least: number, most: number, step: (context: Context, a: Decimal, b: Decimal) => Decimal): Operator {
   return {
     least,
@@ -37,7 +37,7 @@ const dividing = (by: "div" | "mod") => (D: Context, a: Decimal, b: Decimal) => 
 };
 
 function power(D: Context, base: Decimal, exponent: Decimal): Decimal {
-  if (exponent.abs().gt(maxPower)) throw new CalculatorError(`an exponent may be ${maxPower} at most`);
+  if (exponent.abs().gt(maxPower)) throw new CalculatorError(`an exponent may be at most ${maxPower}`);
   if (base.isZero() && exponent.isNegative() && !exponent.isZero()) {
     throw new CalculatorError("zero has no negative power: it would be a division by zero");
   }
@@ -46,7 +46,7 @@ function power(D: Context, base: Decimal, exponent: Decimal): Decimal {
       throw new CalculatorError("a fractional power of a negative number is not real");
     if (D.precision > maxPowerPrecision) {
       throw new CalculatorError(
-        `fractional powers are computed to ${maxPowerPrecision} digits at most; lower precision`,
+        `fractional powers are computed to at most ${maxPowerPrecision} digits; lower the precision`,
       );
     }
   }
@@ -56,11 +56,11 @@ function power(D: Context, base: Decimal, exponent: Decimal): Decimal {
   return exponent.isNegative() ? D.div(1, full) : full;
 }
 
-// Up to this many digits a power is computed in full and rounded once.
+// Up to this many digits, a power is computed in full and rounded once.
 const fullPower = 4000;
 
-// The digits of a number without its zeros at the end. No power of them ends in a zero, so a power has at least
-// (digits − 1) × exponent digits: beyond fullPower always more than any precision, unless they are a single 1.
+// Consider the digits of a number without trailing zeros. No power of them ends in a zero, so a power has at least
+// (digits − 1) × exponent digits: beyond fullPower, always more than any precision, unless the digits are a single 1.
 function isPowerExact(
   result: Decimal,
   [base = new Decimal(0), exponent = new Decimal(0)]: readonly Decimal[],
@@ -112,8 +112,8 @@ export const operatorNames = Object.keys(operators).filter((name): name is Opera
 type Calculation = { readonly result: string; readonly exact: boolean };
 
 /**
- * Applies an operator and rounds to `precision` significant digits, half to even. `exact` is true only when
- * nothing was rounded away, which is when rounding down and rounding up agree.
+ * Applies an operator and rounds to `precision` significant digits, half to even. `exact` is true only if nothing was
+ * rounded away, that is, if rounding down and up agree.
  */
 export function calculate(name: OperatorName, operands: readonly (string | number)[], precision: number): Calculation {
   const operator: Operator = operators[name];

@@ -1,26 +1,26 @@
 import { Decimal } from "decimal.js";
 
-/** A mistake of the caller, in words that tell what to change. */
+/** A mistake by the caller; the message says what to change. */
 export class CalculatorError extends Error {}
 
 export const maxOperands = 1000;
 
-// Within these bounds no result of any operator can overflow or vanish, and exact sums stay below 4,000 digits.
+// Within these limits, no result of any operator can overflow or vanish, and exact sums stay below 4,000 digits.
 const maxLength = 1000;
 const maxExponent = 1000;
 const maxTotal = 100_000;
 
 const decimal = /^[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE]([+-]?\d{1,5}))?$/;
 
-/** decimal.js with a number of significant digits and a rounding of its own; numbers are written out below 1e1000. */
+/** Returns decimal.js with its own precision and rounding; numbers below 1e1000 are written out in full. */
 export function context(precision: number, rounding: Decimal.Rounding = Decimal.ROUND_HALF_EVEN): typeof Decimal {
   return Decimal.clone({ defaults: true, precision, rounding, toExpPos: 1000, toExpNeg: -1000 });
 }
 
-/** A binary fraction holds no more digits of each decimal fraction. */
+/** Number of digits that a binary fraction preserves for every decimal fraction. */
 const mostFractionDigits = 15;
 
-/** Whether a JSON number shows that it may have lost digits when it was parsed. */
+/** Reports whether a JSON number may have lost digits when it was parsed. */
 const isRounded = (value: number): boolean =>
   Number.isInteger(value)
     ? !Number.isSafeInteger(value)
@@ -28,7 +28,7 @@ const isRounded = (value: number): boolean =>
         .replace(/e.*|\D/g, "")
         .replace(/^0+/, "").length > mostFractionDigits;
 
-/** Reads one operand as it was written; a JSON number that may be another by now is refused. */
+/** Reads one operand as it was written; refuses a JSON number that may have been changed by parsing. */
 export function readNumber(value: string | number): Decimal {
   if (typeof value === "number" && isRounded(value)) {
     throw new CalculatorError(`${value} is beyond what a JSON number holds exactly; send it as a string`);
@@ -37,21 +37,23 @@ export function readNumber(value: string | number): Decimal {
   if (text.length > maxLength) throw new CalculatorError(`an operand has over ${maxLength} characters`);
   const match = decimal.exec(text);
   if (!match)
-    throw new CalculatorError(`${JSON.stringify(text.slice(0, 40))} is no decimal number, e.g. "12.50" or "1e-3"`);
+    throw new CalculatorError(
+      `${JSON.stringify(text.slice(0, 40))} is not a decimal number; write for example "12.50" or "1e-3"`,
+    );
   if (Math.abs(Number(match[1] ?? 0)) > maxExponent) {
     throw new CalculatorError(`the exponent of ${text.slice(0, 40)} is over ${maxExponent}`);
   }
   return new Decimal(text);
 }
 
-/** Reads a list of operands that is small enough to compute with. */
+/** Reads a list of operands, bounded in total length. */
 export function readNumbers(values: readonly (string | number)[]): Decimal[] {
   const characters = values.reduce<number>((sum, value) => sum + String(value).length, 0);
-  if (characters > maxTotal) throw new CalculatorError(`the operands have over ${maxTotal} characters together`);
+  if (characters > maxTotal) throw new CalculatorError(`the operands together have over ${maxTotal} characters`);
   return values.map(readNumber);
 }
 
-/** Adds without any rounding. */
+/** Adds numbers without rounding. */
 export function exactSum(numbers: readonly Decimal[]): Decimal {
   const nonzero = numbers.filter((number) => !number.isZero());
   const highest = Math.max(0, ...nonzero.map(({ e }) => e));
@@ -60,7 +62,7 @@ export function exactSum(numbers: readonly Decimal[]): Decimal {
   return numbers.reduce((sum, number) => wide.add(sum, number), new wide(0));
 }
 
-/** Multiplies two numbers without any rounding. */
+/** Multiplies two numbers without rounding. */
 export function exactProduct(a: Decimal, b: Decimal): Decimal {
   return context(a.precision() + b.precision()).mul(a, b);
 }

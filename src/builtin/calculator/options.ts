@@ -4,9 +4,9 @@ import { maxOperands } from "./number.ts";
 
 const number = z
   .union([z.string(), z.number()])
-  .describe('A decimal number; as a string it keeps every digit, e.g. "12.50"');
+  .describe('A decimal number; a string keeps every digit, for example "12.50"');
 
-/** What a tool answers, by the schema of its output. */
+/** A tool's result, typed by its output schema. */
 type Answer<Shape extends z.ZodRawShape> = z.output<z.ZodObject<Shape>>;
 
 const precision = z
@@ -15,21 +15,21 @@ const precision = z
   .min(1)
   .max(1000)
   .default(28)
-  .describe("Significant digits of the result; what does not fit is rounded half to even");
+  .describe("Significant digits of the result, which is rounded half to even");
 
 export const calculateInput = {
-  operator: z.enum(operatorNames).describe("What to compute; with several operands from left to right"),
+  operator: z.enum(operatorNames).describe("Operation to apply, from left to right if there are several operands"),
   operands: z.array(number).min(1).max(maxOperands).describe("The numbers, in order"),
   precision,
 };
 
 export const calculateOutput = {
-  result: z.string().describe("The number in decimal"),
-  exact: z.boolean().describe("True only when nothing was rounded away"),
+  result: z.string().describe("The result as a decimal number"),
+  exact: z.boolean().describe("True only if nothing was rounded away"),
 };
 
 export const statisticsInput = {
-  values: z.array(number).min(1).max(maxOperands).describe("The numbers to describe"),
+  values: z.array(number).min(1).max(maxOperands).describe("The numbers to summarize"),
   precision,
 };
 
@@ -38,11 +38,11 @@ export const statisticsOutput = {
   sum: z.string(),
   mean: z.string(),
   median: z.string(),
-  mode: z.array(z.string()).describe("Every most frequent value; empty when none repeats"),
+  mode: z.array(z.string()).describe("All most frequent values; empty if no value repeats"),
   min: z.string(),
   max: z.string(),
-  variance: z.string().nullable().describe("Of a sample (n - 1); null for a single value"),
-  stdev: z.string().nullable().describe("Of a sample (n - 1); null for a single value"),
+  variance: z.string().nullable().describe("Sample statistic (n - 1); null for a single value"),
+  stdev: z.string().nullable().describe("Sample statistic (n - 1); null for a single value"),
   populationVariance: z.string(),
   populationStdev: z.string(),
 };
@@ -56,8 +56,8 @@ export const convertInput = {
 };
 
 export const convertOutput = {
-  result: z.string().describe("The number in the unit `to`"),
-  exact: z.boolean().describe("True only when nothing was rounded away"),
+  result: z.string().describe("The value in the unit `to`"),
+  exact: z.boolean().describe("True only if nothing was rounded away"),
   from: z.string(),
   to: z.string(),
   dimension: z.string(),

@@ -22,7 +22,7 @@ type Answer = {
   isError?: boolean;
 };
 
-// A mistake of the caller is a tool error that the agent can act on; anything else is a bug and stays one.
+// A mistake by the caller becomes a tool error that the agent can act on; anything else is a bug and is thrown.
 function answer(compute: () => Record<string, unknown>, text: (value: Record<string, unknown>) => string): Answer {
   try {
     const value = compute();
@@ -35,7 +35,7 @@ function answer(compute: () => Record<string, unknown>, text: (value: Record<str
 
 const resultOf = (value: Record<string, unknown>): string => String(value["result"]);
 
-/** The calculator as an MCP server: deterministic, without state, network or files. */
+/** Creates the calculator MCP server: deterministic, without state, network or files. */
 export function createCalculator(version: string): McpServer {
   const server = new McpServer({ name: "mcpgw-calculator", version });
   server.registerTool(
@@ -43,7 +43,7 @@ export function createCalculator(version: string): McpServer {
     {
       title: "Exact calculation",
       description:
-        "Exact decimal arithmetic: no binary rounding, up to 1000 significant digits, and a flag that tells whether the result is exact.",
+        "Exact decimal arithmetic: no binary rounding, up to 1000 significant digits, and a flag that says whether the result is exact.",
       inputSchema: calculateInput,
       outputSchema: calculateOutput,
       annotations,
@@ -54,7 +54,7 @@ export function createCalculator(version: string): McpServer {
     "statistics",
     {
       title: "Statistics",
-      description: "Sum, mean, median, mode, extremes, variance and standard deviation of a list of numbers.",
+      description: "Sum, mean, median, mode, minimum, maximum, variance and standard deviation of a list of numbers.",
       inputSchema: statisticsInput,
       outputSchema: statisticsOutput,
       annotations,
@@ -69,7 +69,7 @@ export function createCalculator(version: string): McpServer {
     "convert_units",
     {
       title: "Unit conversion",
-      description: `Converts between units of one dimension with their exact factors. Units: ${units.join("; ")}.`,
+      description: `Converts between units of the same dimension with exact conversion factors. Units: ${units.join("; ")}.`,
       inputSchema: convertInput,
       outputSchema: convertOutput,
       annotations,

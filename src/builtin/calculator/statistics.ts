@@ -2,14 +2,14 @@ import { Decimal } from "decimal.js";
 import { context, exactProduct, exactSum, readNumbers } from "./number.ts";
 import type { Statistics } from "./options.ts";
 
-/** Describes a list of at least one number; sums are exact, and each figure is rounded once, half to even. */
+/** Computes the statistics of at least one number; sums are exact, and each figure is rounded once, half to even. */
 export function describe(values: readonly (string | number)[], precision: number): Statistics {
   const D = context(precision);
   const show = (number: Decimal): string => new D(number).toSignificantDigits(precision).toString();
   const numbers = readNumbers(values).toSorted((a, b) => a.cmp(b));
   const n = numbers.length;
   const sum = exactSum(numbers);
-  // n·Σx² − (Σx)², the sum of squared deviations times n: exact, where the difference of two roundings would not be.
+  // n·Σx² − (Σx)², which is n times the sum of squared deviations: exact, unlike a difference of rounded values.
   const squares = exactSum(numbers.map((number) => exactProduct(number, number)));
   const spread = exactSum([exactProduct(squares, new Decimal(n)), exactProduct(sum, sum).neg()]);
   const variance = (divisor: number): string => show(D.div(spread, n * divisor));
@@ -30,11 +30,11 @@ export function describe(values: readonly (string | number)[], precision: number
 }
 
 /**
- * The square root of a quotient, cut off after so many digits, with a further 1 where anything was cut off: rounded to
- * fewer digits it is the root itself rounded.
+ * Returns the square root of a quotient, truncated to `digits` digits, with a 1 appended if anything was cut off:
+ * rounding that to fewer digits gives the correctly rounded root.
  */
 function rootOfQuotient(dividend: Decimal, divisor: number, digits: number): Decimal {
-  // So many digits of the quotient decide those of its root.
+  // This many digits of the quotient determine those of its root.
   const quotient = context(2 * digits, Decimal.ROUND_DOWN).div(dividend, divisor);
   const root = context(digits, Decimal.ROUND_DOWN).sqrt(quotient);
   if (exactProduct(exactProduct(root, root), new Decimal(divisor)).eq(dividend)) return root;

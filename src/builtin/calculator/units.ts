@@ -3,10 +3,10 @@ import { nearest } from "../../core/nearest.ts";
 import { CalculatorError, context, exactProduct, exactSum, readNumber } from "./number.ts";
 import type { Conversion } from "./options.ts";
 
-/** Base value = (value + offset) × numerator ÷ denominator; each number is exact by definition of the unit. */
+/** Base value = (value + offset) × numerator ÷ denominator; each number is exact by the definition of the unit. */
 type Unit = readonly [numerator: string, denominator?: string, offset?: string];
 
-/** Units by dimension; the first of each is its base. US customary measures unless the name says imperial. */
+/** Units by dimension; the first unit of each is the base. US customary measures unless the name says imperial. */
 export const dimensions: Readonly<Record<string, Readonly<Record<string, Unit>>>> = {
   length: {
     m: ["1"],
@@ -116,16 +116,16 @@ export const dimensions: Readonly<Record<string, Readonly<Record<string, Unit>>>
   },
 };
 
-/** Converts a value between two units of one dimension; rounded once, half to even, to `precision` digits. */
+/** Converts a value between two units of one dimension; rounds once, half to even, to `precision` digits. */
 export function convert(value: string | number, from: string, to: string, precision: number): Conversion {
   const dimension = dimensionOf(from);
   const target = dimensionOf(to);
   if (dimension !== target) {
-    throw new CalculatorError(`${from} measures ${dimension}, ${to} measures ${target}: there is no conversion`);
+    throw new CalculatorError(`cannot convert ${from}, a unit of ${dimension}, to ${to}, a unit of ${target}`);
   }
   const [n1, d1, o1] = numbers(dimension, from);
   const [n2, d2, o2] = numbers(dimension, to);
-  // One fraction, exact above and below the line, so that a single division rounds.
+  // A single fraction with exact numerator and denominator, so that only one division rounds.
   const divisor = exactProduct(d1, n2);
   const shifted = exactProduct(exactProduct(exactSum([readNumber(value), o1]), n1), d2);
   const dividend = exactSum([shifted, exactProduct(o2, divisor).neg()]);

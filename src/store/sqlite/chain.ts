@@ -6,23 +6,18 @@ import { openOnFile } from "./named.ts";
 import { auditSchema } from "./schema.ts";
 import { openWal, type Wal } from "./wal.ts";
 
-/** Milliseconds after which an append looks again whether the files are still there. */
+/** Interval after which an append checks again that the files still exist, ms. */
 const checkEvery = 1000;
 
-/**
- * Milliseconds that opening waits: whoever reads first what a killed writer left has it locked while it recovers it.
- */
+/** Maximum time that opening waits, ms: recovery after a killed writer locks the database. */
 const patience = 5_000;
 
-/**
- * Opens the one writer of a chain; the caller holds the chain's lock. Afterwards nothing waits: a database that another
- * process has locked is `StoreBusy` at once.
- */
+/** Opens a chain's only writer; the caller holds its lock. Later, a locked database is `StoreBusy` at once. */
 export const openChain = (path: string): AuditStore => openOnFile(path, renewLog, () => open(path));
 
 function open(path: string): AuditStore {
   return opened(openMigrated(path, auditSchema, { wait: patience, synchronous: "normal" }), (db) => {
-    // A write, so that the log exists before it is opened.
+    // A write, so that the write-ahead log exists before it is opened.
     transaction(db, () => db.run(`PRAGMA user_version = ${auditSchema.length}`));
     db.run("PRAGMA busy_timeout = 0");
     return chainStore(db, openWal(path));
@@ -78,7 +73,7 @@ function unended(rows: Iterable<CallRow>): Begin[] {
   const open = new Map<string, Begin>();
   for (const { call, type, seq, rec } of rows) {
     if (type === "call.begin") open.set(call, { seq, rec });
-    // A question while a call runs does not end the call.
+    // A question during a call does not end the call.
     else if (type !== "call.input") open.delete(call);
   }
   return [...open.values()];

@@ -7,16 +7,13 @@ import { codeOf } from "../../core/error-text.ts";
 import { StoreBusy, StoreFailed, StoreUnsynced } from "../../core/store.ts";
 
 export type OpenOptions = {
-  /** Milliseconds that a statement may wait for another process, blocking its thread; 0 on the path. */
+  /** Maximum time a statement waits for another process, ms; it blocks its thread, so it is 0 on the request path. */
   readonly wait: number;
-  /** `full` syncs each commit; `normal` leaves that to the caller, and keeps what a power cut leaves in order. */
+  /** `full` syncs each commit; `normal` leaves that to the caller, yet a power cut never corrupts the database. */
   readonly synchronous: "full" | "normal";
 };
 
-/**
- * Opens a database for writing, creating it for its owner only, in WAL mode and without checkpoints of its own. On a
- * read-only file system it can only be read.
- */
+/** Opens a database for writing in WAL mode, for its owner only; on a read-only file system, for reading. */
 export function openWritable(path: string, { wait, synchronous }: OpenOptions): Database {
   if (isFixed(path)) return openReadable(path, wait);
   createPrivate(path);
@@ -31,7 +28,7 @@ export function openWritable(path: string, { wait, synchronous }: OpenOptions): 
   );
 }
 
-/** What `use` makes of an open database, which is closed again where that throws. */
+/** Returns what `use` makes of an open database; closes the database if `use` throws. */
 export function opened<T>(db: Database, use: (db: Database) => T): T {
   try {
     return use(db);
@@ -43,10 +40,10 @@ export function opened<T>(db: Database, use: (db: Database) => T): T {
 
 /** Opens an existing database for reading; `wait` as for writing. */
 export function openReadable(path: string, wait: number): Database {
-  // SQLite would wait for somebody to write to a named pipe.
+  // SQLite would block until somebody writes to a named pipe.
   if (statSync(path, { throwIfNoEntry: false })?.isFIFO()) throw new StoreFailed("is not a regular file");
   return withStoreErrors(() => {
-    // SQLite makes files beside a database that was closed in order, unless it is told that nobody can write it.
+    // SQLite creates -wal and -shm even beside a cleanly closed database unless the database is marked immutable.
     const db = isFixed(path)
       ? new Database(`${pathToFileURL(path).href}?immutable=1`, sqlite.SQLITE_OPEN_READONLY | sqlite.SQLITE_OPEN_URI)
       : new Database(path, { readonly: true, strict: true });
@@ -55,14 +52,14 @@ export function openReadable(path: string, wait: number): Database {
   });
 }
 
-/** Whether nobody has the database open or can write it: it has no log, and its file system is read-only. */
+/** Reports whether nobody can have the database open or write it: it has no log and its file system is read-only. */
 function isFixed(path: string): boolean {
   return !existsSync(`${path}-wal`) && codeOf(thrownBy(() => accessSync(path, constants.W_OK))) === "EROFS";
 }
 
 /** Runs statements as one transaction that takes the write lock first. */
 export function transaction(db: Database, work: () => void): void {
-  // Cached by the database: nothing is parsed again.
+  // The database caches these statements, so nothing is parsed again.
   const [begin, commit] = [db.query("BEGIN IMMEDIATE"), db.query("COMMIT")];
   withStoreErrors(() => {
     begin.run();
@@ -70,14 +67,14 @@ export function transaction(db: Database, work: () => void): void {
       work();
       commit.run();
     } catch (error) {
-      // SQLite itself has rolled back after some errors.
+      // After some errors, SQLite has already rolled back.
       if (db.inTransaction) db.run("ROLLBACK");
       throw error;
     }
   });
 }
 
-/** Translates what SQLite throws into the errors of the storage ports. */
+/** Translates SQLite errors into the errors of the storage ports. */
 export function withStoreErrors<T>(work: () => T): T {
   try {
     return work();
@@ -91,14 +88,11 @@ export function withStoreErrors<T>(work: () => T): T {
   }
 }
 
-/** Whether the failure of a store is that its file is damaged. */
+/** Reports whether a store failed because its file is damaged. */
 export const isDamage = (error: unknown): error is StoreFailed =>
   error instanceof StoreFailed && (/^SQLITE_(CORRUPT|NOTADB)/.test(codeOf(error.cause) ?? "") || isDamage(error.cause));
 
-/**
- * Like `withStoreErrors`, with the path of the file in a failure, which stays of its kind, and whose the file is if
- * that is why.
- */
+/** Like `withStoreErrors`, but a failure also names the file, and its owner if access was denied. */
 export function withPath<T>(path: string, work: () => T): T {
   try {
     return withStoreErrors(work);
@@ -109,7 +103,7 @@ export function withPath<T>(path: string, work: () => T): T {
   }
 }
 
-/** SQLite names neither the file that it may not use, which may be one beside the database, nor the reason. */
+/** Explains a denied access: SQLite names neither the file, which may be one beside the database, nor the reason. */
 function whyDenied(path: string, { cause, message }: StoreFailed): string | null {
   if (!/^SQLITE_(CANTOPEN|READONLY|PERM)/.test(codeOf(cause) ?? "")) return null;
   for (const file of [path, `${path}-wal`, `${path}-shm`]) {
@@ -119,8 +113,8 @@ function whyDenied(path: string, { cause, message }: StoreFailed): string | null
   return null;
 }
 
-// SQLite would create the file for everybody whom the umask lets in, and give -wal and -shm the same mode. Only a file
-// that does not exist is opened: closing a descriptor of a database in use would drop SQLite's locks.
+// SQLite would create the file with the permissions that the umask allows, and give -wal and -shm the same mode. Only a
+// file that does not exist is opened: closing a descriptor of a database in use would drop SQLite's locks.
 function createPrivate(path: string): void {
   try {
     closeSync(openSync(path, "wx", 0o600));

@@ -5,7 +5,7 @@ import { isDamage, opened, transaction, withPath } from "./database.ts";
 import { openMigrated } from "./migrate.ts";
 import { indexSchema } from "./schema.ts";
 
-/** What the index knows of a record. */
+/** The indexed members of a record. */
 export type IndexEntry = {
   readonly seq: number;
   readonly consumer: string | null;
@@ -17,24 +17,24 @@ export type IndexEntry = {
   readonly at: number;
 };
 
-/** Fills `index.db`; one that is broken or of another version is thrown away. */
+/** Fills `index.db`; a broken one or one of another version is deleted. */
 export type IndexWriter = Disposable & {
-  /** The last record covered, null when the chain is not indexed. */
+  /** Returns the last record covered, or null if the chain is not indexed. */
   mark(chain: string): { readonly seq: number; readonly leaf: Uint8Array } | null;
   /** Adds entries and moves the mark to `upto`. */
   add(chain: string, upto: Pick<AuditRow, "seq" | "leaf">, entries: readonly IndexEntry[]): void;
-  /** Forgets a chain, to index it from its start. */
+  /** Deletes a chain's entries, so that it is indexed again from its start. */
   forget(chain: string): void;
-  /** Begins anew, empty: it was found damaged. */
+  /** Starts over with an empty index, because it was found damaged. */
   renew(): void;
 };
 
 /**
- * Writes `index.db`, which the first use opens, creating it anew where it is missing or cannot be used. What finds it
- * damaged later fails, and leaves an empty one behind.
+ * Writes `index.db`, recreating it at first use if it is missing or unusable. An operation that finds it damaged later
+ * fails and leaves an empty index.
  */
 export function openIndexWriter(path: string): IndexWriter {
-  /** Null until it is used, and where it could not be made anew, as on a full disk: each further use tries again. */
+  /** Null until first use, and after it could not be recreated, as on a full disk; each further use tries again. */
   let index: Index | null = null;
   const renew = (): void => {
     index?.[Symbol.dispose]();
@@ -74,14 +74,14 @@ function openNew(path: string): Index {
   return open(path);
 }
 
-// Synced, though it can be rebuilt: after a power cut a mark without its entries would hide records from every query.
+// Synced although it can be rebuilt: after a power cut, a mark without its entries would hide records from every query.
 const open = (path: string): Index =>
   opened(openMigrated(path, indexSchema, { wait: 1000, synchronous: "normal" }), indexIn);
 
 function indexIn(db: Database): Index {
   db.run("PRAGMA wal_autocheckpoint = 1000");
   type Text = string | null;
-  // By position: looking names up would cost a fifth of all that an insertion does.
+  // Parameters by position: looking up names would cost a fifth of the whole insertion.
   const insert = db.prepare<never, [string, number, Text, Text, Text, Text, string, number]>(
     "INSERT OR REPLACE INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
   );

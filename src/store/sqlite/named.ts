@@ -1,19 +1,19 @@
 import { StoreFailed } from "../../core/store.ts";
 import { isDamage, withPath } from "./database.ts";
 
-/** Runs what reads or writes a database: failures name the file, and the remedy where it is damaged. */
+/** Runs `work` on a database; failures name the file, and the remedy if it is damaged. */
 export function onFile<T>(path: string, remedy: string, work: () => T): T {
   try {
     return withPath(path, work);
   } catch (error) {
     if (!isDamage(error)) throw error;
-    // SQLite reports a page that the disk does not give as a damaged one.
-    const advice = `unless the kernel's log tells of a disk that cannot be read, stop the gateway, then ${remedy}`;
+    // SQLite reports a page that the disk cannot read as a damaged one.
+    const advice = `check the kernel log for disk read errors first; if there are none, stop the gateway, then ${remedy}`;
     throw new StoreFailed(`${error.message}; ${advice}`, { cause: error });
   }
 }
 
-/** Opens a store, each of whose operations runs `onFile`. */
+/** Opens a store and runs each of its operations through `onFile`. */
 export function openOnFile<Store extends object>(path: string, remedy: string, open: () => Store): Store {
   type Operation = (...args: readonly unknown[]) => unknown;
   const store = onFile(path, remedy, open);

@@ -7,12 +7,12 @@ import { type ChainHome, chainNames, chainPath, indexPath } from "./paths.ts";
 import { auditSchema } from "./schema.ts";
 import { createSearch, type Damaged } from "./search.ts";
 
-/** Milliseconds that a reader may wait for a writer; in WAL mode it does so only while a log is being recovered. */
+/** Maximum time a reader waits for a writer, ms; in WAL mode it waits only while a log is being recovered. */
 const wait = 250;
 
 /**
- * Opens all chains for reading, also those that appear later. Each read is one short snapshot, of the files that are
- * there by then, whatever was open before. `damaged` is told of an index that is damaged.
+ * Opens all chains for reading, including later ones. Each read is one short snapshot of the files that exist at that
+ * time, whatever was open before. `damaged` is called if the index is damaged.
  */
 export function openReader(home: ChainHome, damaged?: Damaged): AuditReader {
   const open = new Map<string, Chain>();
@@ -21,7 +21,7 @@ export function openReader(home: ChainHome, damaged?: Damaged): AuditReader {
     const known = open.get(name);
     if (known && known.files === filesAt(path)) return known;
     open.delete(name);
-    // SQLite leaves a log alone that took the place of the one it had open, as it has one that a writer uses.
+    // Safe for a new log: SQLite deletes neither a log that replaced the one it had open nor one that a writer uses.
     known?.db.close(true);
     const opened = openOne(path);
     open.set(name, opened);
@@ -49,13 +49,13 @@ export function openReader(home: ChainHome, damaged?: Damaged): AuditReader {
 
 type Chain = ReturnType<typeof openOne>;
 
-/** A payload without its salt or its body is none: nothing shows that it was recorded. */
+/** A payload without its salt or its body does not count: nothing proves that it was recorded. */
 const whole = "SELECT seq, part, salt, body FROM payload WHERE salt IS NOT NULL AND body IS NOT NULL";
 
 const openOne = (path: string) => opened(openReadable(path, wait), (db) => chainOf(db, path));
 
 function chainOf(db: Database, path: string) {
-  // SQLite opens the write-ahead log, and makes it where there is none, at the first read.
+  // SQLite opens the write-ahead log, creating it if necessary, at the first read.
   version(db, auditSchema, path);
   const files = filesAt(path);
   return {
@@ -72,7 +72,7 @@ function chainOf(db: Database, path: string) {
   };
 }
 
-/** Which files a database is made of, whatever their names: its own and its write-ahead log. */
+/** Identifies the files of a database, whatever their names: the file itself and its write-ahead log. */
 function filesAt(path: string): string {
   const stats = [path, `${path}-wal`].map((file) => statSync(file, { throwIfNoEntry: false }));
   return stats.map((found) => (found ? `${found.dev}:${found.ino}` : "none")).join(" ");
@@ -84,15 +84,15 @@ function integrity(db: Database): string | null {
   return found === "ok" ? oddSchema(db) : found;
 }
 
-/** A view that shows less than its table, or a trigger, would falsify what is read of records that are all in order. */
+/** Finds foreign schema objects: a narrower view or a trigger would falsify what is read from intact records. */
 function oddSchema(db: Database): string | null {
   using made = new Database(":memory:");
   for (const script of auditSchema.slice(0, version(db, auditSchema, db.filename))) made.run(script);
   const [odd] = schemaOf(made).symmetricDifference(schemaOf(db));
-  return odd === undefined ? null : `its tables and views are not those that mcpgw makes: ${odd}`;
+  return odd === undefined ? null : `its tables and views are not those that mcpgw creates: ${odd}`;
 }
 
-/** Everything a database is made of, but statistics that `ANALYZE` leaves. */
+/** Returns the schema of a database, except the statistics tables of `ANALYZE`. */
 function schemaOf(db: Database): Set<string> {
   const rows = db.query<{ type: string; name: string; sql: string | null }, []>(
     "SELECT type, name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite_stat%'",

@@ -1,10 +1,10 @@
 import type { Migrations } from "./migrate.ts";
 
 /**
- * One chain. What queries look at is a view of the hashed text, so it cannot differ from it. Not generated columns: in
- * a strict table SQLite computes even virtual ones for each insert and each integrity check. No secondary index: five
- * of them would cost three quarters of the write rate. A record's payload lies in its row, outside of what is hashed: a
- * row of its own would cost as much again, and it can be forgotten just as well.
+ * One chain. Queries use a view of the hashed text, which therefore cannot differ from it. Generated columns are not
+ * used, because in a strict table SQLite computes even virtual ones for each insert and each integrity check. There is
+ * no secondary index: five of them would cost three quarters of the write rate. A payload is stored in its record's
+ * row, outside of the hashed text: a row of its own would double the cost, and it can be erased here just as well.
  */
 export const auditSchema: Migrations = [
   `CREATE TABLE audit(seq INTEGER PRIMARY KEY, rec TEXT NOT NULL, leaf BLOB NOT NULL,
@@ -18,7 +18,7 @@ export const auditSchema: Migrations = [
      settled INTEGER NOT NULL) STRICT;`,
 ];
 
-/** `mcpgw.db`: what must be kept besides the chains. */
+/** `mcpgw.db`: everything persistent except the chains. */
 export const stateSchema: Migrations = [
   `CREATE TABLE api_key(id TEXT PRIMARY KEY, hash TEXT NOT NULL UNIQUE, body TEXT NOT NULL, revoked_at INTEGER) STRICT;
    CREATE TABLE tombstone(id TEXT PRIMARY KEY, at INTEGER NOT NULL) STRICT;
@@ -32,7 +32,7 @@ export const stateSchema: Migrations = [
    CREATE TABLE usage_mark(chain TEXT PRIMARY KEY, seq INTEGER NOT NULL) STRICT;`,
 ];
 
-/** The tables of `index.db`, filled anew from the chains whenever they change. */
+/** The tables of `index.db`; whenever they change, they are rebuilt from the chains. */
 const index = `DROP TABLE IF EXISTS entry; DROP TABLE IF EXISTS mark;
    CREATE TABLE entry(chain TEXT, seq INTEGER, consumer TEXT, srv TEXT, tool TEXT, st TEXT, type TEXT, at INTEGER,
      PRIMARY KEY(chain, seq)) STRICT, WITHOUT ROWID;
@@ -41,5 +41,5 @@ const index = `DROP TABLE IF EXISTS entry; DROP TABLE IF EXISTS mark;
    CREATE INDEX entry_st ON entry(chain, st, seq) WHERE st <> 'ok';
    CREATE TABLE mark(chain TEXT PRIMARY KEY, seq INTEGER NOT NULL, leaf BLOB NOT NULL) STRICT;`;
 
-/** `index.db`: finds records fast; may be deleted at any time, verification never reads it. */
+/** `index.db`: finds records fast. It may be deleted at any time, and verification never reads it. */
 export const indexSchema: Migrations = [index, index, index];

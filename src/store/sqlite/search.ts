@@ -10,30 +10,27 @@ import { isDamage, openReadable, withPath } from "./database.ts";
 import { version } from "./migrate.ts";
 import { indexSchema } from "./schema.ts";
 
-/** A condition, and the values of its question marks. */
+/** A condition with the values of its question marks. */
 type Term = readonly [string, ...SQLQueryBindings[]];
 type Where = { readonly sql: string; readonly values: readonly SQLQueryBindings[] };
 
 const defaultLimit = 100;
-/** Records that one snapshot covers, so that a long scan holds no snapshot for long. */
+/** Number of records read in one snapshot, so that a long scan holds no snapshot for long. */
 const pageSize = 20_000;
 const hit = "SELECT seq, rec, leaf FROM record WHERE";
-/**
- * The server of a record, as `serverOf` finds it. Not a column of the view: a chain keeps the one
- * that it was made with.
- */
+/** The server of a record, as in `serverOf`. Not a column of the view, since a chain keeps its original view. */
 const told = "coalesce(srv, rec->>'$.facts.server')";
 
-/** Finds records of chains, newest first: by the index as far as it reaches, and beyond it by a look at each record. */
+/** Finds records of chains, newest first: by the index as far as it reaches, and beyond it by reading each record. */
 export type Search = { find(chains: readonly string[], query: AuditQuery): Found; close(): void };
 
-/** Whom it is told that the index is damaged, which costs every query that it would be of use to. */
+/** Called when the index is found damaged, which slows down every query that could have used it. */
 export type Damaged = (error: StoreFailed) => void;
 
-/** The open index. What is wrong with it makes an answer null. */
+/** The open index; `ask` returns null if anything is wrong with it. */
 type Index = { ask<T>(work: (index: Database) => T): T | null; close(): void };
 
-/** `within` works on the open chain. Where the index is missing, behind or wrong, each record is looked at. */
+/** `within` runs work on an open chain. If the index is missing, behind or wrong, each record is read. */
 export function createSearch(
   indexPath: string,
   within: <T>(chain: string, work: (db: Database) => T) => T,
@@ -43,7 +40,7 @@ export function createSearch(
   let opened = 0;
   const openIndex = (): Index | null => {
     const inode = statSync(indexPath, { throwIfNoEntry: false })?.ino ?? 0;
-    // A damaged one is thrown away and made anew.
+    // A damaged index is deleted and rebuilt, so the file may be another one now.
     if (inode !== opened) {
       index?.close();
       index = null;
@@ -73,7 +70,7 @@ export function createSearch(
   };
 }
 
-/** Null where it cannot be used: the index is disposable, and whatever is wrong with it only costs time. */
+/** Opens the index; null if it cannot be used, since the index is disposable and any fault in it only costs time. */
 function indexAt(path: string, damaged: Damaged): Index | null {
   const db = orNull(() => openCurrent(path));
   if (!db) return null;
@@ -88,7 +85,7 @@ function indexAt(path: string, damaged: Damaged): Index | null {
   return { ask, close: () => db.close() };
 }
 
-/** Null where it is of another version, which tells something else of records. */
+/** Opens an index of the current version; null for any other version, whose columns may mean something else. */
 function openCurrent(path: string): Database | null {
   const db = openReadable(path, 0);
   if (orNull(() => version(db, indexSchema, path)) === indexSchema.length) return db;
@@ -109,11 +106,11 @@ function findInChain({ chain, db, index }: Searched, query: Limited): AuditRow[]
   const seqs = index.ask((entries) => lookUp(entries, chain, rest, indexed));
   if (!seqs) return scan(db, where, 0, limit);
   const one = db.query<AuditRow, SQLQueryBindings[]>(`${hit} seq = ? AND ${where.sql}`);
-  // The record itself is checked again: the index proves nothing.
+  // The record itself is checked again, because the index proves nothing.
   return [...rows, ...seqs.flatMap((seq) => one.get(seq, ...where.values) ?? [])];
 }
 
-/** Newest first down to, not including, `floor`; a page at a time, so that no snapshot lasts. */
+/** Reads records newest first, down to but excluding `floor`; a page at a time, so that no snapshot lasts long. */
 function scan(db: Database, where: Where, floor: number, limit: number): AuditRow[] {
   const newest = db.query<{ seq: number | null }, []>("SELECT max(seq) AS seq FROM audit").get()?.seq ?? 0;
   const page = db.query<AuditRow, SQLQueryBindings[]>(
@@ -126,12 +123,12 @@ function scan(db: Database, where: Where, floor: number, limit: number): AuditRo
   return rows;
 }
 
-/** The index holds no `leftOutTypes`. */
+/** Reports whether the index can answer a query; it holds no `leftOutTypes`. */
 function usable({ type }: AuditQuery): boolean {
   return type === undefined || (!type.endsWith("*") && !leftOutTypes.includes(type));
 }
 
-/** How far the index covers this very chain; 0 when it was built from another. */
+/** Returns up to which record the index covers this very chain; 0 if it was built from another. */
 function markOf(db: Database, index: Index, chain: string): number {
   type Mark = { seq: number; leaf: Uint8Array };
   const mark = index.ask((marks) =>
@@ -161,7 +158,7 @@ const allOf = (terms: readonly Term[]): Where => ({
   values: terms.flatMap(([, ...values]) => values),
 });
 
-/** What a query asks but the type. `srv` and `t` say where server and time are, `spell` how a time is written there. */
+/** Returns a query's conditions except the type; `srv` and `t` name columns, `spell` formats a time for `t`. */
 function termsOf(
   query: AuditQuery,
   { srv, t: time }: { readonly srv: string; readonly t: string },
@@ -184,7 +181,7 @@ function termsOf(
 
 function statusTerm(word: string): Term {
   const statuses = statusesOf(word);
-  // Spelled out, so that the partial index over everything but `ok` applies.
+  // Written out so that the partial index over everything but `ok` applies.
   const rare = statuses.includes("ok") ? "" : " AND st <> 'ok'";
   return [`st IN (${statuses.map(() => "?").join(", ")})${rare}`, ...statuses];
 }
@@ -196,7 +193,7 @@ function typeTerm(type: string | undefined): Term {
   return ["substr(type, 1, ?) = ?", start.length, start];
 }
 
-/** Newest first across chains; within a chain the sequence decides, whatever the clock did. */
+/** Merges records newest first across chains; within a chain the sequence decides, whatever the clock did. */
 function mergeByTime(chains: readonly (readonly FoundRow[])[]): FoundRow[] {
   const timed = chains.flatMap((found) => {
     let earliest = "~";
@@ -209,7 +206,7 @@ function mergeByTime(chains: readonly (readonly FoundRow[])[]): FoundRow[] {
   return timed.sort((a, b) => (a.at === b.at ? 0 : a.at > b.at ? -1 : 1)).map(({ one }) => one);
 }
 
-/** `t` of a record. The last match is the right one: `facts`, where it may stand too, comes earlier. */
+/** Returns `t` of a record. The last match is the right one: `facts`, which may also hold a `t`, comes earlier. */
 function timeIn({ rec }: AuditRow): string {
   const start = rec.lastIndexOf('"t":"') + 5;
   return rec.slice(start, rec.indexOf('"', start));

@@ -19,18 +19,18 @@ import { whyLost } from "./wal.ts";
 export type StateStore = Disposable &
   KeyStore &
   ListStore & {
-    /** Every change of keys that chain `main` recorded before this sequence is in the store; 0 for a new store. */
+    /** Sequence before which every key change recorded in chain `main` is in the store; 0 for a new store. */
     keysAsOf(): number;
     setKeysAsOf(seq: number): void;
-    /** The last record of a chain whose usage was counted, 0 before the first. */
+    /** Returns the last record of a chain whose usage was counted, 0 before the first. */
     usageMark(chain: string): number;
     setUsageMark(chain: string, seq: number): void;
   };
 
-/** Milliseconds that a write, which is rare here, may wait for a short one of the Worker or another process. */
+/** Maximum time a write waits for a short one of the Worker or another process, ms; writes are rare here. */
 const wait = 500;
 
-/** Opens `mcpgw.db`, creating it when it is missing; throws `StoreFailed` for one that a newer mcpgw wrote. */
+/** Opens `mcpgw.db`, creating it if it is missing; throws `StoreFailed` if a newer mcpgw wrote it. */
 export const openStateStore = (path: string): StateStore => openOnState(path, () => open(path));
 
 function open(path: string): StateStore {
@@ -48,7 +48,7 @@ function open(path: string): StateStore {
 
 type Write = (sql: string, values: SQLQueryBindings[]) => void;
 
-/** Writes into the database as long as its file is the one at `path`: nobody would find what goes into another. */
+/** Writes only while `path` still is the opened file: nobody would find data written to another. */
 function writerOf(db: Database, path: string): Write {
   const opened = statSync(path);
   return (sql, values) => {
@@ -58,7 +58,6 @@ function writerOf(db: Database, path: string): Write {
   };
 }
 
-/** What a column holds as JSON. */
 const stored = <T>(json: string): T => JSON.parse(json) as T; // only the functions below write these columns
 
 type KeyRow = { readonly body: string; readonly revoked_at: number | null };
@@ -107,8 +106,8 @@ function valueOf(db: Database, name: string): number {
 
 const setValue = "INSERT OR REPLACE INTO flag VALUES (?, ?)";
 
-// A change of the file says little, since usage is counted into it all the time. Counting the rows is enough: keys are
-// only ever added and revoked.
+// A change of the file says little, since usage is counted into it all the time. Counting the rows is enough, because
+// keys are only ever added and revoked.
 function versionOf(db: Database): () => string {
   let seen: number | null = null;
   let version = "";

@@ -17,16 +17,16 @@ const select = (apart: readonly UsageKey[]) =>
     total(bytes_in) AS bytesIn, total(bytes_out) AS bytesOut FROM usage
   WHERE (?1 IS NULL OR consumer = ?1) AND hour >= ?2 AND hour < ?3
   GROUP BY ${[...apart, "denied < calls"].join()}`;
-/** Milliseconds that a statement may wait for another process. */
+/** Maximum time a statement waits for another process, ms. */
 const wait = 2000;
 
 type Usage = UsageStore & Disposable;
 
-/** Usage rollups in `mcpgw.db`; meant for the Worker, so a statement may wait for other processes. */
+/** Opens the usage rollups in `mcpgw.db`; meant for the Worker, so a statement may wait for other processes. */
 export const openUsageStore = (path: string): Usage => openOnState(path, () => open(path));
 
 function open(path: string): Usage {
-  // Not synced: a power cut takes counts and mark together, and what is missing is counted again from the chain.
+  // Not synced: a power cut loses counts and mark together, and the missing part is counted again from the chain.
   const db = openMigrated(path, stateSchema, { wait, synchronous: "normal" });
   return {
     usageMark: (chain) => usageMark(db, chain),
@@ -44,15 +44,15 @@ function open(path: string): Usage {
   };
 }
 
-/** The last record of a chain that was counted, 0 before the first. */
+/** Returns the last record of a chain that was counted, 0 before the first. */
 export const usageMark = (db: Database, chain: string): number =>
   db.query<{ seq: number }, [string]>("SELECT seq FROM usage_mark WHERE chain = ?").get(chain)?.seq ?? 0;
 
-/** Says up to which record a chain is counted. */
+/** Stores up to which record a chain is counted. */
 export const setUsageMark = (db: Database, chain: string, seq: number): void =>
   void db.run("INSERT OR REPLACE INTO usage_mark VALUES (?, ?)", [chain, seq]);
 
-/** Usage as it was counted last, without opening `mcpgw.db` for writing; none where there is no such file. */
+/** Reads the usage as last counted, without opening `mcpgw.db` for writing; empty if there is no such file. */
 export function readUsage(path: string, query: UsageQuery): CountedUsage {
   if (!existsSync(path)) return { rows: [], marks: new Map() };
   return onState(path, () => {
@@ -62,7 +62,7 @@ export function readUsage(path: string, query: UsageQuery): CountedUsage {
   });
 }
 
-/** In one snapshot, for another process may be counting. */
+/** Reads usage and marks in one snapshot, since another process may be counting. */
 function countedIn(db: Database, query: UsageQuery): CountedUsage {
   return db.transaction(() => ({ rows: usageIn(db, query), marks: marksIn(db) }))();
 }

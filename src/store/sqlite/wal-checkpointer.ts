@@ -3,28 +3,25 @@ import { messageOf } from "../../core/error-text.ts";
 import { StoreUnsynced } from "../../core/store.ts";
 import { openWritable, withPath } from "./database.ts";
 
-/** Lengths of the log, in bytes, from which its pages are copied, it is started over, or its file is cut. */
+/** Log lengths in bytes from which on its pages are copied, the log is restarted, and its file is truncated. */
 export type LogSizes = { readonly copy: number; readonly restart: number; readonly truncate: number };
 
 const defaults: LogSizes = { copy: 2 << 20, restart: 32 << 20, truncate: 256 << 20 };
 const pageBytes = 4096;
-/** At most so many bytes are copied while the writer is kept out. */
+/** Maximum number of bytes copied while the writer is locked out. */
 const rest = 1 << 20;
 
-/**
- * Copies a database's write-ahead log into it, from another thread than the writer's. Throws `StoreUnsynced` where what
- * was copied may be lost.
- */
+/** Copies the write-ahead log into its database, off the writer's thread; throws `StoreUnsynced` on a failed sync. */
 export type WalCheckpointer = Disposable & {
-  /** Does what the length of the log asks for; never waits for the writer or a reader. */
+  /** Does what the length of the log requires; never waits for the writer or a reader. */
   run(): void;
-  /** Copies everything and starts the log over, whatever its length. */
+  /** Copies everything and restarts the log, whatever its length. */
   finish(): void;
 };
 
 type Progress = { readonly log: number; readonly checkpointed: number };
 
-/** Opens a connection of its own to a database, which exists; waits while another one is being opened or closed. */
+/** Opens a separate connection to an existing database; waits while another connection is being opened or closed. */
 export function openWalCheckpointer(path: string, sizes: LogSizes = defaults): WalCheckpointer {
   const db = openWritable(path, { wait: 1000, synchronous: "normal" });
   db.run("PRAGMA busy_timeout = 0");
@@ -35,10 +32,10 @@ export function openWalCheckpointer(path: string, sizes: LogSizes = defaults): W
   let file: number | null = null;
   const copy = (): Progress => {
     const progress = checkpoint("PASSIVE");
-    // Never closed: closing any descriptor of a file drops the locks that SQLite holds on it for this whole process.
+    // Never closed: closing any descriptor of a file drops the locks that SQLite holds on it in this whole process.
     file ??= openSync(path, "r");
-    // SQLite syncs what it copies only if the writer rests. Put off, that would be much at once: it would keep the
-    // writer out while the log is started over, and hold up the syncs of the log.
+    // SQLite syncs copied pages only while the writer is idle. Deferred, that would be a large sync at once: it would
+    // lock out the writer while the log is restarted, and delay the syncs of the log.
     try {
       fdatasyncSync(file);
     } catch (error) {
@@ -54,7 +51,7 @@ export function openWalCheckpointer(path: string, sizes: LogSizes = defaults): W
       if (left(progress) < sizes.copy) return;
       progress = copy();
       if (progress.log * pageBytes < sizes.restart) return;
-      // Starting the log over keeps the writer out until all is copied and synced, so first copy what came meanwhile.
+      // Restarting the log locks out the writer until all is copied and synced, so first copy what is new.
       progress = copy();
       if (left(progress) > rest) return;
       checkpoint(progress.log * pageBytes < sizes.truncate ? "RESTART" : "TRUNCATE");

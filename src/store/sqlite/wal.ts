@@ -4,22 +4,22 @@ import { messageOf } from "../../core/error-text.ts";
 import { syncDirectorySync } from "../../core/files.ts";
 import { StoreUnsynced } from "../../core/store.ts";
 
-/** Syncs a database's write-ahead log off the thread and watches that its files stay the ones that were opened. */
+/** Syncs a database's write-ahead log off the thread, and checks that its files are still the ones that were opened. */
 export type Wal = {
-  /** Resolves when everything committed before is on stable storage; rejects with `StoreUnsynced`. One at a time. */
+  /** Resolves when all earlier commits are on stable storage; rejects with `StoreUnsynced`. One at a time. */
   sync(): Promise<void>;
-  /** What happened to the files; null when nothing did. */
+  /** Describes what happened to the files; null if they are unchanged. */
   fault(): string | null;
   close(): void;
 };
 
-/** `path` is a database in WAL mode that this process holds open and has written to, so that its log exists. */
+/** `path` is a database in WAL mode that this process has open and has written to, so that its log exists. */
 export function openWal(path: string): Wal {
   const log = `${path}-wal`;
   const database = statSync(path);
-  // A descriptor of the log is safe; one of the database or its -shm would drop SQLite's locks when it is closed.
+  // A descriptor of the log is safe; closing one of the database or its -shm would drop SQLite's locks.
   const fd = openSync(log, "r+");
-  // Without this a power cut could take the directory entries of files whose contents were synced.
+  // Without this, a power cut could lose the directory entries of files whose contents were synced.
   syncDirectorySync(dirname(path));
 
   return {
@@ -36,7 +36,7 @@ export function openWal(path: string): Wal {
   };
 }
 
-/** What happened to a file since it was opened; null when nothing did. */
+/** Describes what happened to a file since it was opened; null if it is unchanged. */
 export function whyLost(path: string, opened: Stats): string | null {
   const found = stat(path);
   if (typeof found === "string") return `${path}: ${found}`;

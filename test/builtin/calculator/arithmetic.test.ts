@@ -48,7 +48,7 @@ const rows: Row[] = [
   ["max", ["3", "-1", "2"], 28, "3", true],
 ];
 
-test("R129 every operator, its rounding and its claim to be exact", () => {
+test("R129 every operator rounds correctly and reports whether its result is exact", () => {
   for (const [operator, operands, precision, result, exact] of rows) {
     expect([operator, operands, calculate(operator, operands, precision)]).toEqual([
       operator,
@@ -58,7 +58,7 @@ test("R129 every operator, its rounding and its claim to be exact", () => {
   }
 });
 
-test("R129 sums, products and remainders of big whole numbers agree with BigInt", () => {
+test("R129 sums, products and remainders of large integers agree with BigInt", () => {
   let seed = 1n;
   const next = (bits: bigint): bigint => {
     seed = (seed * 6364136223846793005n + 1442695040888963407n) % 2n ** 64n;
@@ -81,30 +81,30 @@ const refused: [OperatorName, (string | number)[], string][] = [
   ["power", ["0", "-1"], "division by zero"],
   ["sqrt", ["-1"], "not real"],
   ["power", ["-8", "0.5"], "not real"],
-  ["power", ["9", "387420489"], "1000000 at most"],
-  ["power", ["9", "-387420489"], "1000000 at most"],
+  ["power", ["9", "387420489"], "at most 1000000"],
+  ["power", ["9", "-387420489"], "at most 1000000"],
   ["divide", ["1"], "takes 2 to 100 operands, not 1"],
   ["abs", ["1", "2"], "takes 1 operand, not 2"],
-  ["add", ["1,5"], "no decimal number"],
-  ["add", ["NaN"], "no decimal number"],
-  ["add", ["0x10"], "no decimal number"],
-  ["add", [""], "no decimal number"],
+  ["add", ["1,5"], "not a decimal number"],
+  ["add", ["NaN"], "not a decimal number"],
+  ["add", ["0x10"], "not a decimal number"],
+  ["add", [""], "not a decimal number"],
   ["add", ["1e1001"], "exponent"],
   ["add", ["1e-1001"], "exponent"],
-  ["add", ["1e99999999"], "no decimal number"],
+  ["add", ["1e99999999"], "not a decimal number"],
   ["add", [2 ** 60], "send it as a string"],
   ["multiply", [Math.PI, 2], "send it as a string"],
-  ["add", [Number.POSITIVE_INFINITY], "no decimal number"],
+  ["add", [Number.POSITIVE_INFINITY], "not a decimal number"],
   ["add", ["9".repeat(1001)], "over 1000 characters"],
   ["multiply", Array<string>(200).fill("9".repeat(999)), "over 100000 characters"],
 ];
 
-test("R129 what cannot be computed is refused in words", () => {
+test("R129 a calculation that is not possible is refused with a reason", () => {
   for (const [operator, operands, message] of refused) expect(() => calculate(operator, operands, 28)).toThrow(message);
 });
 
-test("R129 fractional powers have their own bound", () => {
-  expect(() => calculate("power", ["2", "0.5"], 101)).toThrow("100 digits at most");
+test("R129 fractional powers have their own precision limit", () => {
+  expect(() => calculate("power", ["2", "0.5"], 101)).toThrow("at most 100 digits");
 });
 
 const costly: [OperatorName, string[]][] = [
@@ -116,7 +116,7 @@ const costly: [OperatorName, string[]][] = [
   ["sqrt", ["2"]],
 ];
 
-test("R129 the costliest calculations end soon", () => {
-  // The runner's time-out of 5 s is the bound of them all.
+test("R129 the most expensive calculations finish quickly", () => {
+  // The runner's timeout of 5 s is the limit for all of them.
   for (const [operator, operands] of costly) expect(calculate(operator, operands, 1000).result).not.toBe("");
 });

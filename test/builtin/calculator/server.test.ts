@@ -32,7 +32,7 @@ test.each([
   ["exact_calculate", { operator: "divide", operands: [1, 3] }, { exact: false }, /^0\.3{28}$/],
   ["statistics", { values: [1, 2] }, { mean: "1.5", count: 2 }, '"median":"1.5"'],
   ["convert_units", { value: "1", from: "km", to: "m" }, { result: "1000", dimension: "length" }, "1000"],
-])("R129 %s answers with text and structure", async (name, args, structured, text) => {
+])("R129 %s answers with text and structured content", async (name, args, structured, text) => {
   const result = await client.call(name, args);
   expect(result).toMatchObject({
     structuredContent: structured,
@@ -49,12 +49,12 @@ test.each([
   ["statistics", { values: [] }, "values"],
   ["statistics", { values: Array(1001).fill("1") }, "values"],
   ["convert_units", { value: "1", from: "km", to: "parsec" }, "unknown unit"],
-])("R129 %s refuses what it cannot do and says why", async (name, args, why) => {
+])("R129 %s refuses invalid input and says why", async (name, args, why) => {
   const result = await client.call(name, args);
   expect(result).toMatchObject({ isError: true, content: [{ type: "text", text: expect.stringContaining(why) }] });
 });
 
-test("R129 it answers everything it was sent and ends when stdin does", async () => {
+test("R129 the server answers every request and exits when stdin ends", async () => {
   const child = Bun.spawn([process.execPath, entry], { stdin: "pipe", stdout: "pipe", stderr: "inherit" });
   const message = (id: number, method: string, params: object): string =>
     `${JSON.stringify({ jsonrpc: "2.0", id, method, params })}\n`;

@@ -17,7 +17,7 @@ test("R129 statistics of a small list", () => {
   });
 });
 
-test("R129 one value has no sample variance; an even count takes the middle of two", () => {
+test("R129 one value has no sample variance; the median of an even count is the mean of the middle two", () => {
   expect(describe(["5"], 28)).toMatchObject({ variance: null, stdev: null, populationVariance: "0", mode: [] });
   expect(describe(["1", "2", "10", "4"], 28)).toMatchObject({ median: "3", mode: [] });
   expect(describe(["1", "1", "2", "2.0", "3"], 28).mode).toEqual(["1", "2"]);
@@ -31,27 +31,27 @@ test("R129 no digit is lost to cancellation", () => {
   });
 });
 
-test("R129 what lies just below the middle of two figures is rounded down, and a deviation is not that of a rounded variance", () => {
+test("R129 a value just below a midpoint is rounded down, and a deviation is not computed from a rounded variance", () => {
   expect(describe(["3.4999999999999999"], 1)).toMatchObject({ sum: "3", mean: "3", median: "3" });
-  // The square of their difference is a little less than 7.
+  // The square of their difference is slightly less than 7.
   expect(describe(["0", "2.6457513110645905"], 1)).toMatchObject({ variance: "3" });
   expect(describe(["0", "5.2915026221291810"], 1)).toMatchObject({ populationVariance: "7" });
   expect(describe(["0", "1", "4"], 1)).toMatchObject({ variance: "4", stdev: "2" });
 });
 
-test("R129 a deviation just beside the middle of two figures is rounded once, and the middle itself to even", () => {
+test("R129 a deviation next to a midpoint is rounded once, and the midpoint itself to even", () => {
   const deviation = (value: string): string => describe(["0", value], 1).populationStdev;
   expect(deviation(`5.${"0".repeat(30)}1`)).toBe("3");
   expect(deviation(`4.${"9".repeat(30)}`)).toBe("2");
   expect([deviation("5"), deviation("7")]).toEqual(["2", "4"]);
-  // 7.5 divided by the root of 2 would be the middle itself.
+  // 7.5 divided by the square root of 2 would be the midpoint itself.
   const beside = (digits: string): string => describe(["0", "0", digits], 1).populationStdev;
   expect(beside("5.3033008588991064330063327157863677946362")).toBe("2");
   expect(beside("5.3033008588991064330063327157863677946363")).toBe("3");
 });
 
-test("R129 the most values and digits that are taken end soon", () => {
-  // The runner's time-out of 5 s is the bound.
+test("R129 the maximum number of values and digits finishes quickly", () => {
+  // The runner's timeout of 5 s is the limit.
   const { count } = describe(
     Array.from({ length: 1000 }, (_, n) => `${"9".repeat(90)}e${n * 2 - 1000}`),
     1000,
