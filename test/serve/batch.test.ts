@@ -143,7 +143,7 @@ test.each(["a POST", "a connection"])("S23: the answers to %s hold only so much 
   }
   const byId = new Map((answers as unknown[]).map((one) => [pick(one, "id"), JSON.stringify(one)]));
   expect([1, 2, 3, 4].map((id) => (byId.get(id)?.length ?? 0) > 4 * mib)).toEqual([true, true, false, false]);
-  expect(byId.get(3)).toContain(`longer together than ${9 * mib} characters`);
+  expect(byId.get(3)).toContain(`exceed ${9 * mib} characters together`);
   expect(byId.get(4)).toContain('"result":{}');
 });
 
@@ -199,7 +199,7 @@ test("answers in a batch that is refused as a whole end their questions, each it
   const refused = await door.post([...answers, ...twice], { headers });
   expect(refused.status).toBe(400);
   for (const { until: says } of asked)
-    await says("The client's answer was refused: Two requests of the batch have the id 3.");
+    await says("The client's answer was refused: Two requests in the batch have the id 3.");
 });
 
 test("S08, FIELD T46: under a session that has ended the whole batch is 404", async () => {

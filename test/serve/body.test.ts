@@ -36,7 +36,7 @@ const outcome = async (read: Promise<string | Failure>): Promise<string> => {
 
 const crowded = (whose: string, most: number) => ({
   code: "overloaded",
-  message: expect.stringContaining(`${whose} on the way here may have no more than ${most} bytes`),
+  message: expect.stringContaining(`${whose} in transit would exceed the limit of ${most} bytes`),
 });
 
 test("T22: a body may have as many bytes as the limit says, whether it tells its length or not", async () => {
@@ -77,7 +77,7 @@ test("T22: what one sender has on its way is limited in bytes, which others do n
   );
   const chunks = outcome(reader.read(slow(["y".repeat(850 * 1024)], end.promise), "key:alice"));
   await until(async () => (await outcome(reader.read(told("x"), "key:alice"))) === "overloaded", "the last chunk");
-  expect(await reader.read(slow(["z"]), "key:alice")).toMatchObject(crowded("Your requests", 128 * mib));
+  expect(await reader.read(slow(["z"]), "key:alice")).toMatchObject(crowded("Your request bodies", 128 * mib));
   expect(await outcome(reader.read(slow(["z"]), "key:bob"))).toBe("z");
   end.resolve();
   expect(await Promise.all(held)).toEqual(Array(8).fill("x"));
@@ -130,7 +130,7 @@ test("T22: all that is on its way is limited too, and what timed out counts no m
   const stuck = (): Request =>
     new Request("http://127.0.0.1/", { method: "POST", body: slow(["x"], new Promise(() => {})).body, headers });
   const held = Array.from({ length: 8 }, (_, n) => outcome(reader.read(stuck(), `key:${n}`)));
-  const ofAll = crowded("The requests of all callers", 512 * mib);
+  const ofAll = crowded("The request bodies of all callers", 512 * mib);
   expect(await reader.read(told("x"), "key:9")).toMatchObject(ofAll);
   jest.advanceTimersByTime(31_000);
   expect(new Set(await Promise.all(held))).toEqual(new Set(["body-timeout"]));
@@ -202,7 +202,7 @@ test.each([
   socket.write(sent, () => void socket.destroy());
   await until(() => door.ended.length > 0, "the refusal");
   expect(door.ended.map(({ status, who, failure }) => [status, who?.id, failure?.message])).toEqual([
-    ["cancelled", "key:alice", "The client left before the whole of its message had arrived."],
+    ["cancelled", "key:alice", "The client disconnected before its whole message had arrived."],
   ]);
 });
 
@@ -242,7 +242,7 @@ test("T23: that of a stranger is waited for no longer, and its connection closed
 test("T20: a request that announces trailers is told that none are read, and does not run", async () => {
   await using door = new Door(() => said("ran"));
   const { socket, heard } = listenTo(door);
-  const answer = heard(/none is read/g, 1);
+  const answer = heard(/without trailers/g, 1);
   socket.write(
     postText(["Transfer-Encoding: chunked", "Trailer: X-Sum"], `${ping.length.toString(16)}\r\n${ping}\r\n`),
   );

@@ -325,7 +325,7 @@ describe("batches", () => {
     await client.open("2025-03-26");
     const { gw } = client.door;
     const gone = (): never => {
-      throw new Failure("cancelled", "The client has gone.");
+      throw new Failure("cancelled", "The client has disconnected.");
     };
     Object.assign(gw, { authn: { identify: gone } });
     await client.receive("[]");

@@ -84,7 +84,7 @@ test("a subscription that the gateway ends has its result, and on a connection o
   await listening[0];
   expect(sent.slice(1)).toMatchObject([
     { id: "L", result: { resultType: "complete", _meta: { "io.modelcontextprotocol/subscriptionId": "L" } } },
-    { method: "notifications/cancelled", params: { requestId: "L", reason: expect.stringContaining("stops") } },
+    { method: "notifications/cancelled", params: { requestId: "L", reason: expect.stringContaining("stopping") } },
   ]);
   const stream = await (await listening[1]).text();
   expect(stream).toContain('"resultType":"complete"');

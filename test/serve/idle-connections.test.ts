@@ -36,7 +36,7 @@ test("T26: no more streams are open than listen.maxConnections, one that ends ma
   expect(open.map(({ status }) => status)).toEqual([200, 200, 200]);
   const refused = await door.request("GET", { path: "/sse" });
   expect([refused.status, refused.headers.get("connection")]).toEqual([503, "close"]);
-  expect(await refused.text()).toContain("All 3 places");
+  expect(await refused.text()).toContain("All 3 connections");
   expect((await door.post(toolCall("echo"))).status).toBe(503);
   expect([await status(door, "/ready"), await status(door, "/live")]).toEqual([503, 200]);
   expect(await status(door, "/metrics")).toBe(200);
