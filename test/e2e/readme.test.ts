@@ -163,7 +163,7 @@ test("first call, first denied call, first proof and what more there is, in one 
 
 test("a second start beside the first says so; after Ctrl-C nothing is left, and the next start has the same key", async () => {
   const second = await newcomer.sh("./scripts/start");
-  expect([second.code, second.stderr]).toEqual([1, expect.stringContaining("runs already")]);
+  expect([second.code, second.stderr]).toEqual([1, expect.stringContaining("is already running")]);
   demo.press("\u0003");
   expect(await demo.ended).toBe(0);
   await until(() => pidsWith(newcomer.root).length === 0, "every process of the demonstration to be gone", 10_000);
