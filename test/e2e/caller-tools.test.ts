@@ -3,8 +3,8 @@ import { type Daemon, fake, start } from "../support/daemon.ts";
 import { connect, lines } from "../support/sdk.ts";
 import { modern, request } from "../support/wire.ts";
 
-// Tools that a server shows only to some: official clients whose call switches one on in their own instance of it, and
-// a client that can be asked something.
+// Tools that a server shows only to some callers: official clients whose call enables one in their own instance, and a
+// client that can be asked questions.
 
 setDefaultTimeout(30_000);
 
@@ -24,31 +24,34 @@ afterAll(() => daemon[Symbol.asyncDispose]());
 
 const extra = { name: "pester", inputSchema: { type: "object" } };
 
-test.each(lines)("R2: client %s is told of the tool, finds it and calls it, and nobody else does", async (line) => {
-  const at = lines.indexOf(line);
-  const url = `${daemon.url}/mcp`;
-  const key = await daemon.place.key(`user-${at}`);
-  await using client = await connect(line, { url, key });
-  await using other = await connect(line, { url, key: await daemon.place.key(`other-${at}`) });
-  const names = async (of: typeof client) => (await of.tools()).map(({ name }) => name);
-  const told = Promise.withResolvers<void>();
-  const othersTold: string[] = [];
-  client.on("notifications/tools/list_changed", () => told.resolve());
-  other.on("notifications/tools/list_changed", () => void othersTold.push("changed"));
-  expect(await names(client)).not.toContain("fake__pester");
-  await client.call("fake__switch", { tools: [extra] });
-  expect(await names(client)).toContain("fake__pester");
-  // This one opens no stream to listen.
-  if (line !== "2.x modern") await told.promise;
-  expect(JSON.stringify(await client.call("fake__pester", { times: 0 }))).toContain("done");
-  expect(await names(other)).not.toContain("fake__pester");
-  expect(JSON.stringify(await other.call("mcpgw__list_tools", { server: "fake" }))).not.toContain("pester");
-  const refused = await other.call("fake__pester", { times: 0 }).then(JSON.stringify, String);
-  expect(refused).toContain("Unknown tool");
-  expect(othersTold).toEqual([]);
-});
+test.each(lines)(
+  "R2: client %s is notified of the tool, finds it and calls it, and no other client does",
+  async (line) => {
+    const at = lines.indexOf(line);
+    const url = `${daemon.url}/mcp`;
+    const key = await daemon.place.key(`user-${at}`);
+    await using client = await connect(line, { url, key });
+    await using other = await connect(line, { url, key: await daemon.place.key(`other-${at}`) });
+    const names = async (of: typeof client) => (await of.tools()).map(({ name }) => name);
+    const told = Promise.withResolvers<void>();
+    const othersTold: string[] = [];
+    client.on("notifications/tools/list_changed", () => told.resolve());
+    other.on("notifications/tools/list_changed", () => void othersTold.push("changed"));
+    expect(await names(client)).not.toContain("fake__pester");
+    await client.call("fake__switch", { tools: [extra] });
+    expect(await names(client)).toContain("fake__pester");
+    // This client opens no stream to listen.
+    if (line !== "2.x modern") await told.promise;
+    expect(JSON.stringify(await client.call("fake__pester", { times: 0 }))).toContain("done");
+    expect(await names(other)).not.toContain("fake__pester");
+    expect(JSON.stringify(await other.call("mcpgw__list_tools", { server: "fake" }))).not.toContain("pester");
+    const refused = await other.call("fake__pester", { times: 0 }).then(JSON.stringify, String);
+    expect(refused).toContain("Unknown tool");
+    expect(othersTold).toEqual([]);
+  },
+);
 
-test("R2: what only clients with roots are shown can be called by one that never listed it, and by no other", async () => {
+test("R2: a tool for clients with roots can be called by a client with roots that never listed it, and by no other", async () => {
   const key = await daemon.place.key("caller");
   const calls = async (capabilities: object, name = "shy__with-roots", args = {}) => {
     const meta = { "io.modelcontextprotocol/clientCapabilities": capabilities };
@@ -66,7 +69,7 @@ test("R2: what only clients with roots are shown can be called by one that never
 
 const declares = { elicitation: {} };
 
-/** How a client that can be asked sends a request. */
+/** Returns how a client that can be asked sends a request. */
 async function sender(era: "legacy" | "modern", key: string) {
   if (era === "modern")
     return (method: string, params: Record<string, unknown>) => {
@@ -80,7 +83,7 @@ async function sender(era: "legacy" | "modern", key: string) {
 }
 
 test.each(["legacy", "modern"] as const)(
-  "R27: list_tools and call of a %s client treat the tool as tools/list and tools/call do",
+  "R27: list_tools and call of a %s client treat the tool like tools/list and tools/call",
   async (era) => {
     const key = await daemon.place.key(`through-${era}`);
     const send = await sender(era, key);
@@ -105,7 +108,7 @@ test.each(["legacy", "modern"] as const)(
   },
 );
 
-test("R88: the command line shows the tool to whoever its calls reach it for, and calls it by its name on the wire", async () => {
+test("R88: the command line shows the tool to the key that may call it, and calls it by its wire name", async () => {
   const key = await daemon.place.key("operator");
   await daemon.call("fake__switch", { tools: [extra] }, key);
   const run = async (...args: string[]) => (await daemon.place.cli(args, { env: { MCPGW_API_KEY: key } })).stdout;
