@@ -31,7 +31,7 @@ export type ViewerHandlers = {
   readonly "tools.call": (input: Parsed<"tools.call">, viewer: Viewer) => Promise<Call>;
 };
 
-/** Returns the server inside the process that offers the operations table's MCP tools. */
+/** Returns the gateway's own MCP server, which offers the MCP tools of the operations table. */
 export function gatewayTools(
   handlers: ViewerHandlers,
   seesAll: (who: Principal, source: Source) => boolean,

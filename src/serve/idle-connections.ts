@@ -14,7 +14,7 @@ export function shedIdleConnections(max: number, others: () => number, shed: () 
   const look = async () => {
     if (looking) return;
     looking = true;
-    // The directory is unreadable only when descriptors have run out.
+    // If the directory cannot be read, no descriptors are left.
     const open = await readdir(directory).then(
       (names) => names.length,
       () => Infinity,

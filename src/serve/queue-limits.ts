@@ -4,9 +4,7 @@ import type { Traffic } from "../session/traffic.ts";
 /** The parts of the process that limit what clients leave unread. */
 export type Sending = { readonly current: () => Gateway; readonly traffic: Traffic };
 
-/**
- * Maximum bytes queued for a client before notifications to it are dropped; results and list changes are not dropped.
- */
+/** Maximum bytes queued for a client before notifications are dropped; results and list changes still queue. */
 export const maxQueued = 1024 ** 2;
 
 /** Minimum for `maxOwed`, because limits.result does not apply to lists and other answers of the gateway itself. */

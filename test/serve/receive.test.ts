@@ -7,7 +7,7 @@ import { pick, toolCall } from "../support/wire.ts";
 const legacy = "2025-11-25";
 
 test("a message that is not a request is refused under its id, unless it may be a client's answer to a question", () => {
-  const fault = new Failure("invalid-request", "This is no request.");
+  const fault = new Failure("invalid-request", "This is not a request.");
   const id = (text: string, revision: typeof legacy | null, headers: Headers | null = null) =>
     refused(text, { headers, revision }, fault).inbound.idText;
   for (const text of ['{"jsonrpc":"2.0","id":5}', '{"jsonrpc":"2.0","id":5,"result":null}']) {

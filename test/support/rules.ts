@@ -113,7 +113,7 @@ export function upwardImports(sources: readonly Source[]): string[] {
     if (to === null) return null;
     if (!inSrc(to)) return to === "package.json" ? null : `imports ${to}, outside src`;
     if (folder(to) === folder(source.path) || level(to) < level(source.path)) return null;
-    return `imports ${to}, which is no lower level`;
+    return `imports ${to}, which is not at a lower level`;
   });
 }
 
@@ -129,7 +129,7 @@ export function brokenSeams(sources: readonly Source[]): string[] {
   return eachImport(sources, (source, one) => {
     const to = target(source, one);
     if (to === null || level(to) !== 2 || level(source.path) <= 2 || folder(source.path) === "main.ts") return null;
-    return sees(source.path).some((form) => form.test(to)) ? null : `may not see ${to}`;
+    return sees(source.path).some((form) => form.test(to)) ? null : `may not import ${to}`;
   });
 }
 
@@ -139,7 +139,7 @@ export function wrongAudience(sources: readonly Source[]): string[] {
     const to = target(source, one);
     const allowed = audiences[folder(source.path)];
     if (to === null || !allowed || level(to) < 3 || folder(to) === folder(source.path)) return null;
-    return allowed.includes(folder(to)) ? null : `may not see ${to}`;
+    return allowed.includes(folder(to)) ? null : `may not import ${to}`;
   });
 }
 
@@ -159,13 +159,13 @@ export function strayPackages(sources: readonly Source[]): string[] {
     .flatMap((source) =>
       source.globals
         .filter(({ what }) => globals[what]?.test(source.path) === false)
-        .map((spot) => at(source, spot, `${spot.what} has another home`)),
+        .map((spot) => at(source, spot, `${spot.what} is used outside its home`)),
     );
   const imports = eachImport(sources, (source, one) => {
     if (one.from === "node:child_process" || one.from === "node:sqlite") return `imports ${one.from}; use Bun's own`;
     const name = packageOf(one.from);
     if (name === null || owners[name]?.test(source.path)) return null;
-    return owners[name] ? `${name} has another home` : `${name} has no owner`;
+    return owners[name] ? `${name} is used outside its home` : `${name} has no home`;
   });
   return [...stray, ...imports];
 }
@@ -173,7 +173,9 @@ export function strayPackages(sources: readonly Source[]): string[] {
 /** Finds import paths that do not name a file, and modules that re-export others. */
 export function wrongSpecifiers(sources: readonly Source[]): string[] {
   const paths = eachImport(sources, (_, one) =>
-    one.from.startsWith(".") && !/\.(tsx?|json|html|css)$/.test(one.from) ? `"${one.from}" lacks its extension` : null,
+    one.from.startsWith(".") && !/\.(tsx?|json|html|css)$/.test(one.from)
+      ? `"${one.from}" has no file extension`
+      : null,
   );
   const barrels = sources
     .filter(({ path, text }) => inSrc(path) && /^export \*/m.test(text))
@@ -186,7 +188,7 @@ export function eagerEntry(sources: readonly Source[]): string[] {
   return eachImport(sources, (source, one) => {
     const to = target(source, one);
     if (source.path !== "src/main.ts" || to === null || one.dynamic || one.type || level(to) <= 0) return null;
-    return folder(to) === "package.json" || !inSrc(to) ? null : `loads ${to} before it knows the command`;
+    return folder(to) === "package.json" || !inSrc(to) ? null : `loads ${to} before the command is known`;
   });
 }
 
