@@ -103,7 +103,7 @@ test("a modern client that disconnects cancels its call; the server is notified 
   abort.abort();
   expect(await call).toBeNull();
   await until(() => told().length === before.told + 1, "the server was told");
-  expect(await until(() => endOf("gone"), "it is on record")).toMatchObject({ st: "cancelled" });
+  expect(await until(() => endOf("gone"), "it is recorded")).toMatchObject({ st: "cancelled" });
 });
 
 test("the number of a consumer's requests in flight is reported while they run", async () => {
@@ -132,7 +132,7 @@ test("a legacy client that disconnects does not cancel: the call runs to its end
   await until(() => ran("slow") > before.ran, "it runs");
   abort.abort();
   expect(await call).toBeNull();
-  expect(await until(() => endOf("stays"), "it is on record")).toMatchObject({ st: "ok" });
+  expect(await until(() => endOf("stays"), "it is recorded")).toMatchObject({ st: "ok" });
   expect(told()).toHaveLength(before.told);
 });
 
@@ -223,7 +223,7 @@ test("what a server sends outside of calls reaches the session that it serves, e
   const session = await own.session(alice);
   const events = eventsOf(await own.stream(alice, session));
   await own.post(toolCall("web__echo"), { key: alice, headers: session });
-  await until(() => streams.length === 2, "its own stream, besides the one that hears of changed lists");
+  await until(() => streams.length === 2, "its own stream in addition to the stream for list changes");
   for (const data of ["first", "second"]) {
     for (const stream of streams) stream.enqueue(event("notifications/message", { level: "error", data }));
     expect((await events.next()).value).toMatchObject({ method: "notifications/message", params: { data } });

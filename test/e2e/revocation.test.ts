@@ -118,7 +118,7 @@ test("R8: an invalid key is recorded and counted on GET, DELETE and /metrics too
   await until(
     async () =>
       (await daemon.place.records()).some(({ type, src }) => type === "auth.failed" && src === "http:127.0.0.1"),
-    "the failure is on record",
+    "the failure is recorded",
   );
 });
 

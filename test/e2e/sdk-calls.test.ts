@@ -120,7 +120,7 @@ describe.each(each)("client %s over %s", (line, route) => {
       await until(arrived, `${name} to be cancelled`);
     }
     const recorded = async () => (await cancelledCalls(place)) === before + 2;
-    await until(recorded, "the endings to be on record", 10_000);
+    await until(recorded, "the endings to be recorded", 10_000);
   });
 
   if (line === "2.x modern") return; // this client is told not to expect it
@@ -151,7 +151,7 @@ test.each(["1.x", "2.x legacy"] as const)(
     expect(await ping()).toBe(200);
     await peer.terminate();
     expect(await ping()).toBe(404);
-    await until(async () => (await ends()) === before + 1, "the end of the session to be on record", 10_000);
+    await until(async () => (await ends()) === before + 1, "the end of the session to be recorded", 10_000);
   },
 );
 

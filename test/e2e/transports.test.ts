@@ -137,7 +137,7 @@ test("R50 R65: the HTTP+SSE endpoint of a server lists and calls within it, and 
     (await daemon.place.records()).some(
       ({ type, facts }) => type === "session.close" && pick(facts, "session") === sess,
     );
-  await until(closed, "the end of its session to be on record", 10_000);
+  await until(closed, "the end of its session to be recorded", 10_000);
 });
 
 test("R98: a WebSocket: handshake, list and call work, and the end of its session is recorded", async () => {
@@ -157,7 +157,7 @@ test("R98: a WebSocket: handshake, list and call work, and the end of its sessio
   ws.close();
   const closed = async () =>
     (await daemon.place.records()).filter(({ type }) => type === "session.close").length === before + 1;
-  await until(closed, "the end of its session to be on record", 10_000);
+  await until(closed, "the end of its session to be recorded", 10_000);
 });
 
 test("a client on standard streams beside a daemon has a session, which is counted and recorded", async () => {
@@ -174,7 +174,7 @@ test("a client on standard streams beside a daemon has a session, which is count
     expect((batch as unknown[]).map((one) => pick(one, "id"))).toEqual(["b1", "b2"]);
     expect(await count("session.open")).toBe(opened + 1);
   }
-  await until(async () => (await count("session.close")) === closed + 1, "the end to be on record", 10_000);
+  await until(async () => (await count("session.close")) === closed + 1, "the end to be recorded", 10_000);
   const call = (await daemon.place.records()).find(({ rpc }) => rpc === '"b2"');
   expect(call).toMatchObject({ type: "call.begin", sess: expect.any(String) });
 });
@@ -209,7 +209,7 @@ test("a client that ends its session during a call cancels the call, even at a s
   expect((await call).text).toBe("");
   const end = await until(
     async () => (await own.place.records()).find(({ type }) => type === "call.end"),
-    "it is on record",
+    "it is recorded",
   );
   expect(end).toMatchObject({ st: "cancelled" });
   expect(own.log.filter(({ level }) => level === "error")).toEqual([]);
