@@ -1,7 +1,5 @@
 import { Failure } from "../core/failure.ts";
 
-// Checks of the headers that describe a request's body and the responses that its client accepts.
-
 /** Matches a weight of zero, which marks a type as not acceptable (RFC 9110, 12.4.2). */
 const never = String.raw`\s*;\s*q=0(?:\.0*)?\s*(?:[,;]|$)`;
 const json = new RegExp(String.raw`application/(?:json|\*)(?!${never})`, "i");

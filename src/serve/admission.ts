@@ -11,8 +11,6 @@ import type { Session } from "../session/session.ts";
 import { type HttpRequest, presentedBy } from "./http-request.ts";
 import { unreadable } from "./receive.ts";
 
-// Admission of the senders of HTTP requests, and their refusals.
-
 /** Identifies the sender of a request that carries no message. A refusal is recorded and thrown. */
 export async function authenticate(gw: Gateway, request: HttpRequest): Promise<Principal> {
   const who = tryIdentify(gw, presentedBy(request));
@@ -81,10 +79,7 @@ export function isServed(
   return session !== null || scope === null || catalog.hasScopeFor(scope, vouched, source);
 }
 
-/**
- * Records the attempt and returns the response for a scope that does not exist or is hidden from the caller; the two
- * must be indistinguishable.
- */
+/** Records the attempt and returns the response for a missing or hidden scope; both must be indistinguishable. */
 export async function notServed(
   gw: Gateway,
   request: HttpRequest,

@@ -4,10 +4,7 @@ import type { Gateway } from "../gateway/gateway.ts";
 import { failureMessage } from "../mcp/reply.ts";
 import { maxOwed } from "./queue-limits.ts";
 
-/**
- * Returns a function that limits the total length of the answers to a batch: it returns the answer it is given, or an
- * error in its place if the answers together would be too long.
- */
+/** Returns a function that replaces an answer to a batch with an error if the answers together would be too long. */
 export function keepBatch(gw: Gateway): (inbound: Inbound, answer: string) => string {
   const most = maxOwed(gw);
   let length = 0;

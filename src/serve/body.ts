@@ -72,10 +72,7 @@ export class BodyReader {
     });
   }
 
-  /**
-   * Reads enough of the body of a refused request to find its id. Reads nothing while such requests hold a quarter of
-   * all `places`.
-   */
+  /** Reads enough of a refused request's body to find its id; nothing while such reads hold a quarter of `places`. */
   async readStrange(req: Request, places: number): Promise<string | Failure> {
     if (this.#strange >= places / 4) return "";
     this.#strange++;
@@ -129,8 +126,8 @@ async function readCapped(req: Request, max: number, came: (bytes: number) => vo
 }
 
 /**
- * Whether the client waits for a "100 Continue" that Bun never sends: Bun recognizes the expectation only in lower
- * case, but it is case-insensitive (RFC 9110, 10.1.1).
+ * Whether the client waits for a "100 Continue" that Bun never sends: contrary to RFC 9110, 10.1.1, Bun recognizes the
+ * expectation only in lower case.
  */
 const waitsForever = (expect: string | null): boolean =>
   expect !== null && expect !== "100-continue" && expect.toLowerCase() === "100-continue";

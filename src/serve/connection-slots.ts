@@ -3,10 +3,7 @@ import { Failure } from "../core/failure.ts";
 
 const mostOfOne = 1_000;
 
-/**
- * The slots for long-lived connections of any kind, limited per principal so that one principal's connections, arriving
- * requests and running requests leave room for others within `listen.maxConnections`, the limit for all together.
- */
+/** Limits each principal's long-lived connections of any kind, to leave room for others in `listen.maxConnections`. */
 export class ConnectionSlots {
   readonly #taken = new Counts();
 

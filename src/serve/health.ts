@@ -51,10 +51,7 @@ export function isLocal({ raw: { headers }, ip }: HttpRequest): boolean {
   return source.loopback && !source.forwarded && !headers.has("origin") && !isPublicName(headers.get("host") ?? "");
 }
 
-/**
- * Whether a Host is neither an address nor a single-label name. Anyone can register such a name and point it at this
- * machine for a browser that runs here (DNS rebinding).
- */
+/** Whether a Host is a name that anyone could register and point at this machine (DNS rebinding). */
 function isPublicName(host: string): boolean {
   const name = plainHost(host.replace(/:\d*$/, ""));
   const label = name.lastIndexOf(".");

@@ -196,10 +196,7 @@ export class PostEndpoint {
   }
 }
 
-/**
- * Whether a message would begin a call at an endpoint that a reload removed. Such an endpoint still accepts answers,
- * progress and cancellations for its running calls.
- */
+/** Whether a message would begin a call at an endpoint that a reload removed, which serves only its running calls. */
 const begins = ({ gw, request: { scope } }: Arrival, received: Received | Received[]): boolean =>
   scope !== null && !gw.catalog.hasScope(scope) && [received].flat().some(({ inbound }) => inbound.kind === "request");
 

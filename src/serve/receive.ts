@@ -99,10 +99,7 @@ export function unreadable(headers: Headers | null, idText: string | null = null
   };
 }
 
-/**
- * Whether a client without a session expects messages before the answer: it asked for them in the request, or declared
- * an extension that may send some.
- */
+/** Whether a client without a session expects messages before the answer, by its request or a declared extension. */
 export function wantsNews(inbound: Inbound): boolean {
   const { progressToken, logLevel, capabilities } = inbound;
   if (progressToken !== null || logLevel !== null || isStanding(inbound)) return true;

@@ -71,10 +71,7 @@ function heed(call: Call, session: Session | null, { traffic, outside }: CallCon
   }
 }
 
-/**
- * Registers the requests of a batch so that the client can cancel each of them, even before it begins. Refused requests
- * never begin and are not registered.
- */
+/** Lets the client cancel each request of a batch even before it begins; refused requests never begin. */
 export function announce(batch: readonly Received[], session: Session | null): void {
   for (const { inbound, fault } of batch) {
     if (!fault && inbound.kind === "request" && inbound.idText !== null) session?.calls.expect(inbound.idText);
