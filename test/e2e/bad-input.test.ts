@@ -247,11 +247,7 @@ const modernCases: Record<string, Case> = {
   "no version header": { send: modernCall({ "mcp-protocol-version": null }), status: 400, code: -32020 },
   "no Mcp-Method": { send: modernCall({ "mcp-method": null }), status: 400, code: -32020 },
   "another Mcp-Method": { send: modernCall({ "mcp-method": "tools/list" }), status: 400, code: -32020 },
-  "an Mcp-Method in another letter case": {
-    send: modernCall({ "mcp-method": "Tools/Call" }),
-    status: 400,
-    code: -32020,
-  },
+  "an Mcp-Method in another case": { send: modernCall({ "mcp-method": "Tools/Call" }), status: 400, code: -32020 },
   "no Mcp-Name": { send: modernCall({ "mcp-name": null }), status: 400, code: -32020 },
   "another Mcp-Name": { send: modernCall({ "mcp-name": "fake__echo" }), status: 400, code: -32020 },
   "an Mcp-Name that is not Base64": { send: modernCall({ "mcp-name": "=?base64?***?=" }), status: 400, code: -32020 },

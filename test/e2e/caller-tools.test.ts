@@ -24,32 +24,29 @@ afterAll(() => daemon[Symbol.asyncDispose]());
 
 const extra = { name: "pester", inputSchema: { type: "object" } };
 
-test.each(lines)(
-  "R2: client %s is notified of the tool, finds it and calls it, and no other client does",
-  async (line) => {
-    const at = lines.indexOf(line);
-    const url = `${daemon.url}/mcp`;
-    const key = await daemon.place.key(`user-${at}`);
-    await using client = await connect(line, { url, key });
-    await using other = await connect(line, { url, key: await daemon.place.key(`other-${at}`) });
-    const names = async (of: typeof client) => (await of.tools()).map(({ name }) => name);
-    const told = Promise.withResolvers<void>();
-    const othersTold: string[] = [];
-    client.on("notifications/tools/list_changed", () => told.resolve());
-    other.on("notifications/tools/list_changed", () => void othersTold.push("changed"));
-    expect(await names(client)).not.toContain("fake__pester");
-    await client.call("fake__switch", { tools: [extra] });
-    expect(await names(client)).toContain("fake__pester");
-    // This client opens no stream to listen.
-    if (line !== "2.x modern") await told.promise;
-    expect(JSON.stringify(await client.call("fake__pester", { times: 0 }))).toContain("done");
-    expect(await names(other)).not.toContain("fake__pester");
-    expect(JSON.stringify(await other.call("mcpgw__list_tools", { server: "fake" }))).not.toContain("pester");
-    const refused = await other.call("fake__pester", { times: 0 }).then(JSON.stringify, String);
-    expect(refused).toContain("Unknown tool");
-    expect(othersTold).toEqual([]);
-  },
-);
+test.each(lines)("R2: client %s is notified of the tool, finds and calls it, but no other client", async (line) => {
+  const at = lines.indexOf(line);
+  const url = `${daemon.url}/mcp`;
+  const key = await daemon.place.key(`user-${at}`);
+  await using client = await connect(line, { url, key });
+  await using other = await connect(line, { url, key: await daemon.place.key(`other-${at}`) });
+  const names = async (of: typeof client) => (await of.tools()).map(({ name }) => name);
+  const told = Promise.withResolvers<void>();
+  const othersTold: string[] = [];
+  client.on("notifications/tools/list_changed", () => told.resolve());
+  other.on("notifications/tools/list_changed", () => void othersTold.push("changed"));
+  expect(await names(client)).not.toContain("fake__pester");
+  await client.call("fake__switch", { tools: [extra] });
+  expect(await names(client)).toContain("fake__pester");
+  // This client opens no stream to listen.
+  if (line !== "2.x modern") await told.promise;
+  expect(JSON.stringify(await client.call("fake__pester", { times: 0 }))).toContain("done");
+  expect(await names(other)).not.toContain("fake__pester");
+  expect(JSON.stringify(await other.call("mcpgw__list_tools", { server: "fake" }))).not.toContain("pester");
+  const refused = await other.call("fake__pester", { times: 0 }).then(JSON.stringify, String);
+  expect(refused).toContain("Unknown tool");
+  expect(othersTold).toEqual([]);
+});
 
 test("R2: a tool for clients with roots can be called by a client with roots that never listed it, and by no other", async () => {
   const key = await daemon.place.key("caller");

@@ -20,7 +20,7 @@ setDefaultTimeout(30_000);
 
 const revisions: readonly Revision[] = ["2025-11-25", "2026-07-28"];
 
-/** The minimum numbers of checks; a fixture with fewer would be a weaker measure. */
+/** The number of checks per revision; a fixture with fewer would be a weaker measure. */
 const checks: Readonly<Record<Revision, number>> = { "2025-11-25": 84, "2026-07-28": 196 };
 
 let fixture: Fixture;

@@ -145,7 +145,7 @@ test("S30: guessing is slowed down, and a valid key from the same address still 
   expect(JSON.stringify(failed)).not.toContain("guess");
 });
 
-test("R8: the use of a revoked or disallowed key is recorded, whatever else is tried from the same address", async () => {
+test("R8: the use of a revoked key, or of a key from another network, is recorded, whatever else is tried from there", async () => {
   await using leaky = await start(config);
   const { place } = leaky;
   const leaked = await place.newKey("alice");

@@ -332,7 +332,7 @@ test("R88: the command line lists and calls with the given key, else as the loca
     "fake:count",
     "fake:crash",
     "fake:echo",
-    // Allowed because there is no network.
+    // Its rule applies only to callers without a network address.
     "fake:log",
   ]);
   // Only a caller that may see all servers is told that a server does not exist.

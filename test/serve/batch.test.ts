@@ -90,15 +90,12 @@ const shapes: [what: string, body: string, status: number, code: number][] = [
   ["a batch with a repeated key in a message", '[{"jsonrpc":"2.0","id":1,"id":2,"method":"ping"}]', 400, -32600],
 ];
 
-test.each(shapes)(
-  "S23, T20: %s is refused as a whole, and none of its messages runs",
-  async (_what, body, status, code) => {
-    await using door = echo();
-    const answer = await door.post(body, { headers: v2025 });
-    expect(answer).toMatchObject({ status, json: { id: null, error: { code } } });
-    expect(door.ended.map(({ failure }) => failure?.code)).toHaveLength(1);
-  },
-);
+test.each(shapes)("S23, T20: %s is refused as a whole, and none of it runs", async (_what, body, status, code) => {
+  await using door = echo();
+  const answer = await door.post(body, { headers: v2025 });
+  expect(answer).toMatchObject({ status, json: { id: null, error: { code } } });
+  expect(door.ended.map(({ failure }) => failure?.code)).toHaveLength(1);
+});
 
 test("S23: a batch of 99,001 messages is refused once, not once per message", async () => {
   await using door = echo();
@@ -136,27 +133,24 @@ test("a batch of only notifications and responses gets a 202 without a body", as
   expect(door.traffic.stray).toBe(1);
 });
 
-test.each(["a POST", "a connection"])(
-  "S23: the total length of the answers to a batch sent by %s is limited",
-  async (way) => {
-    const mib = 1024 ** 2;
-    await using door = new Door(() => said("x".repeat(4 * mib)));
-    Object.assign(door.gw, { caps: { ...door.gw.caps, result: 1 } });
-    const batch = [toolCall("echo", {}, 1), toolCall("echo", {}, 2), toolCall("echo", {}, 3), request("ping", {}, 4)];
-    let answers: unknown;
-    if (way === "a POST") answers = (await door.post(batch, { headers: v2025 })).json;
-    else {
-      const connection = door.connection((message) => (answers = message));
-      await connection.receive(JSON.stringify(initialize("2025-03-26")));
-      await connection.receive(JSON.stringify(batch));
-      connection.close();
-    }
-    const byId = new Map((answers as unknown[]).map((one) => [pick(one, "id"), JSON.stringify(one)]));
-    expect([1, 2, 3, 4].map((id) => (byId.get(id)?.length ?? 0) > 4 * mib)).toEqual([true, true, false, false]);
-    expect(byId.get(3)).toContain(`exceed ${9 * mib} characters together`);
-    expect(byId.get(4)).toContain('"result":{}');
-  },
-);
+test.each(["a POST", "a connection"])("S23: the answers to a batch are limited in total, for %s", async (way) => {
+  const mib = 1024 ** 2;
+  await using door = new Door(() => said("x".repeat(4 * mib)));
+  Object.assign(door.gw, { caps: { ...door.gw.caps, result: 1 } });
+  const batch = [toolCall("echo", {}, 1), toolCall("echo", {}, 2), toolCall("echo", {}, 3), request("ping", {}, 4)];
+  let answers: unknown;
+  if (way === "a POST") answers = (await door.post(batch, { headers: v2025 })).json;
+  else {
+    const connection = door.connection((message) => (answers = message));
+    await connection.receive(JSON.stringify(initialize("2025-03-26")));
+    await connection.receive(JSON.stringify(batch));
+    connection.close();
+  }
+  const byId = new Map((answers as unknown[]).map((one) => [pick(one, "id"), JSON.stringify(one)]));
+  expect([1, 2, 3, 4].map((id) => (byId.get(id)?.length ?? 0) > 4 * mib)).toEqual([true, true, false, false]);
+  expect(byId.get(3)).toContain(`exceed ${9 * mib} characters together`);
+  expect(byId.get(4)).toContain('"result":{}');
+});
 
 test("numbers and spaces are forwarded as they were written", async () => {
   await using door = echo();
@@ -299,36 +293,33 @@ test("when a session ends in the middle of a batch, the messages that have not b
   expect(door.ended.at(-1)?.failure?.code).toBe("session-not-found");
 });
 
-test.each(["a POST", "a connection"])(
-  "T20: other work gets its turn between the messages of a batch sent by %s",
-  async (way) => {
-    let turns = 0;
-    const seenAt = new Set<number>();
-    await using door = echo();
-    const { resolve } = door.gw.catalog;
-    // Slow, like rules over long URIs.
-    const slow: typeof resolve = (...of) => {
-      seenAt.add(turns);
-      use(3);
-      return resolve(...of);
-    };
-    Object.assign(door.gw.catalog, { resolve: slow });
-    const turned = (): unknown => (turns++, (next = setImmediate(turned)));
-    let next = setImmediate(turned);
-    const batch = Array.from({ length: 5 }, (_, id) => toolCall("echo", {}, id));
-    if (way === "a POST") expect(ids((await door.post(batch, { headers: v2025 })).json)).toHaveLength(5);
-    else {
-      const got: unknown[] = [];
-      const connection = door.connection((message) => got.push(message));
-      await connection.receive(JSON.stringify(initialize("2025-03-26")));
-      await connection.receive(JSON.stringify(batch));
-      expect(ids(got.at(-1))).toHaveLength(5);
-      connection.close();
-    }
-    clearImmediate(next);
-    expect(seenAt.size).toBe(5);
-  },
-);
+test.each(["a POST", "a connection"])("T20: other work gets its turn within a batch, for %s", async (way) => {
+  let turns = 0;
+  const seenAt = new Set<number>();
+  await using door = echo();
+  const { resolve } = door.gw.catalog;
+  // Slow, like rules over long URIs.
+  const slow: typeof resolve = (...of) => {
+    seenAt.add(turns);
+    use(3);
+    return resolve(...of);
+  };
+  Object.assign(door.gw.catalog, { resolve: slow });
+  const turned = (): unknown => (turns++, (next = setImmediate(turned)));
+  let next = setImmediate(turned);
+  const batch = Array.from({ length: 5 }, (_, id) => toolCall("echo", {}, id));
+  if (way === "a POST") expect(ids((await door.post(batch, { headers: v2025 })).json)).toHaveLength(5);
+  else {
+    const got: unknown[] = [];
+    const connection = door.connection((message) => got.push(message));
+    await connection.receive(JSON.stringify(initialize("2025-03-26")));
+    await connection.receive(JSON.stringify(batch));
+    expect(ids(got.at(-1))).toHaveLength(5);
+    connection.close();
+  }
+  clearImmediate(next);
+  expect(seenAt.size).toBe(5);
+});
 
 test.each([
   ["a call", toolCall("slow")],

@@ -212,23 +212,20 @@ describe("R98: WebSockets", () => {
   test.each([
     ["that closes its socket with the reason of a too long frame", (ws) => ws.close(3001, "Received too big message")],
     ["whose connection breaks", (ws) => ws.terminate()],
-  ] as [string, (ws: WebSocket) => void][])(
-    "T22: a client %s counts as disconnected, not as an offender",
-    async (_who, leave) => {
-      const called = Promise.withResolvers<void>();
-      await using door = new Door((call) => {
-        called.resolve();
-        return hang(call);
-      });
-      const { ws, opened } = socket(door, "/ws");
-      await opened;
-      ws.send(JSON.stringify(toolCall("echo", {}, "runs")));
-      await called.promise;
-      leave(ws);
-      await until(() => door.ended.length > 0, "the call to end");
-      expect(door.ended.map(({ status }) => status)).toEqual(["cancelled"]);
-    },
-  );
+  ] as [string, (ws: WebSocket) => void][])("T22: a client %s counts as disconnected", async (_who, leave) => {
+    const called = Promise.withResolvers<void>();
+    await using door = new Door((call) => {
+      called.resolve();
+      return hang(call);
+    });
+    const { ws, opened } = socket(door, "/ws");
+    await opened;
+    ws.send(JSON.stringify(toolCall("echo", {}, "runs")));
+    await called.promise;
+    leave(ws);
+    await until(() => door.ended.length > 0, "the call to end");
+    expect(door.ended.map(({ status }) => status)).toEqual(["cancelled"]);
+  });
 
   test("R60: a new limits.body after a reload applies to open sockets and new ones", async () => {
     await using door = play();
