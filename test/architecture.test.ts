@@ -10,16 +10,16 @@ const sources = await readSources(root);
 const checks = {
   "every folder has a level": rules.unknownFolders,
   "imports point to a lower level": rules.upwardImports,
-  "only those who compose level 2 see it": rules.brokenSeams,
-  "command line and consoles see only control and config": rules.wrongAudience,
-  "packages and globals stay in their homes": rules.strayPackages,
-  "imports name files, and no module passes another on": rules.wrongSpecifiers,
+  "only the code that composes level 2 imports it": rules.brokenSeams,
+  "the command line and consoles import only control and config": rules.wrongAudience,
+  "packages and globals are used only in their homes": rules.strayPackages,
+  "imports name files, and no module re-exports another": rules.wrongSpecifiers,
   "the entry loads commands on demand": rules.eagerEntry,
   "no import cycles": rules.cycles,
   "no import cycles between the folders of a folder": rules.folderCycles,
-  "files and functions keep their size": rules.tooLong,
+  "files and functions stay within their size limits": rules.tooLong,
   "no enum, namespace, any, silenced check or unfinished work": rules.forbidden,
-  "exported functions say what they promise": rules.withoutContract,
+  "exported functions have a doc comment": rules.withoutContract,
   "file names are lower-case words joined by hyphens": rules.oddNames,
 } as const;
 
@@ -27,14 +27,14 @@ for (const [name, check] of Object.entries(checks)) {
   test(`architecture: ${name}`, () => expect(check(sources)).toEqual([]));
 }
 
-test("architecture: the scan sees every file of src, test and scripts", () => {
+test("architecture: the scan reads every file of src, test and scripts", () => {
   const onDisk = [...new Bun.Glob("{src,test,scripts}/**/*.{ts,tsx}").scanSync(root)];
   const seen = sources.map(({ path }) => path);
   expect(seen.toSorted()).toEqual(onDisk.toSorted());
   expect(sources.reduce((sum, { functions }) => sum + functions.length, 0)).toBeGreaterThan(200);
 });
 
-test("architecture: every dependency has a home, and every home a dependency", async () => {
+test("architecture: every dependency has a home, and every home belongs to a dependency", async () => {
   const { dependencies } = await Bun.file(join(root, "package.json")).json();
   const homes = Object.keys(rules.owners).filter((name) => !name.startsWith("bun:"));
   expect(homes.toSorted()).toEqual(Object.keys(dependencies).toSorted());
@@ -42,7 +42,7 @@ test("architecture: every dependency has a home, and every home a dependency", a
 
 const long = (lines: number): string => `export function f() {\n${"  f();\n".repeat(lines - 2)}}\n`;
 
-// Each planted file breaks one rule, in each form that the scan has to see.
+// Each planted file breaks one rule, in each form that the scan must recognize.
 const plants: Readonly<Record<keyof typeof checks, Readonly<Record<string, string>>>> = {
   "every folder has a level": { "src/utils/x.ts": "" },
   "imports point to a lower level": {
@@ -56,18 +56,18 @@ const plants: Readonly<Record<keyof typeof checks, Readonly<Record<string, strin
     "src/control/h.ts": 'import { x } from "../gateway/handle.ts";',
     "src/core/i.ts": 'import { x } from "../../test/support/until.ts";',
   },
-  "only those who compose level 2 see it": {
+  "only the code that composes level 2 imports it": {
     "src/config/a.ts": 'import { x } from "../audit/chain.ts";',
     "src/gateway/handle.ts": 'import { x } from "../policy/decide.ts";',
     "src/control/b.ts": 'import { x } from "../store/open.ts";',
     "src/cli/c.ts": 'import { x } from "../audit/chain.ts";',
     "src/daemon/housekeeper.ts": 'import { x } from "../authn/keyring.ts";',
   },
-  "command line and consoles see only control and config": {
+  "the command line and consoles import only control and config": {
     "src/cli/a.ts": 'import { x } from "../gateway/build.ts";',
     "src/tui/b.ts": 'import { x } from "../serve/http.ts";',
   },
-  "packages and globals stay in their homes": {
+  "packages and globals are used only in their homes": {
     "src/core/a.ts": 'import { z } from "zod";',
     "src/mcp/b.ts": 'import x from "left-pad";',
     "src/mcp/c.ts": 'import { Database } from "bun:sqlite";',
@@ -75,7 +75,7 @@ const plants: Readonly<Record<keyof typeof checks, Readonly<Record<string, strin
     "src/mcp/e.ts": 'Bun.spawn(["x"]);',
     "src/mcp/f.ts": 'import { spawn } from "node:child_process";',
   },
-  "imports name files, and no module passes another on": {
+  "imports name files, and no module re-exports another": {
     "src/core/a.ts": 'import { x } from "./b";',
     "src/core/b.ts": 'export * from "./c.ts";',
   },
@@ -90,7 +90,7 @@ const plants: Readonly<Record<keyof typeof checks, Readonly<Record<string, strin
     "src/core/two/c.ts": 'import type { d } from "../three/d.ts";',
     "src/core/three/e.ts": 'export const e = () => import("../one/f.ts");',
   },
-  "files and functions keep their size": {
+  "files and functions stay within their size limits": {
     "src/core/a.ts": long(rules.maxFunctionLines + 1),
     "src/core/b.ts": "export const b = 1;\n".repeat(rules.maxFileLines + 1),
     "src/core/c.ts": `export const c = {\n  m() {\n${"    f();\n".repeat(rules.maxFunctionLines)}  },\n};\n`,
@@ -104,7 +104,7 @@ const plants: Readonly<Record<keyof typeof checks, Readonly<Record<string, strin
     "src/core/e.ts": `// ${"oxlint-dis" + "able"} no-console`,
     "src/core/f.ts": `// ${"@ts-ig" + "nore"}`,
   },
-  "exported functions say what they promise": {
+  "exported functions have a doc comment": {
     "src/core/a.ts": "export function a() {}",
     "src/core/b.ts": "export const b = () => {};",
     "src/core/c.ts": "/** Another. */\nconst c = 1;\n// No contract.\nexport async function d() {}",
@@ -116,7 +116,7 @@ const plants: Readonly<Record<keyof typeof checks, Readonly<Record<string, strin
 const tsconfig = JSON.stringify({ compilerOptions: { noLib: true, noResolve: true, types: [] }, include: ["src"] });
 
 for (const [name, files] of Object.entries(plants)) {
-  test(`architecture: a breach is found: ${name}`, async () => {
+  test(`architecture: a violation is found: ${name}`, async () => {
     const fs = createVirtualFileSystem({
       "/plan/tsconfig.json": tsconfig,
       ...Object.fromEntries(Object.entries(files).map(([path, text]) => [`/plan/${path}`, text])),
@@ -129,7 +129,7 @@ for (const [name, files] of Object.entries(plants)) {
   });
 }
 
-test("architecture: at its limits a file passes", async () => {
+test("architecture: a file at the limits passes", async () => {
   const fs = createVirtualFileSystem({
     "/plan/tsconfig.json": tsconfig,
     "/plan/src/core/a.ts": long(rules.maxFunctionLines),

@@ -1,6 +1,6 @@
 /**
- * `done`: proved by passing tests whose names carry the row's id, and each fragment of `tests` besides. `open`: not
- * promised yet, and no test carries its id.
+ * `done`: proved by passing tests with the row's id in their names, including one for each fragment in `tests`. `open`:
+ * not promised yet, and no test has its id.
  */
 type State =
   | { readonly state: "done"; readonly tests: readonly string[] }
@@ -19,8 +19,8 @@ const sandbox = "children run unsandboxed so far, and status says so";
 const registry = "servers live in one configuration file so far";
 const scale = "one process and SQLite so far";
 
-// Names of tests carry other ids too. T is a test that the threat model asks for; behind FIELD it is one that a fault
-// of another gateway asks for, and so is every further T up to the colon.
+// Test names have other ids too. T is a test required by the threat model; after FIELD, every T up to the colon is a
+// test motivated by a bug of another gateway.
 export const requirements: Readonly<Record<string, Requirement>> = {
   R1: done("servers in gateway.yaml (a memory limit is R46)"),
   R2: done("a consumer sees only the tools it may call"),

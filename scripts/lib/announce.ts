@@ -2,7 +2,7 @@ import { binary } from "./build.ts";
 import { capture } from "./capture.ts";
 import { paths, quote } from "./demo.ts";
 
-// Prints how to use the demo once its daemon answers; ends when the daemon ends.
+// Prints how to use the demo once its daemon is ready; ends if the daemon ends before.
 
 const [daemon = "", address = ""] = process.argv.slice(2);
 const origin = `http://${address}`;
@@ -16,7 +16,7 @@ function isAlive(pid: number): boolean {
   }
 }
 
-/** Waits for a second at most. Not over HTTP, where a proxy of the environment might be asked. */
+/** Waits up to a second. It does not use HTTP, which a proxy configured in the environment might intercept. */
 const isReady = async (): Promise<boolean> => (await capture([binary, "status", "--wait", "1"])).code === 0;
 
 const request = {
@@ -39,7 +39,7 @@ function curl(url: string, key: string): string {
   ].join(" \\\n  ");
 }
 
-/** One line per managed server: its state, and why it is not ready. */
+/** Returns one line per managed server: its state, and why it is not ready. */
 async function servers(): Promise<string> {
   const { out, err, code } = await capture([binary, "servers", "list", "--json"]);
   if (code !== 0) return `the servers could not be listed: ${err.trim()}`;
@@ -74,7 +74,7 @@ For an MCP client:
 
 ${JSON.stringify(client, null, 2)}
 
-In another shell, \`. .mcpgw/env\` and then mcpgw status, mcpgw tail, mcpgw audit verify, mcpgw tui.
+In another shell, run \`. .mcpgw/env\` and then mcpgw status, mcpgw tail, mcpgw audit verify, mcpgw tui.
 Ctrl-C stops the daemon.
 `);
 }

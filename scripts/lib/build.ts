@@ -17,7 +17,7 @@ const targets = [
   "darwin-arm64",
 ] as const;
 
-// ink imports it for its debugger, which this program never starts and does not ship.
+// ink imports this package for its debugger, which this program never starts and does not ship.
 const withoutDevtools: Bun.BunPlugin = {
   name: "without-devtools",
   setup(build) {
@@ -26,24 +26,24 @@ const withoutDevtools: Bun.BunPlugin = {
   },
 };
 
-/** The entry file and the Workers it names: the executable contains a Worker only as an entry of its own. */
+/** Returns the entry file and the Workers it names: the executable contains a Worker only if it is an entry point. */
 async function entries(): Promise<string[]> {
   const main = join(root, "src/main.ts");
   const workers = (await Bun.file(main).text()).matchAll(/new URL\("(\.[^"]+)", import\.meta\.url\)/g);
   return [main, ...Array.from(workers, ([, path = ""]) => join(root, "src", path))];
 }
 
-/** Compiles the program to `outfile`, for this machine or for another; the file appears whole or not at all. */
+/** Compiles the program to `outfile`, for this machine or for `target`; the file appears complete or not at all. */
 export async function compile(outfile: string, target?: Bun.Build.CompileTarget): Promise<void> {
   const fresh = `${outfile}.${process.pid}`;
   const built = await Bun.build({
     entrypoints: await entries(),
     root: join(root, "src"),
-    // The program must not run code or read settings that happen to lie in the current directory.
+    // The program must not run code or read settings from the current directory.
     compile: { outfile: fresh, autoloadDotenv: false, autoloadBunfig: false, ...(target && { target }) },
     minify: { whitespace: true, syntax: true, identifiers: true, keepNames: true },
     bytecode: true,
-    // A command loads only its own chunk: less to read at the start, less to keep in memory.
+    // A command loads only its own chunk, for a faster start and less memory.
     splitting: true,
     format: "esm",
     define: { "process.env.NODE_ENV": '"production"' },
@@ -57,24 +57,24 @@ export async function compile(outfile: string, target?: Bun.Build.CompileTarget)
   await rename(fresh, outfile);
 }
 
-/** True if a source of the checkout is newer than its dist/mcpgw, or if there is none yet. */
+/** Whether a source of the checkout is newer than its dist/mcpgw, or dist/mcpgw does not exist. */
 export function stale(checkout = root): boolean {
   const changed = (path: string): number => statSync(join(checkout, path)).mtimeMs;
   if (!existsSync(join(checkout, "dist/mcpgw"))) return true;
-  // Folders count too: a deleted source shows only in the time of its folder.
+  // Folders count too: a deleted source changes only the time of its folder.
   const sources = new Bun.Glob("src/**/*").scanSync({ cwd: checkout, onlyFiles: false });
   const built = changed("dist/mcpgw");
   return ["package.json", "bun.lock", "scripts/lib/build.ts", "src", ...sources].some((path) => changed(path) > built);
 }
 
-/** Builds dist/mcpgw when it is stale. Returns its path. */
+/** Builds dist/mcpgw if it is stale. Returns its path. */
 export async function ensureBinary(): Promise<string> {
   await mkdir(dist, { recursive: true });
   if (stale()) await compile(binary);
   return binary;
 }
 
-/** The output of a binary's `--version`, or why it cannot run here. */
+/** Returns the output of a binary's `--version`, or why it cannot run here. */
 async function tryVersion(file: string): Promise<{ version: string } | { why: string }> {
   try {
     const { out, err, code } = await capture([file, "--version"], { timeout: 20_000 });
@@ -85,7 +85,7 @@ async function tryVersion(file: string): Promise<{ version: string } | { why: st
   }
 }
 
-/** Whether a target's binaries must run on this machine, so that one that does not run is broken. */
+/** Whether a target's binary must run on this machine, so that it is broken if it does not. */
 function isNative(name: string): boolean {
   const report = process.report.getReport() as { header?: { glibcVersionRuntime?: string } };
   const musl = process.platform === "linux" && !report.header?.glibcVersionRuntime ? "-musl" : "";
@@ -99,8 +99,8 @@ async function sha256(path: string): Promise<string> {
 }
 
 /**
- * Builds the binaries of every target and their SHA256SUMS; false if one that must run on this machine does not.
- * `build` makes one.
+ * Builds the binary of every target with `build`, and SHA256SUMS. Resolves to false if the binary for this machine does
+ * not run.
  */
 export async function buildAll(into = dist, build = compile): Promise<boolean> {
   const sums: string[] = [];
@@ -126,7 +126,7 @@ export async function buildAll(into = dist, build = compile): Promise<boolean> {
 async function main(flags: readonly string[]): Promise<number> {
   const odd = flags.find((flag) => flag !== "--all");
   if (odd !== undefined) {
-    console.error(`scripts/build: unknown argument ${odd}; the only one is --all`);
+    console.error(`scripts/build: unknown argument ${odd}; the only argument is --all`);
     return 2;
   }
   await mkdir(dist, { recursive: true });

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { root } from "./build.ts";
 
-/** The directory of the demo's files; never that of a real installation. */
+/** The directory of the demo's files, separate from any real installation. */
 export const home = join(root, ".mcpgw");
 export const paths = {
   config: join(home, "gateway.yaml"),
@@ -10,10 +10,10 @@ export const paths = {
   env: join(home, "env"),
 } as const;
 
-/** The parts of the demo's configuration that the scripts look at. */
+/** The parts of the demo's configuration that the scripts use. */
 export type DemoConfig = { readonly listen: string; readonly role: string };
 
-/** Reads the address and the first role from a configuration that the program itself checks later. */
+/** Reads the address and the first role from a configuration, which the program itself validates later. */
 export function readConfig(text: string): DemoConfig {
   const file = Bun.YAML.parse(text) as {
     listen?: { http?: string };
@@ -23,16 +23,16 @@ export function readConfig(text: string): DemoConfig {
 }
 
 /**
- * A control socket below `short` for a state directory whose own socket would have too long a path; it is always the
- * same for one directory. The path of a Unix socket has room for about a hundred bytes, which a deep checkout exceeds.
- * Null if the own path fits.
+ * Returns a control socket below `short` for a state directory whose own socket path would be too long, always the same
+ * for one directory; null if the own path fits. A Unix socket path is limited to about a hundred bytes, which a deep
+ * checkout exceeds.
  */
 export function shortSocket(state: string, short: string): string | null {
   if (Buffer.byteLength(join(state, "control.sock")) <= 100) return null;
   return join(short, `mcpgw-${Bun.hash(state).toString(36)}`, "control.sock");
 }
 
-/** `text` as one word of a shell command. */
+/** Returns `text` quoted as one word of a shell command. */
 export function quote(text: string): string {
   return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
 }

@@ -1,6 +1,6 @@
 import { ensureBinary, root } from "./build.ts";
 
-// Runs test/fault with MCPGW_FAULT_ROUNDS rounds. Without that variable the tests run their few everyday rounds.
+// Runs test/fault with MCPGW_FAULT_ROUNDS rounds. Without this variable the tests run only a few rounds.
 
 const defaultRounds = 200;
 const minutes = 60;
@@ -8,7 +8,7 @@ const minutes = 60;
 async function main([given = String(defaultRounds), ...files]: readonly string[]): Promise<number> {
   const rounds = Number(given);
   if (!Number.isInteger(rounds) || rounds < 1) {
-    console.error(`"${given}" is no number of rounds; usage: scripts/fault [ROUNDS] [test files…]`);
+    console.error(`"${given}" is not a number of rounds; usage: scripts/fault [ROUNDS] [test files…]`);
     return 2;
   }
   const binary = await ensureBinary();

@@ -5,14 +5,14 @@ import { ensureBinary, root } from "./build.ts";
 import { type Case, readReport, skipReason } from "./junit.ts";
 import { checkRequirements } from "./requirements.ts";
 
-// Runs every gate, even after one has failed, and counts each as one check beside the tests.
+// Runs every gate, even after one has failed, and counts each as one check in addition to the tests.
 
 type Gate = { readonly name: string; readonly run: () => Promise<boolean> };
 
 const report = join(root, "dist/junit.xml");
-// How long each file took, so that the next run starts the longest ones first and none of them alone at the end.
+// How long each file took, so that the next run starts the longest files first and none of them runs alone at the end.
 const timings = join(root, "dist/test-timings.json");
-// Most tests wait for processes of their own; more of them at once than this would only slow each other down.
+// Most tests wait for their own child processes; more workers would only slow each other down.
 const workers = Math.min(4, availableParallelism());
 const counts = { passed: 0, failed: 0, skipped: 0 };
 
@@ -20,7 +20,7 @@ const counts = { passed: 0, failed: 0, skipped: 0 };
 async function bun(...args: string[]): Promise<boolean> {
   const child = Bun.spawn([process.execPath, ...args], {
     cwd: root,
-    // Spelt out, since the build gate adds to it.
+    // Passed explicitly, because the build gate adds to it.
     env: process.env,
     stdin: "ignore",
     stdout: "inherit",
@@ -47,7 +47,7 @@ const build: Gate = {
   run: () =>
     ensureBinary().then(
       (binary) => {
-        // The tests run what is shipped, which starts faster than the sources too.
+        // The tests run the binary that is shipped, which also starts faster than the sources.
         process.env["MCPGW_BIN"] = binary;
         return true;
       },
@@ -80,10 +80,10 @@ function slowest(cases: readonly Case[]): void {
   for (const [file, seconds] of top) console.log(`  ${seconds.toFixed(1).padStart(6)} s  ${file}`);
 }
 
-/** Runs all tests. Returns the cases in the report of this very run, or nothing if the runner wrote none. */
+/** Runs all tests. Returns the cases in the report of this run; none if the runner wrote no report. */
 async function runTests(): Promise<readonly Case[]> {
   await rm(report, { force: true });
-  // Bun runs nothing with one that is cut off.
+  // Bun runs no tests if this file is truncated.
   const usable = await Bun.file(timings)
     .json()
     .then(
@@ -93,7 +93,7 @@ async function runTests(): Promise<readonly Case[]> {
   if (!usable) await rm(timings, { force: true });
   const ok = await bun(
     "test",
-    // Longer than tests wait for anything: what did not happen is then said by whoever waited for it.
+    // Longer than tests wait for any event, so that the failed wait reports what did not happen.
     "--timeout=30000",
     `--parallel=${workers}`,
     `--timings=${timings}`,
@@ -109,7 +109,7 @@ async function runTests(): Promise<readonly Case[]> {
   count(cases);
   slowest(cases);
   const explained = cases.some(({ state }) => state === "failed");
-  // The report does not contain an error outside any test, or a crash of the runner.
+  // The report does not contain errors outside tests or a crash of the runner.
   await gate({ name: "test run is complete", run: async () => cases.length > 0 && (ok || explained) });
   return cases;
 }
@@ -129,7 +129,7 @@ function requirements(cases: readonly Case[]): Gate {
 function unexplainedSkips(cases: readonly Case[]): Gate {
   const silent = cases.filter(({ state, name }) => state === "skipped" && skipReason(name) === null);
   return {
-    name: "skips say why",
+    name: "skipped tests give a reason",
     run: async () => {
       for (const { name, file } of silent) console.log(`${file}: "${name}" is skipped but does not end in "(needs …)"`);
       return silent.length === 0;

@@ -20,7 +20,7 @@ function attribute(tag: string, name: string): string {
   return decode(new RegExp(` ${name}="([^"]*)"`).exec(tag)?.[1] ?? "");
 }
 
-/** Reads the subset of JUnit XML that `bun test` writes; names carry their describe blocks in front. */
+/** Reads the subset of JUnit XML that `bun test` writes; names begin with their describe blocks. */
 export function readReport(xml: string): Case[] {
   return Array.from(xml.matchAll(/<testcase\b([^>]*?)(?:\/>|>([\s\S]*?)<\/testcase>)/g), ([, tag = "", body = ""]) => ({
     name: [attribute(tag, "classname"), attribute(tag, "name")].filter(Boolean).join(" > "),
@@ -30,7 +30,7 @@ export function readReport(xml: string): Case[] {
   }));
 }
 
-/** What a skipped test needs, from the ending `(needs …)` of its name; null if the name does not say. */
+/** Returns what a skipped test needs, from the ending `(needs …)` of its name; null if there is none. */
 export function skipReason(name: string): string | null {
   return /\((needs [^()]+)\)$/.exec(name)?.[1] ?? null;
 }

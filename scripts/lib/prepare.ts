@@ -6,14 +6,14 @@ import { binary, ensureBinary, stale } from "./build.ts";
 import { type Captured, capture } from "./capture.ts";
 import { home, paths, quote, readConfig, shortSocket } from "./demo.ts";
 
-// Everything `scripts/start` needs before the daemon: binary, configuration, free port, key and .mcpgw/env.
+// Prepares what `scripts/start` needs before the daemon: binary, configuration, free port, key and .mcpgw/env.
 
 const env: Record<string, string> = { MCPGW_CONFIG: paths.config, MCPGW_STATE: paths.state };
 
 const run = (args: readonly string[]): Promise<Captured> =>
   capture([binary, ...args], { env: { ...process.env, ...env } });
 
-/** Runs dist/mcpgw on the demo's files. If that fails, this process ends with its message. */
+/** Runs dist/mcpgw on the demo's files. If it fails, this process prints its message and exits. */
 async function mcpgw(...args: string[]): Promise<string> {
   const { out, err, code } = await run(args);
   if (code === 0) return out;
@@ -30,7 +30,7 @@ function isFree(hostname: string, port: number): boolean {
   }
 }
 
-/** `wanted`, or the first free address after it on the same host. */
+/** Returns `wanted`, or the next free address after it on the same host. */
 function freeAddress(wanted: string): string {
   const colon = wanted.lastIndexOf(":");
   const host = wanted.slice(0, colon);
@@ -41,7 +41,9 @@ function freeAddress(wanted: string): string {
     if (port !== first) console.log(`port ${first} is in use; this run listens on ${port}`);
     return `${host}:${port}`;
   }
-  console.error(`no free port on ${host} from ${first} on; give another with listen.http in ${paths.config}`);
+  console.error(
+    `no free port on ${host} in the 100 ports from ${first}; set another port with listen.http in ${paths.config}`,
+  );
   process.exit(1);
 }
 
@@ -49,7 +51,7 @@ async function ensureKey(role: string): Promise<void> {
   if (existsSync(paths.key) && existsSync(join(paths.state, "mcpgw.db"))) return chmod(paths.key, 0o600);
   const made = JSON.parse(await mcpgw("keys", "create", "demo", "demo", role, "--json")) as { key: string };
   await Bun.write(paths.key, `${made.key}\n`, { mode: 0o600 });
-  // The mode given to a write applies only to a file that the write creates.
+  // The mode of a write applies only to a file that the write creates.
   await chmod(paths.key, 0o600);
 }
 
@@ -57,16 +59,16 @@ await mkdir(home, { recursive: true, mode: 0o700 });
 await chmod(home, 0o700);
 if (stale()) console.log("building dist/mcpgw");
 await ensureBinary();
-// What follows is for this user alone; the executable is not.
+// The files created from here on are private to this user; the executable is not.
 process.umask(0o077);
 const socket = shortSocket(paths.state, process.env["XDG_RUNTIME_DIR"] || tmpdir());
 if (socket !== null) env["MCPGW_SOCKET"] = socket;
 if (!existsSync(paths.config)) {
   await mcpgw("init", "--demo", "--config", paths.config);
-  if (Bun.which("npx") === null) console.log("npx is not installed: the demonstration lacks the everything server");
+  if (Bun.which("npx") === null) console.log("npx is not installed, so the demo runs without the everything server");
 }
 if (existsSync(paths.state) && (await run(["status", "--json"])).code === 0) {
-  console.error("this checkout's demonstration runs already; `. .mcpgw/env` and `mcpgw status` show it");
+  console.error("the demo of this checkout is already running; run `. .mcpgw/env` and then `mcpgw status` to see it");
   process.exit(1);
 }
 const config = readConfig(await Bun.file(paths.config).text());

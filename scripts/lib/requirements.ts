@@ -3,7 +3,7 @@ import type { Case } from "./junit.ts";
 
 const rows = 131;
 
-/** The mistakes of the table in view of a run's tests, one sentence each, and the count of rows by state. */
+/** The errors of the table as shown by a run's tests, one sentence each, and the number of rows by state. */
 export type Verdict = { readonly problems: readonly string[]; readonly summary: string };
 
 function carries(name: string, id: string): boolean {
@@ -14,13 +14,13 @@ function checkDone(id: string, fragments: readonly string[], cases: readonly Cas
   const own = cases.filter(({ name }) => carries(name, id));
   const problems: string[] = [];
   if (!own.some(({ state }) => state === "passed"))
-    problems.push(`${id} is done, but no passing test is named after it`);
+    problems.push(`${id} is done, but no passing test has its id in its name`);
   for (const { name } of own.filter(({ state }) => state === "failed")) {
     problems.push(`${id} is done, but "${name}" failed`);
   }
   for (const fragment of fragments) {
     if (cases.some(({ name, state }) => state === "passed" && name.includes(fragment))) continue;
-    problems.push(`${id} is done by "${fragment}", but no passing test is called that`);
+    problems.push(`${id} is done by "${fragment}", but no passing test has this in its name`);
   }
   return problems;
 }
@@ -30,13 +30,13 @@ function checkRow(id: string, { is }: Requirement, cases: readonly Case[]): stri
   return is.why === "" ? [`${id} is open and does not say why`] : checkOpen(id, cases);
 }
 
-/** A test named after it means that it is done, or that the name promises too much. */
+/** Reports a passing test with the id of an open row: either the row is done, or the test's name promises too much. */
 function checkOpen(id: string, cases: readonly Case[]): string[] {
   const proof = cases.find(({ name, state }) => state === "passed" && carries(name, id));
-  return proof ? [`${id} is open, but "${proof.name}" carries its id`] : [];
+  return proof ? [`${id} is open, but "${proof.name}" has its id`] : [];
 }
 
-/** Checks that the table has every row once, and that this run proves each row that is done. */
+/** Checks that the table has every row, and that this run proves each row that is done. */
 export function checkRequirements(
   cases: readonly Case[],
   table: Readonly<Record<string, Requirement>> = requirements,
@@ -46,7 +46,7 @@ export function checkRequirements(
     ...expected.filter((id) => !(id in table)).map((id) => `${id} is missing from test/requirements.ts`),
     ...Object.keys(table)
       .filter((id) => !expected.includes(id))
-      .map((id) => `${id} is no requirement`),
+      .map((id) => `${id} is not a requirement`),
     ...Object.entries(table).flatMap(([id, row]) => checkRow(id, row, cases)),
   ];
   const count = (state: string): number => Object.values(table).filter(({ is }) => is.state === state).length;

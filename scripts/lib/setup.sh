@@ -1,6 +1,6 @@
-# Sourced by the scripts: goes to the project's root and installs exactly what the lockfile says.
+# Sourced by the scripts: changes to the project's root and installs exactly what the lockfile says.
 CDPATH= cd -- "$(dirname -- "$0")/.."
-# Both say themselves what kept them from their work.
+# Both commands print their own error messages.
 ./scripts/bun --version > /dev/null || exit 1
 ./scripts/bun install --frozen-lockfile --silent || {
   echo "the packages of bun.lock could not be installed" >&2

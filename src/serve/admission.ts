@@ -11,17 +11,15 @@ import type { Session } from "../session/session.ts";
 import { type HttpRequest, presentedBy } from "./http-request.ts";
 import { unreadable } from "./receive.ts";
 
-// Whether the sender of an HTTP request is answered at all, and how one is refused.
-
-/** Identifies the sender of a request without a message. A refusal is recorded and thrown. */
+/** Identifies the sender of a request that carries no message. A refusal is recorded and thrown. */
 export async function authenticate(gw: Gateway, request: HttpRequest): Promise<Principal> {
   const who = tryIdentify(gw, presentedBy(request));
   return who instanceof Failure ? refuseAndThrow(gw, request, null, who) : who;
 }
 
 /**
- * The answer to the caller that `authenticate` finds, and to the session that `find` finds for it; a response if there
- * is no such endpoint. What `answer` throws is recorded.
+ * Authenticates the caller and returns what `answer` returns for it and the session that `find` returns, or a response
+ * if the endpoint is not served to it. An error of `answer` is recorded and thrown.
  */
 export async function answerCaller<T>(
   gw: Gateway,
@@ -40,7 +38,7 @@ export async function answerCaller<T>(
   }
 }
 
-/** Records a refusal, of the caller if it is known, and throws it. */
+/** Records a refusal, with the caller if it is known, and throws it. */
 export async function refuseAndThrow(
   gw: Gateway,
   request: HttpRequest,
@@ -50,7 +48,7 @@ export async function refuseAndThrow(
   throw await refuse(gw, callToRefuse(gw, request, { ...presentedBy(request), vouched: who }, ""), failure);
 }
 
-/** The caller, or the failure of its authentication. */
+/** Returns the caller, or the failure of its authentication. */
 export function tryIdentify(gw: Gateway, presented: Presented): Principal | Failure {
   try {
     return gw.authn.identify(presented);
@@ -59,7 +57,7 @@ export function tryIdentify(gw: Gateway, presented: Presented): Principal | Fail
   }
 }
 
-/** A call of which only the sender, if it is known at all, and perhaps the id are known, to record its refusal. */
+/** Returns a call for recording a refusal; its sender and its id may be unknown. */
 export function callToRefuse(gw: Gateway, { raw }: HttpRequest, presented: Presented, text: string): Call {
   const received = { inbound: unreadable(raw.headers, idOf(text)), fault: null };
   const call = callOf(gw, received, presented, { controller: new Cancel(), session: null, scope: null, emit: null });
@@ -68,9 +66,9 @@ export function callToRefuse(gw: Gateway, { raw }: HttpRequest, presented: Prese
 }
 
 /**
- * Whether there is such an endpoint for a caller: one of servers that are hidden from it is as one that does not exist.
- * One that a reload took away is still there for the sessions that it opened: their running calls can be answered,
- * cancelled and resumed, but they begin no more.
+ * Whether an endpoint is served to a caller; an endpoint whose servers are hidden from it is treated like one that does
+ * not exist. An endpoint that a reload removed is still served to its sessions: their running calls can be answered,
+ * cancelled and resumed, but no new call can begin.
  */
 export function isServed(
   { catalog }: Gateway,
@@ -81,10 +79,7 @@ export function isServed(
   return session !== null || scope === null || catalog.hasScopeFor(scope, vouched, source);
 }
 
-/**
- * The answer for a scope that does not exist, or is hidden from the caller, which must not differ in anything; that it
- * was tried is on record.
- */
+/** Records the attempt and returns the response for a missing or hidden scope; both must be indistinguishable. */
 export async function notServed(
   gw: Gateway,
   request: HttpRequest,
@@ -96,17 +91,17 @@ export async function notServed(
   return nothingHere();
 }
 
-/** The answer for a path that is not served. */
+/** Returns the response for a path that is not served. */
 export function nothingHere(): Response {
   return new Response("Nothing is served at this path; MCP is at /mcp.\n", { status: 404 });
 }
 
 /**
- * The answer to a client that takes a 401 for a call to register with OAuth, as the protocol tells it to where no
- * metadata names an authorization server: it shows a person this text instead of the 401, in the form of RFC 7591.
+ * Returns the response to OAuth client registration, in the form of RFC 7591. After a 401 without authorization server
+ * metadata the protocol tells clients to register; they then show a person this text instead of the 401.
  */
 export function noRegistration(): Response {
   const text =
-    "There is no OAuth here: the API key is missing or not valid. Send Authorization: Bearer … or X-API-Key: …";
+    "OAuth is not supported here: the API key is missing or not valid. Send Authorization: Bearer … or X-API-Key: …";
   return Response.json({ error: "invalid_request", error_description: text }, { status: 404 });
 }

@@ -4,10 +4,7 @@ import type { Gateway } from "../gateway/gateway.ts";
 import { failureMessage } from "../mcp/reply.ts";
 import { maxOwed } from "./queue-limits.ts";
 
-/**
- * Makes the function that keeps the answers to a batch, which are sent together: it returns the answer to one message,
- * or an error in place of one that is too long beside those before.
- */
+/** Returns a function that replaces an answer to a batch with an error if the answers together would be too long. */
 export function keepBatch(gw: Gateway): (inbound: Inbound, answer: string) => string {
   const most = maxOwed(gw);
   let length = 0;
@@ -21,5 +18,5 @@ export function keepBatch(gw: Gateway): (inbound: Inbound, answer: string) => st
 const tooLong = (most: number): Failure =>
   new Failure(
     "result-too-large",
-    `The answers to this batch are longer together than ${most} characters, so this one is left out; send fewer messages at once. The request did run.`,
+    `The answers to this batch exceed ${most} characters together, so this one is omitted; send fewer messages at once. The request did run.`,
   );

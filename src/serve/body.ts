@@ -6,41 +6,39 @@ import { decodeUtf8 } from "../mcp/utf8.ts";
 
 type Waiting = { readonly until: number; readonly settle: (failure: Failure) => void };
 
-/** The time from the headers to the last byte, ms. */
+/** Maximum time from the headers to the last byte of a body, ms. */
 const deadline = 30_000;
 
-/** Bytes of bodies that may be on their way at once. */
+/** Maximum bytes of bodies that are being received at once, per sender and in total. */
 const bounds = { ofOne: 128 * 1024 ** 2, ofAll: 512 * 1024 ** 2 };
-/** What a body counts as besides, for its connection takes a place: one sender cannot have all of these. */
+/** Bytes that each body counts in addition to its length, so that one sender cannot take all connections. */
 const ofEach = 128 * 1024;
-/** Bytes that each chunk of a body counts as at least, since it takes so much memory. */
+/** Minimum bytes that each chunk of a body counts as, since it takes that much memory. */
 const ofChunk = 256;
-/** Most bytes that are read of a stranger's body. All of these have one sender, whose id no principal has. */
+/** Maximum bytes read of an unauthenticated body. All such bodies share one sender id, which no principal has. */
 const ofStranger = 64 * 1024;
 const nobody = "";
-/**
- * Chunks that any body may have. Each takes others a microsecond, so a long body may have more only if they are larger.
- */
+/** Chunks that any body may have. Each costs a microsecond, so a longer body may have more only if they are larger. */
 const fewChunks = 65_536;
 
-/** Reads request bodies, limited in size, number of bytes and time. One timer watches all of them. */
+/** Reads request bodies, with limits on size, total bytes and time. One timer watches all of them. */
 export class BodyReader {
   readonly #max: () => number;
   readonly #waiting = new List<Waiting>();
-  /** Bytes that are on their way, by sender: all that a body has announced, or what has come of it. */
+  /** Bytes being received, by sender: the declared length of a body, or the bytes received so far. */
   readonly #arriving = new Room(bounds);
-  /** The bodies of strangers that are being read. */
+  /** Number of unauthenticated bodies that are being read. */
   #strange = 0;
   #timer: Timer | undefined;
 
-  /** `max` in bytes, asked anew for each request. */
+  /** `max` returns the maximum body size in bytes; it is called for each request. */
   constructor(max: () => number) {
     this.#max = max;
   }
 
   /**
-   * The body as text (see `decodeUtf8`), or the failure: `body-too-large`, `unknown-expectation`, `overloaded`,
-   * `body-timeout`, `cancelled`. `sender` is a principal's id.
+   * Resolves to the body as text (see `decodeUtf8`) or to the failure: `body-too-large`, `unknown-expectation`,
+   * `overloaded`, `body-timeout`, `cancelled`. `sender` is a principal's id.
    */
   read(req: Request, sender: string, max = this.#max()): Promise<string | Failure> {
     const length = declaredLength(req.headers);
@@ -69,15 +67,12 @@ export class BodyReader {
         hold(bytes);
       };
       const fail = (error: unknown): void => settle(req.signal.aborted ? clientLeft() : asFailure(error));
-      // Not `req.text()`: it replaces bytes that are not UTF-8, and nobody would notice.
+      // `req.text()` would silently replace bytes that are not UTF-8.
       (length === null ? readCapped(req, max, came) : req.arrayBuffer()).then((body) => settle(decodeUtf8(body)), fail);
     });
   }
 
-  /**
-   * Enough of the body of who is refused anyway to find the id of its request; nothing once such bodies hold a quarter
-   * of all `places`.
-   */
+  /** Reads enough of a refused request's body to find its id; nothing while such reads hold a quarter of `places`. */
   async readStrange(req: Request, places: number): Promise<string | Failure> {
     if (this.#strange >= places / 4) return "";
     this.#strange++;
@@ -88,7 +83,7 @@ export class BodyReader {
     }
   }
 
-  /** Null where so many bytes more find room. */
+  /** Returns why `bytes` more of this sender exceed a limit; null if they do not. */
   #whyNoRoom(sender: string, bytes: number): Failure | null {
     const full = this.#arriving.whyFull(sender, bytes, ofEach + this.#max());
     return full && tooMuch(full);
@@ -98,7 +93,7 @@ export class BodyReader {
     this.#timer ??= lookEvery(1_000, () => {
       const now = performance.now();
       for (const { until, settle } of this.#waiting.items) {
-        // Oldest first.
+        // The list is ordered oldest first.
         if (until > now) break;
         settle(new Failure("body-timeout", `The request body did not arrive within ${deadline / 1000} s.`));
       }
@@ -109,13 +104,13 @@ export class BodyReader {
   }
 }
 
-/** Null also where it is declared twice: Bun takes that if both are the same, and passes them on as `5, 5`. */
+/** Returns null also for a repeated Content-Length: Bun accepts two equal ones and passes them on as `5, 5`. */
 function declaredLength(headers: Headers): number | null {
   const text = headers.get("content-length");
   return text !== null && /^\d+$/.test(text) ? Number(text) : null;
 }
 
-/** Reads a body whose length is not known; `came` is told of its bytes as they arrive, and may throw. */
+/** Reads a body of unknown length; calls `came` with the bytes of each chunk, which may throw. */
 async function readCapped(req: Request, max: number, came: (bytes: number) => void): Promise<Uint8Array> {
   if (!req.body) return new Uint8Array();
   const chunks: Uint8Array[] = [];
@@ -131,30 +126,30 @@ async function readCapped(req: Request, max: number, came: (bytes: number) => vo
 }
 
 /**
- * Whether the body comes only after a "100 Continue" that Bun does not send: it knows that wish in small letters only,
- * but their size has no meaning (RFC 9110, 10.1.1).
+ * Whether the client waits for a "100 Continue" that Bun never sends: contrary to RFC 9110, 10.1.1, Bun recognizes the
+ * expectation only in lower case.
  */
 const waitsForever = (expect: string | null): boolean =>
   expect !== null && expect !== "100-continue" && expect.toLowerCase() === "100-continue";
 
 const unmet = (): Failure =>
-  new Failure("unknown-expectation", "Send the message without Expect, or with 100-continue in small letters.");
+  new Failure("unknown-expectation", "Send the message without Expect, or with 100-continue in lower case.");
 
 function tooLarge(max: number): Failure {
   return new Failure("body-too-large", `The request body is larger than the ${max} bytes that limits.body allows.`);
 }
 
 const tooManyChunks = (most: number): Failure =>
-  new Failure("body-too-large", `The request body comes in more than ${most} chunks; send larger ones.`);
+  new Failure("body-too-large", `The request body has more than ${most} chunks; send larger chunks.`);
 
 function tooMuch({ of, most }: Full): Failure {
-  const whose = of === "one" ? "Your requests" : "The requests of all callers";
-  const bytes = `no more than ${most} bytes, where each counts ${ofEach} besides its length`;
-  return new Failure("overloaded", `${whose} on the way here may have ${bytes}; try again later.`, {
+  const whose = of === "one" ? "Your request bodies" : "The request bodies of all callers";
+  const bytes = `the limit of ${most} bytes (each counts its length plus ${ofEach})`;
+  return new Failure("overloaded", `${whose} in transit would exceed ${bytes}; try again later.`, {
     retryAfterMs: 1_000,
   });
 }
 
-/** The failure of a request whose client has not waited for the gateway to read it. */
+/** The failure of a request whose client disconnected before the gateway had read it. */
 export const clientLeft = (): Failure =>
-  new Failure("cancelled", "The client left before the whole of its message had arrived.");
+  new Failure("cancelled", "The client disconnected before its whole message had arrived.");

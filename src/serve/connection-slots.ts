@@ -3,17 +3,14 @@ import { Failure } from "../core/failure.ts";
 
 const mostOfOne = 1_000;
 
-/**
- * The places for clients with a long-lived connection of any kind, limited per principal: its connections, its requests
- * that arrive and those that run leave room for others in `listen.maxConnections`, which limits all together.
- */
+/** Limits each principal's long-lived connections of any kind, to leave room for others in `listen.maxConnections`. */
 export class ConnectionSlots {
   readonly #taken = new Counts();
 
-  /** Takes a place for a principal id. Returns the way to give it back, to be called once. Throws `overloaded`. */
+  /** Takes a slot for a principal id. Returns the function that frees it, to be called once. Throws `overloaded`. */
   take(owner: string): () => void {
     if (this.#taken.of(owner) >= mostOfOne) {
-      throw new Failure("overloaded", `Your ${mostOfOne} places for open connections are taken; try again later.`, {
+      throw new Failure("overloaded", `You already have ${mostOfOne} open connections, the maximum; try again later.`, {
         retryAfterMs: 5_000,
       });
     }

@@ -25,38 +25,38 @@ export type ConnectionOptions = Presented & {
   current: () => Gateway;
   running: Running;
   traffic: Traffic;
-  /** The server or toolset whose endpoint was opened; null for all servers. */
+  /** The server or toolset named by the endpoint; null for all servers. */
   scope: string | null;
-  /** The only era that the transport allows; without it the first message decides. */
+  /** The only era that the transport allows; by default the first request decides. */
   era?: Era;
   /** Writes one message to the client. Without `must` it may be dropped if the client is slow. */
   send: (message: string, must: boolean) => void;
 };
 
-/** How long a connection is kept for the answers to calls that ended with its key, ms. */
+/** How long a connection stays open for the answers to calls that ended with its key, ms. */
 const lastAnswers = 500;
-/** What a freeze ends at the servers must not pass for subscribed to after it. */
+/** A freeze ends subscriptions at the servers, so sessions must not treat them as active afterwards. */
 const unsubscribeOnLoss = endingWith<Session>((_, session) => session.endSubscriptions());
-/** Why a subscription ended that its client has not cancelled. */
-const ended = "The gateway stops, or does not serve any more what was listened to.";
+/** Why a subscription ended that its client did not cancel. */
+const ended = "The gateway is stopping, or no longer serves what the subscription was for.";
 
 /**
- * One client with its own connection: standard streams, the control socket, the old event stream with its POSTs, a
- * WebSocket. Messages come in by `receive`, answers go out by `send`, `close` ends it.
+ * One client with its own connection: standard streams, the control socket, HTTP+SSE of 2024-11-05, or a WebSocket.
+ * Incoming messages are passed to `receive`, outgoing ones to `send`; `close` ends the connection.
  */
 export class McpConnection {
-  /** `outside`: running calls that belong to no session. */
+  /** `outside` holds the running calls that belong to no session. */
   readonly #options: ConnectionOptions & { readonly outside: ClientCalls };
   #era: Era | null;
   #revision: Revision | null = null;
   #session: Session | null = null;
-  /** Aborts when the session's client hears no more of what is said outside of calls. */
+  /** Aborts when the session's client stops receiving messages outside of calls. */
   #hears: AbortSignalLike | null = null;
-  /** Settles when the latest opening of a session is done; the next opening waits for it. */
+  /** Settles when the latest opening of a session has finished; the next opening waits for it. */
   #opening: Promise<unknown> = Promise.resolve();
-  /** The messages that are being dealt with. */
+  /** Counts the messages that are being handled. */
   readonly #busy = new Busy();
-  /** Those among them that will be answered; a subscription lasts for as long as its client wants. */
+  /** Counts the same messages without subscriptions, which last as long as their client wants. */
   readonly #owing = new Busy();
   #closed = false;
 
@@ -66,8 +66,8 @@ export class McpConnection {
   }
 
   /**
-   * Handles one message, unless the connection is closed; resolves when that is done and never throws. `presented` is
-   * what came with this message.
+   * Handles one message, unless the connection is closed. Resolves once it is handled, and never throws. `presented` is
+   * what identifies the sender of this message.
    */
   async receive(text: string, presented: Presented = this.#options): Promise<void> {
     if (this.#closed) return;
@@ -85,22 +85,22 @@ export class McpConnection {
     }
   }
 
-  /** Resolves once all that came is answered but subscriptions. */
+  /** Resolves once all received messages except subscriptions are answered. */
   answered(): Promise<void> {
     return this.#owing.idle(null);
   }
 
-  /** Calls `close` when the caller loses its rights and its calls have been told so. Returns the way to stop. */
+  /** Calls `close` once the caller has lost its rights and its calls are answered. Returns a function to stop that. */
   closeOnLoss(revoked: AbortSignalLike, close: () => void): () => void {
     return onAbort(revoked, () => void this.#busy.idle(lastAnswers).then(close));
   }
 
-  /** Refuses the questions to a client whose answers cannot come any more. */
+  /** Refuses questions to the client, because its answers cannot arrive any more. */
   stopAsking(): void {
     this.#session?.stopAsking();
   }
 
-  /** The client has gone: cancels all that it waits for. `why` is a sentence, unless that was its own wish. */
+  /** Ends the connection and cancels its calls. `why` is a sentence; omit it if the client itself disconnected. */
   close(why?: string): void {
     if (this.#closed) return;
     this.#closed = true;
@@ -108,18 +108,18 @@ export class McpConnection {
     this.#end("closed", why);
   }
 
-  /** The client sent a message so long that none of it was read, which closed the connection. */
+  /** Ends a connection that was closed because of a message so long that none of it was read. */
   overrun(): void {
-    const why = "Another message on its connection was much longer than limits.body allows, which closed it.";
+    const why = "Its connection was closed because another message on it was much longer than limits.body allows.";
     this.#broke({ inbound: unreadable(null), fault: tooLong(this.#options.current()) }, why);
   }
 
-  /** The client broke the rules of the transport, which closed the connection; `why` is a sentence. */
+  /** Ends a connection that was closed because the client violated the transport's protocol; `why` is a sentence. */
   breach(why: string): void {
     this.#broke({ inbound: unreadable(null), fault: new Failure("invalid-request", why) }, why);
   }
 
-  /** Records what cannot be answered any more, and ends the calls. */
+  /** Records a message that cannot be answered any more, and ends the calls. */
   #broke(received: Received, why: string): void {
     void this.#answerOne(this.#options.current(), received, this.#options);
     this.close(why);
@@ -135,12 +135,12 @@ export class McpConnection {
       : this.#answerOne(gw, received, presented);
   }
 
-  /** Each message is a call of its own; the answers become one array (2025-03-26, batching). */
+  /** Runs each message as its own call; the answers become one array (2025-03-26, batching). */
   async #answerBatch(gw: Gateway, all: readonly Received[], presented: Presented): Promise<string | null> {
     announce(all, this.#session);
     const keep = keepBatch(gw);
     const answers = await eachInTurns(all, async (one) => {
-      // A reload may have come since the message before.
+      // The configuration may have been reloaded since the previous message.
       const answer = this.#closed ? null : await this.#answerOne(this.#options.current(), one, presented);
       return answer === null ? null : keep(one.inbound, answer);
     });
@@ -153,7 +153,7 @@ export class McpConnection {
     const { kind, method, idText } = received.inbound;
     this.#pin(received);
     const call = this.#callOf(gw, received, presented);
-    // `initialize` replaces the session, so it must not be registered in the old one: ending that would cancel it.
+    // `initialize` replaces the session; registered in the old one, it would be cancelled when that session ends.
     const session = method === "initialize" ? null : this.#session;
     const standing = isStanding(received.inbound);
     if (standing) this.#owing.leave();
@@ -163,8 +163,8 @@ export class McpConnection {
     this.#hearAgain(call);
     if (kind !== "request") return null;
     if (method !== "subscriptions/listen" || !call.reply || answer === null) return answer;
-    // The connection does not end with the subscription, so that is said besides (2026-07-28, cancellation). Clients
-    // take the first of the two for the way in which it ended.
+    // The connection does not end with the subscription, so a notification also reports its end (2026-07-28,
+    // cancellation). Clients take the first of the two messages for how the subscription ended.
     this.#send(answer, true);
     this.#send(notificationText("notifications/cancelled", cancelledParams(idText ?? "null", null, ended)), true);
     return null;
@@ -186,25 +186,22 @@ export class McpConnection {
     });
   }
 
-  /**
-   * The first request that can be read decides the era of the connection, except `server/discover`, which only asks
-   * (PROTOCOL: era detection).
-   */
+  /** Fixes the era of the connection at its first readable request, except `server/discover`, which is only a probe. */
   #pin({ inbound: { kind, method, era }, fault }: Received): void {
     if (kind === "request" && !fault && method !== "server/discover") this.#era ??= era;
   }
 
-  /** Opens a session after all earlier openings are done; each session ends the one before. */
+  /** Opens a session after all earlier openings have finished; each session ends the previous one. */
   #open(gw: Gateway, call: IdentifiedCall, revision: Revision): Promise<ClientSession> {
     const opened = this.#opening.then(() => this.#opened(gw, call, revision));
     this.#opening = opened.catch(() => {});
     return opened;
   }
 
-  /** Opens the session of a client that initializes, and lets it hear what is said outside of calls. */
+  /** Opens the session of a client that initializes, and registers it for messages outside of calls. */
   async #opened(gw: Gateway, { inbound, source, who }: IdentifiedCall, revision: Revision): Promise<ClientSession> {
     const { scope, traffic } = this.#options;
-    if (this.#closed) throw new Failure("cancelled", "The client has gone.");
+    if (this.#closed) throw new Failure("cancelled", "The client has disconnected.");
     this.#end("replaced", "The session was ended by a newer initialize.");
     const opening = { who, revision, scope, capabilities: inbound.capabilities };
     const session = new Session({ ...opening, backlog: new Backlog(), traffic, now: gw.clock.mono() });
@@ -215,8 +212,8 @@ export class McpConnection {
     this.#session = session;
     this.#revision = revision;
     try {
-      // The client may have gone while the session was being recorded.
-      if (this.#closed) throw new Failure("cancelled", "The client has gone.");
+      // The client may have disconnected while the session was being recorded.
+      if (this.#closed) throw new Failure("cancelled", "The client has disconnected.");
       this.#hear(gw, session, { who, source });
     } catch (error) {
       this.#end();
@@ -225,7 +222,7 @@ export class McpConnection {
     return session;
   }
 
-  /** Lets the client of a session hear what is said outside of calls. */
+  /** Registers the client of a session for messages outside of calls. */
   #hear(gw: Gateway, session: Session, { who, source }: Pick<IdentifiedCall, "who" | "source">): void {
     const { capabilities, scope } = session;
     const ask = this.#asks(session);
@@ -240,7 +237,7 @@ export class McpConnection {
     this.#hears = who.revoked;
   }
 
-  /** A connection that was kept over a freeze is served again after it: then its client has to hear again too. */
+  /** Registers the client again after a freeze that its connection has survived. */
   #hearAgain({ who, source }: Call): void {
     const session = this.#session;
     if (!session || !who || who.revoked.aborted || !this.#hears?.aborted) return;
@@ -248,12 +245,12 @@ export class McpConnection {
     this.#hear(this.#options.current(), session, { who, source });
   }
 
-  /** The way to ask a session's client something, during a call or outside of any. */
+  /** Returns a function that asks a session's client a question, during a call or outside of calls. */
   #asks(session: Session): NonNullable<Call["ask"]> {
     return (request, signal) => session.questions.ask(request, signal, (message) => this.#send(message, true));
   }
 
-  /** Ends the session, because the client has gone or opens another; `why` as for `close`. */
+  /** Ends the session because the client has disconnected or opens another; `why` is as for `close`. */
   #end(reason: "closed" | "replaced" = "closed", why?: string): void {
     const session = this.#session;
     this.#session = null;

@@ -3,7 +3,7 @@ const allowed =
   "authorization, content-type, accept, last-event-id, mcp-protocol-version, mcp-session-id, mcp-method, mcp-name, x-api-key";
 const exposed =
   "mcp-session-id, mcp-protocol-version, mcp-method, mcp-name, last-event-id, retry-after, www-authenticate";
-/** What repeats an argument of a tool (2026-07-28, streamable HTTP): each tool names its own. */
+/** Headers that repeat an argument of a tool (2026-07-28, streamable HTTP); each tool names its own. */
 const repeatsArgument = /^mcp-param-[\w!#$%&'*+.^`|~-]+$/i;
 
 function allowedHeaders(req: Request): string {
@@ -11,7 +11,7 @@ function allowedHeaders(req: Request): string {
   return [allowed, ...asked.map((name) => name.trim()).filter((name) => repeatsArgument.test(name))].join(", ");
 }
 
-/** Lets web pages of the allowed origins read answers (Fetch standard, CORS); never with cookies, never for `*`. */
+/** Lets web pages of the allowed origins read responses (Fetch standard, CORS); never with cookies, never for `*`. */
 export function cors(allowedOrigins: readonly string[]) {
   const origins = new Set(allowedOrigins.map((origin) => origin.toLowerCase()));
   const grant = (req: Request): Record<string, string> | null => {
@@ -20,7 +20,7 @@ export function cors(allowedOrigins: readonly string[]) {
     return { "access-control-allow-origin": origin, "access-control-expose-headers": exposed, vary: "origin" };
   };
   return {
-    /** The answer to a preflight request; null for any other request. */
+    /** Returns the response to a preflight request of an allowed origin; null for any other request. */
     preflight(req: Request): Response | null {
       if (req.method !== "OPTIONS" || !req.headers.has("access-control-request-method")) return null;
       const granted = grant(req);

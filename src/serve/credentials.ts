@@ -4,7 +4,7 @@ import type { Source } from "../core/principal.ts";
 const forwarding = /^(via|forwarded|x-forwarded-.*|x-real-ip)$/;
 const bearer = /^Bearer +(.*)$/i;
 
-/** The credentials in a request's headers. Whether they are valid, or too many, is for authentication to decide. */
+/** Returns the credentials in a request's headers; authentication decides whether they are valid or too many. */
 export function credentialsOf(headers: Headers): string[] {
   const found: string[] = [];
   const authorization = headers.get("authorization");
@@ -14,12 +14,12 @@ export function credentialsOf(headers: Headers): string[] {
   return found;
 }
 
-/** The source of a request. Forwarding headers only mark it; they never change its address. */
+/** Returns the source of a request. Forwarding headers mark it as forwarded; they never change its address. */
 export function sourceOf(headers: Headers, ip: string): Source {
   return new RequestSource(headers, ip);
 }
 
-// A class, because each object literal with a getter would have a hidden class of its own.
+// This is a class because each object literal with a getter would have its own hidden class.
 class RequestSource implements Source {
   readonly transport = "http";
   readonly ip: string;
@@ -30,7 +30,7 @@ class RequestSource implements Source {
     this.#headers = headers;
   }
 
-  // Computed on demand: few ask for these two, and computing them costs time.
+  // `loopback` and `forwarded` are costly and rarely needed, so they are computed on demand.
   get loopback(): boolean {
     return isLoopback(this.ip);
   }

@@ -8,14 +8,14 @@ import { UnreadBody } from "./unread-body.ts";
 const headers = {
   "content-type": "text/event-stream",
   "cache-control": "no-store",
-  // Otherwise nginx and similar proxies would hold events back.
+  // Stops nginx and similar proxies from buffering events.
   "x-accel-buffering": "no",
 };
 const encoder = new TextEncoder();
 const keepAliveBytes = encoder.encode(keepAlive);
 const keepAliveEvery = 15_000;
 
-/** Opens a stream that takes one of its reader's places. Throws `overloaded`. */
+/** Opens a stream, which takes one of its reader's connection slots. Throws `overloaded`. */
 export function openStream(context: HttpContext, who: Principal, onClose: () => void): EventStream {
   const leave = context.slots.take(who.id);
   return new EventStream(who, context, () => {
@@ -24,7 +24,7 @@ export function openStream(context: HttpContext, who: Principal, onClose: () => 
   });
 }
 
-/** A server-sent event stream to one reader. If the reader is slow, messages without `must` are dropped. */
+/** A server-sent event stream to one reader. Messages without `must` are dropped if the reader is slow. */
 export class EventStream implements Reader, Outlet {
   readonly response: Response;
   readonly owner: string;
@@ -34,7 +34,7 @@ export class EventStream implements Reader, Outlet {
   readonly #timer: Timer;
   #closed = false;
 
-  /** `onClose` is called once, whichever side closes. */
+  /** `onClose` is called once, whichever side closes the stream. */
   constructor(who: Principal, sending: Sending, onClose: () => void) {
     this.owner = who.id;
     this.#sending = sending;
@@ -42,7 +42,7 @@ export class EventStream implements Reader, Outlet {
     this.#body = new UnreadBody(who, sending.traffic, () => this.close());
     this.response = new Response(this.#body.stream, { headers });
     sending.traffic.streams++;
-    // Bun sends the headers only with the first bytes, and a client waits for them.
+    // Bun sends the headers only with the first bytes, and clients wait for the headers.
     this.#body.write(keepAliveBytes);
     this.#timer = setInterval(() => this.#body.write(keepAliveBytes), keepAliveEvery).unref();
   }
@@ -59,7 +59,7 @@ export class EventStream implements Reader, Outlet {
     this.#body.write(encoder.encode(event));
   }
 
-  /** Ends the stream once all of it is read. */
+  /** Ends the stream after the client has read everything written so far. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;

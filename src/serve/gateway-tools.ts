@@ -11,10 +11,10 @@ import type { Principal, Source } from "../core/principal.ts";
 import { rpcCodes } from "../core/rpc-code.ts";
 import { toolFailure } from "../mcp/reply.ts";
 
-/** The caller of an operation, and the consumer whose records it may see. */
+/** The caller of an operation and what it may see. */
 export type Viewer = {
   readonly who: Principal;
-  /** Only this consumer's records are shown; null: all records. */
+  /** The consumer whose records it may see; null for all records. */
   readonly consumer: string | null;
   readonly source: Source;
   readonly call: IdentifiedCall | null;
@@ -23,15 +23,15 @@ export type Viewer = {
 
 type Asked = Exclude<McpName, "tools.call">;
 
-/** The operations that callers may use as MCP tools; each shows only what its viewer may see. */
+/** The operations that callers may use as MCP tools; each returns only what its viewer may see. */
 export type ViewerHandlers = {
   readonly [N in Asked]: (input: Parsed<N>, viewer: Viewer) => Promise<Answer<N>> | Answer<N>;
 } & {
-  /** Resolves with the ended call. */
+  /** Resolves to the ended call. */
   readonly "tools.call": (input: Parsed<"tools.call">, viewer: Viewer) => Promise<Call>;
 };
 
-/** The gateway's own MCP tools: a server inside the process that obeys the operations table. */
+/** Returns the gateway's own MCP server, which offers the MCP tools of the operations table. */
 export function gatewayTools(
   handlers: ViewerHandlers,
   seesAll: (who: Principal, source: Source) => boolean,
@@ -59,7 +59,7 @@ function toolOf({ name, description, inputSchema, readOnly }: McpTool): Tool {
 async function run(handlers: ViewerHandlers, name: McpName, args: unknown, viewer: Viewer): Promise<Reply> {
   try {
     const input = parseInput(name, args);
-    // The operations table pairs each input with its handler; a union of rows cannot say so in types.
+    // The operations table pairs each input with its handler, which a union of rows cannot express in types.
     const handler = handlers[name] as (input: unknown, viewer: Viewer) => Promise<Call | Answer<Asked>>;
     const output = await handler(input, viewer);
     if (output instanceof Call) return forwarded(output);
@@ -71,18 +71,18 @@ async function run(handlers: ViewerHandlers, name: McpName, args: unknown, viewe
   }
 }
 
-/** The answer of the inner call, in the words of its server's era. */
+/** Returns the outcome of the inner call as the result of the tool that made it. */
 function forwarded({ reply, failure, status, controller }: Call): Reply {
-  // Both calls share the controller: what cut off the inner one ends the outer one too, and is no result of a tool.
+  // Both calls share the controller: an abort of the inner call ends the outer one too and is not a tool result.
   if (failure && controller.signal.aborted) throw failure;
   if (failure) return local(toolFailure(failure, "legacy", null), true);
   if (!reply) return textReply(status);
-  // The client itself has to read which URLs it is to visit.
+  // The client itself must read which URLs it has to visit.
   const passes = reply.kind === "result" || reply.code === rpcCodes.urlElicitation;
   return passes ? reply : textReply(errorTextOf(reply));
 }
 
-/** The message of a server's error. */
+/** Returns the message of a server's JSON-RPC error. */
 export function errorTextOf(reply: Reply | null): string {
   const { message } = objectIn(reply?.text ?? "");
   return typeof message === "string" ? message : "the server answered with an error";

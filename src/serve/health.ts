@@ -6,7 +6,7 @@ import { credentialsOf, sourceOf } from "./credentials.ts";
 import { type HttpRequest, presentedBy } from "./http-request.ts";
 import type { Handler, Methods } from "./routes.ts";
 
-/** The answer of `/ready`. Everybody gets the word; the detail is for callers allowed `mcpgw:status`. */
+/** The response of `/ready`. Everyone gets the status word; the detail is for callers allowed `mcpgw:status`. */
 export type Readiness = { readonly ready: boolean; readonly detail: Readonly<Record<string, unknown>> };
 
 export type HealthOptions = {
@@ -26,35 +26,32 @@ export function health({ current, readiness, metrics }: HealthOptions): Record<s
   const ready: Handler = async (request) => {
     const { ready, detail } = readiness();
     const status = ready ? "ready" : "not-ready";
-    // A health check sends no key and needs only the word.
+    // A health check sends no key and needs only the status word.
     const asks = isLocal(request) || credentialsOf(request.raw.headers).length > 0;
     const shown = asks && (await allowed(request, "status").catch(() => false));
     return Response.json(shown ? { status, ...detail } : { status }, { status: ready ? 200 : 503 });
   };
   const expose: Handler = async (request) => {
     if (!(await allowed(request, "metrics"))) {
-      return new Response("This needs a key whose policy allows mcpgw:metrics.\n", { status: 403 });
+      return new Response("This path requires a key whose policy allows mcpgw:metrics.\n", { status: 403 });
     }
     return new Response(metrics(), { headers: { "content-type": "text/plain; version=0.0.4; charset=utf-8" } });
   };
-  // The server sends no body in answer to HEAD, which some health checks use.
+  // Some health checks use HEAD; Bun's server omits the body of its response.
   const read = (answer: Handler): Methods => ({ GET: answer, HEAD: answer });
   return { "/live": read(() => new Response("live\n")), "/ready": read(ready), "/metrics": read(expose) };
 }
 
 /**
- * Whether the request comes from a process on this machine, not through a proxy or from a page of another host: one of
- * `allowedOrigins` may read what a browser here is answered, but needs a key as any caller.
+ * Whether the request comes from a process on this machine, not through a proxy and not from a web page. A page from
+ * `allowedOrigins` may read responses, but needs a key like any other caller.
  */
 export function isLocal({ raw: { headers }, ip }: HttpRequest): boolean {
   const source = sourceOf(headers, ip);
   return source.loopback && !source.forwarded && !headers.has("origin") && !isPublicName(headers.get("host") ?? "");
 }
 
-/**
- * Whether a Host is a name that anybody can register, and let lead a browser on this machine to this machine (DNS
- * rebinding): neither an address nor a name of one label.
- */
+/** Whether a Host is a name that anyone could register and point at this machine (DNS rebinding). */
 function isPublicName(host: string): boolean {
   const name = plainHost(host.replace(/:\d*$/, ""));
   const label = name.lastIndexOf(".");

@@ -7,7 +7,7 @@ import type { ConnectionSlots } from "./connection-slots.ts";
 import { credentialsOf, sourceOf } from "./credentials.ts";
 import type { Running } from "./running.ts";
 
-/** What of the process the endpoints over HTTP work with; each takes what it needs. */
+/** The parts of the process that the HTTP endpoints use. */
 export type HttpContext = {
   current: () => Gateway;
   sessions: Sessions;
@@ -15,24 +15,24 @@ export type HttpContext = {
   traffic: Traffic;
   bodies: BodyReader;
   slots: ConnectionSlots;
-  /** Most requests, streams and WebSockets at once. */
+  /** Maximum number of concurrent requests, streams and WebSockets. */
   maxConnections: number;
 };
 
-/** An HTTP request that is being answered; `raw` is Bun's part of it. */
+/** An HTTP request in progress; `raw` is Bun's request. */
 export class HttpRequest {
   readonly raw: Request;
   readonly ip: string;
-  /** The server or toolset that its path names; null for all servers. */
+  /** The server or toolset named in the path; null for all servers. */
   scope: string | null = null;
   readonly since = performance.now();
-  /** Whether its connection is no longer closed for silence. */
+  /** Whether the idle timeout of its connection is turned off. */
   kept = false;
-  /** Whether its client, cut off, could come back for the answer, if it had been sent an event id. */
+  /** Whether a disconnected client could resume and get the response, if it had received an event id. */
   resumable = false;
-  /** Called once if the answer is long in coming. */
+  /** Called once if the response takes long. */
   onLong: (() => void) | null = null;
-  /** The call that runs on after the response has begun. */
+  /** The call, if it continues after the response has begun. */
   call: Promise<unknown> | null = null;
 
   constructor(raw: Request, ip: string) {
@@ -41,7 +41,7 @@ export class HttpRequest {
   }
 }
 
-/** The parts of an HTTP request that identify its sender, in a form that a connection can keep. */
+/** Returns the parts of an HTTP request that identify its sender, copied so that a connection can keep them. */
 export function presentedBy({ raw: { headers }, ip }: HttpRequest): Presented {
   const { transport, loopback, forwarded } = sourceOf(headers, ip);
   return { source: { transport, ip, loopback, forwarded }, credentials: credentialsOf(headers), vouched: null };

@@ -25,7 +25,7 @@ export type HttpOptions = Omit<HttpContext, "bodies" | "slots"> &
     address: { readonly host: string; readonly port: number };
     /** PEM texts. */
     tls: { readonly cert: string; readonly key: string } | null;
-    /** How many descriptors of this process are not connections of callers, except a few. */
+    /** Returns how many descriptors of this process are not callers' connections, not counting `ownDescriptors`. */
     otherDescriptors: () => number;
     patience?: Patience;
     log: Logger;
@@ -33,24 +33,24 @@ export type HttpOptions = Omit<HttpContext, "bodies" | "slots"> &
 
 /** A running HTTP front door. */
 export type HttpServer = {
-  /** `http://host:port`, with the port that was really bound. */
+  /** `http://host:port`, with the port that was actually bound. */
   readonly url: string;
-  /** Applies limits that changed since the start. */
+  /** Applies limits that have changed since the start. */
   refresh(): void;
-  /** Accepts no more connections; running calls continue, without what their clients would have to send them. */
+  /** Stops accepting connections. Running calls continue, but clients can no longer answer their questions. */
   stop(): void;
   close(): Promise<void>;
 };
 
-/** How long connections have at the end to take the last bytes, ms. */
+/** Time for connections to receive their last bytes at shutdown, ms. */
 const lastWords = 250;
 
-/** Seconds after which a connection that sends nothing is closed. */
+/** Idle timeout of a connection, seconds. */
 const idleSeconds = 30;
 
 /**
- * A call may take long, so after `after` ms the connection of a request is no longer closed for silence, and its stream
- * is opened if its client reads one; after `resumable` ms if that client, cut off, could come back to the stream.
+ * When a request counts as long: its connection is then exempt from the idle timeout, and its stream is opened if its
+ * client accepts one. This happens after `after` ms, or after `resumable` ms if the client could resume the stream.
  * `every` is the time between two checks, ms.
  */
 type Patience = { readonly after: number; readonly resumable: number; readonly every: number };
@@ -71,7 +71,7 @@ export function serveHttp(options: HttpOptions): HttpServer {
   const pending = new List<HttpRequest>();
 
   const answer: Answer = async (req, from) => {
-    // Whoever has left by now has no address any more, and it may be for the address that the request is refused.
+    // A client that has disconnected has no address any more, and without one the request cannot be checked.
     if (from === null) return refusal(clientLeft());
     const request = new HttpRequest(req, plainAddress(from.address));
     if (isCrowded(server, pending.size, max) && !isForOperators(request)) return stamp(req, refusal(turnAway(options)));
@@ -98,7 +98,7 @@ export function serveHttp(options: HttpOptions): HttpServer {
     refresh: () => void server.reload(handlersOf(options, sockets, answer)),
     stop() {
       stopped ??= server.stop(false);
-      // Bun has closed all connections that wait for nothing, and takes no request any more.
+      // Bun has closed all idle connections and accepts no more requests, so no answers can arrive.
       options.sessions.stopAsking();
       pair.stopAsking();
     },
@@ -107,7 +107,7 @@ export function serveHttp(options: HttpOptions): HttpServer {
       pair.closeAll();
       sockets.closeAll();
       clearInterval(keeper);
-      // The last bytes are still on their way; a kept-alive connection must not delay this.
+      // The last bytes are still being sent, but a kept-alive connection must not delay the shutdown.
       await Promise.race([stopped ?? server.stop(false), Bun.sleep(lastWords)]);
       await server.stop(true);
     },
@@ -119,7 +119,7 @@ const listenBy = ({ address, tls }: HttpOptions, handlers: ReturnType<typeof han
     hostname: address.host,
     port: address.port,
     idleTimeout: idleSeconds,
-    // BodyReader enforces the limit, since a refusal must be recorded.
+    // BodyReader enforces the limit instead, since a refusal must be recorded.
     maxRequestBodySize: Number.MAX_SAFE_INTEGER,
     ...(tls ? { tls } : {}),
     ...handlers,
@@ -128,8 +128,8 @@ const listenBy = ({ address, tls }: HttpOptions, handlers: ReturnType<typeof han
 type Answer = (req: Request, from: SocketAddress | null) => Promise<Response | undefined>;
 
 /**
- * Gives others their turn when a client sends one request after the other without waiting for answers: Bun hands on all
- * that it has read of one connection at once. It closes the connection if another comes while one waits.
+ * Lets other connections have their turn while a client pipelines requests, since Bun delivers all requests that it has
+ * read from one connection at once. Bun closes the connection if another request arrives while one waits.
  */
 function takingTurns(answer: Answer) {
   let port = 0;
@@ -148,7 +148,7 @@ function takingTurns(answer: Answer) {
   };
 }
 
-/** The callbacks of Bun's server. A WebSocket frame may be as long as limits.body allows now. */
+/** Returns the callbacks of Bun's server; they limit WebSocket frames to the current limits.body. */
 const handlersOf = ({ current, log }: HttpOptions, sockets: WebSockets, answer: Answer) => ({
   fetch: takingTurns(answer),
   websocket: sockets.handler(current().caps.body),
@@ -172,15 +172,12 @@ function routesOf(context: HttpContext, pair: SsePair, ws: Methods, operators: R
   };
 }
 
-/**
- * Keeps the connections of long requests open, and opens their streams. Most requests are answered earlier and cost the
- * server nothing.
- */
+/** Exempts the connections of long requests from the idle timeout, and opens their streams; see `Patience`. */
 function keepSilent(server: Server<SocketData>, pending: List<HttpRequest>, { after, resumable }: Patience): void {
   const now = performance.now();
   for (const request of pending.items) {
     const silent = now - request.since;
-    // Oldest first.
+    // The list is ordered oldest first.
     if (silent < Math.min(after, resumable)) return;
     if (silent < (request.resumable ? resumable : after)) continue;
     if (!request.kept) server.timeout(request.raw, 0);
@@ -201,7 +198,7 @@ function dispatch(routes: Routes, request: HttpRequest): ReturnType<Handler> {
   return new Response(null, { status: 405, headers: { allow: Object.keys(found.methods).join(", ") } });
 }
 
-/** The path without the query, undecoded. Bun has already resolved dot segments. */
+/** Returns the path without the query, undecoded. Bun has already resolved dot segments. */
 function pathOf(url: string): string {
   const from = url.indexOf("/", url.indexOf("//") + 2);
   const query = url.indexOf("?", from);
@@ -209,23 +206,23 @@ function pathOf(url: string): string {
 }
 
 /**
- * True if one more request exceeds `max`. Bun's count includes this request, streams and WebSockets, but not calls
- * whose client left; `running` includes those, without this one.
+ * Whether this request exceeds `max`. Bun's counts include this request, streams and WebSockets, but not calls whose
+ * client has disconnected; `running` includes those calls, but not this request.
  */
 function isCrowded(server: Server<SocketData>, running: number, max: number): boolean {
   return server.pendingRequests + server.pendingWebSockets > max || running >= max;
 }
 
-/** Whether the request is one by which operators see that all places are taken. */
+/** Whether the request is one that operators need to see that the connection limit is reached. */
 function isForOperators(request: HttpRequest): boolean {
   const path = pathOf(request.raw.url);
   return path === "/live" || (path === "/metrics" && isLocal(request));
 }
 
-/** The refusal of a request because all places are taken, counted and logged. */
+/** Counts and logs a request refused because the connection limit is reached, and returns its failure. */
 function turnAway({ log, traffic, maxConnections: places }: HttpOptions): Failure {
   const facts = { places, refusedSoFar: ++traffic.refused };
-  log.warn("requests are refused, all places are taken (listen.maxConnections)", facts, "crowded");
-  const message = `All ${places} places that listen.maxConnections allows are taken; try again.`;
+  log.warn("requests are refused because listen.maxConnections is reached", facts, "crowded");
+  const message = `All ${places} connections that listen.maxConnections allows are in use; try again later.`;
   return new Failure("crowded", message, { retryAfterMs: 1_000 });
 }

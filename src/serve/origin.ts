@@ -4,7 +4,7 @@ import { hostName, plainHost } from "../core/host-name.ts";
 import { cut } from "../core/text.ts";
 
 export type OriginOptions = {
-  /** Host the server listens on, without brackets. */
+  /** The host that the server listens on, without brackets. */
   host: string;
   allowedHosts: readonly string[];
   allowedOrigins: readonly string[];
@@ -14,8 +14,8 @@ const loopbackNames: ReadonlySet<string> = new Set(["localhost", "127.0.0.1", "[
 const hostShape = new RegExp(String.raw`^(${hostName})(?::\d{1,5})?$`);
 
 /**
- * Guards against DNS rebinding and cross-site requests (PROTOCOL: Host and Origin on every route). Returns a check
- * that throws `invalid-request` for a malformed Host and `bad-origin` for a foreign Host or Origin.
+ * Returns a check against DNS rebinding and cross-site requests, for every route. It throws `invalid-request` for a
+ * malformed Host and `bad-origin` for a Host or Origin that is not allowed.
  */
 export function originGuard({ host, allowedHosts, allowedOrigins }: OriginOptions): (headers: Headers) => void {
   const onLoopback = isLoopback(host);
@@ -25,21 +25,21 @@ export function originGuard({ host, allowedHosts, allowedOrigins }: OriginOption
   const knownHost = (name: string): boolean => {
     if (name === own || names.has(name)) return true;
     if (onLoopback) return loopbackNames.has(name);
-    // Beyond loopback every caller needs a credential, which a page that rebinds DNS does not have. A list of hosts
-    // narrows it further.
+    // Outside loopback every caller needs a credential, which a page that rebinds DNS does not have. A list of allowed
+    // hosts restricts the names further.
     return names.size === 0;
   };
   let last = "";
   return (headers) => {
     const value = headers.get("host") ?? "";
     const origin = headers.get("origin");
-    // Nearly every request has the same Host as the one before.
+    // Nearly every request has the same Host as the previous one.
     if (value === last && origin === null && value !== "") return;
     const match = hostShape.exec(value);
     if (!match) {
       throw new Failure(
         "invalid-request",
-        'The Host header is missing or malformed: a name has letters, digits, "-", "_" and dots.',
+        'The Host header is missing or malformed; a host name has only letters, digits, "-", "_" and dots.',
       );
     }
     const name = plainHost(match[1] ?? "");
@@ -59,7 +59,7 @@ export function originGuard({ host, allowedHosts, allowedOrigins }: OriginOption
   };
 }
 
-/** The listening address as clients send it in a Host header; null where it is every address, and so no name. */
+/** Returns the listening address as it appears in a Host header; null for a wildcard address. */
 function ownName(host: string): string | null {
   const name = URL.parse(`http://${host.includes(":") ? `[${host}]` : host}`)?.hostname ?? null;
   return name === null || name === "0.0.0.0" || name === "[::]" ? null : plainHost(name);

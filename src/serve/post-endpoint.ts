@@ -29,14 +29,13 @@ type Arrival = Presented & {
   readonly request: HttpRequest;
   /** Monotonic µs. */
   readonly started: number;
-  /** The session that the request names, if it is the caller's own. */
+  /** The session that the request names, if it belongs to the caller. */
   readonly session: Session | null;
 };
 
 /**
- * The POSTs of streamable HTTP, in both eras. A POST from a known caller is one message, which becomes one call, or a
- * batch of them. It is answered as a whole once that has ended, unless its `PostStream` was opened before: then the
- * answer is the last event of the stream.
+ * The POST of streamable HTTP, in both eras. Its message, or each message of its batch, becomes a call. It is answered
+ * once all its calls have ended; if its `PostStream` was opened by then, the answer is the last event.
  */
 export class PostEndpoint {
   readonly #context: HttpContext;
@@ -64,7 +63,7 @@ export class PostEndpoint {
     if (!isServed(gw, scope, session, presented))
       return this.#turnAway(raw, (text) => notServed(gw, request, presented, text));
     const text = unacceptable(headers) ?? (await this.#context.bodies.read(raw, who.id));
-    // What a reload has put into force meanwhile holds for the message.
+    // A reload while the body was read applies to the message.
     gw = this.#context.current();
     const from: Arrival = { ...presented, gw, request, started, session };
     if (text instanceof Failure) return this.#answerOne(from, { inbound: unreadable(headers), fault: text });
@@ -73,13 +72,13 @@ export class PostEndpoint {
     return Array.isArray(received) ? this.#answerBatch(from, received) : this.#answerOne(from, received);
   }
 
-  /** Answers who has no business here; `respond` is given what was read of the body. */
+  /** Answers a caller that is refused; `respond` is given what was read of the body. */
   async #turnAway(raw: Request, respond: (text: string) => Promise<Response>): Promise<Response> {
     const { bodies, maxConnections } = this.#context;
     const text = await bodies.readStrange(raw, maxConnections);
     if (!(text instanceof Failure)) return respond(text);
     const response = await respond("");
-    // What is late by now is waited for no longer.
+    // The rest of a late body is not awaited.
     if (text.code === "body-timeout") response.headers.set("connection", "close");
     return response;
   }
@@ -97,11 +96,11 @@ export class PostEndpoint {
     const stream = tells || waits ? new PostStream(from.vouched, session, this.#context) : null;
     const call = this.#callOf(from, received, session, tells ? stream : null);
     const { controller } = call;
-    // A disconnect cancels only in the modern era (PROTOCOL: cancellation). It may have come before the request's turn.
+    // Before 2026-07-28 a disconnect must not cancel the call. It may have come before the request's turn.
     if (inbound.era === "modern") onAbort(raw.signal, () => controller.abort());
     const ended = this.#run(from, call, session, stream);
     if (!stream) return ended;
-    // Where even its failure cannot be told, that must not end the process.
+    // If even its failure cannot be reported, the rejection must not end the process.
     ended.catch(() => {});
     if (waits) stream.openLater(request, ended);
     request.resumable = session !== null && takesPriming(session);
@@ -109,7 +108,7 @@ export class PostEndpoint {
     return stream.response;
   }
 
-  /** Each message is a call of its own; the answers are sent together (2025-03-26, batching). */
+  /** Runs each message as its own call and sends the answers together (2025-03-26, batching). */
   async #answerBatch(from: Arrival, all: readonly Received[]): Promise<Response> {
     const { gw, request, session, vouched } = from;
     const { headers } = request.raw;
@@ -119,7 +118,7 @@ export class PostEndpoint {
     const keep = keepBatch(gw);
     const answers: string[] = [];
     const run = async (one: Received): Promise<void> => {
-      // The session may have ended since the message before, or a reload may have come.
+      // Since the previous message the session may have ended, or the configuration may have been reloaded.
       const received = unlessStale(from, one);
       const now = this.#context.current();
       const tells = mayTell(received, session, headers);
@@ -191,29 +190,26 @@ export class PostEndpoint {
     });
   }
 
-  /** A session is idle from the end of its last call on, which may have run longer than one may be idle. */
+  /** Restarts the idle time of a session at the end of a call, which may have run longer than the idle timeout. */
   #used(session: Session | null): void {
     if (session) this.#context.sessions.touch(session);
   }
 }
 
-/**
- * Whether a call is to begin at an endpoint that a reload took away. Such an endpoint still takes the answers, progress
- * and cancellations of its running calls.
- */
+/** Whether a message would begin a call at an endpoint that a reload removed, which serves only its running calls. */
 const begins = ({ gw, request: { scope } }: Arrival, received: Received | Received[]): boolean =>
   scope !== null && !gw.catalog.hasScope(scope) && [received].flat().some(({ inbound }) => inbound.kind === "request");
 
-/** Whether the request names a session that has ended, be it while its body was read: the client must open another. */
+/** Whether the request names a session that has ended, maybe while its body was read. The client must open another. */
 function isStale({ request, session }: Arrival, inbound: Inbound | null): boolean {
   if ((session && !session.ended) || (inbound && (inbound.era === "modern" || inbound.method === "initialize")))
     return false;
   return request.raw.headers.has("mcp-session-id");
 }
 
-/** The message, or its refusal if it names a session that has ended. */
+/** Returns the message, with a fault if its request names a session that has ended. */
 const unlessStale = (from: Arrival, given: Received): Received =>
   given.fault || !isStale(from, given.inbound) ? given : { ...given, fault: sessionNotFound() };
 
-/** Stands in for a client that cannot be told: progress still shows that the server is at work. */
+/** Stands in for a client that cannot receive progress; the progress still shows that the server is working. */
 const unheard = (): void => {};

@@ -13,31 +13,31 @@ import type { Sending } from "./queue-limits.ts";
 import { type Received, wantsNews } from "./receive.ts";
 import { refusal } from "./reply.ts";
 
-/** The first revision whose clients understand an event without a message (2025-11-25, transports). */
+/** The first revision whose clients accept an event without a message (2025-11-25, transports). */
 const primed = "2025-11-25";
 
-/** Whether the session's client is sent an event id before the first event. */
+/** Whether the session's client is sent an event id before the first message. */
 export function takesPriming({ revision }: Session): boolean {
   return revision >= primed;
 }
 
-/** Whether the answer may be the last event of a stream. Not that to `initialize`, which brings a header. */
+/** Whether the answer may be the last event of a stream. The answer to `initialize` may not: it carries a header. */
 const mayStream = ({ inbound: { kind, method }, fault }: Received): boolean =>
   !fault && kind === "request" && method !== "initialize";
 
-/** Whether messages may come before the answer, to a client that can read them. */
+/** Whether the client can be sent messages before the answer. */
 export function mayTell(received: Received, session: Session | null, headers: Headers): boolean {
   return mayStream(received) && takesEvents(headers) && (session !== null || wantsNews(received.inbound));
 }
 
-/** Whether the stream may be opened only because the answer is long in coming. */
+/** Whether the stream may be opened only because the answer takes long. */
 export function mayWait(received: Received, headers: Headers): boolean {
   return mayStream(received) && namesEvents(headers);
 }
 
 /**
- * The response to a POST: plain JSON, or an event stream if a message comes before the answer. A session's stream is
- * numbered and kept, so that a client that was cut off may come back for the rest.
+ * The response to a POST: plain JSON, or an event stream if a message is sent before the answer. The events of a
+ * session's stream are numbered and kept, so that a disconnected client can resume it.
  */
 export class PostStream {
   readonly #who: Principal;
@@ -48,9 +48,7 @@ export class PostStream {
   #log: StreamLog | null = null;
   /** Withdraws the open questions of calls that have ended. */
   #asking: AbortController | null = null;
-  /**
-   * The POST has its answer: who still holds its call, such as a server that was started for it, reaches nobody here.
-   */
+  /** The POST has its answer; later messages of its call, such as from a server started for it, are dropped. */
   #over = false;
 
   constructor(who: Principal, session: Session | null, sending: Sending) {
@@ -59,7 +57,7 @@ export class PostStream {
     this.#sending = sending;
   }
 
-  /** The response: the stream if one is opened, else the answer of the POST. */
+  /** Resolves to the stream if one is opened, else to the answer to the POST. */
   get response(): Promise<Response> {
     return this.#answered.promise;
   }
@@ -72,16 +70,16 @@ export class PostStream {
     return (this.#stream ??= this.#opened());
   }
 
-  /** Opens it if nothing comes for long: on a silent connection proxies give up, and the answer is lost. */
+  /** Opens the stream if the answer takes long: proxies close silent connections, and the answer would be lost. */
   openLater(request: HttpRequest, ended: Promise<unknown>): void {
     request.onLong = () => {
-      // The call takes its place until it has ended, also if its client leaves the stream.
+      // The call counts as a connection until it has ended, even if its client leaves the stream.
       request.call = ended;
       this.open();
     };
   }
 
-  /** Sends a message; without `must` it is dropped if the client is too slow. */
+  /** Sends a message. Without `must` it is dropped if the client is too slow. */
   readonly emit = (message: string, must = false): void => {
     if (this.#over) return;
     const stream = this.open();
@@ -91,7 +89,7 @@ export class PostStream {
 
   /** Sends a request to the session's client; see `OpenQuestions.ask`. */
   async ask(session: Session, request: InputRequest, signal: AbortSignalLike): Promise<ClientAnswer> {
-    if (this.#over) throw new Failure("cancelled", "The call by which the client was to be asked has ended.");
+    if (this.#over) throw new Failure("cancelled", "The call that this question to the client belongs to has ended.");
     this.#asking ??= new AbortController();
     const either = AbortSignal.any([abortSignalOf(signal), this.#asking.signal]);
     return session.questions.ask(request, either, (message) => this.emit(message, true));
@@ -106,13 +104,13 @@ export class PostStream {
     else this.#stream?.close();
   }
 
-  /** Ends with a failure in place of what `close` or `respond` was to say: its reader would wait for ever. */
+  /** Ends with a failure if `close` or `respond` could not: otherwise the client would wait forever. */
   fail(failure: Failure, inbound: Inbound | null, now: number): void {
     if (this.opened) this.close(failureMessage(failure, inbound), now);
     else this.respond(refusal(failure));
   }
 
-  /** Answers with this response; no stream was opened. */
+  /** Answers with `response`; no stream may have been opened. */
   respond(response: Response): void {
     this.#asking?.abort();
     this.#over = true;

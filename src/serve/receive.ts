@@ -8,15 +8,15 @@ import { idOf, idsIn, isBatch, plainId, splitBatch } from "../mcp/message.ts";
 import { assumedLegacy, isModern, modernRevision } from "../mcp/revisions.ts";
 import { versionHeader } from "../mcp/standard-headers.ts";
 
-/** One message as it was read, with what is wrong with it; no call yet. */
+/** One message as it was read, and its fault if it is invalid; it is not a call yet. */
 export type Received = Readonly<Pick<CallInit, "inbound" | "fault">>;
 
 const lastBatches: Revision = "2025-03-26";
 
 /**
- * Reads one message, or several as one array from a client of a revision that has batches. An error becomes the `fault`
- * of its message, to be refused when the call is handled. A batch that is wrong as a whole is one message with a fault:
- * none of those in it may run then.
+ * Reads one message, or a batch from a client whose revision has batches. An error becomes the `fault` of its message,
+ * which is refused when the call is handled. A batch that is invalid as a whole becomes one message with a fault, so
+ * that none of its messages run.
  */
 export function receive(text: string, gw: Gateway, context: WireContext): Received | Received[] {
   if (!isBatch(text) || !takesBatches(context)) return receiveOne(text, gw, context);
@@ -27,7 +27,7 @@ export function receive(text: string, gw: Gateway, context: WireContext): Receiv
   }
 }
 
-/** Over HTTP a client without a session names its revision with each request, and one of 2026-07-28 in any case. */
+/** Over HTTP, clients of 2026-07-28 and clients without a session name their revision in each request. */
 function takesBatches({ headers, revision }: WireContext): boolean {
   const named = versionHeader(headers);
   if (named !== null && isModern(named)) return false;
@@ -43,7 +43,7 @@ function receiveOne(text: string, gw: Gateway, context: WireContext): Received {
   }
 }
 
-/** What is refused as it stands. The questions that it answers are over: no better answer will come. */
+/** Returns a refused message. It ends the questions that it answers with an error, as no other answer will come. */
 export function refused(text: string, context: Pick<WireContext, "headers" | "revision">, fault: Failure): Received {
   const inbound = unreadable(context.headers, refusedId(text, context));
   const answersTo = idsIn(text, "responses");
@@ -60,7 +60,7 @@ function receiveBatch(text: string, gw: Gateway, context: WireContext): Received
     const { kind, idText, method } = received.inbound;
     if (kind !== "request" || idText === null) return received;
     const id = plainId(idText);
-    if (ids.has(id)) throw new Failure("invalid-request", `Two requests of the batch have the id ${idText}.`);
+    if (ids.has(id)) throw new Failure("invalid-request", `Two requests in the batch have the id ${idText}.`);
     ids.add(id);
     if (method !== "initialize") return received;
     return { ...received, fault: new Failure("invalid-request", '"initialize" must not be part of a batch.') };
@@ -68,16 +68,16 @@ function receiveBatch(text: string, gw: Gateway, context: WireContext): Received
 }
 
 /**
- * The id under which an unreadable message is refused. What is no request may be the answer of a session's client,
- * under an id of the gateway's own: without HTTP the client would take the refusal for the answer to its own request of
- * that id.
+ * Returns the id for the refusal of an unreadable message. A message that is not a request may be a client's answer
+ * under an id of the gateway: except over HTTP, the client would take the refusal for the answer to its own request
+ * with that id.
  */
 function refusedId(text: string, { headers, revision }: Pick<WireContext, "headers" | "revision">): string | null {
   const mayAnswer = headers === null && revision !== null && idsIn(text, "requests").length === 0;
   return mayAnswer ? null : idOf(text);
 }
 
-/** Stands in for an unreadable message, so that its refusal has an id, a method and a record. */
+/** Returns a stand-in for an unreadable message, so that its refusal has an id, a method and a record. */
 export function unreadable(headers: Headers | null, idText: string | null = null): Inbound {
   return {
     kind: "request",
@@ -99,17 +99,14 @@ export function unreadable(headers: Headers | null, idText: string | null = null
   };
 }
 
-/**
- * Whether a client without a session is to be told of a call before its answer: what it asked for with the request, or
- * what an extension that it declared may bring.
- */
+/** Whether a client without a session expects messages before the answer, by its request or a declared extension. */
 export function wantsNews(inbound: Inbound): boolean {
   const { progressToken, logLevel, capabilities } = inbound;
   if (progressToken !== null || logLevel !== null || isStanding(inbound)) return true;
   return capabilities !== null && hasExtensions(capabilities);
 }
 
-/** Whether the call lasts for as long as its caller wants. */
+/** Whether the call lasts as long as its caller wants. */
 export function isStanding({ method }: Inbound): boolean {
   return method === "subscriptions/listen";
 }

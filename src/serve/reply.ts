@@ -5,7 +5,7 @@ import type { Implementation } from "../mcp/meta.ts";
 import { answerMessage, failureMessage } from "../mcp/reply.ts";
 import type { AnswerBody } from "./unread-body.ts";
 
-/** The JSON-RPC message that answers an ended call; null if the protocol wants none. */
+/** Returns the JSON-RPC message that answers an ended call; null if the protocol requires none. */
 export function answerText(call: Call, identity: Implementation): string | null {
   const { inbound, reply, failure } = call;
   if (failure?.code === "cancelled") return null;
@@ -15,19 +15,17 @@ export function answerText(call: Call, identity: Implementation): string | null 
 }
 
 const json = { "content-type": "application/json" };
-// Headers are copied faster than they are made.
+// Copying a Headers object is faster than building one.
 const plain = { headers: new Headers(json) };
 
-/**
- * The HTTP answer to an ended call, whose `answerText` is `text`; `bodyOf` makes the body of one that is no failure.
- */
+/** Returns the HTTP response to an ended call; `text` is its `answerText`, `bodyOf` builds the body of a success. */
 export function answer(
   call: Call,
   text: string | null,
   headers: Record<string, string> | null = null,
   bodyOf: (text: string) => AnswerBody = (text) => text,
 ): Response {
-  // A cancelled call has no answer, and an event stream without events says so.
+  // A cancelled call has no answer, which an event stream without events expresses.
   if (text === null) return new Response("", { headers: { ...headers, "content-type": "text/event-stream" } });
   if (!call.failure) return new Response(bodyOf(text), headers ? { headers: { ...headers, ...json } } : plain);
   return new Response(text, {
@@ -36,7 +34,7 @@ export function answer(
   });
 }
 
-/** The HTTP answer to a request that is refused before there is a call. */
+/** Returns the HTTP response to a request that is refused before it becomes a call. */
 export function refusal(failure: Failure): Response {
   return new Response(failureMessage(failure, null), {
     status: failure.row.http,
@@ -49,12 +47,12 @@ function httpStatus(failure: Failure, inbound: Inbound): number {
   return inbound.era === "legacy" ? (legacyHttp ?? http) : http;
 }
 
-// The rest of such a body is not waited for, and a connection too many is not worth keeping. That of a body that is too
-// large stays open: closed while its client still sends, it would be reset before the client has read the refusal. Bun
-// discards what comes.
+// Refusals that close the connection: the rest of the body is not awaited, or there are too many connections. After a
+// body that is too large the connection stays open: closing it while the client still sends would reset it before the
+// client has read the refusal. Bun discards the rest of the body.
 const closing: ReadonlySet<string> = new Set(["body-timeout", "unknown-expectation", "crowded"]);
 
-// When to come back, if nobody knows when there will be room.
+// The Retry-After of a 503 that does not know when capacity will be free.
 const usualWaitMs = 1_000;
 
 function failureHeaders({ code, detail, row }: Failure): Record<string, string> {

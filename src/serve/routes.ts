@@ -7,16 +7,13 @@ export type Methods = Readonly<Record<string, Handler>>;
 
 export type Routes = {
   readonly exact: Readonly<Record<string, Methods>>;
-  /** By path with `*` in place of the last or first segment, which is the scope. */
+  /** By path, with `*` in place of the first or last segment, which is the scope. */
   readonly scoped: Readonly<Record<string, Methods>>;
 };
 
 export type Found = { readonly methods: Methods; readonly scope: string | null };
 
-/**
- * Finds the route of a path, which is compared undecoded; one slash at the end is ignored. Null if nothing serves the
- * path.
- */
+/** Returns the route of a path, which is compared undecoded and without one trailing slash; null if there is none. */
 export function find({ exact, scoped }: Routes, path: string): Found | null {
   const bare = path.length > 1 && path.endsWith("/") ? path.slice(0, -1) : path;
   const plain = own(exact, bare);

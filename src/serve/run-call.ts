@@ -15,14 +15,14 @@ import type { Running } from "./running.ts";
 type CallContext = {
   readonly running: Running;
   readonly traffic: Traffic;
-  /** The running calls of a client with its own connection that belong to no session. */
+  /** The running calls on a client's own connection that belong to no session. */
   readonly outside?: ClientCalls;
 };
 
 /**
- * Takes a call through `handle`. Afterwards matches a client's answer, or its progress, to the question, or cancels the
- * call that the client cancelled. The call is registered in its session, or in `outside`. Resolves to its `answerText`;
- * never throws: what fails here is the call's failure.
+ * Runs a call through `handle`, then acts on the client's answer, progress or cancellation if the message is one. The
+ * call is registered in its session or in `outside` while it runs. Resolves to its `answerText`; never throws: an error
+ * becomes the call's failure.
  */
 export async function runCall(
   gw: Gateway,
@@ -49,11 +49,11 @@ export async function runCall(
   }
 }
 
-/** Does what an answer or a notification of the client is for. */
+/** Acts on a client's answer, progress or cancellation. */
 function heed(call: Call, session: Session | null, { traffic, outside }: CallContext): void {
   const { inbound } = call;
   const { kind, answer, answersTo } = inbound;
-  // Of an answer that can be read, every failure keeps it from its question.
+  // A refused message still ends the questions that it answers; any other failure keeps the answer from them.
   const unreadable = kind === "request" ? call.fault : null;
   if (answer) {
     if (call.failure !== unreadable) return;
@@ -71,16 +71,14 @@ function heed(call: Call, session: Session | null, { traffic, outside }: CallCon
   }
 }
 
-/**
- * Lets the client cancel each request of its batch at once, also those that begin later; what is refused never begins.
- */
+/** Lets the client cancel each request of a batch even before it begins; refused requests never begin. */
 export function announce(batch: readonly Received[], session: Session | null): void {
   for (const { inbound, fault } of batch) {
     if (!fault && inbound.kind === "request" && inbound.idText !== null) session?.calls.expect(inbound.idText);
   }
 }
 
-/** Passes on the client's progress with a question that it was asked in its session. */
+/** Forwards the client's progress on a question that it was asked in its session. */
 function report(session: Session | null, inbound: Inbound): void {
   const token = paramText(inbound, "progressToken");
   const { params } = inbound.spans;

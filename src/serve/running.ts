@@ -4,7 +4,7 @@ import { List, type ListNode } from "../core/linked-list.ts";
 
 class RunningCall extends Cancel {
   readonly node: ListNode<RunningCall>;
-  /** It lasts as long as its caller wants, such as a subscription. Nobody waits for it. */
+  /** Whether it lasts as long as its caller wants, like a subscription, so that nothing waits for it. */
   standing: boolean;
 
   constructor(all: List<RunningCall>, standing: boolean) {
@@ -14,30 +14,30 @@ class RunningCall extends Cancel {
   }
 }
 
-/** What a call is told that the end of the gateway cuts off, or that comes too late to begin. */
+/** The reason given to a call that the shutdown cuts off, or that arrives too late to begin. */
 const stopping = "The gateway is stopping.";
 
-/** All running calls, so that a shutdown can wait for them and then cancel the rest. */
+/** All running calls, so that a shutdown can wait for them and cancel the rest. */
 export class Running {
   readonly #all = new List<RunningCall>();
   #stopped = false;
-  /** Counts those that do not stand. */
+  /** Counts the calls that are not standing. */
   readonly #busy = new Busy();
 
   get size(): number {
     return this.#all.size;
   }
 
-  /** Adds a call; a standing call lasts until its caller ends it. */
+  /** Adds a call. A standing call lasts until its caller ends it. */
   add(standing = false): Cancel {
-    // Those that come too late hold up no stop, however many they are.
+    // Calls that arrive after the stop must not delay it, so they count as standing.
     const call = new RunningCall(this.#all, standing || this.#stopped);
     if (!call.standing) this.#busy.enter();
     if (this.#stopped) call.abort(stopping);
     return call;
   }
 
-  /** Lets no further call begin: connections that are open still bring them. */
+  /** Aborts every further call, since open connections can still bring some. */
   stop(): void {
     this.#stopped = true;
   }
@@ -46,14 +46,14 @@ export class Running {
     if (call instanceof RunningCall && this.#all.delete(call.node) && !call.standing) this.#busy.leave();
   }
 
-  /** Resolves when only standing calls run, or after `ms`. */
+  /** Resolves when only standing calls are running, or after `ms`. */
   idle(ms: number): Promise<void> {
     return this.#busy.idle(ms);
   }
 
   /**
-   * Ends the standing calls, waits `ms` for all, cuts off the rest, whose callers are told, and waits `grace` ms until
-   * they are recorded.
+   * Ends the standing calls, waits up to `ms` for all calls, aborts the rest with a reason for their callers, and waits
+   * up to `grace` ms until they are recorded.
    */
   async end(ms: number, grace: number): Promise<void> {
     this.stop();

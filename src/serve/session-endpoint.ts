@@ -17,7 +17,7 @@ import type { Methods } from "./routes.ts";
 
 type Own = { readonly who: Principal; readonly session: Session };
 
-/** The other methods of streamable HTTP, for legacy sessions: GET opens a session's stream, DELETE ends it. */
+/** Returns the handlers that streamable HTTP has for legacy sessions: GET opens a stream, DELETE ends the session. */
 export function sessionMethods(context: HttpContext): Methods {
   return {
     GET: (request) => withOwn(context, request, (own) => stream(context, request, own)),
@@ -30,8 +30,8 @@ export function sessionMethods(context: HttpContext): Methods {
 }
 
 /**
- * Opens a stream of a legacy session: messages outside of calls, or with `Last-Event-ID` the rest of the stream that
- * the event belongs to. Without a session there is none (2025-03-26 and later, transports).
+ * Opens a stream of a legacy session, for messages outside of calls, or with `Last-Event-ID` for the rest of the stream
+ * that the event belongs to. Only sessions have such streams (2025-03-26 and later, transports).
  */
 function stream(context: HttpContext, request: HttpRequest, own: Own): Response {
   const { headers } = request.raw;
@@ -40,16 +40,16 @@ function stream(context: HttpContext, request: HttpRequest, own: Own): Response 
   const last = headers.get("last-event-id");
   const found = last === null ? null : session.streams.find(last);
   if (last !== null && !found) {
-    throw new Failure("invalid-request", "The stream of this Last-Event-ID is kept no longer, or never was.");
+    throw new Failure("invalid-request", "The stream of this Last-Event-ID does not exist or is no longer kept.");
   }
   if (!found || found.log === session.streams.outside) return listen(context, request, own, found?.after);
   const { log, after } = found;
-  // It says not to come back (HTML, server-sent events). Official clients take a stream without a result for one that
-  // was cut off: they would come back to an empty one for ever, and open it as another stream outside of calls.
+  // A 204 tells the client not to reconnect (HTML, server-sent events). Official clients take a stream without a result
+  // for one that was cut off: they would reconnect forever, and open an empty one as another stream outside of calls.
   if (log.endedBy(after)) return new Response(null, { status: 204 });
   const stream: EventStream = openStream(context, own.who, () => log.leave(stream));
   context.traffic.lost += log.readBy(stream, after);
-  // There are clients that come back again only with an id that they had from the stream which was cut off last.
+  // Some clients resume again only with an event id from the stream that was cut off last.
   if (takesPriming(session)) log.prime();
   return stream.response;
 }
@@ -57,7 +57,7 @@ function stream(context: HttpContext, request: HttpRequest, own: Own): Response 
 function listen(context: HttpContext, request: HttpRequest, { who, session }: Own, after?: number): Response {
   const { clock, notifier } = context.current();
   const log = session.streams.outside;
-  // A client that reconnects has lost its old stream, even if the network has not noticed yet.
+  // A client that reconnects has lost its old stream, even if the network has not reported it yet.
   log.reader?.close();
   const stream: EventStream = openStream(context, who, () => {
     log.leave(stream, clock.mono());
@@ -84,7 +84,7 @@ function listen(context: HttpContext, request: HttpRequest, { who, session }: Ow
   return stream.response;
 }
 
-/** What `answer` gives for the session that the request names, if the version it names is one that is served. */
+/** Answers with `answer` for the session that the request names; throws if its protocol version is not served. */
 function withOwn(
   { current, sessions }: HttpContext,
   request: HttpRequest,
@@ -101,7 +101,7 @@ function withOwn(
   return answerCaller(current(), request, own, find);
 }
 
-/** The session that a request names, if it is the caller's own. Another principal's session is not touched. */
+/** Returns the session that a request names if it belongs to the caller. Other principals' sessions stay untouched. */
 export function sessionOf(sessions: Sessions, headers: Headers, who: Principal, scope: string | null): Session | null {
   const id = headers.get("mcp-session-id");
   return id === null ? null : sessions.find(id, who.id, scope);

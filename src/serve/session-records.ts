@@ -12,7 +12,7 @@ export function recordOpening({ audit }: Gateway, session: Session, { client }: 
   return audit.recordEvent({ type: "session.open", ...ownerOf(session), facts });
 }
 
-/** Opens a session over HTTP and records that. Throws `overloaded`, `audit-unavailable`. */
+/** Opens a session over HTTP and records it. Throws `overloaded`, `audit-unavailable`. */
 export async function openSession(
   gw: Gateway,
   sessions: Sessions,
@@ -28,7 +28,7 @@ export async function openSession(
   return session;
 }
 
-/** Stops the instances that were started for a session that has ended, and records the end. */
+/** Stops the server instances that were started for an ended session, and records its end. */
 export function finishSession({ audit, upstreams, log }: Gateway, session: Session, reason: SessionEnd): void {
   upstreams.endSession(session.id);
   const type = "session.close";

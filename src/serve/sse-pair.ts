@@ -18,8 +18,8 @@ type Open = {
 };
 
 /**
- * The HTTP transport of 2024-11-05: a GET opens a stream; its first event names the address for POSTs, and all answers
- * come on it.
+ * The HTTP+SSE transport of 2024-11-05: a GET opens a stream whose first event names the URL for POSTs; all responses
+ * are sent on the stream.
  */
 export class SsePair {
   readonly #context: HttpContext;
@@ -62,7 +62,7 @@ export class SsePair {
     const who = await authenticate(gw, request);
     const id = new URL(raw.url).searchParams.get("sessionId") ?? "";
     const open = this.#open.get(id);
-    // One message for an ended, an unknown and another caller's session.
+    // Ended, unknown and other callers' sessions get the same message.
     if (open?.owner !== who.id || open.scope !== scope) {
       return refuseAndThrow(gw, request, who, sessionNotFound("open its event stream again"));
     }

@@ -5,7 +5,7 @@ import { boundUnread, mostUnasked, portion, type Sending } from "./queue-limits.
 
 export type AnswerBody = string | ReadableStream<Uint8Array>;
 
-/** The body of an answer: of a long one, what is unread is counted. */
+/** Returns the body of an answer. The unread bytes of a long one are counted. */
 export function bodyOf(text: string, who: Principal, sending: Sending): AnswerBody {
   if (text.length <= mostUnasked) return text;
   const body = new UnreadBody(who, sending.traffic);
@@ -15,26 +15,26 @@ export function bodyOf(text: string, who: Principal, sending: Sending): AnswerBo
   return body.stream;
 }
 
-/** The body of a reader that has lost its key forgets what that has not read yet. */
+/** Drops the unread bytes of a reader that has lost its key. */
 const forgetOnLoss = endingWith<UnreadBody>((_, body) => body.forget());
 
 /**
- * A body that is handed to Bun as its client reads it: until then it counts towards what that principal's clients have
- * not read, and it is cut off with the key.
+ * A response body that is passed to Bun only as its client reads it. Until then its bytes count as unread bytes of the
+ * principal, and they are dropped if the key is lost.
  */
 export class UnreadBody {
   readonly stream: ReadableStream<Uint8Array>;
   readonly #onLeft: () => void;
-  /** Called once nothing is unread any more. */
+  /** Called once nothing is left unread. */
   readonly #release: () => void;
   #controller: ReadableStreamDefaultController<Uint8Array> | null = null;
   #unread: Uint8Array[] = [];
-  /** How much of the first of these has been handed on. */
+  /** How many bytes of the first of these have been passed to Bun. */
   #begun = 0;
   #owed = 0;
   #ended = false;
 
-  /** `onLeft` is called if nobody reads on. */
+  /** `onLeft` is called if the client stops reading. */
   constructor({ id, revoked }: Principal, { unread }: Traffic, onLeft: () => void = () => {}) {
     this.#onLeft = onLeft;
     this.stream = new ReadableStream<Uint8Array>(
@@ -53,7 +53,7 @@ export class UnreadBody {
     };
   }
 
-  /** Bytes that its client has not taken. */
+  /** Bytes that the client has not read. */
   get owed(): number {
     return this.#owed;
   }
@@ -64,13 +64,13 @@ export class UnreadBody {
     this.#flow();
   }
 
-  /** Nothing more is written; it ends once all of it is read. */
+  /** Ends the body once all of it is read; nothing more may be written. */
   end(): void {
     this.#ended = true;
     this.#flow();
   }
 
-  /** Leaves out what is unread. What is written from now on still arrives, unless a part broke off. */
+  /** Drops the unread bytes. Later writes still arrive, unless a write was cut off in the middle. */
   forget(): void {
     if (this.#begun > 0) return this.#drop();
     this.#unread = [];
@@ -97,7 +97,7 @@ export class UnreadBody {
       const bytes = first.subarray(this.#begun, this.#begun + portion);
       this.#begun += bytes.length;
       if (this.#begun === first.length) {
-        // Until then all of it takes its room.
+        // The memory of a write is freed only as a whole.
         this.#owed -= first.length;
         this.#unread.shift();
         this.#begun = 0;

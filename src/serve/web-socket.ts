@@ -9,27 +9,27 @@ import { McpConnection } from "./connection.ts";
 import { type HttpContext, type HttpRequest, presentedBy } from "./http-request.ts";
 import { leftUnread, type Outlet, sendWithin } from "./queue-limits.ts";
 
-/** A socket's client, known before the socket opens. */
+/** What a socket carries; its client is known before the socket opens. */
 export type SocketData = {
   readonly who: Principal;
   readonly presented: Presented;
   readonly scope: string | null;
   leave: () => void;
   connection: McpConnection | null;
-  /** Where its messages come in; null before the socket opens. */
+  /** Takes the incoming messages; null before the socket opens. */
   intake: Intake<string> | null;
 };
 
 type Socket = ServerWebSocket<SocketData>;
 
 const subprotocol = "mcp";
-/** A socket is closed after so many seconds without a sign of life; Bun sends a ping in between. */
+/** Seconds of silence after which a socket is closed; Bun sends a ping in between. */
 const idle = 60;
 
-/** RFC 6455 §7.4.1. */
+/** Close codes (RFC 6455 §7.4.1). */
 const code = { policy: 1008, goingAway: 1001, abnormal: 1006 } as const;
 
-/** How Bun says that it closed a socket over a frame: one beyond `maxPayloadLength`, or any against the rules. */
+/** Bun's close reason for a frame longer than `maxPayloadLength`, and the prefix of all its reasons for bad frames. */
 const tooBig = "Received too big message";
 const badFrame = /^Received /;
 
@@ -40,16 +40,13 @@ const outletOf = (socket: Socket): Outlet => ({
   close: (why) => drop(socket, why),
 });
 
-/**
- * Ends a socket whose client does not read. Of one that is only closed, Bun keeps what is unread, and counts it no
- * more.
- */
+/** Terminates a socket whose client does not read. If it were closed, Bun would keep its unread bytes uncounted. */
 function drop(socket: Socket, why: string): void {
   socket.data.connection?.close(why);
   socket.terminate();
 }
 
-/** MCP over WebSocket: each message is one frame, in the subprotocol `mcp`; the gateway's own are text. */
+/** MCP over WebSocket, subprotocol `mcp`: each message is one frame; the gateway sends text frames. */
 export class WebSockets {
   readonly #context: HttpContext;
   readonly #open = new Set<Socket>();
@@ -67,35 +64,38 @@ export class WebSockets {
     const { raw, scope } = request;
     const offered = raw.headers.get("sec-websocket-protocol");
     const fits = offered === null || offered.split(",").some((one) => one.trim() === subprotocol);
-    if (!fits) return new Response("The subprotocol of this WebSocket is mcp.\n", { status: 400 });
+    if (!fits) return new Response("The only subprotocol of this WebSocket is mcp.\n", { status: 400 });
     const leave = this.#context.slots.take(who.id);
     const data: SocketData = { who, presented: presentedBy(request), scope, leave, connection: null, intake: null };
     const headers = offered === null ? {} : { "sec-websocket-protocol": subprotocol };
     if (server.upgrade(raw, { data, headers })) return undefined;
     leave();
-    return new Response("This opens a WebSocket.\n", { status: 426, headers: { upgrade: "websocket" } });
+    return new Response("This path accepts only WebSocket upgrades.\n", {
+      status: 426,
+      headers: { upgrade: "websocket" },
+    });
   }
 
-  /** The callbacks of Bun's server; `body` is the largest message, bytes. */
+  /** Returns the callbacks of Bun's server; `body` is the maximum length of a message, bytes. */
   handler(body: number): WebSocketHandler<SocketData> {
     return {
       maxPayloadLength: body + headroom,
       idleTimeout: idle,
       sendPings: true,
       perMessageDeflate: false,
-      // Bun must not drop a large result. `sendWithin` closes the socket of a client with too much unread.
+      // So high that Bun drops no large result. `sendWithin` closes the socket of a client with too much unread.
       backpressureLimit: 2 ** 30,
       open: (socket) => this.#opened(socket),
       message: ({ data: { intake } }, message) =>
         intake?.push(typeof message === "string" ? message : decodeUtf8(message)),
-      // The reason of a close frame is the client's text, but none can carry this code.
+      // The reason of a close frame is the client's text, but a close frame cannot carry this code.
       close: (socket, closed, reason) =>
         socket.data.intake?.end(() => this.#closed(socket, closed === code.abnormal ? reason : "")),
     };
   }
 
   closeAll(): void {
-    for (const socket of this.#open) socket.close(code.goingAway, "the gateway stops");
+    for (const socket of this.#open) socket.close(code.goingAway, "the gateway is stopping");
   }
 
   #opened(socket: Socket): void {
@@ -115,11 +115,11 @@ export class WebSockets {
       pause: () => socket.pause(),
       resume: () => socket.resume(),
     });
-    // The key may have been lost since the request for the upgrade.
+    // The key may have been revoked since the upgrade request.
     const unwatch = connection.closeOnLoss(who.revoked, () => {
-      // Of a socket that is only closed, Bun goes on sending what its client has not read.
+      // On a socket that is only closed, Bun would go on sending what its client has not read.
       if (socket.getBufferedAmount() > 0) socket.terminate();
-      else socket.close(code.policy, "the key was lost");
+      else socket.close(code.policy, "access was revoked");
     });
     const uncount = traffic.unread.add(who.id, { queued: outlet.queued, drop: () => drop(socket, leftUnread) });
     socket.data.leave = () => {
@@ -129,7 +129,7 @@ export class WebSockets {
     };
   }
 
-  /** `reason` is Bun's own. */
+  /** `reason` is Bun's own; empty if the client closed the socket. */
   #closed(socket: Socket, reason: string): void {
     if (!this.#open.delete(socket)) return;
     const { data } = socket;
@@ -138,7 +138,7 @@ export class WebSockets {
     data.leave();
     if (reason === tooBig) connection?.overrun();
     else if (badFrame.test(reason))
-      connection?.breach(`The connection was closed over a frame against the rules of WebSocket: ${reason}.`);
+      connection?.breach(`The connection was closed because of an invalid WebSocket frame: ${reason}.`);
     else connection?.close();
   }
 }

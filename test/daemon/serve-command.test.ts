@@ -8,7 +8,7 @@ import { linesOf } from "../support/seen.ts";
 import { StdioClient } from "../support/stdio-client.ts";
 import { initialize, modern, pick, request, toolCall } from "../support/wire.ts";
 
-// Processes are started and ended throughout; on a busy machine that takes its time.
+// The tests start and stop many processes, which takes long on a busy machine.
 setDefaultTimeout(30_000);
 
 const config = { auth: { type: "api-key" }, servers: [fake("fake")], policies: [everything()] };

@@ -5,7 +5,7 @@ import { modern, pick, textOf } from "../support/wire.ts";
 
 setDefaultTimeout(30_000);
 
-// What a client of 2026-07-28 holds of a server is its own: another run of the gateway takes it up, for nobody else.
+// What a server gave a client of 2026-07-28 belongs to that client alone, and stays valid in the gateway's next run.
 
 let fixture: Fixture;
 let place: Place;
@@ -29,7 +29,7 @@ async function ask(daemon: Daemon, key: string, method: string, params: Record<s
   return (await daemon.post(body, { key, headers: { ...headers, ...names } })).json;
 }
 
-test("D12: a question and a task outlive the gateway, and stay their caller's", async () => {
+test("D12: a question and a task survive a restart of the gateway, and stay with their caller", async () => {
   const call = { name: "neo__test_input_required_result_request_state", arguments: {} };
   const work = { name: "neo__slow_compute", arguments: { seconds: 0.01 } };
   const keys: string[] = [];

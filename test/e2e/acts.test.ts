@@ -5,13 +5,13 @@ import { connect } from "../../src/control/client.ts";
 import { everything, fake, start } from "../support/daemon.ts";
 import { until } from "../support/until.ts";
 
-// Processes are started and ended throughout; on a busy machine that takes its time.
+// The tests start and stop many processes, which takes long on a busy machine.
 setDefaultTimeout(30_000);
 
 type Table = typeof operations;
 type ActName = { [N in Name]: Table[N] extends { recorded: object } ? N : never }[Name];
 
-/** For each operation of an administrator an input that makes it one; `key` is the id of a key. */
+/** Returns for each administrator operation an input that requires an administrator; `key` is the id of a key. */
 const inputs = (key: string): { readonly [N in ActName]: Input<N> } => ({
   "keys.create": { name: "n", consumerId: "c", roles: ["user"] },
   "keys.rotate": { id: key },
@@ -25,12 +25,12 @@ const inputs = (key: string): { readonly [N in ActName]: Input<N> } => ({
   "config.reload": {},
 });
 
-test("R124 D9: whatever takes an administrator leaves a record that names the process that asked", async () => {
+test("R124 D9: every administrator operation leaves a record that names the requesting process", async () => {
   await using daemon = await start({ servers: [fake("fake")], policies: [everything("admin")] });
   const { place } = daemon;
   const client = await connect(join(place.state, "control.sock"), { version: "0" });
   for (const [name, input] of Object.entries(inputs((await place.newKey("a")).id))) {
-    // Each name stands with its own input, which a union of them cannot say.
+    // Each name has its own input, which a union of names cannot express.
     if ("stream" in operations[name as Name]) for await (const _ of client.stream(name as StreamName, input as never));
     else await client.call(name as CallName, input as never);
   }
@@ -43,7 +43,7 @@ test("R124 D9: whatever takes an administrator leaves a record that names the pr
   expect(noted.map(({ type }) => type).toSorted()).toEqual(acts.toSorted());
 });
 
-test("a call that is made over the control socket ends with its connection", async () => {
+test("a call made over the control socket ends with its connection", async () => {
   await using daemon = await start({ servers: [fake("fake")], policies: [everything("admin")] });
   const { place } = daemon;
   const client = await connect(join(place.state, "control.sock"), { version: "0" });

@@ -12,9 +12,9 @@ import {
   v2025,
 } from "../support/wire.ts";
 
-// What the gateway answers to what is wrong: exact status, code and id, no upstream call, and a record.
+// The gateway's answers to invalid input: exact status, code and id, no upstream call, and a record.
 
-// Processes are started and ended throughout; on a busy machine that takes its time.
+// The tests start and stop many processes, which takes long on a busy machine.
 setDefaultTimeout(30_000);
 
 const config = {
@@ -43,13 +43,13 @@ afterAll(() => daemon[Symbol.asyncDispose]());
 
 type Sent = { readonly body: unknown; readonly headers?: Record<string, string> };
 type Case = {
-  /** The message with this id, and the headers besides those of every request. */
+  /** The message with this id, and the headers in addition to those of every request. */
   readonly send: (id: string) => Sent;
   readonly status: number;
   readonly code: number;
-  /** False: the id cannot be read, or there is none. */
+  /** False if the id cannot be read or there is none. */
   readonly echo?: false;
-  /** What the record says; by default `invalid`. */
+  /** The status in the record; by default `invalid`. */
   readonly st?: string;
 };
 
@@ -61,7 +61,7 @@ const notUtf8 = (id: string) =>
   Buffer.from(`{"jsonrpc":"2.0","id":"${id}","method":"ping","params":{"x":"\u00ff"}}`, "latin1");
 const longText = "x".repeat(5000);
 
-/** A modern call of `fake__strict`, its headers changed: null leaves one out. */
+/** Returns a modern call of `fake__strict` with changed headers; null omits a header. */
 const modernCall =
   (change: Record<string, string | null>, args: unknown = { n: 1 }) =>
   (id: string): Sent => {
@@ -70,7 +70,7 @@ const modernCall =
     return { body, headers: Object.fromEntries(changed) };
   };
 
-/** A modern request whose `_meta` is changed: undefined leaves a key out. */
+/** Returns a modern request with changed `_meta`; undefined omits a key. */
 const modernMeta =
   (meta: Record<string, unknown>, header = "2026-07-28") =>
   (id: string): Sent => {
@@ -79,15 +79,15 @@ const modernMeta =
   };
 
 const shapes: Record<string, Case> = {
-  "text that is no JSON": { send: text(() => "{not json"), status: 400, code: -32700, echo: false },
-  "bytes that are no UTF-8": { send: (id) => ({ body: notUtf8(id) }), status: 400, code: -32700 },
+  "text that is not JSON": { send: text(() => "{not json"), status: 400, code: -32700, echo: false },
+  "bytes that are not UTF-8": { send: (id) => ({ body: notUtf8(id) }), status: 400, code: -32700 },
   "an empty body": { send: text(() => ""), status: 400, code: -32700, echo: false },
-  "JSON that breaks off after its id": {
+  "JSON that is cut off after its id": {
     send: text((id) => `{"jsonrpc":"2.0","id":"${id}","method":"ping","params":{`),
     status: 400,
     code: -32700,
   },
-  "a batch of a revision that has none": {
+  "a batch in a revision without batches": {
     send: plain((id) => [request("ping", {}, id)], { "mcp-protocol-version": "2025-06-18" }),
     status: 400,
     code: -32600,
@@ -95,7 +95,7 @@ const shapes: Record<string, Case> = {
   },
   "no jsonrpc": { send: plain((id) => ({ id, method: "ping" })), status: 400, code: -32600 },
   "another jsonrpc": { send: plain((id) => ({ jsonrpc: "1.0", id, method: "ping" })), status: 400, code: -32600 },
-  "a method that is no string": {
+  "a method that is not a string": {
     send: plain((id) => ({ jsonrpc: "2.0", id, method: 7 })),
     status: 400,
     code: -32600,
@@ -112,12 +112,12 @@ const shapes: Record<string, Case> = {
     code: -32600,
     echo: false,
   },
-  "a key twice at the top": {
+  "a repeated key at the top level": {
     send: text((id) => `{"jsonrpc":"2.0","id":"${id}","method":"ping","method":"tools/list"}`),
     status: 400,
     code: -32600,
   },
-  "a key twice inside the arguments, once escaped": {
+  "a repeated key in the arguments, once escaped": {
     send: text(
       (id) =>
         `{"jsonrpc":"2.0","id":"${id}","method":"tools/call","params":{"name":"fake__echo","arguments":{"a":{"b":1,"\\u0062":2}}}}`,
@@ -133,7 +133,7 @@ const shapes: Record<string, Case> = {
     status: 400,
     code: -32600,
   },
-  "a body over the limit, its length said": {
+  "a body over the limit with a Content-Length": {
     send: plain((id) => toolCall("fake__echo", { a: longText }, id)),
     status: 413,
     code: -32600,
@@ -172,22 +172,22 @@ const legacyCases: Record<string, Case> = {
     status: 200,
     code: -32601,
   },
-  "a revision that never was": {
+  "a revision that does not exist": {
     send: plain((id) => request("ping", {}, id), { "mcp-protocol-version": "2025-01-01" }),
     status: 400,
     code: -32600,
   },
-  "a session that never was": {
+  "a session that does not exist": {
     send: plain((id) => request("ping", {}, id), { "mcp-session-id": "A".repeat(43) }),
     status: 404,
     code: -32001,
   },
-  "a tool's name that is no string": {
+  "a tool name that is not a string": {
     send: plain((id) => request("tools/call", { name: 7 }, id)),
     status: 200,
     code: -32602,
   },
-  "arguments that are no object": {
+  "arguments that are not an object": {
     send: plain((id) => toolCall("fake__echo", [1], id)),
     status: 200,
     code: -32602,
@@ -202,7 +202,7 @@ const legacyCases: Record<string, Case> = {
     status: 200,
     code: -32602,
   },
-  "a cursor that was never given": {
+  "an invalid cursor": {
     send: plain((id) => request("tools/list", { cursor: "x" }, id)),
     status: 200,
     code: -32602,
@@ -233,7 +233,7 @@ const modernCases: Record<string, Case> = {
     status: 400,
     code: -32602,
   },
-  "a protocolVersion that is no string": {
+  "a protocolVersion that is not a string": {
     send: modernMeta({ "io.modelcontextprotocol/protocolVersion": 5 }),
     status: 400,
     code: -32602,
@@ -247,10 +247,10 @@ const modernCases: Record<string, Case> = {
   "no version header": { send: modernCall({ "mcp-protocol-version": null }), status: 400, code: -32020 },
   "no Mcp-Method": { send: modernCall({ "mcp-method": null }), status: 400, code: -32020 },
   "another Mcp-Method": { send: modernCall({ "mcp-method": "tools/list" }), status: 400, code: -32020 },
-  "an Mcp-Method in other letters": { send: modernCall({ "mcp-method": "Tools/Call" }), status: 400, code: -32020 },
+  "an Mcp-Method in another case": { send: modernCall({ "mcp-method": "Tools/Call" }), status: 400, code: -32020 },
   "no Mcp-Name": { send: modernCall({ "mcp-name": null }), status: 400, code: -32020 },
   "another Mcp-Name": { send: modernCall({ "mcp-name": "fake__echo" }), status: 400, code: -32020 },
-  "an Mcp-Name that is no Base64": { send: modernCall({ "mcp-name": "=?base64?***?=" }), status: 400, code: -32020 },
+  "an Mcp-Name that is not Base64": { send: modernCall({ "mcp-name": "=?base64?***?=" }), status: 400, code: -32020 },
   "an Mcp-Param that differs from the arguments": {
     send: modernCall({ "mcp-param-region": "eu" }, { n: 1, region: "us" }),
     status: 400,
@@ -267,7 +267,7 @@ const modernCases: Record<string, Case> = {
     code: -32020,
   },
   "a method that was removed": { send: (id) => modern("ping", {}, { id }), status: 404, code: -32601 },
-  "a method that never was": { send: (id) => modern("tools/pet", {}, { id }), status: 404, code: -32601 },
+  "a method that does not exist": { send: (id) => modern("tools/pet", {}, { id }), status: 404, code: -32601 },
   "an unknown modern tool": {
     send: (id) => modern("tools/call", { name: "fake__nothing", arguments: {} }, { id }),
     status: 200,
@@ -285,7 +285,7 @@ const cases = Object.entries({ ...shapes, ...legacyCases, ...modernCases }).map(
   ([name, one], index) => [name, one, `case-${index}`] as const,
 );
 
-describe("T20: refused with its code and id, recorded, never sent on", () => {
+describe("T20: each is refused with its code and id, recorded, and never forwarded", () => {
   const answers = new Map<string, Answer>();
   let records: AuditRecord[] = [];
   let reached: string[] = [];
@@ -307,7 +307,7 @@ describe("T20: refused with its code and id, recorded, never sent on", () => {
     expect(pick(answer?.json, "error.message")).toMatch(/^[A-Z"].{10}/);
   });
 
-  test("R62: each of them is one record that names the caller, how it ended, and the id where there was one", () => {
+  test("R62: each has one record that names the caller, the outcome, and the id if there was one", () => {
     for (const [name, one, id] of cases) {
       const found = records.filter(({ rpc }) => rpc === JSON.stringify(id));
       if (one.echo === false) continue;
@@ -322,13 +322,13 @@ describe("T20: refused with its code and id, recorded, never sent on", () => {
 
   test("none of them reached the server", () => expect(reached).toEqual([]));
 
-  test("after all of them a call that is right passes", async () => {
+  test("after all of them a valid call passes", async () => {
     const answer = await daemon.call("fake__echo", {}, key, "ok");
     expect(answer.json).toMatchObject({ id: "ok", result: { content: [{ type: "text" }] } });
   });
 });
 
-test("R60, T22: a chunked body over the limit is read no further and the caller told", async () => {
+test("R60, T22: a chunked body over the limit is not read further and the caller is told", async () => {
   const chunks = Array.from({ length: 8 }, () => new TextEncoder().encode("y".repeat(1024)));
   const answer = await fetch(`${daemon.url}/mcp`, {
     method: "POST",
@@ -345,7 +345,7 @@ test("R60, T22: a chunked body over the limit is read no further and the caller 
   expect(await answer.json()).toMatchObject({ error: { code: -32600, message: expect.stringContaining("4096") } });
 });
 
-test("R2: a hidden tool and one that never was are answered alike, byte for byte", async () => {
+test("R2: a hidden tool and one that does not exist get the same answer, byte for byte", async () => {
   const hidden = await daemon.call("fake__hang", { a: 1 }, key, "same");
   const unknown = await daemon.call("fake__gone", { a: 1 }, key, "same");
   expect(hidden.text.replaceAll("fake__hang", "fake__gone")).toBe(unknown.text);
@@ -369,7 +369,7 @@ test.each([
   expect(daemon.place.calls("fake")).toEqual(before);
 });
 
-test("a version that is not served is answered with those that are", async () => {
+test("an unsupported version is answered with the supported ones", async () => {
   const { body } = modern("tools/list", {}, { meta: { "io.modelcontextprotocol/protocolVersion": "2030-01-01" } });
   const headers = { "mcp-protocol-version": "2030-01-01", "mcp-method": "tools/list" };
   const answer = await daemon.post(body, { key, headers });

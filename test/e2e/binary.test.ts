@@ -9,14 +9,14 @@ import { until } from "../support/until.ts";
 import { textOf } from "../support/wire.ts";
 import { createScreen } from "../support/screen.ts";
 
-// The executable as people get it: no Bun to be found, and a current directory that means harm.
+// The executable as users get it: without Bun on the machine, in a hostile current directory.
 
 let binary = "";
 let place: BinaryPlace;
 let daemon: Daemon;
 let key = "";
 
-/** Where the harmful files lie; `harm` exists once any of them took effect. */
+/** The hostile directory; `harm` exists once any of its files took effect. */
 class BinaryPlace extends Place {
   readonly harm = join(this.dir, "harm");
   readonly here = join(this.dir, "here");
@@ -70,7 +70,7 @@ afterAll(async () => {
   place[Symbol.dispose]();
 }, 30_000);
 
-test("the files in the current directory harm a program that Bun runs there, and not the executable", async () => {
+test("the files in the hostile directory affect a program that Bun runs there, but not the executable", async () => {
   using trap = new BinaryPlace({});
   const child = Bun.spawn([process.execPath, "harmless.js"], {
     cwd: trap.here,
@@ -104,7 +104,7 @@ test("R122 R88 R25: daemon, tools call, usage, audit log and verify", async () =
   expect(textOf(answer.json)).toBe("0.3");
   const called = await place.cli(["tools", "call", "fake:echo", "text=hello"], { env: { MCPGW_API_KEY: counts } });
   expect([called.code, called.stdout]).toEqual([0, expect.stringContaining("hello")]);
-  // Usage is counted and the log is indexed by the worker, which is a file of its own inside the executable.
+  // Usage is counted and the log is indexed by the worker, which is a separate file inside the executable.
   const counted = async () => JSON.stringify(await place.json("usage", "counted")).includes('"calls":2');
   await until(counted, "the worker to count both calls", 10_000);
   const found = await place.json("audit", "log", "--consumer", "counted", "--server", "fake", "--tool", "echo");
@@ -118,7 +118,7 @@ describe.each(["beside the daemon", "alone"])("R22: serve %s", (how) => {
     await using own = how === "alone" ? new AloneInstallation() : null;
     const target = own?.place ?? place;
     const env = target.env(own ? {} : { MCPGW_API_KEY: key });
-    // It calls at once what it may have been shown at an earlier start: the server behind is still starting.
+    // Its first call names a tool that it may have seen at an earlier start, while the server is still starting.
     await using peer = await connect("1.x", { command: target.command("serve"), env, cwd: target.here });
     const args = { operator: "multiply", operands: ["6", "7"] };
     expect(await peer.call("calculator__exact_calculate", args)).toMatchObject({ content: [{ text: "42" }] });

@@ -3,8 +3,8 @@ import { type Daemon, fake, start } from "../support/daemon.ts";
 import { connect, lines } from "../support/sdk.ts";
 import { modern, request } from "../support/wire.ts";
 
-// Tools that a server shows only to some: official clients whose call switches one on in their own instance of it, and
-// a client that can be asked something.
+// Tools that a server shows only to some callers: official clients whose call enables one in their own instance, and a
+// client that can be asked questions.
 
 setDefaultTimeout(30_000);
 
@@ -24,7 +24,7 @@ afterAll(() => daemon[Symbol.asyncDispose]());
 
 const extra = { name: "pester", inputSchema: { type: "object" } };
 
-test.each(lines)("R2: client %s is told of the tool, finds it and calls it, and nobody else does", async (line) => {
+test.each(lines)("R2: client %s is notified of the tool, finds and calls it, but no other client", async (line) => {
   const at = lines.indexOf(line);
   const url = `${daemon.url}/mcp`;
   const key = await daemon.place.key(`user-${at}`);
@@ -38,7 +38,7 @@ test.each(lines)("R2: client %s is told of the tool, finds it and calls it, and 
   expect(await names(client)).not.toContain("fake__pester");
   await client.call("fake__switch", { tools: [extra] });
   expect(await names(client)).toContain("fake__pester");
-  // This one opens no stream to listen.
+  // This client opens no stream to listen.
   if (line !== "2.x modern") await told.promise;
   expect(JSON.stringify(await client.call("fake__pester", { times: 0 }))).toContain("done");
   expect(await names(other)).not.toContain("fake__pester");
@@ -48,7 +48,7 @@ test.each(lines)("R2: client %s is told of the tool, finds it and calls it, and 
   expect(othersTold).toEqual([]);
 });
 
-test("R2: what only clients with roots are shown can be called by one that never listed it, and by no other", async () => {
+test("R2: a tool for clients with roots can be called by a client with roots that never listed it, and by no other", async () => {
   const key = await daemon.place.key("caller");
   const calls = async (capabilities: object, name = "shy__with-roots", args = {}) => {
     const meta = { "io.modelcontextprotocol/clientCapabilities": capabilities };
@@ -66,7 +66,7 @@ test("R2: what only clients with roots are shown can be called by one that never
 
 const declares = { elicitation: {} };
 
-/** How a client that can be asked sends a request. */
+/** Returns how a client that can be asked sends a request. */
 async function sender(era: "legacy" | "modern", key: string) {
   if (era === "modern")
     return (method: string, params: Record<string, unknown>) => {
@@ -80,7 +80,7 @@ async function sender(era: "legacy" | "modern", key: string) {
 }
 
 test.each(["legacy", "modern"] as const)(
-  "R27: list_tools and call of a %s client treat the tool as tools/list and tools/call do",
+  "R27: list_tools and call of a %s client treat the tool like tools/list and tools/call",
   async (era) => {
     const key = await daemon.place.key(`through-${era}`);
     const send = await sender(era, key);
@@ -105,7 +105,7 @@ test.each(["legacy", "modern"] as const)(
   },
 );
 
-test("R88: the command line shows the tool to whoever its calls reach it for, and calls it by its name on the wire", async () => {
+test("R88: the command line shows the tool to the key that may call it, and calls it by its wire name", async () => {
   const key = await daemon.place.key("operator");
   await daemon.call("fake__switch", { tools: [extra] }, key);
   const run = async (...args: string[]) => (await daemon.place.cli(args, { env: { MCPGW_API_KEY: key } })).stdout;

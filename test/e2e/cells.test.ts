@@ -6,8 +6,8 @@ import { type Line, lines, unstamped } from "../support/sdk.ts";
 
 setDefaultTimeout(30_000);
 
-// The four cells of client era × server era: an official client sees through the gateway what it would see of a server
-// of its own era directly, and the server is told what the client said.
+// The four combinations of client era × server era: through the gateway an official client sees what it would see of a
+// server of its own era directly, and the server receives what the client sent.
 
 const questions: readonly [tool: string, args: Record<string, unknown>, asks: number][] = [
   ["test_elicitation", { message: "Who are you?" }, 1],
@@ -47,7 +47,7 @@ const directly = (line: Line): Promise<Answering> =>
 
 describe.each(lines)("client %s", (line) => {
   test.each(eras)(
-    "D3: asked by a %s server, it answers as it would directly",
+    "D3: when a %s server asks it, it answers as it would directly",
     async (era) => {
       await using through = await connectAnswering(line, `${daemon.url}/mcp`, key);
       await using direct = await directly(line);

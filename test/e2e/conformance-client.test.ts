@@ -8,7 +8,7 @@ setDefaultTimeout(30_000);
 const revisions: readonly Revision[] = ["2025-11-25", "2026-07-28"];
 
 test.each(revisions)(
-  "conformance, client side, %s: nothing unexpected is wrong",
+  "conformance, client side, %s: no unexpected failures",
   async (revision) => {
     await using desk = openDesk();
     const find = async () => faults(await runClient(desk.url, revision));

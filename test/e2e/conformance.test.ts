@@ -16,11 +16,11 @@ import { everything, start } from "../support/daemon.ts";
 
 setDefaultTimeout(30_000);
 
-// The protocol's own conformance suite. What the fixture reaches alone is the measure of the gateway in front of it.
+// The protocol's own conformance suite. The gateway is measured against what the fixture achieves alone.
 
 const revisions: readonly Revision[] = ["2025-11-25", "2026-07-28"];
 
-/** A fixture that had less would be a weaker measure. */
+/** The number of checks per revision; a fixture with fewer would be a weaker measure. */
 const checks: Readonly<Record<Revision, number>> = { "2025-11-25": 84, "2026-07-28": 196 };
 
 let fixture: Fixture;
@@ -31,7 +31,7 @@ beforeAll(async () => {
   await Promise.all(
     revisions.map(async (revision) => {
       const run = await runServer(fixture.url, revision);
-      // A busy machine may exceed the times that the suite waits.
+      // A busy machine may exceed the suite's fixed waiting times.
       alone.set(revision, faults(run).size > 0 ? await runServer(fixture.url, revision) : run);
     }),
   );
@@ -39,7 +39,7 @@ beforeAll(async () => {
 
 afterAll(() => fixture[Symbol.asyncDispose]());
 
-/** Runs the suite against a gateway that has this server as its only one, and names nothing differently. */
+/** Runs the suite against a gateway that has this server as its only one, and changes no names. */
 async function through(url: string, revision: Revision): Promise<Run> {
   await using daemon = await start({
     auth: { type: "none", roles: ["user"] },
@@ -47,7 +47,7 @@ async function through(url: string, revision: Revision): Promise<Run> {
     servers: [{ id: "fixture", url, prefix: "none" }],
     policies: [everything()],
   });
-  // Awaited here, for the daemon ends with this scope.
+  // Awaited here, because the daemon ends with this scope.
   return await runServer(`${daemon.url}/mcp`, revision);
 }
 
@@ -61,20 +61,20 @@ describe.each(revisions)("conformance, server side, %s", (revision) => {
     expect(totals(measure())).toEqual({ passed: checks[revision], failed: 0 });
   });
 
-  // Most of each run is waiting.
-  test.concurrent("the gateway differs from the fixture in nothing unexpected", async () => {
+  // Each run is mostly waiting.
+  test.concurrent("the gateway does not differ from the fixture unexpectedly", async () => {
     const find = async () => differences(measure(), await through(fixture.url, revision));
     expect(await judgeTwice(find, sameEra[revision])).toEqual(nothing);
   }, 240_000);
 
-  test.concurrent("nor does it in front of a server that speaks only the other era", async () => {
+  test.concurrent("the gateway does not differ unexpectedly in front of a server that speaks only the other era", async () => {
     await using other = await startFixture(revision === "2025-11-25" ? "modern" : "legacy");
     const find = async () => differences(measure(), await through(other.url, revision));
     expect(await judgeTwice(find, otherEra[revision])).toEqual(nothing);
   }, 240_000);
 });
 
-test("conformance: an expectation covers a scenario or one of its checks, and is stale once nothing is found", () => {
+test("conformance: an expectation covers a scenario or one of its checks, and is stale once there is no finding for it", () => {
   const found = new Map([
     ["a:one", "1 FAILURE"],
     ["a:two", "1 FAILURE"],
@@ -84,7 +84,7 @@ test("conformance: an expectation covers a scenario or one of its checks, and is
   expect(judge(found, expected)).toEqual({ unexpected: ["b:one: 1 FAILURE"], stale: ["b:two", "c"] });
 });
 
-test("conformance: what is wrong in two runs counts, what is wrong in one alone does not", async () => {
+test("conformance: a failure in two runs counts, a failure in only one does not", async () => {
   const [right, wrong] = [new Map<string, string>(), new Map([["a:one", "1 FAILURE"]])];
   const judged = (...runs: (typeof right)[]) => judgeTwice(async () => runs.shift()!, {});
   expect(await judged(wrong, right)).toEqual(nothing);

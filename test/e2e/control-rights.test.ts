@@ -26,7 +26,7 @@ describe.skipIf(!mayBecomeNobody || !admins || !readers)(
       place.configure({ control: { socket, adminGroup: admins?.name, readGroup: readers?.name } });
       chmodSync(place.dir, 0o711);
       mkdirSync(place.path("run"));
-      // As the unit makes it: whoever is in the group may connect.
+      // As in the unit: members of the group may connect.
       chownSync(place.path("run"), 0, 65_534);
       chmodSync(place.path("run"), 0o2750);
       daemon = await place.start();
@@ -36,7 +36,7 @@ describe.skipIf(!mayBecomeNobody || !admins || !readers)(
       place[Symbol.dispose]();
     });
 
-    /** A command that nobody runs, as a member of this group too. */
+    /** Runs a command as nobody, optionally as a member of this group. */
     const run = (gid: number | undefined, ...args: string[]): Promise<Ran> =>
       runBy(gid === undefined ? asNobody : [...asNobody.slice(0, 3), `--groups=${gid}`], ...args);
 
@@ -49,7 +49,7 @@ describe.skipIf(!mayBecomeNobody || !admins || !readers)(
       }
     }
 
-    test("R124 T50: may do what the groups that the configuration names give", async () => {
+    test("R124 T50: may do what the groups in the configuration allow", async () => {
       const [status, freeze] = [
         ["status", "--json"],
         ["keys", "freeze"],
@@ -59,7 +59,7 @@ describe.skipIf(!mayBecomeNobody || !admins || !readers)(
         expect(await run(undefined, ...args)).toMatchObject(denied("may only attach"));
       expect(await run(readers?.gid, ...status)).toMatchObject({ code: 0 });
       expect(await run(readers?.gid, ...freeze)).toMatchObject(denied("takes an administrator"));
-      // Without a key only administrators are callers.
+      // Without a key only administrators may call.
       const keyless = { code: 1, stderr: expect.stringContaining("is no administrator") };
       expect(await run(readers?.gid, "tools", "list")).toMatchObject(keyless);
       for (const gid of [undefined, readers?.gid]) expect(await run(gid, "serve")).toMatchObject(keyless);
@@ -71,7 +71,7 @@ describe.skipIf(!mayBecomeNobody || !admins || !readers)(
 
     const another = (uid: number): string[] => ["setpriv", `--reuid=${uid}`, ...asNobody.slice(2)];
 
-    /** So many connections of a user, which stay open until its standard input ends; how many were turned away. */
+    /** Opens `count` connections of a user, open until its stdin ends; resolves to the number refused. */
     async function crowd(who: readonly string[], count: number) {
       const code = `
       const hello = '{"jsonrpc":"2.0","id":1,"method":"hello","params":{}}\\n';
@@ -89,7 +89,7 @@ describe.skipIf(!mayBecomeNobody || !admins || !readers)(
       throw new Error("the crowd has gone");
     }
 
-    test("T50: leaves administrators and further users a place, however many connections users open", async () => {
+    test("T50: leaves room for administrators and other users, however many connections a user opens", async () => {
       const full = { code: 1, stderr: expect.stringContaining("too many") };
       const first = await crowd(asNobody, 240);
       expect(first.refused).toBe(240 - 168);
@@ -110,7 +110,7 @@ describe.skipIf(!mayBecomeNobody || !admins || !readers)(
   },
 );
 
-test("R124: a group that the configuration names and the machine does not have is warned of, the usual ones are not", async () => {
+test("R124: a configured group that the machine lacks is warned of, but not a missing default group", async () => {
   using place = new Place({ control: { adminGroup: "no-such-group", readGroup: "mcpgw-audit" } });
   await using daemon = await place.start();
   const warning = "control.adminGroup: /etc/group has no group no-such-group";

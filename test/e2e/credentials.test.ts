@@ -3,9 +3,9 @@ import { connect } from "node:net";
 import { type Daemon, everything, fake, start, strongKey } from "../support/daemon.ts";
 import { initialize, modern, pick, request, toolCall } from "../support/wire.ts";
 
-// Who may come in at all; every way of failing to is refused before anything else is looked at.
+// Authentication: every failure is refused before anything else is examined.
 
-// Processes are started and ended throughout; on a busy machine that takes its time.
+// The tests start and stop many processes, which takes long on a busy machine.
 setDefaultTimeout(30_000);
 
 let daemon: Daemon;
@@ -33,7 +33,7 @@ afterAll(() => daemon[Symbol.asyncDispose]());
 const post = (headers: Record<string, string>, body: unknown = request("tools/list", {}, "who")) =>
   daemon.post(body, { headers });
 
-test("S30: without a credential every method is 401, in both eras, with a challenge and the id", async () => {
+test("S30: without a credential every method gets 401, in both eras, with a challenge and the id", async () => {
   const calls = [
     { body: initialize("2025-11-25", "who"), headers: {} },
     { body: request("ping", {}, "who"), headers: {} },
@@ -56,7 +56,7 @@ test("S30: without a credential every method is 401, in both eras, with a challe
 
 test.each([
   ["Authorization", (value: string) => ({ authorization: `Bearer ${value}` })],
-  ["Authorization in small letters", (value: string) => ({ authorization: `bearer ${value}` })],
+  ["Authorization in lower case", (value: string) => ({ authorization: `bearer ${value}` })],
   ["X-API-Key", (value: string) => ({ "x-api-key": value })],
 ] as const)("R3: a key is accepted in %s", async (_name, headers) => {
   expect((await post(headers(key))).json).toMatchObject({ id: "who", result: {} });
@@ -70,7 +70,7 @@ test.each([
   ["two credentials", () => ({ authorization: `Bearer ${key}`, "x-api-key": key })],
   ["two keys joined by a comma", () => ({ "x-api-key": `${key}, ${key}` })],
   ["two bearer tokens joined by a comma", () => ({ authorization: `Bearer ${key}, Bearer ${key}` })],
-] as const)("S30: %s are 400, though each is valid", async (_name, headers) => {
+] as const)("S30: %s get 400, though each is valid", async (_name, headers) => {
   const answer = await post(headers());
   expect(answer.status).toBe(400);
   expect(answer.json).toMatchObject({ id: "who", error: { code: -31400 } });
@@ -78,17 +78,17 @@ test.each([
 
 test.each([
   ["R37: a key used from outside its networks", () => ({ authorization: `Bearer ${away.key}` })],
-  ["R3: a key that is switched off", () => ({ authorization: `Bearer ${disabled.key}` })],
+  ["R3: a disabled key", () => ({ authorization: `Bearer ${disabled.key}` })],
   ["S30: another scheme", () => ({ authorization: `Basic ${btoa(`user:${key}`)}` })],
   ["S30: an empty bearer token", () => ({ authorization: "Bearer" })],
-  ["S30: a key with one character more", () => ({ "x-api-key": `${key}x` })],
-] as const)("%s is 401", async (_name, headers) => {
+  ["S30: a key with one extra character", () => ({ "x-api-key": `${key}x` })],
+] as const)("%s gets 401", async (_name, headers) => {
   const answer = await post(headers());
   expect(answer.status).toBe(401);
   expect(pick(answer.json, "error.code")).toBe(-31401);
 });
 
-test("S30: a key in the query is none", async () => {
+test("S30: a key in the query string is ignored", async () => {
   const answer = await fetch(`${daemon.url}/mcp?key=${key}&api_key=${key}`, {
     method: "POST",
     headers: { "content-type": "application/json" },
@@ -97,7 +97,7 @@ test("S30: a key in the query is none", async () => {
   expect(answer.status).toBe(401);
 });
 
-test("S08: somebody else's session is answered as one that never was, and is not harmed", async () => {
+test("S08: another caller's session is answered like one that does not exist, and is not harmed", async () => {
   const mine = await daemon.session(key);
   const unknown = { ...mine, "mcp-session-id": "A".repeat(43) };
   const body = request("tools/list", {}, "s");
@@ -114,7 +114,7 @@ test("S08: somebody else's session is answered as one that never was, and is not
   expect((await daemon.post(body, { key, headers: mine })).status).toBe(404);
 });
 
-test("S01: a foreign Host or Origin is 403 on every route", async () => {
+test("S01: a foreign Host or Origin gets 403 on every route", async () => {
   for (const path of ["/mcp", "/live", "/ready", "/metrics"]) {
     for (const headers of [{ host: "evil.test" }, { origin: "https://evil.test" }] as Record<string, string>[]) {
       expect([path, (await daemon.get(path, headers)).status]).toEqual([path, 403]);
@@ -124,7 +124,7 @@ test("S01: a foreign Host or Origin is 403 on every route", async () => {
   expect(own.status).toBe(200);
 });
 
-test("S30: guessing is slowed down, and a good key from the same address still passes", async () => {
+test("S30: guessing is slowed down, and a valid key from the same address still passes", async () => {
   await using guarded = await start({ ...config, auth: { type: "api-key" } });
   const good = await guarded.place.key("alice");
   const statuses: number[] = [];
@@ -138,14 +138,14 @@ test("S30: guessing is slowed down, and a good key from the same address still p
   expect((await guarded.post(request("ping"), { key: good })).status).toBe(200);
   await guarded.stop();
   const failed = (await guarded.place.records()).filter(({ type }) => type === "auth.failed");
-  // One record of a source at once, and one with the count of the rest.
+  // One record per source at once, and one with the count of the rest.
   expect(failed.length).toBeLessThan(5);
   expect(failed.reduce((sum, { count }) => sum + Number(count ?? 1), 0)).toBe(13);
   expect(failed[0]).toMatchObject({ st: "auth-failed", src: "http:127.0.0.1" });
   expect(JSON.stringify(failed)).not.toContain("guess");
 });
 
-test("R8: which revoked or foreign key somebody still uses is on record, whatever else is tried from there", async () => {
+test("R8: the use of a revoked key, or of a key from another network, is recorded, whatever else is tried from there", async () => {
   await using leaky = await start(config);
   const { place } = leaky;
   const leaked = await place.newKey("alice");
@@ -180,7 +180,7 @@ test("R81: without authentication only direct requests from this machine are ser
 });
 
 test.skipIf(process.platform !== "linux")(
-  "S31: a client that has left before its request is read passes for none of the addresses that its key is bound to (needs Linux)",
+  "S31: a client that disconnects before its request is read does not match the addresses of a key (needs Linux)",
   async () => {
     const body = JSON.stringify(toolCall("fake__echo", {}));
     const lines = ["Host: 127.0.0.1", `Authorization: Bearer ${here.key}`, "Content-Type: application/json"];
@@ -191,7 +191,7 @@ test.skipIf(process.platform !== "linux")(
     await new Promise<void>((resolve) => socket.write(head + body, () => resolve()));
     socket.resetAndDestroy();
     daemon.child.kill("SIGCONT");
-    // Its connection was there before this one, and so was its request.
+    // The aborted request arrived before this one, so it has been handled by now.
     expect((await daemon.call("fake__echo", {}, key)).status).toBe(200);
     const records = await daemon.place.records();
     expect(records.filter(({ caller }) => caller === here.consumerId)).toEqual([]);

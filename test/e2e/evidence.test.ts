@@ -6,9 +6,9 @@ import { linesOf } from "../support/seen.ts";
 import { until } from "../support/until.ts";
 import { pick, request } from "../support/wire.ts";
 
-// What was done, as the audit log, metering, metrics and tail tell it: the same numbers everywhere.
+// What happened, as the audit log, metering, metrics and tail report it: the same numbers everywhere.
 
-// Processes are started and ended throughout; on a busy machine that takes its time.
+// The tests start and stop many processes, which takes long on a busy machine.
 setDefaultTimeout(30_000);
 
 const config = {
@@ -20,7 +20,7 @@ const config = {
   ],
 };
 
-/** Calls, by whom, with what arguments, and how often. */
+/** The calls: by which consumer, with what arguments, and how often. */
 const done: readonly (readonly [who: "alice" | "bob", tool: string, args: object, times: number])[] = [
   ["alice", "fake__echo", { n: 1 }, 5],
   ["alice", "fake__fail", {}, 2],
@@ -31,7 +31,7 @@ const done: readonly (readonly [who: "alice" | "bob", tool: string, args: object
   ["bob", "fake__echo", { mine: false }, 3],
 ];
 
-/** A daemon of which just that has been asked. */
+/** Starts a daemon and makes exactly these calls. */
 async function busy() {
   const started = new Date(Date.now() - 1000).toISOString();
   await using running = new AsyncDisposableStack();
@@ -46,7 +46,7 @@ async function busy() {
   return Object.assign(daemon, { started, keys });
 }
 
-// Whoever calls or stops one has one of its own.
+// Tests that call or stop a daemon have their own.
 let daemon: Awaited<ReturnType<typeof busy>>;
 beforeAll(async () => {
   daemon = await busy();
@@ -58,11 +58,11 @@ const usage = async (...args: string[]): Promise<Line[]> =>
   ((await daemon.place.json("usage", ...args)) as { rows: Line[] }).rows;
 const brief = (rows: readonly Line[]) =>
   Object.fromEntries(rows.map(({ name, calls, errors, denied }) => [name, [calls, errors, denied]]));
-/** Metering follows the durable log at its own pace. */
+/** Waits for the metering, which follows the durable log at its own pace. */
 const metered = () =>
   until(async () => (await usage()).reduce((sum, { calls }) => sum + calls, 0) === 19, "all of it is metered");
 
-test("R13, R26, R127: usage per consumer, server and tool is what was done: calls, errors, denials", async () => {
+test("R13, R26, R127: usage per consumer, server and tool counts calls, errors and denials", async () => {
   await metered();
   expect(brief(await usage())).toEqual({ alice: [12, 3, 3], bob: [7, 0, 3] });
   expect(brief(await usage("--by", "server"))).toMatchObject({ fake: [15, 3, 3], other: [3, 0, 2] });
@@ -84,7 +84,7 @@ test("R13, R26, R127: usage per consumer, server and tool is what was done: call
   );
 });
 
-test("R99, R116: metrics count the same under their known names", async () => {
+test("R99, R116: metrics report the same numbers under their known names", async () => {
   const { text, headers } = await daemon.get("/metrics");
   expect(headers.get("content-type")).toStartWith("text/plain; version=0.0.4");
   for (const line of [
@@ -116,7 +116,7 @@ test("R99, R116: metrics count the same under their known names", async () => {
   }
 });
 
-test("R8, R11, R25: the log is found by consumer, server, tool, status and time, and counted", async () => {
+test("R8, R11, R25: the log can be searched by consumer, server, tool, status and time, and counted", async () => {
   type Found = { records: { consumer: string; status: string; tool: string; server: string }[] };
   const log = async (...args: string[]): Promise<Found["records"]> =>
     ((await daemon.place.json("audit", "log", "--limit", "1000", ...args)) as Found).records;
@@ -130,7 +130,7 @@ test("R8, R11, R25: the log is found by consumer, server, tool, status and time,
   expect(await log("--type", "auth.failed")).toHaveLength(1);
   type Stats = Record<"consumers" | "servers" | "tools", Line[]> & { byStatus: Record<string, number> };
   const stats = (await daemon.place.json("audit", "stats")) as Stats;
-  // Usage leaves out what no consumer did.
+  // Usage omits what no consumer did.
   expect(brief(stats.consumers)).toEqual({ ...brief(await usage()), "(none)": [1, 0, 1] });
   expect(brief(stats.tools)).toEqual({ ...brief(await usage("--by", "tool")), "(none)": [1, 0, 1] });
   const sum = (all: readonly number[]): number => all.reduce((total, calls) => total + calls, 0);
@@ -143,7 +143,7 @@ test("R8, R11, R25: the log is found by consumer, server, tool, status and time,
   expect((await daemon.place.cli(["audit", "log", "--status", "nonsense"])).code).toBe(2);
 });
 
-test("R8, R62, R92: a record says who, what, when, with what, how it ended; payloads only when asked for, which is recorded", async () => {
+test("R8, R62, R92: a record says who, what, when, with what, and the outcome; reading payloads must be requested and is recorded", async () => {
   const { place } = daemon;
   const all = await place.records();
   const begin = all.find(({ type, consumer }) => type === "call.begin" && consumer === "bob");
@@ -165,7 +165,7 @@ test("R8, R62, R92: a record says who, what, when, with what, how it ended; payl
   expect((await place.records()).map(({ type }) => type).filter((type) => type.startsWith("admin."))).toHaveLength(1);
 });
 
-test("R123: tail shows calls as they end, and with --since those before; filters hold", async () => {
+test("R123: tail shows calls as they end, and earlier ones with --since; filters apply", async () => {
   await using own = await busy();
   const { place, keys, started } = own;
   await using child = place.spawn(["tail", "--json", "--consumer", "bob", "--since", started]);
@@ -188,10 +188,10 @@ test("R123: tail shows calls as they end, and with --since those before; filters
   expect(lines.every(({ consumer }) => consumer === "bob")).toBe(true);
 });
 
-test("R9, R39: an export verifies without the gateway; a changed line is named; checkpoints kept elsewhere prove it", async () => {
+test("R9, R39: an export verifies without the gateway; a changed line is named; external checkpoints prove it", async () => {
   await using own = await busy();
   const { place } = own;
-  // A line break of Unicode ends no line of JSON.
+  // A Unicode line break does not end a line of JSON.
   await own.call("fake__a\u2028b", {}, own.keys.alice);
   const file = join(place.dir, "export.jsonl");
   expect((await place.cli(["audit", "export", "--jsonl", "--out", file])).code).toBe(0);
@@ -248,7 +248,7 @@ test("R9, R39: an export verifies without the gateway; a changed line is named; 
   });
 });
 
-test("R9: an export of a later time verifies as a part: 3, and where it begins", async () => {
+test("R9: an export from a later time verifies as a part: exit 3, with where it begins", async () => {
   const { place } = daemon;
   const file = join(place.dir, "later.jsonl");
   const whole = join(place.dir, "whole.jsonl");
@@ -261,10 +261,10 @@ test("R9: an export of a later time verifies as a part: 3, and where it begins",
   expect(ran).toMatchObject({ code: 3, stdout: expect.stringContaining(`begins at record ${first}:`) });
 });
 
-test("R9: what audit verify is given on standard input is read where checkpoints are kept elsewhere too", async () => {
+test("R9: audit verify reads its standard input even if external checkpoints are configured", async () => {
   using place = new Place({ servers: [], policies: [], audit: { checkpoints: [{ file: "kept.cp" }] } });
   await place.key("alice");
-  // As an operator calls it, without what the program sets for itself.
+  // As an operator runs it, without what the program sets for itself.
   place.prefix = ["env", "-u", "UV_THREADPOOL_SIZE", "sh", "-c", 'cat "$0" | "$@"', join(place.dir, "kept.cp")];
   expect(await place.cli(["audit", "verify", "--checkpoint", "/dev/stdin"])).toMatchObject({ code: 0 });
 });

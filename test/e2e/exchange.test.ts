@@ -6,9 +6,9 @@ import { opens, openStream, reply, serve, type Stream, told as event } from "../
 import { until } from "../support/until.ts";
 import { type Answer, eventsOf, modern, pick, request, resultOf, textOf, toolCall, v2025 } from "../support/wire.ts";
 
-// One request and what belongs to it: its progress, its cancellation, its answer, and never anybody else's.
+// One request with its progress, its cancellation and its answer, which never reach another caller.
 
-// Processes are started and ended throughout; on a busy machine that takes its time.
+// The tests start and stop many processes, which takes long on a busy machine.
 setDefaultTimeout(30_000);
 
 const config = {
@@ -66,7 +66,7 @@ test("a call without a progress token is answered as JSON", async () => {
   expect(textOf(answer.json)).toBe("done");
 });
 
-test("cancelled by notification: only the call of that session; the server is told, nothing is answered", async () => {
+test("a cancellation notification ends only the call of its session; the server is notified, nothing is answered", async () => {
   const [mine, other] = [await daemon.session(key), await daemon.session(key)];
   const cancellations = async () => (await daemon.place.records()).filter(({ st }) => st === "cancelled").length;
   const before = { hanging: ran("hang"), told: told().length, cancellations: await cancellations() };
@@ -94,7 +94,7 @@ test("cancelled by notification: only the call of that session; the server is to
   await until(() => told().length === before.told + 2, "the server was told of the other too");
 });
 
-test("a modern client that disconnects has cancelled; the server is told and the record says so", async () => {
+test("a modern client that disconnects cancels its call; the server is notified and the record says so", async () => {
   const before = { hanging: ran("hang"), told: told().length };
   const abort = new AbortController();
   const { body, headers } = modern("tools/call", { name: "fake__hang", arguments: {} }, { id: "gone" });
@@ -103,10 +103,10 @@ test("a modern client that disconnects has cancelled; the server is told and the
   abort.abort();
   expect(await call).toBeNull();
   await until(() => told().length === before.told + 1, "the server was told");
-  expect(await until(() => endOf("gone"), "it is on record")).toMatchObject({ st: "cancelled" });
+  expect(await until(() => endOf("gone"), "it is recorded")).toMatchObject({ st: "cancelled" });
 });
 
-test("how many requests of a consumer are worked on is told while they are", async () => {
+test("the number of a consumer's requests in flight is reported while they run", async () => {
   const client = await connect(join(daemon.place.state, "control.sock"), { version: "0" });
   const inFlight = async (): Promise<number | undefined> =>
     (await client.call("consumers", {})).consumers.find(({ consumer }) => consumer === "dave")?.inFlight;
@@ -123,7 +123,7 @@ test("how many requests of a consumer are worked on is told while they are", asy
   client.close();
 });
 
-test("a legacy client that disconnects has not: the call goes on to its end", async () => {
+test("a legacy client that disconnects does not cancel: the call runs to its end", async () => {
   const before = { ran: ran("slow"), told: told().length };
   const abort = new AbortController();
   const call = daemon
@@ -132,11 +132,11 @@ test("a legacy client that disconnects has not: the call goes on to its end", as
   await until(() => ran("slow") > before.ran, "it runs");
   abort.abort();
   expect(await call).toBeNull();
-  expect(await until(() => endOf("stays"), "it is on record")).toMatchObject({ st: "ok" });
+  expect(await until(() => endOf("stays"), "it is recorded")).toMatchObject({ st: "ok" });
   expect(told()).toHaveLength(before.told);
 });
 
-test("ids come back as they were written, however alike", async () => {
+test("ids are returned as they were written, however similar", async () => {
   const ids = ["1", '"1"', "1.0", "0", "-1", "9007199254740993", "9007199254740992", '"\\u0031"', '"ü\\n"', '""'];
   const answers = await Promise.all(
     ids.map((id, n) => {
@@ -153,10 +153,7 @@ test("ids come back as they were written, however alike", async () => {
 type Caller = { readonly key: string; readonly headers: Record<string, string> };
 const colliding = ["0", "1", '"1"', "1.0", "2", "9007199254740993"];
 
-/**
- * Each caller uses the same few ids over and over; resolves to the number of calls and of answers that were not its
- * own.
- */
+/** Each caller reuses the same few ids; resolves to the number of calls and of answers that were not its own. */
 async function collide(callers: readonly Caller[], rounds: number): Promise<{ calls: number; foreign: string[] }> {
   const foreign: string[] = [];
   let calls = 0;
@@ -177,13 +174,13 @@ async function collide(callers: readonly Caller[], rounds: number): Promise<{ ca
   return { calls, foreign };
 }
 
-test("S20: 64 callers with the same ids and one key, with and without sessions: nobody gets another's answer", async () => {
+test("S20: 64 callers with the same ids and one key, with and without sessions, each get only their own answers", async () => {
   const session = await daemon.session(key);
   const callers = Array.from({ length: 64 }, (_, n) => ({ key, headers: n % 2 === 0 ? v2025 : session }));
   expect(await collide(callers, 20)).toEqual({ calls: 1280, foreign: [] });
 });
 
-test("S20: 64 callers with the same ids and different keys on one shared server: nobody gets another's answer", async () => {
+test("S20: 64 callers with the same ids and different keys on one shared server each get only their own answers", async () => {
   const sessions = await Promise.all(keys.map((one) => daemon.session(one)));
   const callers = Array.from({ length: 64 }, (_, n) => ({
     key: keys[n % keys.length] ?? "",
@@ -200,7 +197,7 @@ test("S20: 64 callers with the same ids and different keys on one shared server:
   ).toBe(1);
 });
 
-test("S37: by default each principal has a process of its own", async () => {
+test("S37: by default each principal has its own server process", async () => {
   await using own = await start({ ...config, servers: [fake("fake")] });
   const pids: unknown[] = [];
   for (const name of ["alice", "bob"]) {
@@ -213,7 +210,7 @@ test("S37: by default each principal has a process of its own", async () => {
   expect(pids[0]).not.toBe(pids[2]);
 });
 
-test("what a server says outside of calls reaches the session that it serves, also after a reload", async () => {
+test("what a server sends outside of calls reaches the session that it serves, even after a reload", async () => {
   const streams: Stream[] = [];
   using upstream = serve(({ method, id }, { method: verb }) => {
     if (verb === "GET") return openStream({ start: (stream) => void streams.push(stream) });
@@ -226,7 +223,7 @@ test("what a server says outside of calls reaches the session that it serves, al
   const session = await own.session(alice);
   const events = eventsOf(await own.stream(alice, session));
   await own.post(toolCall("web__echo"), { key: alice, headers: session });
-  await until(() => streams.length === 2, "its own stream, besides the one that hears of changed lists");
+  await until(() => streams.length === 2, "its own stream in addition to the stream for list changes");
   for (const data of ["first", "second"]) {
     for (const stream of streams) stream.enqueue(event("notifications/message", { level: "error", data }));
     expect((await events.next()).value).toMatchObject({ method: "notifications/message", params: { data } });

@@ -2,9 +2,8 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { type Daemon, everything, start } from "../support/daemon.ts";
 import * as rich from "../support/rich-upstream.ts";
 
-// What passes through the gateway is the same text on the other side, but for what PROTOCOL says changes: names,
-// reserved `_meta`, and the members that one era has and the other has not. Compared as text: a parser would hide what
-// a parser changes.
+// Text passes through the gateway unchanged, except for documented changes: names, reserved `_meta`, and members that
+// only one era has. It is compared as text, since a parser would hide the changes that parsers make.
 
 type Upstream = ReturnType<typeof rich.richUpstream>;
 
@@ -34,10 +33,10 @@ afterAll(async () => {
 const modernMeta =
   '"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}';
 
-/** Keys of `_meta` that belong to no hop; those of W3C Trace Context have no prefix. */
+/** Keys of `_meta` that belong to no hop; the keys of W3C Trace Context have no prefix. */
 const trace = `"com.acme/trace":1.10,"traceparent":"00-${"a".repeat(32)}-${"b".repeat(16)}-01","tracestate":"a=1,b=2","baggage":"k=v;p"`;
 
-/** Asks as a client of an era does, in raw text; yields the raw text of the result. */
+/** Asks as a client of an era, in raw text; yields the raw text of the result. */
 async function ask(era: "legacy" | "modern", method: string, members: string, name?: string): Promise<string> {
   const meta = `"_meta":{${trace}${era === "modern" ? `,${modernMeta}` : ""}}`;
   const body = `{"jsonrpc":"2.0","id":1,"method":"${method}","params":{${members}${members && ","}${meta}}}`;
@@ -62,12 +61,12 @@ const cells = eras.flatMap((client) => (["old", "neo"] as const).map((server) =>
 describe.each(cells)("a %s client and the server %s", (client, server) => {
   const upstream = (): Upstream => upstreams[servers[server]];
 
-  test("definitions pass as they were written, but for their names", async () => {
+  test("definitions pass unchanged, except for their names", async () => {
     const tools = await ask(client, "tools/list", "");
     const output = servers[server] === "legacy" ? '{"type":"object","properties":{"n":{"type":"number"}}}' : null;
     const array = '{"type":"array","items":{"type":"number"}}';
     const whole = rich.tool(`${server}__rich`, output ?? array);
-    // Before 2026-07-28 a schema of structured content was an object's, and clients refuse a list with another.
+    // Before 2026-07-28 structured content was an object, and clients refuse a list with another schema.
     expect(tools).toContain(
       output === null && client === "legacy" ? whole.replace(`"outputSchema":${array},`, "") : whole,
     );
@@ -82,20 +81,20 @@ describe.each(cells)("a %s client and the server %s", (client, server) => {
     expect(params).toContain('"x-more":1.10');
     expect(params).toContain(trace);
     expect(params).toContain('"name":"rich"');
-    // Nothing of the caller's hop goes on to the next.
+    // Nothing that belongs to the caller's hop is forwarded.
     expect(headers.get("mcp-session-id")).toBeNull();
     expect(headers.get("authorization")).toBeNull();
     expect(headers.get("mcp-name")).toBe(servers[server] === "modern" ? "rich" : null);
   });
 
-  test("null for the arguments is no arguments, and reaches the server as null", async () => {
+  test("null arguments mean no arguments, and reach the server as null", async () => {
     await ask(client, "tools/call", `"name":"${server}__rich","arguments":null`, `${server}__rich`);
     expect(upstream().sent("tools/call").params).toContain('"arguments":null');
   });
 
-  test("results pass as they were written, but for what only one era has", async () => {
+  test("results pass unchanged, except for what only one era has", async () => {
     const called = await ask(client, "tools/call", `"name":"${server}__rich","arguments":{}`, `${server}__rich`);
-    // Both servers have a resource of this URI, so a link to one says which.
+    // Both servers have a resource with this URI, so a link names its server.
     const content = rich.content.replaceAll('"rich://', `"mcpgw+${server}:rich://`);
     expect(called).toContain(`"content":[${content}]`);
     expect(called).toContain(rich.unknown);
@@ -110,8 +109,8 @@ describe.each(cells)("a %s client and the server %s", (client, server) => {
   });
 });
 
-describe.each(eras)("a %s client and what two servers call the same", (client) => {
-  test("FIELD T13: each resource has an address of its own, and is read where it was listed", async () => {
+describe.each(eras)("a %s client and names that two servers share", (client) => {
+  test("FIELD T13: each resource has its own address, and is read where it was listed", async () => {
     const listed = JSON.parse(await ask(client, "resources/list", "")) as { resources: { uri: string }[] };
     const uris = listed.resources.map(({ uri }) => uri);
     expect(new Set(uris).size).toBe(2);
@@ -124,7 +123,7 @@ describe.each(eras)("a %s client and what two servers call the same", (client) =
     }
   });
 
-  test("S06: what was labelled public is private to the caller whose rights made it", async () => {
+  test("S06: content labelled public becomes private to the caller whose rights gave access to it", async () => {
     for (const method of ["tools/list", "prompts/list", "resources/list", "resources/templates/list"]) {
       const list = await ask(client, method, "");
       expect(list).not.toContain('"public"');

@@ -5,9 +5,9 @@ import { type Answer, reply, serve } from "../support/mcp-server.ts";
 import { until } from "../support/until.ts";
 import { answerOf, modern, pick, request, textOf, toolCall, v2025 } from "../support/wire.ts";
 
-// The gateway's own tools over MCP, and what lists and calls show to whom.
+// The gateway's own tools over MCP, and what they list and call for each caller.
 
-// Processes are started and ended throughout; on a busy machine that takes its time.
+// The tests start and stop many processes, which takes long on a busy machine.
 setDefaultTimeout(30_000);
 
 const own = mcpTools()
@@ -65,7 +65,7 @@ async function ask(name: string, args: unknown, key: string): Promise<unknown> {
 const structured = async (name: string, args: unknown, key: string): Promise<unknown> =>
   pick(await ask(name, args, key), "result.structuredContent");
 
-test("R27: the eight tools are listed only where a rule names their server, which no wildcard does", async () => {
+test("R27: the eight tools are listed only if a rule names their server; a wildcard does not", async () => {
   const mine = async (key: string): Promise<string[]> =>
     (await listed(key)).filter((name) => name.startsWith("mcpgw__")).map((name) => name.slice("mcpgw__".length));
   expect(await mine(user)).toEqual([]);
@@ -74,13 +74,13 @@ test("R27: the eight tools are listed only where a rule names their server, whic
   expect(pick(await ask("audit_log", {}, user), "error.code")).toBe(-32602);
 });
 
-test("R27: each of them answers, with text and structured content that agree", async () => {
+test("R27: each of the tools answers, with matching text and structured content", async () => {
   for (const name of own.filter((one) => one !== "call")) {
     const answer = await ask(name, name === "server_status" ? { id: "fake" } : {}, helper);
     expect([name, pick(answer, "result.isError") ?? false]).toEqual([name, false]);
     expect(JSON.parse(textOf(answer))).toEqual(pick(answer, "result.structuredContent"));
   }
-  // Of a server on which it has no right nothing is shown, and of none the processes.
+  // Servers without rights are not shown, and processes are never shown.
   const servers = pick(await structured("list_servers", {}, helper), "servers");
   expect(servers).toMatchObject([{ id: "fake", state: "ready", pids: [] }]);
   expect(pick(await structured("list_servers", {}, auditor), "servers")).toHaveLength(2);
@@ -91,7 +91,7 @@ test("R27: each of them answers, with text and structured content that agree", a
   });
 });
 
-test("R27: records, counts and usage are the caller's own consumer's, unless a rule allows mcpgw:audit_all", async () => {
+test("R27: records, counts and usage are limited to the caller's own consumer, unless a rule allows mcpgw:audit_all", async () => {
   const consumersIn = async (key: string, asked = {}): Promise<string[]> => {
     const found = await structured("audit_log", { type: "call.end", ...asked }, key);
     const { records } = found as { records: { consumer: string }[] };
@@ -117,7 +117,7 @@ test("R27: records, counts and usage are the caller's own consumer's, unless a r
   expect(await names("usage", "rows", helper)).toEqual(["asker"]);
 });
 
-test("R27: a filter that no record can match is refused, never answered with no records", async () => {
+test("R27: a filter that no record can match is refused instead of returning no records", async () => {
   for (const filter of [{ status: "failed" }, { type: "call" }]) {
     const refused = await ask("audit_log", filter, auditor);
     expect(pick(refused, "result.isError")).toBe(true);
@@ -137,7 +137,7 @@ test("R27: list_tools and server_status show a caller no more than tools/list do
   expect(await words("other")).toBe(await words("nothing"));
 });
 
-test("R27: call re-enters the path: the inner call is decided, limited and recorded of its own, and never nests", async () => {
+test("R27: call re-enters the path: the inner call is decided, limited and recorded separately, and cannot nest", async () => {
   const helper = await daemon.place.key("caller", "helper");
   const called = await ask("call", { tool: "fake:echo", arguments: { n: 7 } }, helper);
   expect(JSON.parse(textOf(called))).toMatchObject({ args: { n: 7 } });
@@ -179,7 +179,7 @@ test("R27: call re-enters the path: the inner call is decided, limited and recor
   expect(records.filter(({ type, st }) => type === "call.refused" && st === "denied").length).toBeGreaterThanOrEqual(3);
 });
 
-/** A server of 2026-07-28: one tool answers with an array, the other asks its client. */
+/** Starts a server of 2026-07-28: one tool answers with an array, the other asks its client. */
 const modernServer: Answer = ({ id, method, params }) => {
   const cached = { resultType: "complete", ttlMs: 0, cacheScope: "private" };
   const tools = ["numbers", "form"].map((name) => ({ name, inputSchema: { type: "object" } }));
@@ -192,7 +192,7 @@ const modernServer: Answer = ({ id, method, params }) => {
   return reply(id, { resultType: "complete", content: [], structuredContent: [1, 2] });
 };
 
-test("R27: what call answers is in the words of the client's era, and it says truly what it cannot do", async () => {
+test("R27: the answer of call is in the form of the client's era, and it reports what it cannot do", async () => {
   using server = serve(modernServer);
   const admits = [{ server: "mcpgw", action: "allow" }, { action: "allow" }];
   await using apart = await start({
@@ -223,7 +223,7 @@ test("R27: what call answers is in the words of the client's era, and it says tr
   }
 });
 
-test("R27: progress that was asked for with call is that of the inner call", async () => {
+test("R27: progress requested with call is the progress of the inner call", async () => {
   const admits = [{ server: "mcpgw", action: "allow" }, { action: "allow" }];
   await using apart = await start({
     servers: [fake("fake")],
@@ -236,7 +236,7 @@ test("R27: progress that was asked for with call is that of the inner call", asy
     const { events } = await apart.post(request("tools/call", params), { key, headers: v2025 });
     const told = events.slice(0, -1).map((event) => pick(event, "params"));
     const progress = [1, 2, 3].map((n) => ({ progressToken: "mine", progress: n, total: 3 }));
-    // Nobody asked for log messages.
+    // Log messages were not requested.
     expect(told).toEqual(tool === "fake:progress" ? progress : []);
   }
 });
@@ -264,7 +264,7 @@ test("R6: at a toolset's endpoint call and list_tools reach no further than the 
   }
 });
 
-test("R27: call never nests, whatever a toolset calls it", async () => {
+test("R27: call cannot nest, under any name that a toolset gives it", async () => {
   const headers = { "content-type": "application/json", authorization: `Bearer ${helper}`, ...v2025 };
   const inner = { tool: "fake:echo", arguments: {} };
   for (const tool of ["again", "mcpgw:call"]) {
@@ -275,14 +275,14 @@ test("R27: call never nests, whatever a toolset calls it", async () => {
   }
 });
 
-test("R27: what audit.redact masks is masked in the arguments of a call within a call too", async () => {
+test("R27: audit.redact also masks the arguments of a call inside a call", async () => {
   await ask("call", { tool: "fake:echo", arguments: { pin: "sensitive-1" } }, helper);
   await ask("call", { tool: "fake:echo", arguments: '{"pin":"sensitive-2","n":1}' }, helper);
   const { stdout: text } = await daemon.place.cli(["audit", "export", "--payloads"]);
   expect([text.includes("sensitive"), text.includes("[redacted]")]).toEqual([false, true]);
 });
 
-test("R27: wrong arguments and a record number of none are refusals in words", async () => {
+test("R27: wrong arguments and an unknown record number are refused with a message", async () => {
   const refused = [
     await ask("audit_log", { limit: 0 }, helper),
     await ask("audit_log", { since: "yesterday-ish" }, helper),
@@ -296,14 +296,14 @@ test("R27: wrong arguments and a record number of none are refusals in words", a
   }
 });
 
-test("R27: gateway: {tools: off} hides them from everybody", async () => {
+test("R27: gateway: {tools: off} hides the tools from everyone", async () => {
   await using off = await start({ ...config, gateway: { tools: "off" } });
   const key = await off.place.key("helper", "helper");
   expect((await listed(key, off)).filter((name) => name.startsWith("mcpgw"))).toEqual([]);
   expect(pick((await off.call("mcpgw__usage", {}, key)).json, "error.code")).toBe(-32602);
 });
 
-test("R2, R5, R7, R108, S33: what is listed can be called and what is not is unknown, for each role", async () => {
+test("R2, R5, R7, R108, S33: for each role, listed tools can be called and others are unknown", async () => {
   const all = new Set([...(await listed(user)), ...(await listed(helper))]);
   const stranger = await daemon.place.key("stranger", "nobody");
   const ends = new Set(["crash", "hang", "twice", "both", "null-id", "wrong-id", "deep", "call"]);
@@ -324,7 +324,7 @@ test("R2, R5, R7, R108, S33: what is listed can be called and what is not is unk
   ]);
 });
 
-test("R88: the command line lists and calls as the key it is given, else as the local administrator", async () => {
+test("R88: the command line lists and calls with the given key, else as the local administrator", async () => {
   const { place } = daemon;
   const as = (key: string, ...args: string[]) => place.cli(args, { env: { MCPGW_API_KEY: key } });
   const tools = await as(helper, "tools", "list", "--server", "fake", "--json");
@@ -332,10 +332,10 @@ test("R88: the command line lists and calls as the key it is given, else as the 
     "fake:count",
     "fake:crash",
     "fake:echo",
-    // Allowed where there is no network.
+    // Its rule applies only to callers without a network address.
     "fake:log",
   ]);
-  // Only who may see all servers is told that there is none of a name.
+  // Only a caller that may see all servers is told that a server does not exist.
   expect(await as(helper, "tools", "list", "--server", "ghost")).toMatchObject({ code: 0, stdout: "" });
   expect(await place.cli(["tools", "list", "--server", "ghost"])).toMatchObject({
     code: 1,
@@ -356,7 +356,7 @@ test("R88: the command line lists and calls as the key it is given, else as the 
   });
 });
 
-test("R20: that a caller's instance is down is shown on every surface; which, to operators and to itself", async () => {
+test("R20: a caller's failed instance is reported on every surface, and identified to operators and to the caller", async () => {
   const server = fake("fake", [], { isolation: "per-principal" });
   await using apart = await start({ ...config, servers: [server] });
   const { place } = apart;

@@ -5,9 +5,9 @@ import { type Daemon, everything, fake, Place, start, strongKey } from "../suppo
 import { until } from "../support/until.ts";
 import { modern, pick, request } from "../support/wire.ts";
 
-// Keys as operators manage them: what they decide holds at once, for calls and for open streams.
+// Managing keys: changes apply at once, to calls and to open streams.
 
-// Processes are started and ended throughout; on a busy machine that takes its time.
+// The tests start and stop many processes, which takes long on a busy machine.
 setDefaultTimeout(30_000);
 
 const config = { servers: [fake("fake")], policies: [everything()] };
@@ -23,7 +23,7 @@ type Listed = { frozen: boolean; keys: { id: string; state: string; source: stri
 const keysOf = async (place: Place): Promise<Listed> => (await place.json("keys", "list")) as Listed;
 const statusOf = async (of: Daemon, key: string): Promise<number> => (await of.post(request("ping"), { key })).status;
 
-/** An open stream of a session; `ended` resolves with how long that took from the call of it. */
+/** Opens a session's stream. The returned function resolves to the ms from its call until the stream has ended. */
 async function openStream(of: Daemon, key: string) {
   const response = await of.stream(key, await of.session(key));
   expect(response.status).toBe(200);
@@ -35,7 +35,7 @@ async function openStream(of: Daemon, key: string) {
   };
 }
 
-test("R23, R124: a key made over the control socket works at once, is shown once, and is recorded with who made it", async () => {
+test("R23, R124: a key created over the control socket works at once, is shown once, and is recorded with its creator", async () => {
   const { place } = daemon;
   const { id, key } = await place.newKey("alice", "user", "reader");
   expect(key).toMatch(/^mgw_[a-z]+_[0-9A-Za-z]{40,}_[0-9a-f]{8}$/);
@@ -58,12 +58,12 @@ test("R23, R124: a key made over the control socket works at once, is shown once
   expect(Buffer.concat(files).includes(key)).toBe(false);
 });
 
-test("T42: revoked under load: no call that starts later succeeds, the open stream and the running call end < 1 s", async () => {
+test("T42: after a revocation under load no later call succeeds, and the open stream and the running call end in < 1 s", async () => {
   await using daemon = await start(config);
   const { id, key } = await daemon.place.newKey("load");
   const bystander = await daemon.place.key("bystander");
   const ended = await openStream(daemon, key);
-  // It ends only with the daemon, in whatever way.
+  // It ends only with the daemon, one way or another.
   const spared = openStream(daemon, bystander).then((ended) => ended().catch(() => 0));
   const { body, headers } = modern("tools/call", { name: "fake__hang", arguments: {} });
   const hung = daemon.post(body, { key, headers });
@@ -86,14 +86,14 @@ test("T42: revoked under load: no call that starts later succeeds, the open stre
   loading = false;
   await Promise.all(load);
   const late = outcomes.filter(({ at }) => at > revoked).map(({ status }) => status);
-  // So many refusals also slow their source down.
+  // This many refusals also slow down their source.
   expect(late.filter((status) => status !== 401 && status !== 429)).toEqual([]);
   expect(outcomes[0]?.status).toBe(200);
   expect(await Promise.race([spared, statusOf(daemon, bystander)])).toBe(200);
   expect((await daemon.place.records()).map(({ type }) => type)).toContain("key.revoked");
 });
 
-test("R23: rotating replaces the key and leaves the consumer's other key alone", async () => {
+test("R23: rotating replaces the key and does not affect the consumer's other key", async () => {
   const { place } = daemon;
   const first = await place.newKey("twin");
   const second = await place.newKey("twin");
@@ -110,7 +110,7 @@ test("R23: rotating replaces the key and leaves the consumer's other key alone",
   }
 });
 
-test("T42: freezing refuses every caller and ends every stream at once, outlives a restart, and can be undone", async () => {
+test("T42: a freeze refuses every caller and ends every stream at once, survives a restart, and can be undone", async () => {
   using place = new Place(config);
   const keys = [await place.key("alice"), await place.key("bob")] as const;
   {
@@ -129,7 +129,7 @@ test("T42: freezing refuses every caller and ends every stream at once, outlives
   expect(await statusOf(after, keys[0])).toBe(200);
 });
 
-test("R3: an expiring key ends on time, and its stream with it", async () => {
+test("R3: an expiring key ends on time, and so does its stream", async () => {
   const at = Date.now() + 5_000;
   const expires = new Date(at).toISOString();
   const ran = await daemon.place.cli(["keys", "create", "short", "short", "user", "--expires", expires, "--json"]);
@@ -142,7 +142,7 @@ test("R3: an expiring key ends on time, and its stream with it", async () => {
   expect((await keysOf(daemon.place)).keys.find(({ consumerId }) => consumerId === "short")?.state).toBe("expired");
 });
 
-test("a key from the file that was revoked stays so over reload and restart; one that is dropped loses its streams", async () => {
+test("a revoked key of the file stays revoked over reload and restart; a removed one loses its streams", async () => {
   const keys = ["gone", "kept", "dropped"].map((id) => ({ id, key: strongKey(), consumerId: id, roles: ["user"] }));
   const [gone, kept, dropped] = keys.map(({ key }) => key) as [string, string, string];
   using place = new Place({ ...config, auth: { type: "api-key", keys } });
@@ -180,7 +180,7 @@ test("R23: keys work without a daemon and are recorded in the same chain", async
   expect((await place.cli(["audit", "verify"])).code).toBe(0);
 });
 
-test("R23: whoever deletes the store revives no revoked key of the configuration and ends no freeze", async () => {
+test("R23: deleting the store revives no revoked key of the configuration and ends no freeze", async () => {
   const secret = strongKey();
   const entry = { id: "yaml", key: secret, consumerId: "alice", roles: ["user"] };
   const outside = { servers: [], policies: [everything()], audit: { path: "log.db" } };
@@ -216,7 +216,7 @@ test("R23: whoever deletes the store revives no revoked key of the configuration
   expect(await status(other.key)).toBe(403);
 });
 
-test("R23: a fresh secret under the id of a revoked key of the configuration is warned of and counts under another id", async () => {
+test("R23: a new secret under the id of a revoked configured key is warned of, and is valid under another id", async () => {
   const [leaked, fresh] = [strongKey(), strongKey()];
   const configWith = (id: string, key: string) => ({
     servers: [],
@@ -239,7 +239,7 @@ test("R23: a fresh secret under the id of a revoked key of the configuration is 
   expect(await statusOf(daemon, leaked)).toBe(401);
 });
 
-test("R23: an older copy of the store revives no revoked key and ends no freeze; what it lacks is told once", async () => {
+test("R23: an older copy of the store revives no revoked key and ends no freeze; what it lacks is reported once", async () => {
   using place = new Place({ servers: [], policies: [everything()] });
   const stores = () => readdirSync(place.state).filter((file) => file.startsWith("mcpgw.db"));
   const [kept, revoked] = [await place.newKey("kept"), await place.newKey("revoked")];
@@ -278,7 +278,7 @@ test("R23: an older copy of the store revives no revoked key and ends no freeze;
   ]);
 });
 
-test("R23: what is said of a new key is from where it counts, until when, and which of its roles is idle", async () => {
+test("R23: creating a key reports where it is valid, until when, and which of its roles has no policy", async () => {
   using place = new Place(config);
   const made = await place.cli(["keys", "create", "n", "c", "user,ghost", "--cidr", "127.0.0.1", "--expires", "2h"]);
   expect(made.stderr).toMatch(/only from 127\.0\.0\.1; expires \d{4}-\d\d-\d\d \d\d:\d\d/);
@@ -287,7 +287,7 @@ test("R23: what is said of a new key is from where it counts, until when, and wh
   expect((await place.cli(["keys", "list"])).stdout).toContain("127.0.0.1");
 });
 
-test("R3: behind a proxy status warns of stored keys whose networks would have to be held against their callers", async () => {
+test("R3: behind a proxy status warns of stored keys whose networks would be checked against callers' addresses", async () => {
   await using behind = await start({ ...config, servers: [], listen: { behindTlsProxy: true } });
   const { place } = behind;
   const about = async () => (await place.warnings()).filter((one) => one.includes("address of the proxy"));
@@ -300,7 +300,7 @@ test("R3: behind a proxy status warns of stored keys whose networks would have t
   expect(await about()).toEqual([]);
 });
 
-test("R23: without a daemon too a key of the file that clashes with a stored one is placed, for it is the file that is wrong", async () => {
+test("R23: without a daemon, a key of the file that clashes with a stored one is reported with its place in the file", async () => {
   using place = new Place(config);
   const { id, key } = await place.newKey("agent");
   const keyed = { id: "twin", key, consumerId: "agent", roles: ["user"] };

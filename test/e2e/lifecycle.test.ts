@@ -6,15 +6,15 @@ import { Daemon, daemonCommand, everything, fake, Place, start } from "../suppor
 import { until } from "../support/until.ts";
 import { modern, pick, request, textOf, v2025 } from "../support/wire.ts";
 
-// A daemon's life: start, readiness, drain, signals, its lock, and what a configuration of others starts.
+// A daemon's life: start, readiness, drain, signals, its lock, and starting with the configuration of others.
 
-// Processes are started and ended throughout; on a busy machine that takes its time.
+// The tests start and stop many processes, which takes long on a busy machine.
 setDefaultTimeout(30_000);
 
 const config = { servers: [fake("fake", [], { isolation: "shared" })], policies: [everything()] };
 
-// These wait for calls and for children that take their time, all at once.
-test.concurrent("R114, R122, T46: SIGTERM lets 64 running calls finish, accepts none, writes a last checkpoint and exits 0", async () => {
+// These wait for slow calls and children, so they run concurrently.
+test.concurrent("R114, R122, T46: SIGTERM lets 64 running calls finish, accepts no new one, writes a last checkpoint and exits 0", async () => {
   await using daemon = await start(config);
   const { place } = daemon;
   const key = await place.key("alice");
@@ -52,7 +52,7 @@ test.concurrent("T46: SIGTERM lets a call of `mcpgw tools call` finish too", asy
   expect((await place.records()).map(({ type }) => type)).not.toContain("call.lost");
 });
 
-test.concurrent("R114: a daemon that is told to stop while servers start never says that it is ready", async () => {
+test.concurrent("R114: a daemon that is told to stop while servers start never reports ready", async () => {
   const slow = {
     id: "mute",
     command: process.execPath,
@@ -95,7 +95,7 @@ test.concurrent("T46: a server that ends while the daemon stops is not started a
   expect(pids()).toEqual(before);
 });
 
-test("a server on demand that was never listed is offered at once, without holding up the start; its stored list later", async () => {
+test("an on-demand server that was never listed is offered at once without delaying the start; its stored list is used later", async () => {
   const { command, args, ...rest } = fake("fake", [], { start: "on-demand", protocol: "legacy" });
   const late = ["-c", 'while [ ! -e gate ]; do sleep 0.02; done; exec "$@"', "sh", command, ...args];
   using place = new Place({ ...config, servers: [{ ...rest, command: "sh", args: late }] });
@@ -119,7 +119,7 @@ test("a server on demand that was never listed is offered at once, without holdi
   expect([await state(), starts()]).toEqual(["idle", before]);
 });
 
-test("R20: the log says that a server is not available, and that it is again", async () => {
+test("R20: the log reports that a server is unavailable, and that it is available again", async () => {
   const { command, args, ...rest } = fake("fake");
   const gated = ["-c", '[ -e gate ] && exec "$@"', "sh", command, ...args];
   await using daemon = await start({ ...config, servers: [{ ...rest, command: "sh", args: gated }] });
@@ -129,7 +129,7 @@ test("R20: the log says that a server is not available, and that it is again", a
   expect(again).toMatchObject({ level: "info", server: "fake" });
 });
 
-test("R114: with nothing to wait for it ends at once, its children before it", async () => {
+test("R114: with nothing to wait for the daemon ends at once, its children first", async () => {
   await using daemon = await start(config);
   const run = daemon.place.run();
   expect(pidsWith(run).length).toBeGreaterThan(0);
@@ -138,7 +138,7 @@ test("R114: with nothing to wait for it ends at once, its children before it", a
 });
 
 test.skipIf(process.platform !== "linux")(
-  "a SIGHUP that comes while it starts reloads once it stands (needs Linux)",
+  "a SIGHUP during the start reloads once the start has finished (needs Linux)",
   async () => {
     using place = new Place(config);
     const child = place.spawn(daemonCommand);
@@ -153,7 +153,7 @@ test.skipIf(process.platform !== "linux")(
 );
 
 test.skipIf(process.platform !== "linux")(
-  "T26: it says where it may open too few files for its connections (needs Linux)",
+  "T26: it warns if it may open too few files for its connections (needs Linux)",
   async () => {
     using place = new Place({ ...config, listen: { maxConnections: 2000 } });
     place.prefix = ["sh", "-c", 'ulimit -n 512; exec "$@"', "sh"];
@@ -165,7 +165,7 @@ test.skipIf(process.platform !== "linux")(
   },
 );
 
-test("T46: a second SIGTERM ends it now; what it left running is gone, and its call shows as lost after the next start", async () => {
+test("T46: a second SIGTERM ends it at once; its processes are gone, and its call shows as lost after the next start", async () => {
   using place = new Place(config);
   const key = await place.key("alice");
   {
@@ -189,7 +189,7 @@ test("T46: a second SIGTERM ends it now; what it left running is gone, and its c
   ]);
 });
 
-test("T48: a second daemon on the same state names the first and ends; a lock that nobody holds is taken over", async () => {
+test("T48: a second daemon on the same state names the first and ends; a stale lock is taken over", async () => {
   using place = new Place(config);
   await using first = await place.start();
   const second = await place.cli(daemonCommand);
@@ -201,7 +201,7 @@ test("T48: a second daemon on the same state names the first and ends; a lock th
   expect((await third.get("/ready")).json).toMatchObject({ status: "ready" });
 });
 
-test("R115: /live and /ready for all, their detail and /metrics for this machine or a key that is allowed them", async () => {
+test("R115: /live and /ready are for all; their detail and /metrics are for this machine or a key that allows them", async () => {
   const watcher = {
     id: "w",
     roles: ["watcher"],
@@ -234,7 +234,7 @@ test("R115: /live and /ready for all, their detail and /metrics for this machine
   expect((await fetch(`${daemon.url}/mcp`, { method: "PUT" })).status).toBe(405);
 });
 
-test("R63, R118: every line of its log is JSON with time and level, or text when asked for", async () => {
+test("R63, R118: every log line is JSON with time and level, or text if configured", async () => {
   await using daemon = await start(config);
   await daemon.stop();
   expect(daemon.log.length).toBeGreaterThan(3);
@@ -252,7 +252,7 @@ test("R63, R118: every line of its log is JSON with time and level, or text when
   expect(await child.stderr.text()).not.toContain("{");
 });
 
-test("R89, T48: a port or a control socket that is taken is an error that names it, before anything is opened or started", async () => {
+test("R89, T48: a port or control socket in use is an error that names it, before anything is opened or started", async () => {
   await using daemon = await start(config);
   const { port } = new URL(daemon.url);
   using place = new Place(config);
@@ -267,7 +267,7 @@ test("R89, T48: a port or a control socket that is taken is an error that names 
   expect((await daemon.get("/live")).status).toBe(200);
 });
 
-test("T40: what is wrong at the start is exit 2 with its place, a file that is not there too", async () => {
+test("T40: errors at the start exit with 2 and name their place, including a missing file", async () => {
   using place = new Place("servers:\n  - { id: A, command: x }\n");
   expect(await place.cli(["daemon"])).toMatchObject({
     code: 2,
@@ -284,7 +284,7 @@ test("T40: what is wrong at the start is exit 2 with its place, a file that is n
   expect(existsSync(place.state)).toBe(false);
 });
 
-test("T40: where no configuration is found, each command says so in the same words", async () => {
+test("T40: if no configuration is found, every command reports it in the same words", async () => {
   using place = new Place({});
   const [empty, foreign] = [place.path("empty"), place.path("foreign")];
   for (const dir of [empty, foreign]) mkdirSync(dir);
@@ -305,7 +305,7 @@ test("T40: where no configuration is found, each command says so in the same wor
   }
 });
 
-test("R16, R49: the example of the first document starts as it stands, its placeholder key inert", async () => {
+test("R16, R49: the example of the first document starts unchanged, and its placeholder key is inactive", async () => {
   using place = new Place(readFileSync(join(import.meta.dir, "../fixtures/config/first-document.yaml"), "utf8"));
   const env = { STRIPE_SECRET_KEY: "sk_test_canary" };
   const checked = await place.cli(["config", "check"], { env });
@@ -320,7 +320,7 @@ test("R16, R49: the example of the first document starts as it stands, its place
   expect((await place.cli(["keys", "list"])).stdout).toContain("key-1");
 });
 
-test("R16, R19, R128: children are supervised: one that is killed is replaced, and servers restart does so on request", async () => {
+test("R16, R19, R128: children are supervised: a killed child is replaced, and servers restart replaces it on request", async () => {
   await using daemon = await start(config);
   const { place } = daemon;
   const pids = async (): Promise<number[]> =>

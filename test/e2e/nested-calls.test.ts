@@ -5,9 +5,9 @@ import { reply, serve } from "../support/mcp-server.ts";
 import { until } from "../support/until.ts";
 import { pick, textOf } from "../support/wire.ts";
 
-// Calls through `mcpgw__call`: the caller hears of them what it would have heard without.
+// Calls through `mcpgw__call`: the caller receives what it would receive for a direct call.
 
-// Processes are started and ended throughout; on a busy machine that takes its time.
+// The tests start and stop many processes, which takes long on a busy machine.
 setDefaultTimeout(30_000);
 
 const config = {
@@ -18,11 +18,11 @@ const config = {
 const hang = { tool: "fake:hang", arguments: {} };
 const runs = (place: Place) => until(() => place.calls("fake").includes("hang"), "the inner call runs");
 
-/** How the inner and the outer call ended, in this order. */
+/** Returns how the inner and the outer call ended, in this order. */
 const ends = async (place: Place) =>
   (await place.records()).filter(({ type }) => type === "call.end").map(({ tool, st }) => [tool, st]);
 
-/** A client whose list waits for the server, which the name of an inner call does not. */
+/** Opens a client and lists its tools, which waits for the server; naming an inner call does not. */
 async function opened(place: Place): Promise<StdioClient> {
   await using running = new AsyncDisposableStack();
   const client = running.use(new StdioClient(place));
@@ -32,7 +32,7 @@ async function opened(place: Place): Promise<StdioClient> {
   return client;
 }
 
-test("R27, T42: a freeze ends both calls alike", async () => {
+test("R27, T42: a freeze ends the inner and the outer call alike", async () => {
   using place = new Place(config);
   await using daemon = await place.start();
   const hung = daemon.call("mcpgw__call", hang, await place.key("leaver"));
@@ -47,7 +47,7 @@ test("R27, T42: a freeze ends both calls alike", async () => {
   ]);
 });
 
-test("R27: what its client cancels is not answered", async () => {
+test("R27: a call that its client cancels is not answered", async () => {
   using place = new Place(config);
   await using client = await opened(place);
   void client.call("mcpgw__call", hang, "hung");
@@ -62,7 +62,7 @@ test("R27: what its client cancels is not answered", async () => {
   ]);
 });
 
-test("R27, SEMANTICS 2: a stop of the gateway loses both", async () => {
+test("R27, SEMANTICS 2: when the gateway stops, both calls are lost", async () => {
   using place = new Place(config);
   await using client = await opened(place);
   const hung = client.call("mcpgw__call", hang);
@@ -76,14 +76,14 @@ test("R27, SEMANTICS 2: a stop of the gateway loses both", async () => {
   ]);
 });
 
-test("R27, T21: arguments as a text that nests without end are refused before they are parsed", async () => {
+test("R27, T21: arguments given as text are refused before they are parsed if they are nested too deep", async () => {
   using place = new Place(config);
   await using client = await opened(place);
   const refused = await client.call("mcpgw__call", { tool: "fake:echo", arguments: `{"a":${"[".repeat(65)}` });
   expect(textOf(refused)).toBe("The message is nested deeper than 64 levels; flatten it.");
 });
 
-test("R27, FIELD T13: links and what is said of a limit are as in a direct call", async () => {
+test("R27, FIELD T13: links and limit details are the same as in a direct call", async () => {
   const link = { type: "resource_link", name: "listed", uri: "file:///listed" };
   using server = serve(({ id, method }) => {
     if (method === "initialize")

@@ -4,8 +4,8 @@ import { refusal, reply, serve } from "../support/mcp-server.ts";
 import { connectAnswering } from "../support/sdk-answers.ts";
 import { modern, pick, request, resultOf, textOf } from "../support/wire.ts";
 
-// What a server asks during a call through `mcpgw__call`, and of who declared nothing. A guardrail lets only these
-// servers ask: the gateway itself, whose tool the outer call is of, may not.
+// Questions of a server during a call through `mcpgw__call`, and to clients that declared nothing. A guardrail lets
+// only these servers ask; the gateway itself, which owns the outer call's tool, may not.
 
 setDefaultTimeout(30_000);
 
@@ -38,19 +38,19 @@ const asks = { name: "mcpgw__call", arguments: { tool: "old:ask", arguments: que
 const sendsAway = { name: "mcpgw__call", arguments: { tool: "signs:read", arguments: {} } };
 const capabilities = { elicitation: { form: {}, url: {} } };
 
-/** The steps of questions that one caller has on record, by the server that asks. */
+/** Returns the recorded question steps of one caller, with the asking server. */
 const steps = async (consumer: string) =>
   (await daemon.place.records())
     .filter((record) => record.type === "call.input" && record["consumer"] === consumer)
     .map(({ srv, facts }) => `${srv} ${String(pick(facts, "outcome"))}`);
 
-/** Sends calls as a client with a session does that reads streams of events, or only single answers. */
+/** Returns a function that calls as a client with a session, which accepts streams unless `accept` says otherwise. */
 async function sender(key: string, accept: object) {
   const headers = { ...(await daemon.session(key, "2025-11-25", { capabilities })), ...accept };
   return (params: object) => daemon.post(request("tools/call", { ...params }), { key, headers });
 }
 
-test("R27: a client with a session is asked on the stream of its own call, once, and that is on record once", async () => {
+test("R27: a client with a session is asked once on the stream of its own call, and that is recorded once", async () => {
   const key = await daemon.place.key("streams");
   await using client = await connectAnswering("1.x", `${daemon.url}/mcp`, key);
   const result = await client.call(asks.name, asks.arguments);
@@ -59,7 +59,7 @@ test("R27: a client with a session is asked on the stream of its own call, once,
   expect(await steps("streams")).toEqual(["old asked", "old accept"]);
 });
 
-test("R27: a client with a session is sent to a URL by the error that a direct call ends with", async () => {
+test("R27: a client with a session is sent to a URL by the same error as for a direct call", async () => {
   const send = await sender(await daemon.place.key("visits"), {});
   const direct = pick((await send({ name: "signs__read", arguments: {} })).json, "error");
   expect(direct).toMatchObject({ code: -32042, data: { elicitations: [visit] } });
@@ -67,13 +67,13 @@ test("R27: a client with a session is sent to a URL by the error that a direct c
   expect(await steps("visits")).toEqual(["signs asked", "signs asked"]);
 });
 
-test("R27: a client that reads no stream is not asked, and that is on record", async () => {
+test("R27: a client that accepts no stream is not asked, and that is recorded", async () => {
   const send = await sender(await daemon.place.key("single"), { accept: "application/json" });
   expect((await send(asks)).text).toContain("this client cannot be asked");
   expect(await steps("single")).toEqual(["old refused"]);
 });
 
-test("R27: a client of 2026-07-28 is not asked but told to call the tool directly, and nothing waits for it", async () => {
+test("R27: a client of 2026-07-28 is not asked but told to call the tool directly, and no call is left waiting", async () => {
   const key = await daemon.place.key("rounds");
   const meta = { "io.modelcontextprotocol/clientCapabilities": capabilities };
   for (const params of [asks, sendsAway]) {
@@ -87,7 +87,7 @@ test("R27: a client of 2026-07-28 is not asked but told to call the tool directl
 });
 
 test.each(["2025-11-25", "2026-07-28"] as const)(
-  "what a client of %s is asked that declared nothing is refused, and that is on record",
+  "questions to a client of %s that declared nothing are refused, and that is recorded",
   async (revision) => {
     const consumer = `nothing-${revision}`;
     const key = await daemon.place.key(consumer);

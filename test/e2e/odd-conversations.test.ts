@@ -2,8 +2,8 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { type Daemon, everything, start } from "../support/daemon.ts";
 import { membersOf, OddJson } from "../support/odd-json.ts";
 
-// Conversations drawn from seeds, between raw clients and raw servers of both eras: what one side writes is what the
-// other side reads, but for what is documented.
+// Seeded random conversations between raw clients and raw servers of both eras: what one side writes, the other side
+// reads, except for documented changes.
 
 type Era = "legacy" | "modern";
 const eras = ["legacy", "modern"] as const;
@@ -14,7 +14,7 @@ const scripts = new Map<string, Script>();
 const heard = new Map<string, string>();
 const answer = (id: string, end: string): string => `{"jsonrpc":"2.0","id":${id},${end}}`;
 
-/** A stream of events as servers may write it: any line ends, comments, fields, several lines for one message. */
+/** Returns an event stream in any valid form: all line ends, comments, fields, several lines per message. */
 function eventsOf(messages: readonly string[], draw: OddJson): string {
   const events = messages.map((message) => {
     const end = draw.one(["\n", "\r\n", "\r"]);
@@ -94,7 +94,7 @@ afterAll(async () => {
   await Promise.all(eras.map((era) => servers[era].stop(true)));
 }, 30_000);
 
-/** An object's members without white space between tokens, which streams may add, and without the reserved `_meta`. */
+/** Returns an object's members without the white space that streams may add, and without the reserved `_meta`. */
 function read(text: string | undefined, without: readonly string[] = []): Map<string, string> {
   const tokens = (text ?? "{}").replace(/("(?:[^"\\]|\\.)*")|\s+/gs, "$1");
   const found = membersOf(tokens);
@@ -121,7 +121,7 @@ const methods = [
   },
 ] as const;
 
-/** The data of an event as the gateway writes it. */
+/** Returns the data of an event as the gateway writes it. */
 const dataOf = (event: string): string =>
   event
     .split("\n")
@@ -165,7 +165,7 @@ async function converse(seed: number): Promise<void> {
   expect(membersOf(heard.get(name) ?? "{}").get(named)).toBe(JSON.stringify(own(server)));
 }
 
-test("R117 FIELD T4: odd conversations pass as they were written, and each leaves one begin and one end", async () => {
+test("R117 FIELD T4: odd conversations pass unchanged, and each leaves one begin and one end record", async () => {
   const seeds = Array.from({ length: 100 }, (_, at) => at + 1);
   const lane = async (first: number): Promise<void> => {
     for (const seed of seeds.slice(first).filter((_, at) => at % 8 === 0))

@@ -4,8 +4,7 @@ import { type Daemon, everything, start } from "../support/daemon.ts";
 import { reply, serve } from "../support/mcp-server.ts";
 import { connect, lines } from "../support/sdk.ts";
 
-// A server defines its things as official clients do not read them: directly, each of these definitions takes a whole
-// list from some client.
+// A server with definitions that official clients reject: directly, each of them makes some client lose a whole list.
 
 const icons = [{ src: "data:,", sizes: "48x48" }];
 const tool = (name: string, more: Record<string, unknown>) => ({ name, inputSchema: { type: "object" }, ...more });
@@ -91,7 +90,7 @@ afterAll(async () => {
 const names = (things: readonly Readonly<Record<string, unknown>>[], key: string): string[] =>
   things.map((thing) => String(thing[key])).toSorted();
 
-test.each(lines)("a client of %s reads the lists in which a server has odd definitions", async (line) => {
+test.each(lines)("a client of %s can read the lists of a server with odd definitions", async (line) => {
   await using peer = await connect(line, { url: `${daemon.url}/mcp`, key });
   const tools = names(await peer.tools(), "name").filter((name) => name.startsWith("odd__"));
   expect(tools).toEqual(names(odd.tools, "name").map((name) => `odd__${name}`));
@@ -102,7 +101,7 @@ test.each(lines)("a client of %s reads the lists in which a server has odd defin
   expect(names(await peer.resourceTemplates(), "uriTemplate")).toEqual(["odd://null/{x}"]);
 });
 
-test("operators are shown which definitions are not offered as they were, and why", async () => {
+test("operators are shown which definitions were changed or omitted, and why", async () => {
   const { leftOut } = (await daemon.place.json("servers", "show", "odd")) as { leftOut: LeftOut };
   const reasons = new Map(leftOut.first.map(({ kind, name, reason }) => [`${kind} ${name}`, reason]));
   expect(reasons.get("tool odd:icons")).toBe("its icons[0].sizes is not a list of strings");
@@ -118,7 +117,7 @@ test("operators are shown which definitions are not offered as they were, and wh
   expect(stdout).toMatch(/^tool +odd:icons +its icons\[0\]\.sizes is not a list of strings$/m);
 });
 
-test("nothing that the gateway answers itself has half of a surrogate pair", async () => {
+test("nothing that the gateway itself answers contains half of a surrogate pair", async () => {
   const { text } = await daemon.post(
     `{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"c","version":"1"}}}`,
     { key },

@@ -4,17 +4,17 @@ import { alive, commandOf } from "../support/processes.ts";
 import { everything, fake, start } from "../support/daemon.ts";
 import { until } from "../support/until.ts";
 
-// A process of a server that hides whose it is: its own session, an empty environment, and a parent that has ended.
-// The tests run at the same time, as most of each is waiting for processes to end.
+// A server's process that hides its origin: its own session, an empty environment, and a parent that has exited.
+// The tests run concurrently, as they mostly wait for processes to end.
 
 setDefaultTimeout(30_000);
 
 const linux = process.platform === "linux";
 
-// What a server speaks is not asked in a process of its own, for whose end such a process could be ended too.
+// The era is not detected by an extra process, since the end of that process could also end the hidden one.
 const plain = (id: string) => fake(id, [], { protocol: "legacy", isolation: "shared" });
 
-/** A server that leaves such a process behind before it serves; each start leaves another. */
+/** Returns a server that leaves such a process behind before it serves; each start leaves another. */
 function leaving(id: string, mark: string) {
   const { command, args, ...rest } = plain(id);
   const script = `(setsid env -i sleep ${mark} &) ; exec "$@"`;

@@ -7,7 +7,7 @@ import { until } from "../support/until.ts";
 
 // Verifies exports using only the format described in scripts/docs/audit.md, and none of the program's code.
 
-// Each command is a process; on a busy machine that takes its time.
+// Each command is a process, which takes long on a busy machine.
 setDefaultTimeout(30_000);
 
 type Evidence = { readonly log: string; readonly checkpoints: string; readonly signingPub: string };
@@ -30,7 +30,7 @@ const sha256 = (...parts: (string | Uint8Array)[]): Buffer => {
   return hash.digest();
 };
 
-/** RFC 8785, for the values that records have. */
+/** Canonicalizes (RFC 8785) the values that records have. */
 function spell(value: unknown): string {
   if (value === null || typeof value !== "object") return JSON.stringify(value);
   if (Array.isArray(value)) return `[${value.map(spell).join(",")}]`;
@@ -39,10 +39,10 @@ function spell(value: unknown): string {
 }
 
 function readLine(text: string): Line {
-  const line = JSON.parse(text) as Line; // what is wrong with it is found below
+  const line = JSON.parse(text) as Line; // errors in it are found below
   const { chain, leaf, seq, rec, payloads } = line;
   const head = `{"chain":${JSON.stringify(chain)},"leaf":${JSON.stringify(leaf)},"seq":${seq},"rec":${spell(rec)}`;
-  // A member that stands twice, or any that stands elsewhere, makes another text.
+  // A repeated member, or one in another place, changes the text.
   demand(text === `${head}${payloads ? `,"payloads":${spell(payloads)}` : ""}}`, "spelled otherwise");
   return line;
 }
@@ -71,7 +71,7 @@ function checkPayload({ rec, payloads = [] }: Line): void {
   demand(Buffer.from(payload.salt, "base64url").toString("base64url") === payload.salt, "another salt");
 }
 
-/** The leaves of one chain, whose lines fit together. */
+/** Returns the leaves of one chain after checking that its lines fit together. */
 function leavesOf(lines: readonly Line[], key: Buffer): Buffer[] {
   let prev = sha256(`mcpgw-audit-v1\n${lines[0]?.chain}`, key).toString("base64url");
   return lines.map((line, at) => {
@@ -85,7 +85,7 @@ function leavesOf(lines: readonly Line[], key: Buffer): Buffer[] {
   });
 }
 
-/** The size and root of each note of an origin. */
+/** Returns the size and root of each note of an origin. */
 function notesOf(checkpoints: string, origin: string, key: Buffer): { size: number; root: string }[] {
   const x = key.toString("base64url");
   const signer = createPublicKey({ key: { kty: "OKP", crv: "Ed25519", x }, format: "jwk" });
@@ -101,7 +101,7 @@ function notesOf(checkpoints: string, origin: string, key: Buffer): { size: numb
   });
 }
 
-/** How many records of chain `main` are there, and how many of them are proven. Throws where something is wrong. */
+/** Returns how many records chain `main` has and how many of them are proven. Throws if something is wrong. */
 function verified({ log, checkpoints, signingPub }: Evidence): { records: number; proven: number } {
   demand(log.endsWith("\n"), "the last line is cut");
   const key = keyIn(signingPub);
@@ -137,7 +137,7 @@ const config = {
   audit: { checkpointEvery: { interval: "1s", records: 1 } },
 };
 
-test("R25 A01 A08 A14: an export is verified by its documented format alone, and every changed byte is found", async () => {
+test("R25 A01 A08 A14: an export can be verified from its documented format alone, and every changed byte is found", async () => {
   await using daemon = await start(config);
   const { place } = daemon;
   const key = await place.key("alice");

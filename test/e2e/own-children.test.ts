@@ -5,19 +5,19 @@ import { everything, fake, Place } from "../support/daemon.ts";
 import { mcpgwLine } from "../support/mcpgw.ts";
 import { until } from "../support/until.ts";
 
-// A server runs under the gateway's own uid, and yet must not administer the gateway that governs it.
+// A server runs under the gateway's own uid, but must not administer the gateway that governs it.
 
 setDefaultTimeout(30_000);
 
 const linux = process.platform === "linux";
 
 test.skipIf(!linux)(
-  "R124: a process that a server starts may not use the control socket, though it hides whose it is (needs Linux)",
+  "R124: a process that a server starts may not use the control socket, even if it hides its origin (needs Linux)",
   async () => {
     using place = new Place({});
     const { command, args, ...rest } = fake("a", [], { isolation: "shared" });
     const act = mcpgwLine("keys", "create", "mine", "mine", "admin", ...place.flags());
-    // In a session, with an environment and a parent of its own, as soon as the test says so.
+    // In its own session, with its own environment and parent, as soon as the test allows it.
     const hidden = `setsid env -i "PATH=$PATH" "HOME=$HOME" ${act} >out 2>&1 &`;
     const script = `((until [ -e go ]; do sleep 0.02; done; ${hidden}) &) ; exec "$@"`;
     place.configure({

@@ -8,9 +8,9 @@ import { until } from "../support/until.ts";
 import { serveFake } from "../support/upstream.ts";
 import { answerOf, eventsOf, initialize, modern, pick, request, send, textOf } from "../support/wire.ts";
 
-// A server that cannot serve, or one that a reload adds, leaves what the others offer as it is.
+// A server that cannot serve, or that a reload adds, does not affect what the others offer.
 
-// Processes are started and ended throughout; on a busy machine that takes its time.
+// The tests start and stop many processes, which takes long on a busy machine.
 setDefaultTimeout(30_000);
 
 const policies = [everything()];
@@ -49,7 +49,7 @@ test("FIELD T2: servers that cannot be started or reached fail no handshake, no 
 });
 
 test.skipIf(!mayMount())(
-  "FIELD T2: the names of more servers than there are threads may wait for a resolver that does not answer, and records reach the disk (needs mount as root)",
+  "FIELD T2: unanswered name lookups for more servers than there are threads block neither other servers nor records (needs mount as root)",
   async () => {
     const servers = Array.from({ length: 40 }, (_, n) => ({
       id: `s${n}`,
@@ -59,7 +59,7 @@ test.skipIf(!mayMount())(
     await using served = await serveFake(["--http"]);
     const near = { id: "near", url: served.url.replace("127.0.0.1", "localhost") };
     using place = new Place({ servers: [fake("good"), ...servers, near], policies });
-    // Fewer threads than names, as where few processes are allowed.
+    // Fewer threads than names, as on machines that allow few processes.
     using _resolver = await silentResolver(place, "UV_THREADPOOL_SIZE=16");
     await using daemon = await place.start();
     const key = await place.key("alice");
@@ -69,7 +69,7 @@ test.skipIf(!mayMount())(
 );
 
 test.skipIf(!mayMount()).each(["--http", "--pair", "--websocket"])(
-  "FIELD T2: beside names that nobody knows, in a pool of few threads, a server is reached by its own (%s; needs mount as root)",
+  "FIELD T2: a server is reached by name despite unresolvable names in a small thread pool (%s; needs mount as root)",
   async (flag) => {
     await using served = await serveFake([flag]);
     const { transport } = httpOptions.parse(served.options);
@@ -87,14 +87,14 @@ test.skipIf(!mayMount()).each(["--http", "--pair", "--websocket"])(
   },
 );
 
-/** The prefix by which what the place starts sees this text as that file, and these variables. */
+/** Returns a prefix that runs commands with this text as that file, and with these variables. */
 function withMounted(place: Place, file: string, text: string, ...env: readonly string[]): string[] {
   const own = place.path("mounted");
   writeFileSync(own, text);
   return ["env", ...env, "unshare", "--mount", "sh", "-c", `mount --bind "$0" ${file} && exec "$@"`, own];
 }
 
-/** Lets what the place starts ask a resolver that never answers. */
+/** Makes the place's commands use a resolver that never answers. */
 async function silentResolver(place: Place, ...env: readonly string[]): Promise<Disposable> {
   const hostname = "127.77.0.53";
   const socket = await Bun.udpSocket({ hostname, port: 53 });
@@ -102,7 +102,7 @@ async function silentResolver(place: Place, ...env: readonly string[]): Promise<
   return { [Symbol.dispose]: () => socket.close() };
 }
 
-test("FIELD T3: a second server is listed beside the first, whose names stay as they were", async () => {
+test("FIELD T3: a second server is listed next to the first, whose names do not change", async () => {
   await using daemon = await start({ servers: [fake("one")], policies });
   const key = await daemon.place.key("alice");
   const list = async () => (await daemon.post(request("tools/list"), { key })).json;
@@ -117,7 +117,7 @@ test("FIELD T3: a second server is listed beside the first, whose names stay as 
   expect(pick(after, "result.tools")).toEqual(expect.arrayContaining(before));
 });
 
-test("FIELD T23: the length of an answer is that of its bytes, also where the gateway adds to it", async () => {
+test("FIELD T23: the length of an answer is the length of its bytes, even if the gateway adds to it", async () => {
   await using daemon = await start({ servers: [fake("good")], policies });
   const key = await daemon.place.key("alice");
   const call = modern("tools/call", { name: "good__echo", arguments: { text: "ü€😀" } });
@@ -127,14 +127,14 @@ test("FIELD T23: the length of an answer is that of its bytes, also where the ga
   expect(headers.get("content-length")).toBe(String(Buffer.byteLength(text)));
 });
 
-/** A server that starts once there is a file of this name. */
+/** Returns a server that starts once a file with this name exists. */
 function late(mark: string) {
   const { command, args, ...rest } = fake("late", [], { protocol: "legacy" });
   const wait = ["-c", 'until test -e "$0"; do sleep 0.02; done; exec "$@"', mark];
   return { ...rest, command: "sh", args: [...wait, command, ...args] };
 }
 
-test("FIELD T52: a list asked for while a server starts is answered after a while with the rest, and told of once it is there", async () => {
+test("FIELD T52: a list requested while a server starts is answered after a while without it, and its arrival is notified", async () => {
   using place = new Place({ servers: [fake("good"), late("go")], policies });
   const child = place.spawn(daemonCommand);
   try {

@@ -10,7 +10,7 @@ import { everythingCommand } from "../support/sdk-servers.ts";
 
 setDefaultTimeout(30_000);
 
-// Real servers behind the gateway, real clients before it, none of them ours.
+// Third-party servers behind the gateway and third-party clients in front of it.
 
 const servers = {
   files: ["@modelcontextprotocol/server-filesystem", "dist/index.js"],
@@ -48,13 +48,13 @@ afterAll(async () => {
   daemon.place[Symbol.dispose]();
 });
 
-/** The same call directly and through the gateway. */
+/** Makes the same call directly and through the gateway. */
 async function both(gateway: Peer, direct: Peer, server: string, tool: string, args: Record<string, unknown>) {
   const through = unstamped(await gateway.call(`${server}__${tool}`, args));
   return [through, unstamped(await direct.call(tool, args))];
 }
 
-describe("servers of the field", () => {
+describe("third-party servers", () => {
   test("server-filesystem behaves as it does alone, refusals included", async () => {
     const root = join(realpathSync(daemon.place.dir), "root");
     await using gateway = await connect("1.x", { url: `${daemon.url}/mcp`, key });
@@ -83,7 +83,7 @@ describe("servers of the field", () => {
     30_000,
   );
 
-  test("server-memory keeps what it is told, across calls of one caller", async () => {
+  test("server-memory keeps what it is told across calls of one caller", async () => {
     await using gateway = await connect("2.x modern", { url: `${daemon.url}/mcp`, key });
     const entities = [{ name: "mcpgw", entityType: "program", observations: ["stands between"] }];
     await gateway.call("memory__create_entities", { entities });
@@ -93,7 +93,7 @@ describe("servers of the field", () => {
   });
 });
 
-/** What the inspector's command line prints, parsed. */
+/** Returns the parsed output of the inspector's command line. */
 async function inspect(...args: string[]): Promise<unknown> {
   const launcher = await peerCommand("@modelcontextprotocol/inspector", "clients/launcher/build/index.js");
   const child = Bun.spawn([...launcher, "--cli", ...args], {
@@ -107,13 +107,13 @@ async function inspect(...args: string[]): Promise<unknown> {
   return JSON.parse(stdout);
 }
 
-describe("clients of the field", () => {
+describe("third-party clients", () => {
   const through = (...args: string[]): Promise<unknown> =>
     inspect(`${daemon.url}/mcp`, "--transport", "http", "--header", `Authorization: Bearer ${key}`, ...args);
   const alone = (...args: string[]): Promise<unknown> => inspect(...commands.all, ...args);
 
-  test("the inspector's command line lists and calls what it would alone", async () => {
-    // Some of its tools it shows only to clients that can be asked something, as this one can.
+  test("the inspector's command line lists and calls as it does directly", async () => {
+    // The server shows some tools only to clients that can be asked questions, as this one can.
     const listed = (await through("--method", "tools/list")) as { tools: { name: string }[] };
     const own = listed.tools.filter(({ name }) => name.startsWith("all__")).map(({ name }) => name.slice(5));
     const there = (await alone("--method", "tools/list")) as { tools: { name: string }[] };
@@ -123,7 +123,7 @@ describe("clients of the field", () => {
     expect(unstamped(sum)).toEqual(await alone("--method", "tools/call", "--tool-name", "get-sum", ...args));
   }, 60_000);
 
-  test("mcp-remote carries a stdio client to the gateway", async () => {
+  test("mcp-remote connects a stdio client to the gateway", async () => {
     const command = [
       ...(await peerCommand("mcp-remote", "dist/proxy.js")),
       `${daemon.url}/mcp`,

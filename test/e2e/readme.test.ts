@@ -9,7 +9,7 @@ import { until } from "../support/until.ts";
 
 setDefaultTimeout(30_000);
 
-// The README as a newcomer follows it: its shell blocks, word for word, in a fresh checkout without Bun.
+// The README as a newcomer follows it: its shell blocks, unchanged, in a fresh checkout without Bun.
 
 const lastLine = "Ctrl-C stops the daemon.";
 const sections = ["First call", "First denied call", "First proof"] as const;
@@ -24,7 +24,7 @@ beforeAll(async () => {
     const taken = Bun.listen({ hostname: "127.0.0.1", port: 7332, socket: { data() {} } });
     free = () => taken.stop(true);
   } catch {
-    // Somebody else has the port, which is just as well.
+    // Another process has the port, which serves the same purpose.
   }
   demo = newcomer.terminal("./scripts/start");
   await demo.shows(lastLine);
@@ -46,7 +46,7 @@ test("the two commands are the first blocks of the README", () => {
   for (const command of commands) accessSync(join(newcomer.root, command), constants.X_OK);
 });
 
-test("R89: start takes another port where the usual one is taken, and says what a person needs", async () => {
+test("R89: start uses another port if the default port is in use, and prints what a user needs", async () => {
   expect(newcomer.env["PATH"] && Bun.which("bun", { PATH: newcomer.env["PATH"] })).toBeNull();
   expect(demo.text).toMatch(/port 7332 is in use; this run listens on 73\d\d/);
   const url = found(demo.text, /^MCP URL: +(\S+)/m);
@@ -55,7 +55,7 @@ test("R89: start takes another port where the usual one is taken, and says what 
   expect(demo.text).toContain("everything: ready, 13 tools");
   const key = join(newcomer.root, ".mcpgw/demo.key");
   expect([readFileSync(key, "utf8").trim(), statSync(key).mode & 0o777]).toEqual([keyOf(demo), 0o600]);
-  // The demonstration is for its user alone; the executable is for whoever may run what that user makes.
+  // The demo is private to its user; the executable is for everyone whom that user's umask allows.
   const modes = [".mcpgw", "dist", "dist/mcpgw"].map((path) => statSync(join(newcomer.root, path)).mode & 0o777);
   expect(modes).toEqual([0o700, ...Array.from({ length: 2 }, () => 0o777 & ~process.umask())]);
 
@@ -74,7 +74,7 @@ test("R89: start takes another port where the usual one is taken, and says what 
   });
 });
 
-test("the rule that the README shows is the demonstration's", () => {
+test("the rule that the README shows is part of the demo", () => {
   const [shown = ""] = blocks("README.md", "yaml", "First denied call");
   const demonstration = parse(readFileSync(join(newcomer.root, ".mcpgw/gateway.yaml"), "utf8"));
   const [rule] = parse(shown).rules;
@@ -103,7 +103,7 @@ test("R123 R125: tail and the console show calls as they happen", async () => {
   }
 });
 
-test("R49: the shortest useful file is in order, and the daemon runs with it", async () => {
+test("R49: the shortest useful file is valid, and the daemon runs with it", async () => {
   const [yaml = ""] = blocks("README.md", "yaml", "Your own servers");
   const [script = ""] = blocks("README.md", "sh", "Your own servers");
   const own = join(newcomer.home, "own");
@@ -121,7 +121,7 @@ test("R49: the shortest useful file is in order, and the daemon runs with it", a
     "mcpgw daemon --listen 127.0.0.1:0 & mcpgw status --wait 20; kill $!; wait $!",
   );
   const { stdout, stderr, code } = await newcomer.sh(`set -e\n${started}`, { cwd: own, env });
-  // The key is made before the daemon runs, which is said; status warns, as that there are no limits.
+  // Creating the key reports that no daemon is running; status warns of that and of missing limits.
   const expected = /^mcpgw: warning: |no daemon answers/;
   const said = stderr.split("\n").filter((line) => line.startsWith("mcpgw:") && !expected.test(line));
   expect({ code, stderr: said }).toEqual({
@@ -133,7 +133,7 @@ test("R49: the shortest useful file is in order, and the daemon runs with it", a
   expect(stdout).toMatch(/^state +ready/m);
 }, 60_000);
 
-test("first call, first denied call, first proof and what more there is, in one shell", async () => {
+test("first call, first denied call, first proof and the further commands run in one shell", async () => {
   const [call = "", denied = "", proof = "", more = ""] = sections.flatMap((name) => blocks("README.md", "sh", name));
   const mark = "\n=====\n";
   const lines = more.trim().split("\n");
@@ -154,16 +154,16 @@ test("first call, first denied call, first proof and what more there is, in one 
   expect(proven.trimEnd().split("\n").at(-1)).toBe("0");
   for (const text of ["calculator  ready", "CONSUMER  CALLS", "SOURCE  NAME", "USAGE mcpgw"])
     expect(rest).toContain(text);
-  // Where the tests run as root, that is worth a warning; of the log, only what it leaves out is said.
+  // As root the tests cause an extra warning; the log's only note is about what it omits.
   const known =
     /^(?:mcpgw: warning: the gateway runs as root,|begin and checkpoint records are left out;|only the newest 5 are shown;).*\n/gm;
   expect(stderr.replace(known, "")).toBe("");
   expect(lines.length - brief.length).toBe(2);
 });
 
-test("a second start beside the first says so; after Ctrl-C nothing is left, and the next start has the same key", async () => {
+test("a second start next to the first reports it; after Ctrl-C nothing is left, and the next start has the same key", async () => {
   const second = await newcomer.sh("./scripts/start");
-  expect([second.code, second.stderr]).toEqual([1, expect.stringContaining("runs already")]);
+  expect([second.code, second.stderr]).toEqual([1, expect.stringContaining("is already running")]);
   demo.press("\u0003");
   expect(await demo.ended).toBe(0);
   await until(() => pidsWith(newcomer.root).length === 0, "every process of the demonstration to be gone", 10_000);

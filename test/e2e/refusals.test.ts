@@ -5,9 +5,9 @@ import { until } from "../support/until.ts";
 import { serveFake } from "../support/upstream.ts";
 import { type Answer, modern, pick, textOf } from "../support/wire.ts";
 
-// What a caller is told when the gateway or a server refuses: the cases of the table of refusals, one by one.
+// What a caller is told when the gateway or a server refuses: one test per case of the refusals table.
 
-// Processes are started and ended throughout; on a busy machine that takes its time.
+// The tests start and stop many processes, which takes long on a busy machine.
 setDefaultTimeout(30_000);
 
 const never = strongKey();
@@ -78,7 +78,7 @@ beforeAll(async () => {
 });
 afterAll(() => daemon[Symbol.asyncDispose]());
 
-/** The record of a call by its JSON-RPC id: the refusal, or the ending. */
+/** Returns the record of a call by its JSON-RPC id: the refusal or the end. */
 async function recordOf(id: string) {
   const records = await daemon.place.records();
   const first = records.find(({ rpc }) => rpc === JSON.stringify(id));
@@ -91,7 +91,7 @@ function expectToolError(answer: Answer, ...words: string[]): void {
   for (const word of words) expect(textOf(answer.json)).toContain(word);
 }
 
-test("FIELD T6 R6, R35: arguments that are denied: an isError result with the rule and what to change", async () => {
+test("FIELD T6 R6, R35: denied arguments give an isError result with the rule and what to change", async () => {
   const denied = await daemon.call("fake__echo", { customer: "bob" }, guest, "r6");
   expectToolError(denied, "no rule allows it", "args.customer", '"guest"');
   expect(await recordOf("r6")).toMatchObject({
@@ -101,12 +101,12 @@ test("FIELD T6 R6, R35: arguments that are denied: an isError result with the ru
     srv: "fake",
     tool: "echo",
   });
-  // A condition whose argument is left out holds for no allow.
+  // A condition on a missing argument does not satisfy an allow rule.
   expectToolError(await daemon.call("fake__echo", {}, guest), "args.customer");
   expect((await daemon.call("fake__echo", { customer: "guest" }, guest)).json).toMatchObject({ result: {} });
 });
 
-test("R6: a denial by a rule names the rule, its reason and the condition, and cannot be escaped by leaving it out", async () => {
+test("R6: a denial names the rule, its reason and the condition, and cannot be evaded by omitting the argument", async () => {
   for (const [id, args] of Object.entries({ "big-1": { size: 11 }, "big-2": {}, "big-3": { size: "11" } })) {
     expectToolError(await daemon.call("fake__big", args, guest, id), "no-bulk", "ten is enough", "args.size");
     expect(await recordOf(id)).toMatchObject({
@@ -120,7 +120,7 @@ test("R6: a denial by a rule names the rule, its reason and the condition, and c
   });
 });
 
-test("R36: a limit that is reached: Retry-After, isError and the gateway's own _meta, in both eras", async () => {
+test("R36: a reached limit gives Retry-After, isError and the gateway's own _meta, in both eras", async () => {
   expect((await daemon.call("fake__count", {}, key)).json).not.toMatchObject({ result: { isError: true } });
   const legacy = await daemon.call("fake__count", {}, key, "r36");
   const { body, headers } = modern("tools/call", { name: "fake__count", arguments: {} });
@@ -136,12 +136,12 @@ test("R36: a limit that is reached: Retry-After, isError and the gateway's own _
   expect(daemon.place.calls("fake").filter((name) => name === "count")).toHaveLength(1);
 });
 
-test("R3: a key whose own rate is 0 calls nothing, and others are not touched by it", async () => {
+test("R3: a key whose own rate is 0 can call nothing, and other keys are not affected", async () => {
   expectToolError(await daemon.call("fake__echo", {}, never), "allows no calls");
   expect((await daemon.call("fake__echo", {}, key)).json).not.toMatchObject({ result: { isError: true } });
 });
 
-test("overload: 503, Retry-After, retryable; it ends when the calls do", async () => {
+test("overload gives 503, Retry-After and retryable; it ends when the calls end", async () => {
   const aborts = [new AbortController(), new AbortController()];
   const hung = aborts.map(({ signal }, id) => {
     const { body, headers } = modern("tools/call", { name: "slow__hang", arguments: {} }, { id });
@@ -154,14 +154,14 @@ test("overload: 503, Retry-After, retryable; it ends when the calls do", async (
   expect(refused.headers.get("retry-after")).toBe("1");
   expect(refused.json).toMatchObject({ id: "overload", error: { code: -32603, data: { retryable: true } } });
   expect(await recordOf("overload")).toMatchObject({ type: "call.refused", st: "unavailable" });
-  // Others have places of their own.
+  // Other callers have their own slots.
   expect((await daemon.call("fake__echo", { customer: "guest" }, guest)).status).toBe(200);
   for (const abort of aborts) abort.abort();
   await Promise.all(hung);
   await until(async () => (await daemon.call("fake__echo", {}, key)).status === 200, "the places are free again");
 });
 
-test("R18, R61, R110: a server that does not answer in its time: it may have run, and the record says timeout", async () => {
+test("R18, R61, R110: if a server does not answer in time, the call may have run, and its record says timeout", async () => {
   const before = performance.now();
   const answer = await daemon.call("fake__hang", {}, key, "r18");
   expect(performance.now() - before).toBeGreaterThan(950);
@@ -169,7 +169,7 @@ test("R18, R61, R110: a server that does not answer in its time: it may have run
   expect(await recordOf("r18")).toMatchObject({ type: "call.end", st: "timeout" });
 });
 
-test("R86, R110: each HTTP server has an address, a time-out and a switch of its own", async () => {
+test("R86, R110: each HTTP server has its own address, timeout and switch", async () => {
   await using server = await serveFake(["--http"]);
   const web = (id: string, more: object) => ({ id, url: server.url, protocol: "legacy", ...more });
   const servers = [web("hasty", { timeout: 1 }), web("patient", { timeout: 60 }), web("off", { enabled: false })];
@@ -184,7 +184,7 @@ test("R86, R110: each HTTP server has an address, a time-out and a switch of its
   expect(pick((await own.call("off__echo", {}, alice)).json, "error.code")).toBe(-32602);
 });
 
-test("T10, R61: a server that crashes during the call: it may have run, soon told, and only its own caller", async () => {
+test("T10, R61: if a server crashes during a call, only its own caller is told soon that it may have run", async () => {
   const own = await daemon.place.key("crasher");
   const answer = await daemon.call("fake__crash", {}, own, "t10");
   expectToolError(answer, '"fake"', "code 7", "may have run");
@@ -192,13 +192,13 @@ test("T10, R61: a server that crashes during the call: it may have run, soon tol
   expect((await daemon.call("slow__count", {}, key)).json).not.toMatchObject({ result: { isError: true } });
 });
 
-test("R61: a tool's own failures travel as they are", async () => {
+test("R61: a tool's own errors are forwarded unchanged", async () => {
   const answer = await daemon.call("slow__fail", {}, key, "own");
   expect(answer.json).toMatchObject({ id: "own", error: { code: -32602, message: "no such thing" } });
   expect(await recordOf("own")).toMatchObject({ type: "call.end", st: "rpc_error" });
 });
 
-test("R24, T11: servers that cannot start hide their tools and say why; the others are listed and serve", async () => {
+test("R24, T11: servers that cannot start hide their tools and give the reason; the others are listed and serve", async () => {
   const list = await daemon.post({ jsonrpc: "2.0", id: 1, method: "tools/list" }, { key });
   const names = (pick(list.json, "result.tools") as { name: string }[]).map(({ name }) => name.split("__")[0]);
   expect([...new Set(names)]).toEqual(["fake", "slow"]);
@@ -217,13 +217,13 @@ test("R4, R84: a guardrail is above every role: its denial is final, its allow g
   expect((await daemon.call("slow__echo", { force: false }, key, "f")).json).not.toMatchObject({
     result: { isError: true },
   });
-  // What no arguments would make right is hidden.
+  // A tool that no arguments would make callable is hidden.
   expect(pick((await daemon.call("slow__crash", {}, key)).json, "error.code")).toBe(-32602);
   expect(pick((await daemon.call("slow__env", {}, guest)).json, "error.code")).toBe(-32602);
   expect(daemon.place.calls("slow")).not.toContain("crash");
 });
 
-test("R36: no instance for one more caller is overload: 503, Retry-After, retryable, on record as unavailable", async () => {
+test("R36: no instance for another caller is overload: 503, Retry-After, retryable, recorded as unavailable", async () => {
   await using small = await start({ servers: [fake("fake", [], { maxInstances: 1 })], policies: [everything()] });
   const first = await small.place.key("alice");
   const second = await small.place.key("bob");
@@ -239,7 +239,7 @@ test("R36: no instance for one more caller is overload: 503, Retry-After, retrya
   expect(ends).toEqual(["ok", "unavailable", "unavailable"]);
 });
 
-test("R29, R36: status names every kind of limit, and warns only where there is none", async () => {
+test("R29, R36: status lists every kind of limit, and warns only if there is none", async () => {
   using place = new Place({ limits: { perTool: [{ tool: "query_*", perMinute: 5 }] } });
   await using daemon = await place.start();
   const limits = async () => pick(await place.json("status"), "limits");

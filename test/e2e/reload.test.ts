@@ -7,9 +7,9 @@ import { type Daemon, daemonCommand, everything, fake, Place, start, strongKey }
 import { until } from "../support/until.ts";
 import { eventsOf, pick, request, resultOf, v2025 } from "../support/wire.ts";
 
-// A new configuration: taken over as a whole, or refused as a whole with the reason.
+// A new configuration is applied as a whole, or refused as a whole with the reason.
 
-// Processes are started and ended throughout; on a busy machine that takes its time.
+// The tests start and stop many processes, which takes long on a busy machine.
 setDefaultTimeout(30_000);
 
 const shared = (id: string, args: string[] = [], more: Record<string, unknown> = {}) =>
@@ -50,11 +50,11 @@ const bad: Record<string, { text: string | Config; says: string[] }> = {
     text: 'servers:\n  - { id: one, command: x, env: { T: "${NOT_SET_ANYWHERE}" } }\n',
     says: ["gateway.yaml:2:", "servers[0].env.T", "NOT_SET_ANYWHERE"],
   },
-  "a glob that is none": {
+  "an invalid glob": {
     text: yaml('rules:\n  - { tool: "", action: deny }'),
     says: ["gateway.yaml:3:", "rules[0].tool"],
   },
-  "an action that is none": {
+  "an invalid action": {
     text: yaml("rules:\n  - { action: forbid }"),
     says: ["gateway.yaml:3:", "allow or deny"],
   },
@@ -63,7 +63,7 @@ const bad: Record<string, { text: string | Config; says: string[] }> = {
     says: ["gateway.yaml:3:", "regex"],
   },
   "a wrong type": { text: "limits: { perMinute: lots }\n", says: ["gateway.yaml:1:", "limits.perMinute"] },
-  "a change of what is listened on": {
+  "a change of the listening address": {
     text: yaml("listen:\n  allowedHosts: [a.test]"),
     says: ["gateway.yaml:2:1: listen: needs restart"],
   },
@@ -75,10 +75,10 @@ const bad: Record<string, { text: string | Config; says: string[] }> = {
     text: yaml("usage: { enabled: false }"),
     says: ["gateway.yaml:2:10: usage.enabled: needs restart"],
   },
-  "a switched-off audit": { text: { ...config, audit: { enabled: false } }, says: ["audit", "cannot be"] },
+  "a disabled audit": { text: { ...config, audit: { enabled: false } }, says: ["audit", "cannot be"] },
 };
 
-test.each(Object.entries(bad))("T40: %s changes nothing and says why", async (_name, { text, says }) => {
+test.each(Object.entries(bad))("T40: %s changes nothing and reports why", async (_name, { text, says }) => {
   const pid = await pidOf("one");
   const running = await daemon.place.json("config", "show", "--running");
   daemon.place.configure(text);
@@ -89,7 +89,7 @@ test.each(Object.entries(bad))("T40: %s changes nothing and says why", async (_n
   expect(await pidOf("one")).toBe(pid);
 });
 
-test("T40: a key that clashes with a stored one is refused by reload and start, which say where it stands", async () => {
+test("T40: a key that clashes with a stored one is refused by reload and start, which name its place", async () => {
   const { place } = daemon;
   const { id } = await place.newKey("bob");
   place.configure({ ...config, auth: { keys: [{ id, key: strongKey(), consumerId: "bob", roles: ["user"] }] } });
@@ -107,7 +107,7 @@ test("T40: a key that clashes with a stored one is refused by reload and start, 
   expect(started.stderr).toContain("auth.keys[0].id");
 });
 
-test("what of a policy has no effect is warned of once, by reload and by status", async () => {
+test("reload and status each warn once of parts of a policy without effect", async () => {
   const ghost = { id: "g", key: strongKey(), consumerId: "g", roles: ["ghost"] };
   const lost = ["nowhere", "one"].map((server) => ({ server, tool: "ecko", action: "deny" }));
   daemon.place.configure({ ...config, rules: lost, auth: { keys: [ghost] } });
@@ -119,7 +119,7 @@ test("what of a policy has no effect is warned of once, by reload and by status"
   await restore();
 });
 
-test("T40: by SIGHUP the same; the log, the audit log and status say why, and a good file then loads", async () => {
+test("T40: SIGHUP does the same; the log, the audit log and status report why, and a good file then loads", async () => {
   const { place } = daemon;
   const already = daemon.log.length;
   const after = (msg: string) =>
@@ -146,7 +146,7 @@ test("T40: by SIGHUP the same; the log, the audit log and status say why, and a 
   expect(records.filter(({ type }) => type === "config.loaded").length).toBeGreaterThanOrEqual(2);
 });
 
-test("R118 a reload changes what the log tells", async () => {
+test("R118 a reload changes what the log shows", async () => {
   const loaded = () => daemon.log.filter(({ msg }) => msg === "configuration loaded").length;
   const before = loaded();
   daemon.place.configure({ ...config, log: { level: "error" } });
@@ -156,9 +156,9 @@ test("R118 a reload changes what the log tells", async () => {
   expect(loaded()).toBe(before + 1);
 });
 
-test("T40: the daemon of a file that cannot be read is still reached, and says what is wrong with it", async () => {
+test("T40: the daemon can still be reached if its file cannot be read, and reports what is wrong with it", async () => {
   using place = new Place(config);
-  // Where the daemon is, nothing but its usual place says.
+  // Only the default location tells where the daemon is.
   const env = { RUNTIME_DIRECTORY: place.dir };
   place.flags = () => ["--config", place.config];
   await using own = await place.start({ env });
@@ -175,7 +175,7 @@ test("T40: the daemon of a file that cannot be read is still reached, and says w
   const unknown = await place.cli(["keys", "unfreeze"], { env });
   expect(unknown).toMatchObject({ code: 2, stdout: "" });
   expect(unknown.stderr).toContain(`${other}:2:1: `);
-  // Nobody writes into it, so reading it would never end.
+  // No one writes into the pipe, so reading it would never end.
   const pipe = join(place.dir, "pipe.yaml");
   Bun.spawnSync(["mkfifo", pipe]);
   place.flags = () => ["--config", pipe];
@@ -185,7 +185,7 @@ test("T40: the daemon of a file that cannot be read is still reached, and says w
   });
 });
 
-test("T40: a bad file is called bad also while the log takes no records, and other acts say why they are refused", async () => {
+test("T40: a bad file is reported even while the log accepts no records, and other operations report why they are refused", async () => {
   await using own = await start(config);
   const { place } = own;
   const main = join(place.state, "audit", "main.db");
@@ -197,7 +197,7 @@ test("T40: a bad file is called bad also while the log takes no records, and oth
   expect(await place.cli(["config", "reload"])).toMatchObject({ stderr: expect.stringContaining(":2:1: ") });
 });
 
-test("R17: a reload that takes in another secret is no reload of nothing, though the file reads the same", async () => {
+test("R17: a reload that reads a changed secret counts as a change, even if the file is the same", async () => {
   const secret = join(daemon.place.dir, "secret");
   const servers = [shared("one", [], { env: { TOKEN: "${file:secret}" } })];
   writeFileSync(secret, "first-secret");
@@ -208,7 +208,7 @@ test("R17: a reload that takes in another secret is no reload of nothing, though
   expect((await reload()).stdout).toContain("nothing in it has changed");
 });
 
-test("T41, FIELD T3: an unchanged child keeps its pid, a changed one is replaced, a removed one ends, a new one is there", async () => {
+test("T41, FIELD T3: an unchanged child keeps its pid, a changed one is replaced, a removed one ends, a new one starts", async () => {
   await restore();
   const [one, two] = [await pidOf("one"), await pidOf("two")];
   await restore({ ...config, servers: [shared("one"), shared("two", [], { env: { NEW: "1" } }), shared("three")] });
@@ -224,7 +224,7 @@ test("T41, FIELD T3: an unchanged child keeps its pid, a changed one is replaced
   await restore();
 });
 
-test("T41: a call that runs finishes on the configuration it began with, on a child that is being replaced", async () => {
+test("T41: a running call finishes on the configuration it began with, on a child that is being replaced", async () => {
   await restore();
   const slows = () => daemon.place.calls("two").filter((tool) => tool === "slow").length;
   const before = slows();
@@ -237,7 +237,7 @@ test("T41: a call that runs finishes on the configuration it began with, on a ch
   await restore();
 });
 
-test("T41: the end of a replaced child does not touch its successor: calls on both finish", async () => {
+test("T41: the end of a replaced child does not affect its successor: calls on both finish", async () => {
   await restore();
   const { place } = daemon;
   const slowUntil = (file: string) => daemon.call("two__slow", { ms: 5, file: join(place.dir, file) }, key, file);
@@ -266,7 +266,7 @@ test("T41: the end of a replaced child does not touch its successor: calls on bo
   await restore();
 });
 
-test("T43: a tightened policy denies at once, though the list was fetched before, and clients are told", async () => {
+test("T43: a stricter policy denies at once, even after the list was fetched, and clients are notified", async () => {
   await restore();
   const session = await daemon.session(key);
   const events = eventsOf(await daemon.stream(key, session));
@@ -281,7 +281,7 @@ test("T43: a tightened policy denies at once, though the list was fetched before
   expect(pick(refused.json, "error.code")).toBe(-32602);
   expect((await events.next()).value).toMatchObject({ method: "notifications/tools/list_changed" });
   expect(await listed()).not.toContain("one__echo");
-  // No server changes with this reload.
+  // This reload changes no server.
   await restore();
   expect((await events.next()).value).toMatchObject({ method: "notifications/tools/list_changed" });
   expect(await listed()).toContain("one__echo");
@@ -316,7 +316,7 @@ test("T41: under load every call is decided by one whole configuration, and none
   expect<unknown>(decided.at(-1)).toBe(loaded.at(-1));
 });
 
-test("R118 R17 what is kept of payloads, and which secrets are not, is what the reloaded configuration says", async () => {
+test("R118 R17 the reloaded configuration decides which payloads are recorded and which secrets are redacted", async () => {
   const late = { id: "late", command: "x", enabled: false, env: { API_TOKEN: "s3cret-kept" } };
   const kept = async (payloads: string, servers = config.servers as readonly object[]): Promise<string> => {
     await restore({ ...config, audit: { payloads }, servers });
@@ -329,7 +329,7 @@ test("R118 R17 what is kept of payloads, and which secrets are not, is what the 
   expect(await kept("full", [...config.servers, late])).not.toContain("s3cret-kept");
 });
 
-test("R1, R86: a server is switched off and on by the command line, which edits the file and reloads", async () => {
+test("R1, R86: the command line switches a server off and on by editing the file and reloading", async () => {
   await restore();
   expect(await daemon.place.json("servers", "disable", "two")).toMatchObject({ reloaded: true });
   expect(pick((await daemon.call("two__echo", {}, key)).json, "error.code")).toBe(-32602);
@@ -352,7 +352,7 @@ test("R1, R86: a server is switched off and on by the command line, which edits 
   ]);
 });
 
-test("a list that comes while a server starts is waited for across a reload", async () => {
+test("a list requested while a server starts still waits for it across a reload", async () => {
   const mark = "started";
   const late = { command: "sh", args: ["-c", 'until test -e "$0"; do sleep 0.02; done; exec "$@"', mark] };
   const { command, args, ...rest } = fake("late", [], { start: "on-demand", protocol: "legacy" });
@@ -366,7 +366,7 @@ test("a list that comes while a server starts is waited for across a reload", as
   expect(JSON.stringify((await listed).json)).toContain("late__echo");
 });
 
-test("a URI that a server gave out before a reload removed it goes to no other", async () => {
+test("a URI that a server gave out before a reload removed it is not routed to another server", async () => {
   const uri = "file:///share/signed?token=s3cret";
   const tools = [{ name: "give", inputSchema: { type: "object" } }];
   using gone = serve(({ method, id }) => {

@@ -4,14 +4,14 @@ import { StdioClient } from "../support/stdio-client.ts";
 import { until } from "../support/until.ts";
 import { pick, request, toolCall } from "../support/wire.ts";
 
-// What a lost key ends, and what a wrong one leaves behind, on every way in.
+// What a revoked key ends, and what an invalid one leaves behind, on every transport.
 
 setDefaultTimeout(30_000);
 
 const config = { servers: [{ ...fake("fake"), isolation: "shared" }], policies: [everything()] };
 const keyAlone = { type: "api-key" };
 
-test("T42: a call that runs on a shared server ends with its caller's key, others on it go on", async () => {
+test("T42: a call on a shared server ends when its caller's key is revoked; other callers' calls continue", async () => {
   await using daemon = await start(config);
   const { id, key } = await daemon.place.newKey("leaver");
   const bystander = await daemon.place.key("bystander");
@@ -31,7 +31,7 @@ test("T42: a call that runs on a shared server ends with its caller's key, other
   expect(ends).toMatchObject([{ st: "cancelled" }]);
 });
 
-test("T42: evidence says whether a revocation or a freeze cut a call and its session", async () => {
+test("T42: evidence shows whether a revocation or a freeze ended a call and its session", async () => {
   await using daemon = await start(config);
   const { place } = daemon;
   const leaver = await place.newKey("leaver");
@@ -49,7 +49,7 @@ test("T42: evidence says whether a revocation or a freeze cut a call and its ses
   expect(closed.map(({ facts }) => facts)).toMatchObject([{ reason: "revoked" }, { reason: "frozen" }]);
 });
 
-test("T42: `serve` beside a daemon answers the call that a lost key ends, and says what ended it", async () => {
+test("T42: `serve` beside a daemon answers the call that a revocation ends, and reports what ended it", async () => {
   await using daemon = await start(config);
   const { place } = daemon;
   const leaver = await place.newKey("leaver");
@@ -71,7 +71,7 @@ test("T42: `serve` beside a daemon answers the call that a lost key ends, and sa
   await lose(1, ["freeze"], "All callers were frozen");
 });
 
-test("T42: a reload that lets callers in without a key ends the tunnels of keys, whose sessions would be another caller's", async () => {
+test("T42: a reload that admits callers without a key ends the tunnels of keys, whose sessions would belong to another caller", async () => {
   await using daemon = await start(config);
   const { place } = daemon;
   const { key } = await place.newKey("agent");
@@ -87,7 +87,7 @@ test("T42: a reload that lets callers in without a key ends the tunnels of keys,
   expect(await again.call("fake__echo", { text: "hello" })).toMatchObject({ result: {} });
 });
 
-test("T42: results that the client of `serve` beside a daemon has not read when its key is lost stay with the daemon", async () => {
+test("T42: results that a client of `serve` has not read when its key is revoked stay with the daemon", async () => {
   await using daemon = await start(config);
   const { place } = daemon;
   const { id, key } = await place.newKey("leaver");
@@ -107,7 +107,7 @@ test("T42: results that the client of `serve` beside a daemon has not read when 
   expect(read.length).toBeLessThan(3);
 });
 
-test("R8: a wrong key is on record and counted on GET, DELETE and /metrics too", async () => {
+test("R8: an invalid key is recorded and counted on GET, DELETE and /metrics too", async () => {
   await using daemon = await start(config);
   const headers = { authorization: "Bearer not-a-key-of-this-gateway", accept: "text/event-stream" };
   expect((await fetch(`${daemon.url}/mcp`, { headers })).status).toBe(401);
@@ -118,11 +118,11 @@ test("R8: a wrong key is on record and counted on GET, DELETE and /metrics too",
   await until(
     async () =>
       (await daemon.place.records()).some(({ type, src }) => type === "auth.failed" && src === "http:127.0.0.1"),
-    "the failure is on record",
+    "the failure is recorded",
   );
 });
 
-test("R8, S08: whoever reaches for a session of somebody else is on record", async () => {
+test("R8, S08: an attempt to use another caller's session is recorded", async () => {
   await using daemon = await start(config);
   const { place } = daemon;
   const owner = await place.key("owner");
@@ -135,12 +135,12 @@ test("R8, S08: whoever reaches for a session of somebody else is on record", asy
   expect(refused).toMatchObject(Array.from({ length: 2 }, () => ({ consumer: "thief", src: "http:127.0.0.1" })));
 });
 
-test("S23: of a stranger's large body no more is read than its answer needs", async () => {
+test("S23: of an unauthenticated caller's large body only as much is read as the answer needs", async () => {
   await using daemon = await start(config);
   const body = JSON.stringify(request("ping", { padding: "x".repeat(1 << 20) }, "big"));
   const answer = await daemon.post(body, { key: "not-a-key-of-this-gateway" });
   expect(answer.status).toBe(401);
-  // Its id stands in what is not read.
+  // Its id is in the part that is not read.
   expect(answer.json).toMatchObject({ id: null, error: { code: -31401 } });
   const small = await daemon.post(request("ping", {}, "small"), { key: "not-a-key-of-this-gateway" });
   expect(small.json).toMatchObject({ id: "small" });
@@ -150,7 +150,7 @@ test.each<[string, unknown]>([
   ["the parent", servesParent],
   ["a key", keyAlone],
   ["anybody", { type: "none", roles: ["user"] }],
-])("T42: after a freeze an embedded gateway tells %s again what is said outside of calls", async (_name, auth) => {
+])("T42: after a freeze an embedded gateway sends %s messages outside of calls again", async (_name, auth) => {
   using place = new Place({ ...config, auth, servers: [fake("fake", ["--rich"])] });
   const env = auth === keyAlone ? { MCPGW_API_KEY: await place.key("agent") } : {};
   await using client = new StdioClient(place, env);

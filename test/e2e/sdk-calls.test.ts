@@ -9,7 +9,7 @@ import { request, v2025 } from "../support/wire.ts";
 
 setDefaultTimeout(30_000);
 
-// What official clients do beside plain calls: pages, changes of the list, cancelling, errors, the end of a session.
+// What official clients do apart from plain calls: pages, list changes, cancellation, errors, the end of a session.
 
 const fixture = join(import.meta.dir, "../fixtures/sdk-tools.ts");
 const routes = ["HTTP", "stdio beside a daemon", "stdio alone"] as const;
@@ -88,12 +88,12 @@ describe.each(each)("client %s over %s", (line, route) => {
       content: [{ type: "text", text: expect.stringContaining("arguments") }],
     });
     expect(await refusalOf(peer.call("own__five"))).toContain("Unknown tool: own__five");
-    // 2026-07-28 has no ping, which the library knows.
+    // 2026-07-28 has no ping, and the library knows that.
     if (line !== "2.x modern") expect(await peer.ping()).toEqual({});
     else expect(await refusalOf(peer.ping())).toContain("not supported");
   });
 
-  test("R126: a result that only 2026-07-28 knows breaks no older client", async () => {
+  test("R126: a result that only 2026-07-28 has does not break an older client", async () => {
     await using peer = await connect(line, target(route));
     const modern = line === "2.x modern";
     const grid = (await peer.tools()).find(({ name }) => name === "neo__grid");
@@ -105,7 +105,7 @@ describe.each(each)("client %s over %s", (line, route) => {
     });
   });
 
-  test("FIELD T66: what the caller cancels is cancelled at the server, and recorded", async () => {
+  test("FIELD T66: a call that the caller cancels is cancelled at the server, and recorded", async () => {
     const place = placeOf(route);
     await using peer = await connect(line, target(route));
     // Before it began there may be no log.
@@ -120,11 +120,11 @@ describe.each(each)("client %s over %s", (line, route) => {
       await until(arrived, `${name} to be cancelled`);
     }
     const recorded = async () => (await cancelledCalls(place)) === before + 2;
-    await until(recorded, "the endings to be on record", 10_000);
+    await until(recorded, "the endings to be recorded", 10_000);
   });
 
-  if (line === "2.x modern") return; // such a client is told not to expect it
-  test("R112: a change of the server's tools reaches the client", async () => {
+  if (line === "2.x modern") return; // this client is told not to expect it
+  test("R112: a change of the server's tools is notified to the client", async () => {
     const place = placeOf(route);
     await using peer = await connect(line, target(route));
     const changed = Promise.withResolvers<void>();
@@ -151,11 +151,11 @@ test.each(["1.x", "2.x legacy"] as const)(
     expect(await ping()).toBe(200);
     await peer.terminate();
     expect(await ping()).toBe(404);
-    await until(async () => (await ends()) === before + 1, "the end of the session to be on record", 10_000);
+    await until(async () => (await ends()) === before + 1, "the end of the session to be recorded", 10_000);
   },
 );
 
-test("R88 S33: the command line tells a hidden tool from none in nothing but the name asked for", async () => {
+test("R88 S33: for the command line a hidden tool differs from a missing one only in the name that was requested", async () => {
   const words = async (tool: string) => {
     const { code, stderr } = await daemon.place.cli(["tools", "call", tool]);
     return [code, stderr.replace(tool, "NAME")];

@@ -5,7 +5,7 @@ import { initialize, pick, request, textOf, toolCall } from "../support/wire.ts"
 
 setDefaultTimeout(30_000);
 
-// Each legacy revision as bare messages, so that nothing a library adds or forgives takes part.
+// Each legacy revision as bare messages, so that no library adds or tolerates anything.
 
 const revisions = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"] as const;
 const third = { operator: "divide", operands: ["1", "3"], precision: 5 };
@@ -30,10 +30,10 @@ afterAll(async () => {
   alone[Symbol.dispose]();
 });
 
-/** Sends one message and resolves to its answer, null for a notification. */
+/** Sends one message and resolves to its answer; null for a notification. */
 type Exchange = (message: Readonly<Record<string, unknown>>) => Promise<unknown>;
 
-/** Everything a client of that revision does with tools, and what must come of it. */
+/** Everything that a client of this revision does with tools, with the expected results. */
 async function tour(revision: string, exchange: Exchange): Promise<void> {
   expect(await exchange(initialize(revision, "first"))).toMatchObject({
     id: "first",
@@ -51,7 +51,7 @@ async function tour(revision: string, exchange: Exchange): Promise<void> {
   );
   const answer = await exchange(toolCall("calculator__exact_calculate", third, 3));
   expect(textOf(answer)).toBe("0.33333");
-  // What belongs to 2026-07-28 alone must not leak into an older revision.
+  // Members that only 2026-07-28 has must not appear in an older revision.
   expect(Object.keys(pick(answer, "result") as object)).not.toContain("resultType");
   const wrong = await exchange(toolCall("calculator__exact_calculate", {}, 4));
   if (revision === "2025-11-25") expect(wrong).toMatchObject({ id: 4, result: { isError: true } });
@@ -66,7 +66,7 @@ describe.each(revisions)("revision %s", (revision) => {
       const answer = await daemon.post(message, { key, headers });
       const session = answer.headers.get("mcp-session-id");
       if (session) headers["mcp-session-id"] = session;
-      // The header came with 2025-06-18.
+      // The header was introduced with 2025-06-18.
       if (session && revision >= "2025-06-18") headers["mcp-protocol-version"] = revision;
       if ("id" in message) return answer.json;
       expect([answer.status, answer.text]).toEqual([202, ""]);
@@ -96,7 +96,7 @@ describe.each(revisions)("revision %s", (revision) => {
   });
 });
 
-/** The messages with an id; what the gateway tells unasked, such as a changed list, comes between them. */
+/** Returns the messages with an id; notifications such as a changed list may come between them. */
 async function* answersOf(stream: ReadableStream<Uint8Array>): AsyncGenerator<unknown, undefined> {
   for await (const line of linesOf(stream)) {
     const message: unknown = JSON.parse(line);

@@ -20,7 +20,7 @@ import {
 
 setDefaultTimeout(30_000);
 
-// The same official client talks to the same server directly and through the gateway, and must not see a difference.
+// The same official client uses the same server directly and through the gateway, and must not see a difference.
 
 type Case = { readonly tool: string; readonly args?: Record<string, unknown> };
 
@@ -70,11 +70,11 @@ function directly(line: Line, upstream: keyof typeof upstreams): Promise<Peer> {
   return made;
 }
 
-/** Links to what several servers offer name theirs; here that is all the difference. */
+/** Links to resources that several servers offer name their server; that is the only difference here. */
 const plainUris = (result: unknown): unknown =>
   JSON.parse(JSON.stringify(result).replaceAll(/"mcpgw\+[a-z]+:(?=demo:)/g, '"'));
 
-/** What comes of a call, with its progress. */
+/** Returns the outcome of a call, with its progress. */
 async function outcome(peer: Peer, name: string, args: Record<string, unknown> = {}) {
   const progress: unknown[] = [];
   const onprogress = (one: unknown): void => {
@@ -82,12 +82,12 @@ async function outcome(peer: Peer, name: string, args: Record<string, unknown> =
     neo.goOn();
   };
   const result = plainUris(unstamped(await peer.call(name, args, { onprogress })));
-  // The libraries take in a notification later than an answer that came in the same chunk, and then nobody listens to
-  // it any more; only `steps` waits until it is heard.
+  // The libraries process a notification after an answer in the same chunk, when no one listens for it any more; only
+  // `steps` waits until it has been received.
   return name.endsWith("steps") ? { result, progress } : { result };
 }
 
-/** What a line knows of the tools: the gateway hides tasks of 2025-11-25, and 2026-07-28 knows nothing of them. */
+/** Returns the tools as a line sees them: the gateway hides tasks of 2025-11-25, and 2026-07-28 has none of them. */
 const known = (line: Line, tools: readonly Listed[]): Listed[] =>
   tools
     .filter(({ name }) => name !== "grid")

@@ -7,7 +7,7 @@ import { textIn } from "../support/wire.ts";
 
 setDefaultTimeout(30_000);
 
-// What is a legacy session's, not one call's: official clients that are asked during several calls at once, or none.
+// State of a legacy session rather than of one call: official clients that are asked during several calls, or none.
 
 let daemon: Daemon;
 let key = "";
@@ -21,7 +21,7 @@ beforeAll(async () => {
 afterAll(() => daemon[Symbol.asyncDispose](), 20_000);
 
 describe.each(["1.x", "2.x legacy"] as const)("client %s", (line) => {
-  test("D16: four calls at once may all ask it, and every question is on record", async () => {
+  test("D16: four concurrent calls may all ask the client, and every question is recorded", async () => {
     const before = (await daemon.place.records()).length;
     await using client = await connectAnswering(line, `${daemon.url}/mcp`, key);
     const question = (name: string) => ({
@@ -39,16 +39,16 @@ describe.each(["1.x", "2.x legacy"] as const)("client %s", (line) => {
     const steps = records.filter(({ type }) => type === "call.input");
     const calls = records.filter(({ type, tool }) => type === "call.begin" && tool === "ask").map(({ call }) => call);
     expect(steps.length).toBe(8);
-    // Each call is asked once, as each asks once.
+    // Each call asks once.
     expect(calls.map((id) => steps.filter(({ call }) => call === id).length)).toEqual([2, 2, 2, 2]);
   });
 
-  test("D16: a server that is told of changed roots asks for them, no call being open, and that is on record", async () => {
+  test("D16: a server that is notified of changed roots asks for them outside of calls, and that is recorded", async () => {
     await using client = await connectAnswering(line, `${daemon.url}/mcp`, key);
     await client.tools();
     const roots = async () => JSON.stringify(await client.call("every__get-roots-list"));
     expect(await roots()).toContain("file:///srv/root");
-    // It has asked before, and whether during that call is left to chance.
+    // It has asked before; whether that was during the call is up to chance.
     const [before, asked] = [(await daemon.place.records()).length, client.asked.length];
     await client.moveTo("file:///srv/other");
     await until(() => client.asked.length > asked, "the question");

@@ -9,7 +9,7 @@ import { type Daemon, everything, start } from "../support/daemon.ts";
 setDefaultTimeout(30_000);
 
 // The skills extension with the official library on both sides, whose client checks every digest and refuses a result
-// that lacks what its revision demands.
+// without the members that its revision requires.
 
 const eras = ["legacy", "modern"] as const;
 type Era = (typeof eras)[number];
@@ -23,7 +23,7 @@ const urls: Record<Era, string> = { legacy: "", modern: "" };
 let daemon: Daemon;
 let key = "";
 
-/** Skills in a folder of their own, for URIs that several servers have are another matter. */
+/** Serves skills in a separate folder per era, because URIs that servers share are tested elsewhere. */
 async function serveSkills(folder: Era): Promise<string> {
   const files = {
     "pdf/SKILL.md": skill("pdf"),
@@ -59,7 +59,7 @@ afterAll(async () => {
   await Promise.all(servers.map((server) => server.stop(true)));
 });
 
-/** All that a client can ask about skills. */
+/** Asks for everything about skills that a client can. */
 async function tour(era: Era, url: string) {
   const mode = era === "modern" ? ({ pin: "2026-07-28" } as const) : era;
   const capabilities = { extensions: { [skills]: {} } };
@@ -87,7 +87,7 @@ describe.each(eras)("a %s client", (era) => {
     const [through, direct] = [await tour(era, `${daemon.url}/mcp/${server}`), await tour(era, urls[server])];
     expect(direct.seen).toHaveLength(9);
     expect({ seen: through.seen, missing: through.missing }).toEqual({ seen: direct.seen, missing: direct.missing });
-    // Whoever sees a skill has a right to it, which a cache that others read from knows nothing of.
+    // A caller that sees a skill has a right to it, which a cache shared with others does not know.
     if (era === "modern") {
       expect(direct.hints).toEqual(hints);
       expect(through.hints).toEqual({ ttlMs: server === "modern" ? 9000 : 0, cacheScope: "private" });

@@ -9,9 +9,9 @@ import { StdioClient } from "../support/stdio-client.ts";
 import { until } from "../support/until.ts";
 import { request, resultOf, v2025 } from "../support/wire.ts";
 
-// Secrets go to the one child or upstream they are for, and appear nowhere else.
+// Secrets go only to the child or upstream that they are for, and appear nowhere else.
 
-// Processes are started and ended throughout; on a busy machine that takes its time.
+// The tests start and stop many processes, which takes long on a busy machine.
 setDefaultTimeout(30_000);
 
 const canary = (name: string): string => `canary-${name}-${strongKey().slice(0, 32)}`;
@@ -26,7 +26,7 @@ const config = {
 type Env = Record<string, string>;
 const envOf = (json: unknown): Env => resultOf(json) as Env;
 
-test("R17, FIELD T16: a child's environment is built: its own secret, nothing of the gateway's, nothing of its neighbour's", async () => {
+test("R17, FIELD T16: a child's environment has its own secret, but none of the gateway's or of another child's", async () => {
   const token = canary("token");
   const gateway = { TOKEN: token, MCPGW_API_KEY: canary("api-key"), AWS_SECRET_ACCESS_KEY: canary("aws") };
   await using daemon = await start(config, { env: gateway });
@@ -36,7 +36,7 @@ test("R17, FIELD T16: a child's environment is built: its own secret, nothing of
   expect(Object.keys(a).filter((name) => !passed.includes(name))).toEqual(["TOKEN"]);
   expect(a["TOKEN"]).toBe(token);
   expect(Object.keys(b).filter((name) => !passed.includes(name))).toEqual([]);
-  // What the kernel shows of the processes says the same, argv included.
+  // The kernel's view of the processes agrees, including argv.
   const pids = pidsWith(daemon.place.run());
   expect(pids.length).toBeGreaterThanOrEqual(2);
   for (const pid of pids) {
@@ -48,7 +48,7 @@ test("R17, FIELD T16: a child's environment is built: its own secret, nothing of
   }
 });
 
-test("R17 R124: under any umask nobody but the owner may open a file of the state, a head or an export, and the socket's group the socket", async () => {
+test("R17 R124: under any umask only the owner may open files of the state, heads or exports, and only the group the socket", async () => {
   using place = new Place(config);
   place.prefix = ["sh", "-c", 'umask 0; exec "$@"', "sh"];
   const open: string[] = [];
@@ -76,11 +76,11 @@ test("R17 R124: under any umask nobody but the owner may open a file of the stat
 });
 
 test.skipIf(isRoot && !mayBecomeNobody)(
-  "R17: a server cannot read another's secret out of the gateway's own process (needs setpriv as root)",
+  "R17: a server cannot read another server's secret from the gateway's own process (needs setpriv as root)",
   async () => {
     const token = canary("token");
     using place = new Place(config);
-    // Root may look into every process.
+    // Root may read every process.
     place.becomeNobody();
     await using daemon = await place.start({ env: { TOKEN: token } });
     place.prefix = [];
@@ -94,29 +94,32 @@ test.skipIf(isRoot && !mayBecomeNobody)(
     expect(spied.closed).toContain(daemon.pid);
     expect(spied.found).not.toContain(daemon.pid);
     expect(JSON.stringify(spied.env)).not.toContain(token);
-    // Without a sandbox the kernel lets one child of a user look into another: status and README say so.
+    // Without a sandbox the kernel lets one child of a user read another: status and README say so.
     const children = pidsWith("FAKE_LOG=a.log");
     expect(spied.found.filter((pid) => !children.includes(pid))).toEqual([]);
     expect(await place.json("status")).toMatchObject({ sandbox: "none" });
   },
 );
 
-test.skipIf(isRoot && !mayBecomeNobody)("R17: nor out of that of `serve` alone (needs setpriv as root)", async () => {
-  const token = canary("token");
-  using place = new Place({ ...config, auth: servesParent });
-  place.becomeNobody();
-  await using client = new StdioClient(place, { TOKEN: token });
-  await client.open();
-  const spied = resultOf(await client.call("b__spy", { needle: token })) as Record<"found" | "closed", number[]>;
-  expect(spied.closed).toContain(client.child.pid);
-  expect(spied.found).not.toContain(client.child.pid);
-});
+test.skipIf(isRoot && !mayBecomeNobody)(
+  "R17: a server cannot read another server's secret from the process of `serve` without a daemon (needs setpriv as root)",
+  async () => {
+    const token = canary("token");
+    using place = new Place({ ...config, auth: servesParent });
+    place.becomeNobody();
+    await using client = new StdioClient(place, { TOKEN: token });
+    await client.open();
+    const spied = resultOf(await client.call("b__spy", { needle: token })) as Record<"found" | "closed", number[]>;
+    expect(spied.closed).toContain(client.child.pid);
+    expect(spied.found).not.toContain(client.child.pid);
+  },
+);
 
 test.skipIf(isRoot && !mayBecomeNobody)(
   "R17: a server cannot read the key of a client that is served by the same daemon (needs setpriv as root)",
   async () => {
     using place = new Place(config);
-    // Root may look into every process.
+    // Root may read every process.
     place.becomeNobody();
     await using _daemon = await place.start({ env: { TOKEN: canary("token") } });
     const key = await place.key("alice");
@@ -129,7 +132,7 @@ test.skipIf(isRoot && !mayBecomeNobody)(
 );
 
 test.skipIf(process.platform !== "linux" || (isRoot && !mayBecomeNobody))(
-  "R17: a client hides its key only once the daemon could see who calls, wherever /proc hides processes (needs setpriv as root)",
+  "R17: a client hides its key only after the daemon could identify it, even if /proc hides processes (needs setpriv as root)",
   async () => {
     using place = new Place(config);
     place.becomeNobody();
@@ -156,7 +159,7 @@ const echoing = () =>
     return message.method === "tools/list" ? reply(message.id, { tools }) : null;
   });
 
-/** Every file below a directory that holds one of the texts. */
+/** Returns every file below a directory that contains one of the texts. */
 function filesWith(dir: string, texts: readonly string[]): string[] {
   return readdirSync(dir, { recursive: true, encoding: "utf8" })
     .map((name) => join(dir, name))
@@ -179,7 +182,7 @@ test("S34, T60: no secret is in the state directory, logs, metrics, status, conf
     await using daemon = await place.start({ env: { ...secrets, MCPGW_LOG_LEVEL: "debug" } });
     const made = await place.key("alice");
     all.push(made);
-    // A server that says its secret aloud, in a result and in an error; a caller that sends keys as arguments.
+    // A server that repeats its secret in a result and in an error; a caller that sends keys as arguments.
     await daemon.call("a__env", {}, secrets.KEY);
     await daemon.call("a__echo", { token: secrets.TOKEN, header: `Bearer ${secrets.HEADER}`, key: secrets.KEY }, made);
     await daemon.call("a__nothing", { token: secrets.TOKEN }, made);
@@ -219,13 +222,13 @@ test("S34, T60: no secret is in the state directory, logs, metrics, status, conf
   expect(filesWith(place.heads, all)).toEqual([]);
 });
 
-test("S34, T60: a server that repeats the credential which it refuses tells it to nobody", async () => {
+test("S34, T60: a server that repeats the credential it refuses does not reveal it to anyone", async () => {
   const [header, whole, written] = [canary("header"), canary("whole"), canary("written")];
   const login = `u:${canary("login")}`;
   const repeating = (when: string) =>
     serve((message, { headers }) => {
       const { id, method } = message;
-      // Of what follows a scheme most read no more.
+      // Most servers read only the part after the scheme.
       const token = headers.get("authorization")?.split(" ")[1];
       const said = `no such key: "${headers.get("x-key")}", "${token}"`;
       if (method === when) return isCall(message) ? new Response(said, { status: 500 }) : refusal(id, -32000, said);
@@ -241,11 +244,11 @@ test("S34, T60: a server that repeats the credential which it refuses tells it t
     headers: { "X-Key": "${HEADER}", Authorization },
   });
   const [refers, holds] = ["${WHOLE}", `Bearer ${written}`];
-  // A login is sent in base64, as a header.
+  // A login in the URL is sent as a header, in base64.
   const knows = { id: "other", url: other.url.replace("://", `://${login}@`) };
   const servers = [web("greets", greets, holds), web("lists", lists, refers), web("called", called, holds), knows];
   using place = new Place({ ...config, servers, policies: [everything()] });
-  // By the last of these Bun would write each request to the log.
+  // With the last of these variables Bun would write each request to the log.
   const env = { HEADER: header, WHOLE: `Bearer ${whole}`, BUN_CONFIG_VERBOSE_FETCH: "curl" };
   await using daemon = await place.start({ env });
   const key = await place.key("alice");
@@ -262,10 +265,10 @@ test("S34, T60: a server that repeats the credential which it refuses tells it t
     for (const secret of [header, whole, written, login.slice(2), btoa(login)]) expect(text).not.toContain(secret);
 });
 
-test("S34, T60: a secret that a reload replaced is still hidden: what was called with it may still answer", async () => {
+test("S34, T60: a secret that a reload replaced is still redacted, since calls made with it may still be answered", async () => {
   const [old, next] = [canary("old"), canary("next")];
   using place = new Place("");
-  // A server that the reload leaves alone, and that gives away what it reads.
+  // A server that the reload does not change, and that reveals what it reads.
   const pipe = join(place.dir, "pipe");
   expect(Bun.spawnSync(["mkfifo", pipe]).exitCode).toBe(0);
   const { command, args, ...telltale } = fake("b");
@@ -287,7 +290,7 @@ test("S34, T60: a secret that a reload replaced is still hidden: what was called
   );
 });
 
-test("S03, R109, FIELD T27: an upstream gets the configured header and nothing of the caller's credentials", async () => {
+test("S03, R109, FIELD T27: an upstream gets the configured header and none of the caller's credentials", async () => {
   using upstream = echoing();
   const header = canary("header");
   const web = { id: "web", url: upstream.url, headers: { "X-Key": "${HEADER}", Authorization: "Bearer ${HEADER}" } };
@@ -315,7 +318,7 @@ test("S03, R109, FIELD T27: an upstream gets the configured header and nothing o
   }
 });
 
-test("proxy variables reroute no upstream, and reach a server whose configuration names them", async () => {
+test("proxy variables do not reroute upstreams, but reach a server whose configuration names them", async () => {
   using upstream = echoing();
   const proxies = { HTTP_PROXY: "http://127.0.0.1:1", https_proxy: "http://127.0.0.1:1", NO_PROXY: "intranet" };
   const own = { HTTP_PROXY: "${HTTP_PROXY}", https_proxy: "${https_proxy}", NO_PROXY: "${NO_PROXY}" };

@@ -7,15 +7,15 @@ import { StdioClient } from "../support/stdio-client.ts";
 import { until } from "../support/until.ts";
 import { modern, pick, request, resultOf, textOf } from "../support/wire.ts";
 
-// MCP on standard input and output: by a gateway inside the process, or by the daemon of the same state directory.
+// MCP on standard input and output, by an embedded gateway or by the daemon of the same state directory.
 
-// Processes are started and ended throughout; on a busy machine that takes its time.
+// The tests start and stop many processes, which takes long on a busy machine.
 setDefaultTimeout(30_000);
 
 const config = { auth: servesParent, servers: [fake("fake")], policies: [everything()] };
 const keyOnly = { ...config, auth: { type: "api-key" } };
 
-test("R22, R126: alone: initialize, list, call, progress, cancel; one line an answer, and all of it on record", async () => {
+test("R22, R126: alone: initialize, list, call, progress, cancel; each answer is one line, and everything is recorded", async () => {
   using place = new Place(config);
   await using client = new StdioClient(place);
   expect(await client.open()).toMatchObject({
@@ -51,11 +51,11 @@ test("R22, R126: alone: initialize, list, call, progress, cancel; one line an an
     roles: ["user"],
   });
   expect(records.find(({ type, tool }) => type === "call.end" && tool === "hang")).toMatchObject({ st: "cancelled" });
-  // What it signs at its end proves all but the record of that.
+  // The checkpoint that it signs at its end proves all records except its own.
   expect(await place.json("audit", "verify")).toMatchObject({ chains: [{ exit: 0, checkpoint: { after: 1 } }] });
 });
 
-test("R22: alone in the modern era: no handshake, and what was pinned stays", async () => {
+test("R22: alone in the modern era: no handshake, and the pinned era stays", async () => {
   using place = new Place(config);
   await using client = new StdioClient(place);
   const ask = (method: string, params: Record<string, unknown>, id: string): Promise<unknown> => {
@@ -71,7 +71,7 @@ test("R22: alone in the modern era: no handshake, and what was pinned stays", as
   expect(await client.open()).toMatchObject({ error: { code: -32022 } });
 });
 
-test("T49, T20: what is no message is answered as such, and the connection goes on", async () => {
+test("T49, T20: an invalid message gets an error, and the connection stays usable", async () => {
   using place = new Place(config);
   await using client = new StdioClient(place);
   for (const line of [
@@ -90,14 +90,14 @@ test("T49, T20: what is no message is answered as such, and the connection goes 
 });
 
 test.each([true, false])(
-  "T20, T49: a line that is too long, or not UTF-8, is answered under its id, and the connection goes on (daemon: %p)",
+  "T20, T49: a line that is too long or not UTF-8 gets an error under its id, and the connection stays usable (daemon: %p)",
   async (daemon) => {
     using place = new Place({ ...config, limits: { body: "8KiB" }, policies: [everything(), everything("admin")] });
     await using _beside = daemon ? await place.start() : null;
     await using client = new StdioClient(place);
     client.send(`{"jsonrpc":"2.0","id":"long","method":"ping","params":{"x":"${"y".repeat(200_000)}"}}`);
     expect(await client.answer("long")).toMatchObject({ error: { code: -32600 } });
-    // What counts is bytes, of which each of these takes three; the longer one is cut within one.
+    // The limit counts bytes, three for each of these characters; the longer text is cut within a character.
     for (const count of [4_000, 80_000, 80_001]) {
       client.send(`{"jsonrpc":"2.0","id":${count},"method":"ping","params":{"x":"${"€".repeat(count)}"}}`);
       const message = "The message is longer than the 8192 bytes that limits.body allows.";
@@ -112,7 +112,7 @@ test.each([true, false])(
 );
 
 test.each([true, false])(
-  "T20, R22: a call beyond the limits is answered under an id that comes last, as the SDKs write it (daemon: %p)",
+  "T20, R22: a call over the limits gets an error under an id that comes last, as the SDKs write it (daemon: %p)",
   async (daemon) => {
     using place = new Place({ ...config, policies: [everything(), everything("admin")] });
     await using _beside = daemon ? await place.start() : null;
@@ -125,14 +125,14 @@ test.each([true, false])(
     call("echo", `{"text":"${text}","deep":${"[".repeat(80)}${"]".repeat(80)}}`, "deep");
     expect(await client.answer("deep")).toMatchObject({ error: { code: -32600 } });
     call("slow", `{"ms":200,"text":"${text}"}`, "last");
-    // What was asked before the client closed its end is waited for.
+    // Requests sent before the client closed its end are awaited.
     expect(await client.end()).toBe(0);
     expect(textOf(await client.answer("last"))).toContain(text);
   },
 );
 
-// These end while a call runs, and wait for what that leaves behind, all at once.
-test.concurrent("T49: when the client closes its end, children are gone in 5 s, and running calls have an end on record", async () => {
+// These end while a call runs and wait for what remains, so they run concurrently.
+test.concurrent("T49: when the client closes its end, children are gone in 5 s, and the end of running calls is recorded", async () => {
   using place = new Place(config);
   await using client = new StdioClient(place);
   await client.open();
@@ -176,7 +176,7 @@ test.concurrent("SEMANTICS 2: beside a daemon too a call that a signal cuts off 
   expect(await client.child.exited).toBe(0);
 });
 
-test.concurrent("`serve` beside a daemon answers what the daemon was killed over, but nothing that was cancelled", async () => {
+test.concurrent("`serve` beside a daemon answers the calls that end when the daemon is killed, except cancelled ones", async () => {
   await using daemon = await start(config);
   const { place } = daemon;
   await using client = new StdioClient(place, { MCPGW_API_KEY: await place.key("agent") });
@@ -194,7 +194,7 @@ test.concurrent("`serve` beside a daemon answers what the daemon was killed over
   expect(client.lines.some((line) => line.includes("a/b"))).toBe(false);
 });
 
-test.concurrent("T49: kill -9 of serve ends its children too; the next one says what was lost", async () => {
+test.concurrent("T49: kill -9 of serve ends its children too; the next one records the lost calls", async () => {
   using place = new Place(config);
   await using client = new StdioClient(place);
   await client.open();
@@ -210,11 +210,11 @@ test.concurrent("T49: kill -9 of serve ends its children too; the next one says 
   expect((await place.records()).filter(({ type }) => type === "call.lost")).toHaveLength(1);
 });
 
-test("who the parent is: the key it gives, else auth.stdio, else nobody; a wrong key is no fallback", async () => {
+test("the parent is identified by its key, else by auth.stdio, else refused; an invalid key does not fall back", async () => {
   using place = new Place(config);
   const key = await place.key("agent");
   {
-    // As read from a file that a Windows editor wrote.
+    // As read from a file written by a Windows editor.
     await using client = new StdioClient(place, { MCPGW_API_KEY: `${key}\r\n` });
     await client.open();
     const env = resultOf(await client.call("fake__env")) as Record<string, string>;
@@ -234,7 +234,7 @@ test("who the parent is: the key it gives, else auth.stdio, else nobody; a wrong
     stdout: "",
     stderr: expect.stringContaining("MCPGW_API_KEY is set, but empty"),
   });
-  // The empty key is on no record, as no gateway was asked.
+  // The empty key is not recorded, as no gateway was asked.
   const failed = (await place.records()).filter(({ type }) => type === "auth.failed");
   expect(failed).toMatchObject([
     { src: "stdio", st: "auth-failed" },
@@ -244,18 +244,18 @@ test("who the parent is: the key it gives, else auth.stdio, else nobody; a wrong
   const nobody = await place.cli(["serve"], { stdin: `${JSON.stringify(request("ping"))}\n` });
   expect(nobody).toMatchObject({ code: 1, stderr: expect.stringContaining("auth.stdio") });
   expect(pick(JSON.parse(nobody.stdout), "error.message")).toContain("auth.stdio");
-  // Whoever may not be served starts nothing.
+  // A caller that may not be served starts no server.
   expect(place.heard("fake")).toHaveLength(before);
 });
 
-/** An installation whose places stand in its configuration file alone. */
+/** An installation whose paths are only in its configuration file. */
 class FileOnly extends Place {
   override flags(): string[] {
     return ["--config", this.config];
   }
 }
 
-test("D15: state and control.socket of the configuration file lead serve and the command line to the daemon", async () => {
+test("D15: state and control.socket in the configuration file lead serve and the command line to the daemon", async () => {
   using place = new FileOnly(keyOnly);
   const socket = join(place.dir, "c.sock");
   const wherever = { ...keyOnly, state: place.state, control: { socket } };
@@ -277,7 +277,7 @@ test("D15: state and control.socket of the configuration file lead serve and the
   expect((await place.cli(["status", "--socket", socket])).code).toBe(0);
 });
 
-test("D15: several that start at once on a new state directory write chains of their own, read and verified together", async () => {
+test("D15: several that start at once on a new state directory write their own chains, read and verified together", async () => {
   using place = new Place(config);
   const count = 6;
   await using running = new AsyncDisposableStack();
@@ -315,7 +315,7 @@ test("R22, D15: beside a daemon it attaches: same chain, the key's rights, ended
   expect(await (await fetch(`${daemon.url}/metrics`)).text()).toContain("mcp_gateway_auth_failures_total 2");
 });
 
-test("D15: attached without a key the peer has to be an administrator, and is recorded as such", async () => {
+test("D15: attached without a key, the peer must be an administrator, and is recorded as one", async () => {
   const admin = { id: "admin-policy", roles: ["admin"], rules: [{ server: "fake", action: "allow" }] };
   await using daemon = await start({ ...keyOnly, policies: [admin] });
   await using client = new StdioClient(daemon.place);
@@ -332,7 +332,7 @@ test("D15: attached without a key the peer has to be an administrator, and is re
 });
 
 test.skipIf(!mayBecomeNobody)(
-  "SEMANTICS 4: a socket that may not be used is exit 1, never a gateway inside (needs setpriv as root)",
+  "SEMANTICS 4: a socket that may not be used is exit 1, never an embedded gateway (needs setpriv as root)",
   async () => {
     await using daemon = await start(config);
     const { place } = daemon;
@@ -346,7 +346,7 @@ test.skipIf(!mayBecomeNobody)(
 );
 
 test.skipIf(isRoot && !mayBecomeNobody)(
-  "SEMANTICS 5: a gateway.yaml where it is started is nothing to `serve` (needs setpriv as root)",
+  "SEMANTICS 5: `serve` ignores a gateway.yaml in the directory where it is started (needs setpriv as root)",
   async () => {
     using place = new Place(config);
     place.becomeNobody();
@@ -355,7 +355,7 @@ test.skipIf(isRoot && !mayBecomeNobody)(
   },
 );
 
-/** What becomes of a call; it may take longer than anybody waits. */
+/** Returns the outcome of a call, which may take long. */
 async function fate(client: StdioClient): Promise<"refused" | "answered" | "silent"> {
   const answer = await Promise.race([client.call("fake__echo"), Bun.sleep(200)]);
   if (answer === undefined) return "silent";
@@ -363,7 +363,7 @@ async function fate(client: StdioClient): Promise<"refused" | "answered" | "sile
 }
 
 test.each([true, false])(
-  "R23 T42: a key revoked beside an embedded gateway ends there too (daemon: %p)",
+  "R23 T42: a key revoked beside an embedded gateway also ends there (daemon: %p)",
   async (daemon) => {
     using place = new Place(keyOnly);
     const { id, key } = await place.newKey("agent");
@@ -378,7 +378,7 @@ test.each([true, false])(
   },
 );
 
-test("T42: freezing beside an embedded gateway holds there too, until it is undone", async () => {
+test("T42: a freeze beside an embedded gateway applies there too, until it is undone", async () => {
   using place = new Place(config);
   await using client = new StdioClient(place);
   await client.open();

@@ -5,7 +5,7 @@ import { tryLock } from "../../src/core/libc.ts";
 import { Daemon, daemonCommand, everything, fake, Place, start } from "../support/daemon.ts";
 import { linesOf } from "../support/seen.ts";
 
-// What the daemon tells the service manager.
+// Notifications from the daemon to the service manager.
 
 setDefaultTimeout(30_000);
 
@@ -13,7 +13,7 @@ const shared = fake("fake", [], { isolation: "shared" });
 const config = { servers: [shared], policies: [everything()] };
 
 test.skipIf(process.platform !== "linux")(
-  "R114: a service manager that does not listen is warned of once; the daemon serves and stops in order (needs Linux)",
+  "R114: an unreachable service manager is warned of once; the daemon serves and stops in order (needs Linux)",
   async () => {
     const env = { NOTIFY_SOCKET: `@mcpgw-nobody-${process.pid}`, WATCHDOG_USEC: "10000" };
     await using daemon = await start(config, { env });
@@ -25,7 +25,7 @@ test.skipIf(process.platform !== "linux")(
   },
 );
 
-// Neither Bun nor Node has datagram Unix sockets, hence Python as the service manager.
+// Neither Bun nor Node has Unix datagram sockets, so Python plays the service manager.
 const script = `
 import socket, sys
 s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -35,7 +35,7 @@ while True: print(" ".join(s.recv(200).decode().split("\\n")), flush=True)`;
 
 const python = Bun.which("python3");
 
-/** A service manager that wants a keep-alive every 50 ms, and what it hears. */
+/** Starts a service manager that wants a keep-alive every 50 ms, and collects its notifications. */
 async function manage(name: string) {
   const address = `mcpgw-${name}-${process.pid}`;
   const listening = Bun.spawn([python ?? "", "-c", script, address], { stdout: "pipe" });
@@ -90,7 +90,7 @@ test.skipIf(!needs)(
     const ended = child.exited.then((code) => `ended with ${code}`);
     for (let times = 0; times < 3; times++) expect(await Promise.race([manager.next(), ended])).toBe(longer);
     child.kill("SIGTERM");
-    // The time for a stop is not for a start to use up.
+    // The start must not use up the time for a stop.
     await manager.hears("STOPPING=1 STATUS=stopping");
     expect(await manager.next()).toBe("WATCHDOG=1");
     held?.[Symbol.dispose]();

@@ -5,9 +5,9 @@ import { StdioClient } from "../support/stdio-client.ts";
 import { until } from "../support/until.ts";
 import { modern, request, textOf, toolCall } from "../support/wire.ts";
 
-// Clients on standard streams that read slowly, or not at all, or write more than is taken, alone and beside a daemon.
+// Clients on standard streams that read slowly or never, or write more than is accepted, with and without a daemon.
 
-// Processes are started and ended throughout; on a busy machine that takes its time.
+// The tests start and stop many processes, which takes long on a busy machine.
 setDefaultTimeout(30_000);
 
 const config = {
@@ -16,10 +16,10 @@ const config = {
   policies: [everything(), everything("admin")],
 };
 
-// Most of these four is waiting for what the client does not read. The first call starts the server's process, for
-// whose start no client that has closed its end is waited for.
+// These four mostly wait for what the client does not read. The first call starts the server's process, because a start
+// is not awaited for a client that has closed its end.
 test.concurrent.each([true, false])(
-  "R22: a large answer arrives whole though the client has closed its end by then (daemon: %p)",
+  "R22: a large answer arrives complete although the client has closed its end by then (daemon: %p)",
   async (daemon) => {
     using place = new Place(config);
     await using _beside = daemon ? await place.start() : null;
@@ -33,7 +33,7 @@ test.concurrent.each([true, false])(
 );
 
 test.concurrent.each([true, false])(
-  "R22: so it does though the client pauses before it reads the end (daemon: %p)",
+  "R22: it also arrives complete if the client pauses before it reads the end (daemon: %p)",
   async (daemon) => {
     using place = new Place(config);
     await using _beside = daemon ? await place.start() : null;
@@ -45,7 +45,7 @@ test.concurrent.each([true, false])(
     const call = async () => (await place.records()).findLast(({ type }) => type === "call.end");
     await until(async () => (await call())?.tool === "big", "the call ends", 15_000);
     const ended = client.end();
-    // Longer than the process waits for its last words where it failed.
+    // Longer than the process waits for its last output after a failure.
     expect(await Promise.race([ended, Bun.sleep(1_500)])).toBeUndefined();
     reading.resolve();
     expect(await ended).toBe(0);
@@ -53,7 +53,7 @@ test.concurrent.each([true, false])(
   },
 );
 
-test.each([true, false])("R22: a result may be as long as limits.result says (daemon: %p)", async (daemon) => {
+test.each([true, false])("R22: a result may be as long as limits.result allows (daemon: %p)", async (daemon) => {
   using place = new Place({ ...config, limits: { result: "48MiB" } });
   await using _beside = daemon ? await place.start() : null;
   await using client = new StdioClient(place);
@@ -62,7 +62,7 @@ test.each([true, false])("R22: a result may be as long as limits.result says (da
 });
 
 describe.each([false, true])("a client that does not read (daemon: %p)", (daemon) => {
-  test("loses progress, but no result, and none of it waits in memory without end", async () => {
+  test("loses progress, but no result, and progress does not fill memory without limit", async () => {
     using place = new Place(config);
     await using beside = daemon ? await place.start() : null;
     await using client = new StdioClient(place);
@@ -78,13 +78,13 @@ describe.each([false, true])("a client that does not read (daemon: %p)", (daemon
     expect(textOf(await client.answer("p"))).toBe("done");
     const progress = client.lines.filter((line) => line.includes("notifications/progress"));
     expect(progress.length).toBeGreaterThan(0);
-    // Of 20 MB: what either process lets wait, and what the kernel holds.
+    // Of 20 MB: the queues of both processes, and the kernel's buffers.
     expect(progress.join("").length).toBeLessThan(4 * 2 ** 20);
     expect(await client.ask("ping")).toMatchObject({ result: {} });
     expect(await client.end()).toBe(0);
   });
 
-  test("is ended once more results wait than it could have asked for", async () => {
+  test("is disconnected once more results wait than it could have asked for", async () => {
     using place = new Place({ ...config, limits: { result: "1MiB" } });
     await using beside = daemon ? await place.start() : null;
     await using client = new StdioClient(place);
@@ -94,7 +94,7 @@ describe.each([false, true])("a client that does not read (daemon: %p)", (daemon
     client.send(toolCall("fake__hang", {}, "hung"));
     for (let id = 0; id < 20; id++) client.send(toolCall("fake__big", { size: 1_000_000 }, id));
     await until(async () => (await place.records()).some(({ type }) => type === "session.close"), "its end", 15_000);
-    // Beside a daemon the process waits for whoever may still read.
+    // Beside a daemon the process waits for a client that may still read.
     if (daemon) reading.resolve();
     expect(await client.child.exited).toBe(1);
     expect(await client.stderr).toContain("The client left too much unread.");
@@ -107,7 +107,7 @@ describe.each([false, true])("a client that does not read (daemon: %p)", (daemon
   });
 });
 
-test("T20: beside a daemon a message may be as long as limits.body says; a longer one is refused on record too, and the connection goes on", async () => {
+test("T20: beside a daemon a message may be as long as limits.body; a longer one is refused and recorded, and the connection stays usable", async () => {
   using place = new Place({ ...config, limits: { body: "66MiB" } });
   await using _beside = await place.start();
   await using client = new StdioClient(place);
@@ -122,7 +122,7 @@ test("T20: beside a daemon a message may be as long as limits.body says; a longe
   expect(refused).toMatchObject([{ rpc: "1", code: "body-too-large" }]);
 });
 
-test("R22: alone, a client that reads nothing more has left, though standard input stays open", async () => {
+test("R22: without a daemon, a client that reads nothing more counts as disconnected, even if standard input stays open", async () => {
   using place = new Place(config);
   const line = mcpgwLine("serve", ...place.flags());
   const child = Bun.spawn(["bash", "-c", `${line} | head -n 1; exit \${PIPESTATUS[0]}`], {
@@ -137,7 +137,7 @@ test("R22: alone, a client that reads nothing more has left, though standard inp
   };
   await send(modern("tools/call", { name: "fake__hang", arguments: {} }, { id: "hung" }).body);
   await until(() => place.calls("fake").includes("hang"), "the call runs");
-  // Only writing tells that nobody reads.
+  // Only a write shows that no one reads.
   const isOver = async (): Promise<boolean> => {
     await send(modern("server/discover", {}).body).catch(() => {});
     return child.exitCode !== null;
@@ -148,7 +148,7 @@ test("R22: alone, a client that reads nothing more has left, though standard inp
   expect(ends).toMatchObject([{ tool: "hang", st: "cancelled" }]);
 });
 
-test.each([true, false])("R22: a standard output that takes nothing more is said (daemon: %p)", async (daemon) => {
+test.each([true, false])("R22: a full standard output is reported (daemon: %p)", async (daemon) => {
   using place = new Place(config);
   await using _beside = daemon ? await place.start() : null;
   const child = Bun.spawn(["bash", "-c", `${mcpgwLine("serve", ...place.flags())} > /dev/full`], {
@@ -161,7 +161,7 @@ test.each([true, false])("R22: a standard output that takes nothing more is said
   expect(await child.exited).toBe(1);
 });
 
-test.each([true, false])("T20: a line that does not end ends `serve`, which says so (daemon: %p)", async (daemon) => {
+test.each([true, false])("T20: a line without an end ends `serve`, which reports it (daemon: %p)", async (daemon) => {
   using place = new Place(config);
   await using _beside = daemon ? await place.start() : null;
   await using client = new StdioClient(place);
@@ -173,14 +173,14 @@ test.each([true, false])("T20: a line that does not end ends `serve`, which says
   expect(await client.stderr).toContain("The client sent a line of more than 128 MiB.");
 });
 
-test.each(["alone", "unconfigured"])("T20: what never ends and has no lines ends `serve` (%s)", async (how) => {
+test.each(["alone", "unconfigured"])("T20: endless input without lines ends `serve` (%s)", async (how) => {
   using place = new Place(how === "alone" ? config : { listen: 1 });
   const child = Bun.spawn([...mcpgw, "serve", ...place.flags()], {
     env: place.env(),
     stdin: Bun.file("/dev/zero"),
     stdout: "ignore",
     stderr: "pipe",
-    // Not one signal but this one would end it: it would never come to hear of another.
+    // Only this signal would end it, since it would never handle another one.
     timeout: 20_000,
     killSignal: "SIGKILL",
   });

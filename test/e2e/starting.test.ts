@@ -10,7 +10,7 @@ setDefaultTimeout(30_000);
 
 // What a client gets while servers are still starting.
 
-/** A server that begins only once `file` is there. */
+/** Returns a server that starts only once `file` exists. */
 function late(id: string, file: string) {
   const { command, args, ...rest } = fake(id, [], { protocol: "legacy", timeout: "60s" });
   return {
@@ -20,7 +20,7 @@ function late(id: string, file: string) {
   };
 }
 
-test("R114: a daemon that is reloaded while it starts is ready once the servers of the new file are", async () => {
+test("R114: a daemon that is reloaded while it starts is ready once the servers of the new file are ready", async () => {
   using place = new Place(null);
   const [first, second] = ["first", "second"].map((id) => ({ servers: [late(id, place.path(id))] }));
   place.configure(first);
@@ -38,7 +38,7 @@ test("R114: a daemon that is reloaded while it starts is ready once the servers 
   expect(await place.json("status")).toMatchObject({ state: "ready", waitsFor: [] });
 });
 
-test("R1: a file that is edited while the daemon starts, and answers nobody yet, is in force once it does", async () => {
+test("R1: a file that is edited while the daemon starts takes effect once it answers", async () => {
   using place = new Place({ servers: [fake("one")] });
   await place.key("alice");
   const held = tryLock(join(place.state, "audit/main.lock"));
@@ -51,13 +51,13 @@ test("R1: a file that is edited while the daemon starts, and answers nobody yet,
   expect(await place.json("servers", "list")).toMatchObject({ servers: [{ id: "one", state: "disabled" }] });
 });
 
-test("a client waits ten seconds for servers that start, gets what is there by then, and is told of the rest", async () => {
+test("a client waits ten seconds for starting servers, gets what is there by then, and is notified of the rest", async () => {
   using place = new Place(null);
   const file = place.path("begin");
   place.configure({ servers: [fake("quick"), late("late", file)], policies: [everything()] });
   const began = performance.now();
   await using daemon = new Daemon(place, place.spawn(daemonCommand));
-  // It says where it listens in its log only once it is ready.
+  // The log shows the listening address only once the daemon is ready.
   const address = async () => /http:[^"]+(?=\/mcp")/.exec((await place.cli(["status", "--json"])).stdout)?.[0];
   daemon.url = await until(address, "an address");
   const asked = performance.now();

@@ -8,22 +8,22 @@ import { StdioClient } from "../support/stdio-client.ts";
 import { until } from "../support/until.ts";
 import { eventsOf, initialize, pick, textOf, toolCall } from "../support/wire.ts";
 
-// What a daemon that is told to stop waits for, and leaves.
+// What a daemon that is told to stop waits for, and what it leaves behind.
 
-// Far below the time that calls may go on for.
+// Far below the time that calls may take.
 setDefaultTimeout(30_000);
 
 const capabilities = { elicitation: {} };
 const question = { method: "elicitation/create", params: { message: "Which one?", requestedSchema: {} } };
 const call = toolCall("old__ask", question, 7);
 
-/** What the client of a session is sent about its call. */
+/** Yields the messages that the client of a session is sent about its call. */
 async function inSession(daemon: Daemon, key: string): Promise<AsyncGenerator<unknown>> {
   const headers = await daemon.session(key, "2025-11-25", { capabilities });
   return eventsOf(await daemon.send(call, { key, headers }));
 }
 
-/** The same over the older pair of endpoints, where a stream brings all that is sent. */
+/** Yields the same over HTTP+SSE, where one stream carries all messages. */
 async function* onPair(daemon: Daemon, key: string): AsyncGenerator<unknown> {
   const headers = { authorization: `Bearer ${key}`, accept: "text/event-stream" };
   const { body } = await fetch(`${daemon.url}/sse`, { headers });
@@ -43,7 +43,7 @@ async function* onPair(daemon: Daemon, key: string): AsyncGenerator<unknown> {
 }
 
 test.each([inSession, onPair])(
-  "T46: a stop does not wait for the answers of old clients, which can send none any more: %p",
+  "T46: a stop does not wait for answers of legacy clients, which can no longer arrive: %p",
   async (open) => {
     await using daemon = await start({ servers: [fake("old", ["--rich"])], policies: [everything()] });
     const told = await open(daemon, await daemon.place.key("agent"));
@@ -58,7 +58,7 @@ test.each([inSession, onPair])(
   },
 );
 
-test("R114, T46: a daemon that stops begins no further call of those who reach it by its control socket", async () => {
+test("R114, T46: a daemon that stops begins no more calls that arrive over its control socket", async () => {
   await using daemon = await start({
     servers: [fake("fake", [], { isolation: "shared" })],
     policies: [everything(), everything("admin")],
@@ -84,7 +84,7 @@ test("R114, T46: a daemon that stops begins no further call of those who reach i
   expect(place.calls("fake")).toHaveLength(begun);
 });
 
-test("a daemon that says it has stopped holds no lock any more: a supervisor may start the next", async () => {
+test("a daemon that reports that it has stopped holds no lock, so a supervisor may start the next one", async () => {
   await using daemon = await start({ servers: [fake("a")], policies: [everything()] });
   const { state } = daemon.place;
   const freed = daemon
@@ -97,7 +97,7 @@ test("a daemon that says it has stopped holds no lock any more: a supervisor may
   }
 });
 
-test("R88: who calls a tool by a daemon that is killed meanwhile is told that the call may have run", async () => {
+test("R88: a command-line call through a daemon that is then killed reports that the call may have run", async () => {
   await using daemon = await start({ servers: [fake("fake")], policies: [everything("admin")] });
   const { place } = daemon;
   const called = place.cli(["tools", "call", "fake:slow", "ms=60000"]);

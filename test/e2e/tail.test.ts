@@ -8,7 +8,7 @@ import { modern } from "../support/wire.ts";
 
 // A reader of the live log outlives the daemon.
 
-// Processes are started and ended throughout; on a busy machine that takes its time.
+// The tests start and stop many processes, which takes long on a busy machine.
 setDefaultTimeout(30_000);
 
 const config = { servers: [fake("fake")], policies: [everything()] };
@@ -37,7 +37,7 @@ class Reader implements AsyncDisposable {
     return this.said.all.filter((line) => line.includes("waiting for it to come back")).length;
   }
 
-  /** Calls a tool until the reader tells of it: the reader may start later than the first calls. */
+  /** Calls a tool until the reader shows it, since the reader may start later than the first calls. */
   async follows(daemon: Daemon, key: string): Promise<void> {
     await until(async () => {
       await daemon.call("fake__echo", {}, key);
@@ -58,7 +58,7 @@ class Reader implements AsyncDisposable {
   }
 }
 
-test("R123: tail goes on when the daemon is back, shows every record once, and Ctrl-C ends it while it waits", async () => {
+test("R123: tail continues when the daemon is back, shows every record once, and Ctrl-C ends it while it waits", async () => {
   using place = new Place(config);
   await using running = new AsyncDisposableStack();
   let daemon = running.use(await place.start());
@@ -84,7 +84,7 @@ test("R123: tail goes on when the daemon is back, shows every record once, and C
   expect(reader.said.all).toHaveLength(3);
 });
 
-test("R123: tail says that the log was replaced, and goes on with the new one", async () => {
+test("R123: tail reports that the log was replaced, and continues with the new one", async () => {
   using place = new Place(config);
   await using old = await place.start();
   await using reader = new Reader(place.spawn(["tail", "--json"]));
@@ -105,7 +105,7 @@ test("R123: tail says that the log was replaced, and goes on with the new one", 
   expect(reader.said.all).toHaveLength(2);
 });
 
-test("R123: what is doubtful about the socket is told once, and a file that cannot be read does not end the wait", async () => {
+test("R123: doubts about the socket are reported once, and an unreadable file does not end the wait", async () => {
   using place = new Place(config);
   const torn = place.path("torn.yaml");
   writeFileSync(torn, "control: [\n");
@@ -130,13 +130,13 @@ test("R123: what is doubtful about the socket is told once, and a file that cann
   const [doubt, loss, ...more] = reader.said.all;
   expect(doubt).toStartWith("mcpgw: warning: could not read the socket from");
   expect(loss).toContain("waiting for it to come back");
-  // While the socket is gone, nothing but the file could tell where it is.
+  // While the socket is gone, only the file could tell where it is.
   expect(more.filter((line) => !line.startsWith(`mcpgw: ${torn}:2:1: `))).toEqual([]);
 });
 
-test("R24: servers logs --follow goes on over a restart, a reload and a new daemon, and ends with the server", async () => {
+test("R24: servers logs --follow continues over a restart, a reload and a new daemon, and ends with the server", async () => {
   const { command, args, ...rest } = fake("fake");
-  /** Says its number on standard error whenever it starts, and whenever it ends. */
+  /** Returns a server that prints its number to standard error whenever it starts and whenever it ends. */
   const telling = (number: number) => {
     const script = `echo number ${number} >&2; "$@"; echo end of number ${number} >&2`;
     return {

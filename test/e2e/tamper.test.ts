@@ -7,16 +7,15 @@ import { daemonCommand, everything, fake, Place } from "../support/daemon.ts";
 import { StdioClient } from "../support/stdio-client.ts";
 import { pick } from "../support/wire.ts";
 
-// Somebody with the rights of the gateway changes its log while it is stopped; `audit verify` names the first bad
-// record.
+// Someone with the gateway's rights changes its log while it is stopped; `audit verify` names the first bad record.
 
-// Processes are started and ended throughout; on a busy machine that takes its time.
+// The tests start and stop many processes, which takes long on a busy machine.
 setDefaultTimeout(30_000);
 
 const config = { servers: [fake("fake")], policies: [everything()] };
 const copies: Place[] = [];
 let original: Place;
-/** A state before the last calls, as a backup would hold it. */
+/** A copy of the state before the last calls, as in a backup. */
 let backup: Place;
 
 function copyOf(place: Place): Place {
@@ -45,7 +44,7 @@ afterAll(() => {
 
 type Row = { seq: number; rec: string; leaf: Uint8Array };
 
-/** Changes the chain of a copy as `act` says. */
+/** Returns a copy of the original whose chain is changed by `act`. */
 function tampered(act: (db: Database) => void): Place {
   const place = copyOf(original);
   const db = new Database(join(place.state, "audit/main.db"));
@@ -56,7 +55,7 @@ function tampered(act: (db: Database) => void): Place {
 
 const rows = (db: Database): Row[] => db.query("SELECT seq, rec, leaf FROM audit ORDER BY seq").all() as Row[];
 
-/** Changes the consumer of a record and makes the chain whole again from there. */
+/** Changes the consumer of a record and rewrites the chain from there. */
 function rechain(db: Database, from: number): void {
   let prev: string | null = null;
   for (const { seq, rec } of rows(db).filter((row) => row.seq >= from)) {
@@ -107,7 +106,7 @@ const attacks: Record<string, { act: (db: Database) => void; first: number | nul
   "A08: the end is cut off": { act: (db) => void db.run("DELETE FROM audit WHERE seq >= 15"), first: null },
 };
 
-test("R9, R25: an untouched log verifies: 0 with its checkpoint, 3 where that is gone", async () => {
+test("R9, R25: an untouched log verifies with exit 0 with its checkpoint, and 3 without it", async () => {
   expect(await verify(original)).toEqual({ code: 0, bad: null });
   const bare = copyOf(original);
   rmSync(bare.heads, { recursive: true });
@@ -116,7 +115,7 @@ test("R9, R25: an untouched log verifies: 0 with its checkpoint, 3 where that is
   expect(ran.stdout).toContain("NOT PROVEN");
 });
 
-test.each(Object.entries(attacks))("%s: exit 1, and where", async (_name, { act, first }) => {
+test.each(Object.entries(attacks))("%s: exit 1 with the first bad record", async (_name, { act, first }) => {
   const place = tampered(act);
   const { code, bad } = await verify(place);
   expect(code).toBe(1);
@@ -145,7 +144,7 @@ test("A12: a payload is edited", async () => {
 const checkpointsOf = async (place: Place): Promise<string> =>
   pick(await place.json("audit", "verify"), "chains.0.checkpoint.source") as string;
 
-test("A14, A15: a checkpoint that was edited is forged; one of another installation is told as such", async () => {
+test("A14, A15: an edited checkpoint is reported as forged; one of another installation is reported as such", async () => {
   const forged = copyOf(original);
   const file = await checkpointsOf(forged);
   const flip = (_all: string, head: string, first: string): string => head + (first === "A" ? "B" : "A");
@@ -160,7 +159,7 @@ test("A14, A15: a checkpoint that was edited is forged; one of another installat
   expect(await bare.cli(foreign)).toMatchObject({ code: 1, stdout: expect.stringContaining("another installation") });
 });
 
-test("A03, A08, A14, A15: --checkpoint proves by what was given, or says why it cannot; the file beside the log never does", async () => {
+test("A03, A08, A14, A15: --checkpoint proves with what was given or reports why it cannot; the file beside the log never does", async () => {
   const file = await checkpointsOf(original);
   const given = async (from: string, place = original) => {
     const ran = await place.cli(["audit", "verify", "--json", "--checkpoint", from]);
@@ -197,14 +196,14 @@ test("A03, A08, A14, A15: --checkpoint proves by what was given, or says why it 
     const { code, stderr } = await given(from);
     expect([from, code, stderr]).toEqual([from, 2, expect.stringContaining(says)]);
   }
-  // The whole history anew, under a new key and with files beside it that fit.
+  // The whole history rewritten, under a new key and with matching files beside it.
   using rewritten = new Place(config);
   await rewritten.key("alice");
   expect((await rewritten.cli(["audit", "verify"])).code).toBe(0);
   expect((await given(kept, rewritten)).code).toBe(1);
 });
 
-test("exit 2 where nothing can be checked, 1 where a chain is gone that was noted outside", async () => {
+test("exit 2 if nothing can be checked, 1 if a chain with an external note is gone", async () => {
   const place = copyOf(original);
   const code = async (...args: string[]): Promise<[number, string]> => {
     const ran = await place.cli(["audit", "verify", ...args]);
@@ -229,7 +228,7 @@ test("exit 2 where nothing can be checked, 1 where a chain is gone that was note
   expect(await code()).toEqual([1, expect.stringContaining("the chain ends at record 0")]);
 });
 
-test("exit 2: what is no database, or no longer one, is unreadable", async () => {
+test("exit 2: a file that is not a database, or no longer one, is unreadable", async () => {
   const place = copyOf(original);
   for (const name of ["main.db-wal", "main.db-shm"]) rmSync(join(place.state, "audit", name), { force: true });
   writeFileSync(join(place.state, "audit/main.db"), Buffer.alloc(8192, "garbage "));
@@ -238,10 +237,10 @@ test("exit 2: what is no database, or no longer one, is unreadable", async () =>
   expect(ran.stdout + ran.stderr).toContain(join(place.state, "audit/main.db"));
 });
 
-test("T07: a log that is replaced or deleted under a running daemon is neither proven nor answered from", async () => {
+test("T07: a log that is replaced or deleted under a running daemon is neither proven nor used for answers", async () => {
   const place = copyOf(original);
   await using _daemon = await place.start();
-  // From now on the daemon has the file open for reading too.
+  // From now on the daemon also has the file open for reading.
   expect((await place.cli(["audit", "log"])).code).toBe(0);
   const file = join(place.state, "audit/main.db");
   for (const suffix of ["", "-wal", "-shm"]) renameSync(file + suffix, `${file}.old${suffix}`);
@@ -259,7 +258,7 @@ test("T07: a log that is replaced or deleted under a running daemon is neither p
   }
 });
 
-test("T08, A10: an old backup put back is refused at the start: the head has moved back", async () => {
+test("T08, A10: a restored old backup is refused at the start, since the head has moved back", async () => {
   const place = copyOf(backup);
   rmSync(place.heads, { recursive: true });
   cpSync(original.heads, place.heads, { recursive: true });
@@ -269,7 +268,7 @@ test("T08, A10: an old backup put back is refused at the start: the head has mov
   expect((await verify(place)).code).toBe(1);
 });
 
-test("T07, A08: the chain of another gateway is checked as it lies there, also where the daemon had it open before", async () => {
+test("T07, A08: another gateway's chain is checked as it is on disk, even if the daemon had it open before", async () => {
   const auth = { stdio: { consumerId: "local", roles: ["user"] } };
   using place = new Place({ ...config, auth, audit: { path: "own.db" } });
   {
@@ -292,7 +291,7 @@ test("T07, A08: the chain of another gateway is checked as it lies there, also w
   const log = async () => (await place.cli(["audit", "log"])).stdout;
   expect(await serve1()).toMatchObject({ code: 0, bad: null });
   expect(await log()).toContain("echo");
-  // That the gateway's own chain was replaced says nothing of it.
+  // A replacement of the gateway's own chain says nothing about this one.
   const main = place.path("own.db");
   renameSync(main, `${main}.away`);
   cpSync(`${main}.away`, main);

@@ -16,9 +16,9 @@ import {
   toolCall,
 } from "../support/wire.ts";
 
-// Every way into a running daemon beside a plain POST: scopes, the old pair, WebSockets, sessions and their ends.
+// Every transport of a running daemon except a plain POST: scopes, HTTP+SSE, WebSockets, sessions and their ends.
 
-// Processes are started and ended throughout; on a busy machine that takes its time.
+// The tests start and stop many processes, which takes long on a busy machine.
 setDefaultTimeout(30_000);
 
 const config = {
@@ -54,7 +54,7 @@ const namesIn = (answer: Answer): string[] =>
 const recordsOf = async (id: string) =>
   (await daemon.place.records()).filter(({ rpc }) => rpc === JSON.stringify(id)).map(({ type }) => type);
 
-test("S32, FIELD T22: the endpoint of one server shows and calls that server alone, with a slash at the end and without", async () => {
+test("S32, FIELD T22: the endpoint of one server lists and calls only that server, with or without a trailing slash", async () => {
   const before = daemon.place.calls("two");
   for (const path of ["/mcp/one", "/mcp/one/"]) {
     const names = namesIn(await post(path, request("tools/list")));
@@ -68,11 +68,11 @@ test("S32, FIELD T22: the endpoint of one server shows and calls that server alo
   expect(new Set(all.map((name) => name.split("__")[0]))).toEqual(new Set(["one", "two"]));
 });
 
-/** How often a consumer has asked for an endpoint that is not served to it. */
+/** Returns how often a consumer has tried an endpoint that is not served to it. */
 const tried = async (who: string): Promise<number> =>
   (await daemon.place.records()).filter(({ consumer, code }) => consumer === who && code === "unknown-endpoint").length;
 
-test("S32: a server of which a caller may use nothing has no endpoint for it, as one that does not exist", async () => {
+test("S32: a server that a caller may not use has no endpoint for it, exactly like one that does not exist", async () => {
   const stranger = { authorization: `Bearer ${await daemon.place.key("eve", "nobody")}` };
   const asked = async (server: string) => {
     const upgrade = { ...stranger, connection: "upgrade", upgrade: "websocket" };
@@ -87,11 +87,11 @@ test("S32: a server of which a caller may use nothing has no endpoint for it, as
   const missing = await asked("none");
   expect(missing.map(([status]) => status)).toEqual([404, 404, 404, 404]);
   expect(await asked("one")).toEqual(missing);
-  // Nothing is told, but it is on record.
+  // The caller is told nothing, but the attempt is recorded.
   await until(async () => (await tried("eve")) === 2 * missing.length, "a record of each");
 });
 
-/** Opens the old pair below a path, with a list of its tools as the first request. */
+/** Opens HTTP+SSE below a path, and lists its tools first. */
 async function openPair(below: string) {
   const stream = await fetch(`${daemon.url}${below}/sse`, { headers: { ...auth(), accept: "text/event-stream" } });
   const reader = stream.body!.getReader();
@@ -111,7 +111,7 @@ async function openPair(below: string) {
   return { path, read, names, close: () => reader.cancel() };
 }
 
-test("R50: the old pair of the gateway itself lists the tools of all servers, no tool that finds or calls tools, and calls each", async () => {
+test("R50: the gateway's own HTTP+SSE endpoint lists the tools of all servers except tools that find or call tools, and calls each", async () => {
   const { path, read, names, close } = await openPair("");
   expect(new Set(names.map((name) => name.split("__")[0]))).toEqual(new Set(["one", "two"]));
   for (const server of ["one", "two"]) {
@@ -121,7 +121,7 @@ test("R50: the old pair of the gateway itself lists the tools of all servers, no
   await close();
 });
 
-test("R50 R65: the old pair on a server's own address: list and call within it, all of it on record", async () => {
+test("R50 R65: the HTTP+SSE endpoint of a server lists and calls within it, and everything is recorded", async () => {
   const { path, read, names, close } = await openPair("/two");
   expect(names.filter((name) => !name.startsWith("two__"))).toEqual([]);
   await post(path, toolCall("two__echo", { old: true }, "old-call"));
@@ -137,10 +137,10 @@ test("R50 R65: the old pair on a server's own address: list and call within it, 
     (await daemon.place.records()).some(
       ({ type, facts }) => type === "session.close" && pick(facts, "session") === sess,
     );
-  await until(closed, "the end of its session to be on record", 10_000);
+  await until(closed, "the end of its session to be recorded", 10_000);
 });
 
-test("R98: a WebSocket: handshake, list, call, and the end of its session on record", async () => {
+test("R98: a WebSocket: handshake, list and call work, and the end of its session is recorded", async () => {
   const ws = openSocket(daemon.url, "/ws/one", key, ["mcp"]);
   const got: unknown[] = [];
   ws.onmessage = ({ data }) => void got.push(JSON.parse(String(data)));
@@ -157,10 +157,10 @@ test("R98: a WebSocket: handshake, list, call, and the end of its session on rec
   ws.close();
   const closed = async () =>
     (await daemon.place.records()).filter(({ type }) => type === "session.close").length === before + 1;
-  await until(closed, "the end of its session to be on record", 10_000);
+  await until(closed, "the end of its session to be recorded", 10_000);
 });
 
-test("a client on standard streams beside a daemon has a session, which is counted and on record", async () => {
+test("a client on standard streams beside a daemon has a session, which is counted and recorded", async () => {
   const sessions = async () => Number(/^mcpgw_sessions (\d+)$/m.exec((await daemon.get("/metrics")).text)?.[1]);
   const before = await sessions();
   const count = async (type: string) => (await daemon.place.records()).filter((one) => one.type === type).length;
@@ -174,23 +174,23 @@ test("a client on standard streams beside a daemon has a session, which is count
     expect((batch as unknown[]).map((one) => pick(one, "id"))).toEqual(["b1", "b2"]);
     expect(await count("session.open")).toBe(opened + 1);
   }
-  await until(async () => (await count("session.close")) === closed + 1, "the end to be on record", 10_000);
+  await until(async () => (await count("session.close")) === closed + 1, "the end to be recorded", 10_000);
   const call = (await daemon.place.records()).find(({ rpc }) => rpc === '"b2"');
   expect(call).toMatchObject({ type: "call.begin", sess: expect.any(String) });
 });
 
-test("who sends a batch and closes its end at once still reads the answers", async () => {
+test("a client that sends a batch and closes its end at once still gets the answers", async () => {
   await using client = new StdioClient(daemon.place, { MCPGW_API_KEY: key });
   await client.open("2025-03-26");
   client.send([toolCall("one__slow", { ms: 100 }, "late"), { jsonrpc: "2.0", id: "nobody's", result: {} }]);
   const from = performance.now();
   expect(await client.end()).toBe(0);
-  // An answer that does not come is waited for 2 s.
+  // A missing answer is awaited for 2 s.
   expect(performance.now() - from).toBeLessThan(2_000);
   expect(client.lines.at(-1)).toContain('"id":"late"');
 });
 
-test("a session that its client ends during a call has cancelled it, also at a server over HTTP", async () => {
+test("a client that ends its session during a call cancels the call, even at a server over HTTP", async () => {
   const tools = [{ name: "x", inputSchema: { type: "object" } }];
   using web = serve((message) => {
     if (message.method === "tools/list") return reply(message.id, { tools });
@@ -209,13 +209,13 @@ test("a session that its client ends during a call has cancelled it, also at a s
   expect((await call).text).toBe("");
   const end = await until(
     async () => (await own.place.records()).find(({ type }) => type === "call.end"),
-    "it is on record",
+    "it is recorded",
   );
   expect(end).toMatchObject({ st: "cancelled" });
   expect(own.log.filter(({ level }) => level === "error")).toEqual([]);
 });
 
-test("an endpoint that a reload takes away is there for the calls of its sessions, and for nothing else", async () => {
+test("an endpoint that a reload removes still serves the running calls of its sessions, and nothing else", async () => {
   const reload = async (toolsets: unknown[]): Promise<void> => {
     daemon.place.configure({ ...config, toolsets });
     await daemon.place.json("config", "reload");
@@ -261,7 +261,7 @@ test("an endpoint that a reload takes away is there for the calls of its session
   expect((await post("/mcp/desk", cancel, session)).status).toBe(404);
 });
 
-test("an endpoint that a reload takes away takes batches about running calls, and none that begins one", async () => {
+test("an endpoint that a reload removes accepts batches about running calls, and none that begins one", async () => {
   const reload = async (toolsets: unknown[]): Promise<void> => {
     daemon.place.configure({ ...config, toolsets });
     await daemon.place.json("config", "reload");
@@ -279,7 +279,7 @@ test("an endpoint that a reload takes away takes batches about running calls, an
   expect((await hangs).text).toBe("");
 });
 
-test("FIELD T34: stray requests, second streams and halves of the old transport end nothing", async () => {
+test("FIELD T34: stray requests, second streams and partial use of the old transport end nothing", async () => {
   const session = await daemon.session(key);
   const streams = await Promise.all(
     [
@@ -312,14 +312,14 @@ test("FIELD T48: open sessions, streams and questions are counted", async () => 
   for (const name of ["mcpgw_client_requests", "mcpgw_client_answers_stray_total", "mcpgw_notifications_lost_total"]) {
     expect([name, value(name)]).not.toEqual([name, Number.NaN]);
   }
-  // The names of a requirement are as they were asked for; all others follow the rules of Prometheus.
+  // The names from the requirement are kept as required; all others follow the conventions of Prometheus.
   const counters = [...text.matchAll(/^# TYPE (mcpgw_\S+) counter$/gm)].map(([, name]) => name);
   expect(counters).toContain("mcpgw_notifications_lost_total");
   for (const name of counters) expect(name).toEndWith("_total");
   await stream.body?.cancel();
 });
 
-test("T26: requests that find all places taken are counted, which /metrics shows meanwhile, and logged once a minute", async () => {
+test("T26: requests refused at the connection limit are counted in /metrics, and logged once a minute", async () => {
   await using crowded = await start({ ...config, listen: { maxConnections: 1 } });
   const own = await crowded.place.key("alice");
   const stream = await crowded.stream(own, await crowded.session(own));
@@ -332,7 +332,7 @@ test("T26: requests that find all places taken are counted, which /metrics shows
   await stream.body?.cancel();
 });
 
-test("FIELD T46: a gateway that was restarted knows no session of before, and its open streams did not hold it up", async () => {
+test("FIELD T46: a restarted gateway does not know earlier sessions, and their open streams did not delay its stop", async () => {
   await using first = await start(config);
   const own = await first.place.key("alice");
   const session = await first.session(own);

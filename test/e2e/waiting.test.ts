@@ -37,7 +37,7 @@ const answers = ({ inputRequests, requestState }: Round) => ({
   inputResponses: Object.fromEntries(Object.keys(inputRequests).map((name) => [name, accept])),
 });
 
-/** Whether the retry is told, as a tool's error, that the call may have run. */
+/** Whether the retry gets a tool error that says that the call may have run. */
 const mayHaveRun = async (daemon: Daemon, key: string, round: Round): Promise<boolean> => {
   const { json } = await post(daemon, key, answers(round));
   return pick(json, "result.isError") === true && JSON.stringify(json).includes("may have run: check before");
@@ -48,7 +48,7 @@ const recorded = async (daemon: Daemon): Promise<string[]> =>
     .filter(({ tool, type }) => tool === "ask" && type.startsWith("call."))
     .map(({ type, st }) => (st === undefined ? type : `${type} ${st}`));
 
-test("S24 D6: an old server's question waits for a new client's retry, and for nobody else's", async () => {
+test("S24 D6: an old server's question waits for its modern client's retry, and for no other caller's", async () => {
   await using daemon = await start(config);
   const [key, foreign] = [await daemon.place.key("agent"), await daemon.place.key("stranger")];
   const round = await ask(daemon, key);
@@ -69,7 +69,7 @@ test("S24 D6: an old server's question waits for a new client's retry, and for n
   ]);
 });
 
-test("S20: an old child's question during several calls waits for its call alone to be left, and reaches nobody else", async () => {
+test("S20: a question of an old child during several calls waits until only its own call is left, and reaches no one else", async () => {
   await using daemon = await start(config);
   const [key, foreign] = [await daemon.place.key("agent"), await daemon.place.key("stranger")];
   const file = daemon.place.path("go-on");
@@ -90,8 +90,8 @@ test("S20: an old child's question during several calls waits for its call alone
   ]);
 });
 
-test("a question that finds no place to wait is on record as refused, with the reason, and counted", async () => {
-  // Over HTTP with streams, where each question belongs to its own call.
+test("a question with no room to wait is recorded as refused, with the reason, and counted", async () => {
+  // Over HTTP with streams, each question belongs to its own call.
   await using server = await serveFake(["--http", "--sse"]);
   await using daemon = await start({ ...config, servers: [{ id: "old", url: server.url }] });
   const key = await daemon.place.key("agent");
@@ -105,13 +105,13 @@ test("a question that finds no place to wait is on record as refused, with the r
   expect(await daemon.get("/metrics").then(({ text }) => text)).toContain("mcp_gateway_parked_refused_total 1");
 });
 
-test("a call that waits when the gateway stops is on record as lost, and its client is told that it may have run", async () => {
+test("a call that waits when the gateway stops is recorded as lost, and its client is told that it may have run", async () => {
   await using daemon = await start(config);
   const key = await daemon.place.key("agent");
   const round = await ask(daemon, key);
   expect(await daemon.stop()).toBe(0);
   expect(await recorded(daemon)).toEqual(["call.begin", "call.input", "call.end lost"]);
-  // At once: nobody waits for answers that can come no more.
+  // The stop is immediate: answers can no longer arrive, so it does not wait for them.
   const end = (await daemon.place.records()).find(({ type }) => type === "call.end");
   expect(end).toMatchObject({ reason: expect.stringContaining("stopped while the call waited for answers") });
   await using again = await daemon.place.start();
@@ -133,8 +133,7 @@ test("a call that waits when the gateway is killed is lost, not ended", async ()
 
 type Said = { method?: string; id?: unknown; params?: Record<string, unknown>; result?: unknown };
 
-/** A client that listens, and what it was told so far. */
-test("R6: a guardrail that a reload adds binds the answers to what was asked before, of either era's callers", async () => {
+test("R6: a guardrail that a reload adds applies to answers to earlier questions, in both eras", async () => {
   await using daemon = await start(config);
   const key = await daemon.place.key("agent");
   const parked = await ask(daemon, key);
@@ -153,7 +152,7 @@ test("R6: a guardrail that a reload adds binds the answers to what was asked bef
   expect(daemon.place.heard("old").filter((message) => JSON.stringify(message).includes('"which":"this"'))).toEqual([]);
 });
 
-/** A modern server whose tool asks by its result, and returns the answers that the call brings when it comes again. */
+/** Starts a modern server whose tool asks in its result, and returns the answers that the retried call brings. */
 const asksAgain: Answer = ({ id, method, params }) => {
   if (method === "server/discover")
     return reply(id, { resultType: "complete", supportedVersions: ["2026-07-28"], capabilities: { tools: {} } });
@@ -165,7 +164,7 @@ const asksAgain: Answer = ({ id, method, params }) => {
   return reply(id, { resultType: "input_required", inputRequests: { k: question } });
 };
 
-test("a reload that removes a modern server lets a call finish whose legacy caller is asked meanwhile", async () => {
+test("a reload that removes a modern server lets a call finish whose legacy caller is being asked", async () => {
   using server = serve(asksAgain);
   await using daemon = await start({
     ...config,
@@ -185,13 +184,13 @@ test("a reload that removes a modern server lets a call finish whose legacy call
 
 const desk = { id: "desk", include: ["old:*", "other:*"] };
 const takes: [what: string, changed: object][] = [
-  ["the right to it", { rules: [{ id: "no-asking", tool: "old:ask", action: "deny" }] }],
+  ["the right to its tool", { rules: [{ id: "no-asking", tool: "old:ask", action: "deny" }] }],
   ["its server", { servers: config.servers.slice(1) }],
   ["its tool from the endpoint", { toolsets: [{ ...desk, exclude: ["old:ask"] }] }],
 ];
 
 test.each(takes)(
-  "a call that waits ends with its retry after a reload took %s, and hinders no later one",
+  "after a reload removed %s, a waiting call ends with its retry, and does not block a later call",
   async (...row) => {
     const before = { ...config, toolsets: [desk] };
     await using daemon = await start(before);
@@ -217,7 +216,7 @@ test.each(takes)(
   },
 );
 
-test("a reload that renames a tool lets a call of it that waits finish under the new name, and under the old one ends it", async () => {
+test("a reload that renames a tool lets a waiting call finish under the new name, and ends it under the old one", async () => {
   await using daemon = await start(config);
   const key = await daemon.place.key("agent");
   const rename = async (ask: string): Promise<void> => {
@@ -267,7 +266,7 @@ const announce = (daemon: Daemon, key: string, server: string) => {
   return daemon.post(body, { key, headers });
 };
 
-test("a new client hears of an old server's resource, and is told in order when the gateway stops", async () => {
+test("a modern client is notified of an old server's resource, and of the end in order when the gateway stops", async () => {
   await using daemon = await start(config);
   const key = await daemon.place.key("agent");
   const uri = "mcpgw+old:test://a";
@@ -297,7 +296,7 @@ const knowsTasks = { extensions: { "io.modelcontextprotocol/tasks": {} } };
 const running = { taskId: "t-1", status: "working", ttlMs: 60_000 };
 const finished = { ...running, status: "completed", result: { content: [{ type: "text", text: "42 rows" }] } };
 
-/** A server whose tool answers with a task, and which tells the states of that task to whoever asks to hear of it. */
+/** Starts a server whose tool answers with a task, and which reports the task's states to subscribers. */
 const tasksServer: Answer = ({ id, method, params }) => {
   if (method === "server/discover")
     return reply(id, {
@@ -324,7 +323,7 @@ const tasksServer: Answer = ({ id, method, params }) => {
   return new Response(body, { headers: { "content-type": "text/event-stream" } });
 };
 
-test("D6: a task whose tool is allowed with certain arguments only is told of like any other, its outcome on record", async () => {
+test("D6: a task whose tool is allowed only with certain arguments is reported like any other, and its outcome is recorded", async () => {
   using server = serve(tasksServer);
   const when = { "args.region": { eq: "eu" } };
   await using daemon = await start({
@@ -350,7 +349,7 @@ test("D6: a task whose tool is allowed with certain arguments only is told of li
   await client.ended;
 });
 
-test("a reload that takes a server away ends the streams that were about it, and no others", async () => {
+test("a reload that removes a server ends the streams that were about it, and no others", async () => {
   await using daemon = await start(config);
   const key = await daemon.place.key("agent");
   const [gone, stays] = [
@@ -367,7 +366,7 @@ test("a reload that takes a server away ends the streams that were about it, and
   await stays.ended;
 });
 
-test("T42: a stream ends with its caller's key", async () => {
+test("T42: a stream ends when its caller's key is revoked", async () => {
   await using daemon = await start(config);
   const { id, key } = await daemon.place.newKey("leaver");
   const client = await listen(daemon, key, { toolsListChanged: true });

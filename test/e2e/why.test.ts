@@ -3,7 +3,7 @@ import { fake, Place, start } from "../support/daemon.ts";
 
 setDefaultTimeout(30_000);
 
-test("why: through a running daemon, before and after the key is revoked; without one it is not answered", async () => {
+test("why works through a running daemon, before and after the key is revoked, and not without a daemon", async () => {
   const policies = [{ id: "p", roles: ["user"], rules: [{ id: "counts", tool: "count", action: "allow" }] }];
   await using daemon = await start({
     servers: [fake("one"), fake("off", [], { enabled: false })],
@@ -31,7 +31,7 @@ test("why: through a running daemon, before and after the key is revoked; withou
   expect((await nobody.cli(["why", "alice", "one:count"])).code).toBe(4);
 });
 
-test("why tells an operator what the refused caller is told, and guesses at no cause", async () => {
+test("why tells an operator what the refused caller was told, and does not guess at a cause", async () => {
   const rules = [
     { tool: "echo", when: { "args.text": { eq: "${principal.consumerId}" } }, action: "allow" },
     { tool: "count", when: { "source.loopback": { eq: true } }, action: "allow" },

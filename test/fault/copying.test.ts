@@ -10,15 +10,15 @@ import { isRoot, moduleAt, noStrace, strace } from "../support/processes.ts";
 import { mayMount, mountTmpfs } from "../support/tmpfs.ts";
 import { until } from "../support/until.ts";
 
-// The journals of the databases cannot be copied into them, or what is made of the log cannot be synced.
+// The databases' journals cannot be copied into them, or files made from the log cannot be synced.
 
-// Processes are started and ended throughout; on a busy machine that takes its time.
+// The tests start and stop many processes, which takes long on a busy machine.
 setDefaultTimeout(30_000);
 
 const config = { servers: [fake("fake")], policies: [everything()] };
 
 test.skipIf(noStrace || !isRoot)(
-  "T05, P5: a failed sync of what is copied from the journal ends the daemon, and the next one goes on (needs strace and root)",
+  "T05, P5: a failed sync while the journal is copied ends the daemon, and the next one continues (needs strace and root)",
   async () => {
     using place = new Place(config);
     const key = await place.key("alice");
@@ -43,14 +43,14 @@ test.skipIf(noStrace || !isRoot)(
 );
 
 test.skipIf(!mayMount())(
-  "T04, D8: while the disk of the log is full, mcpgw.db on another one is copied, and calls are counted in it (needs a tmpfs)",
+  "T04, D8: while the log's disk is full, mcpgw.db on another disk is still copied, and calls are counted (needs a tmpfs)",
   async () => {
     using disk = mountTmpfs("24m");
     if (!disk) throw new Error("a file system that could be mounted before cannot be mounted now");
     using place = new Place({ ...config, audit: { payloads: "full", path: join(disk.dir, "log.db") } });
     await using daemon = await place.start();
     const key = await place.key("alice");
-    // Room for a journal that is long enough to be copied, and not for the copy.
+    // Room for a journal that is long enough to be copied, but not for the copy.
     const { bavail, bsize } = statfsSync(disk.dir);
     writeFileSync(join(disk.dir, "filler"), new Uint8Array(bavail * bsize - 3 * 1024 ** 2));
     const args = { filler: "x".repeat(60_000) };
@@ -68,7 +68,7 @@ test.skipIf(!mayMount())(
 );
 
 test.skipIf(noStrace)(
-  "T05: where the index cannot be synced, the process is told to end, also where no usage can be counted either (needs strace)",
+  "T05: if the index cannot be synced, the process is told to end, even if usage cannot be counted either (needs strace)",
   async () => {
     using at = tempState();
     await using opened = await openBroker(at);

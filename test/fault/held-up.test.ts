@@ -5,11 +5,11 @@ import { until } from "../support/until.ts";
 import { serveFake } from "../support/upstream.ts";
 import { textOf } from "../support/wire.ts";
 
-// A gateway that stands still for a while with calls under way, as in a container that is paused.
+// A gateway that is suspended for a while with running calls, as in a paused container.
 
 setDefaultTimeout(30_000);
 
-test("what servers answered while the gateway stood still is no time-out", async () => {
+test("an answer that arrived while the gateway was suspended is not a timeout", async () => {
   using place = new Place({});
   await using http = await serveFake(["--http"], {}, { FAKE_LOG: place.path("http.log") });
   const timeout = "500ms";
@@ -26,7 +26,7 @@ test("what servers answered while the gateway stood still is no time-out", async
   await until(() => [...place.calls("pipe"), ...place.calls("http")].length === 5, "the calls");
   daemon.child.kill("SIGSTOP");
   writeFileSync(args.file, "");
-  // Nothing tells when the time is up in a process that stands still.
+  // A suspended process has no event that tells when the time is up.
   await Bun.sleep(1_500);
   daemon.child.kill("SIGCONT");
   const texts = await Promise.all(calls);

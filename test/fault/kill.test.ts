@@ -6,29 +6,29 @@ import { type Daemon, everything, fake, Place, start, strongKey } from "../suppo
 import { until } from "../support/until.ts";
 import { type AuditRecord, pick, request, v2025, toolCall } from "../support/wire.ts";
 
-// kill -9 at any moment: nothing acknowledged is missing, the chain verifies, what ran shows as lost, no child
+// kill -9 at any moment: no acknowledged record is missing, the chain verifies, running calls show as lost, no child
 // survives.
 
-// Processes are started and ended throughout; on a busy machine that takes its time.
+// The tests start and stop many processes, which takes long on a busy machine.
 setDefaultTimeout(30_000);
 
 const rounds = Number(process.env["MCPGW_FAULT_ROUNDS"] ?? 5);
 const callers = 16;
 const fixture = join(import.meta.dir, "../fixtures/fakemcp.ts");
 
-/** A server behind a shell that ignores SIGTERM and leaves a grandchild in a session of its own, as npx and kin do. */
+/** A server behind a shell that ignores SIGTERM and leaves a grandchild in its own session, like npx. */
 const wrapped = {
   id: "wrapped",
   command: "sh",
   args: ["-c", '"$0" "$1" --mode stubborn; :', process.execPath, fixture],
-  // Else a process of its own would be asked, which is as long in ending.
+  // Otherwise an extra process would detect the era, and it takes as long to end.
   protocol: "legacy",
 };
 const config = { servers: [fake("fake")], policies: [everything()] };
 
 type Load = { readonly daemon: Daemon; readonly onAck: () => void; killed: boolean };
 
-/** Sends calls until the daemon is gone; each has an id of its own. Resolves to the ids that were answered. */
+/** Sends calls, each with its own id, until the daemon is gone. Resolves to the ids that were answered. */
 async function callUntilGone(load: Load, key: string, prefix: string): Promise<string[]> {
   const acked: string[] = [];
   for (let i = 0; ; i++) {
@@ -66,7 +66,7 @@ async function killUnderLoad(place: Place, keys: readonly string[], round: numbe
   return acked;
 }
 
-/** What the log says of each call, by its JSON-RPC id. */
+/** Returns the end records of each call that has begun, by its JSON-RPC id. */
 function ledger(records: readonly AuditRecord[]) {
   const begins = records.filter(({ type }) => type === "call.begin");
   const ends = Map.groupBy(
@@ -77,7 +77,7 @@ function ledger(records: readonly AuditRecord[]) {
 }
 
 test(
-  `T01, P1–P3: ${rounds} × kill -9 under ${callers} callers: what was answered is on record, what a server saw was intended`,
+  `T01, P1–P3: ${rounds} × kill -9 under ${callers} callers: every answered call is recorded, every call sent to a server has its intent recorded`,
   async () => {
     using place = new Place(config);
     const keys: string[] = [];
@@ -98,14 +98,14 @@ test(
       const id = JSON.stringify(pick(params, "arguments.id"));
       expect([id, calls.has(id)]).toEqual([id, true]);
     }
-    // Every intent has one ending: what was in flight is lost, and said so once.
+    // Every intent has exactly one ending: calls in flight are lost, and recorded as lost once.
     for (const [id, ends] of calls) expect([id, ends.length]).toEqual([id, 1]);
     expect([0, 3]).toContain((await place.cli(["audit", "verify"])).code);
   },
   60_000 + rounds * 10_000,
 );
 
-/** Both kinds of children of a daemon that is about to be killed; all carry the mark of its run. */
+/** Returns both kinds of children of a daemon that will be killed; all carry the mark of its run. */
 async function family(place: Place): Promise<{ run: string; pids: number[] }> {
   const run = place.run();
   const pids = await until(() => {
@@ -118,23 +118,23 @@ async function family(place: Place): Promise<{ run: string; pids: number[] }> {
 
 const withFamily = { servers: [fake("fake", [], { isolation: "shared" }), wrapped], policies: [everything()] };
 
-// These three wait for what ignores SIGTERM.
+// These three tests wait for processes that ignore SIGTERM.
 test.concurrent("T01: kill -9 of the daemon ends every child, grandchild and double fork within 5 s", async () => {
   await using daemon = await start(withFamily);
   const { run, pids } = await family(daemon.place);
   await daemon.stop("SIGKILL");
-  // A process that is ending shows no environment any more, and is there for a moment longer.
+  // A process that is ending no longer shows its environment, but still exists for a moment.
   await until(() => pidsWith(run).length === 0 && !pids.some(alive), "none is left");
 });
 
-test.concurrent("T01: where the reaper died too, the next start ends what is left", async () => {
+test.concurrent("T01: if the reaper died too, the next start ends the remaining processes", async () => {
   using place = new Place(withFamily);
   await using daemon = await place.start();
   const { run, pids } = await family(place);
   const mark = run.split("=")[1] ?? "";
   const reapers = pidsWith("PATH=").filter((pid) => commandOf(pid).includes(`__reaper ${mark}`));
   expect(reapers).toHaveLength(1);
-  // Stopped first: the daemon must not replace it.
+  // Stopped first, so that the daemon cannot replace the reaper.
   process.kill(daemon.pid, "SIGSTOP");
   for (const pid of reapers) process.kill(pid, "SIGKILL");
   await daemon.stop("SIGKILL");
@@ -151,7 +151,7 @@ test.concurrent("T17, R114: SIGTERM ends the same tree too, and waits for it", a
   expect(pidsWith(run)).toEqual([]);
 });
 
-test("T01: a gateway on a copy of the state directory of one that runs leaves that one's servers and calls alone", async () => {
+test("T01: a gateway on a copy of another running gateway's state leaves that gateway's servers and calls alone", async () => {
   await using original = await start(config);
   const { place } = original;
   const key = await place.key("alice");
@@ -174,7 +174,7 @@ test("T01: a gateway on a copy of the state directory of one that runs leaves th
   await hung;
 });
 
-test("T01: a call in flight at a kill -9 shows as lost after the next start, by what its begin says", async () => {
+test("T01: a call in flight at a kill -9 is reported as lost after the next start, with the details of its begin record", async () => {
   using own = new Place(config);
   const key = await own.key("alice");
   {
@@ -191,7 +191,7 @@ test("T01: a call in flight at a kill -9 shows as lost after the next start, by 
   ]);
 });
 
-/** Runs a daemon, kills it and deletes one database, whose log stays behind. */
+/** Runs a daemon, kills it and deletes one database, leaving its journal. */
 async function killAndLose(place: Place, database: string, act: (daemon: Daemon) => Promise<unknown>): Promise<void> {
   await using daemon = await place.start();
   await act(daemon);
@@ -200,7 +200,7 @@ async function killAndLose(place: Place, database: string, act: (daemon: Daemon)
   rmSync(join(place.state, database));
 }
 
-test("T01: a database that is deleted after a kill is not made of the log it left: a revoked key stays so, verify tells of a lost chain", async () => {
+test("T01: a database deleted after a kill is not rebuilt from its journal: a revoked key stays revoked, and verify reports a lost chain", async () => {
   const [old, current] = [strongKey(), strongKey()];
   const keys = Object.entries({ old, current }).map(([id, key]) => ({ id, key, consumerId: id, roles: ["user"] }));
   using own = new Place({ ...config, auth: { keys } });

@@ -9,16 +9,16 @@ import { fill, mayMount, mountTmpfs } from "../support/tmpfs.ts";
 import { until } from "../support/until.ts";
 import { pick, request, toolCall } from "../support/wire.ts";
 
-// A log that cannot be written: calls are refused within 2 s, nothing passes unrecorded, and it recovers by itself.
+// A log that cannot be written: calls are refused within 2 s, none passes unrecorded, and the log recovers by itself.
 
-// Processes are started and ended throughout; on a busy machine that takes its time.
+// The tests start and stop many processes, which takes long on a busy machine.
 setDefaultTimeout(30_000);
 
 const config = { servers: [fake("fake")], policies: [everything()], audit: { payloads: "full" } };
 
 /**
- * A small disk for a state directory. On it lies `ballast`: once that is removed, there is room for the log to be moved
- * from its journal to its database.
+ * Mounts a small disk for a state directory. Removing its file `ballast` makes room for the log to be moved from its
+ * journal to its database.
  */
 function smallDisk() {
   const disk = mountTmpfs("24m");
@@ -30,14 +30,14 @@ function smallDisk() {
   return { ...disk, state, ballast };
 }
 
-/** Each call that the server was sent, by the id in its arguments, that has no begin record. */
+/** Returns the calls without a begin record that the server received, by the id in their arguments. */
 async function unrecorded(place: Place): Promise<unknown[]> {
   const begun = new Set((await place.records()).filter(({ type }) => type === "call.begin").map(({ rpc }) => rpc));
   const sent = place.heard("fake").filter(({ method }) => method === "tools/call");
   return sent.map(({ params }) => pick(params, "arguments.id")).filter((id) => !begun.has(JSON.stringify(id)));
 }
 
-/** Calls until one is refused; resolves to that answer and how long it took. */
+/** Calls until a call is refused; resolves to that answer and how long it took. */
 async function callUntilRefused(daemon: Daemon, key: string, args: Record<string, unknown>) {
   for (let i = 0; i < 500; i++) {
     const from = performance.now();
@@ -48,7 +48,7 @@ async function callUntilRefused(daemon: Daemon, key: string, args: Record<string
 }
 
 test.skipIf(!mayMount())(
-  "T04, P5: a full disk: refused with 503 in 2 s, not ready, nothing unrecorded; space again: it goes on (needs a tmpfs)",
+  "T04, P5: on a full disk calls get 503 in 2 s, none is unrecorded, and with space it continues (needs a tmpfs)",
   async () => {
     using disk = smallDisk();
     using place = new Place(config, { state: disk.state });
@@ -63,7 +63,7 @@ test.skipIf(!mayMount())(
     expect((await daemon.get("/ready")).status).toBe(503);
     expect((await daemon.get("/live")).status).toBe(200);
     const full = `the audit log cannot record: ${join(disk.state, "audit/main.db")}: database or disk is full`;
-    // A short record may still find room, which ends the outage until the next long one.
+    // A short record may still fit, which ends the outage until the next long one.
     const isTold = async () => (await refused()) && (await place.cli(["status"])).stdout.includes(full);
     await until(isTold, "the status says why", 10_000);
     fill(join(disk.dir, "filler"));
@@ -86,7 +86,7 @@ test.skipIf(!mayMount())(
 );
 
 test.skipIf(!mayMount())(
-  "T04, R23: on a full disk a freeze and a revoke are in force at once, said to be unrecorded, and recorded later (needs a tmpfs)",
+  "T04, R23: on a full disk a freeze and a revoke apply at once, are reported as unrecorded, and recorded later (needs a tmpfs)",
   async () => {
     using disk = smallDisk();
     using place = new Place(config, { state: disk.state });
@@ -105,7 +105,7 @@ test.skipIf(!mayMount())(
     expect(await place.json("keys", "freeze")).toEqual({ frozen: true, recorded: false });
     expect((await daemon.post(request("ping"), { key: kept })).status).toBe(403);
     const { warnings } = (await place.json("status")) as { warnings: string[] };
-    // Which of the two it still lacks depends on what the last checkpoint of the database left free.
+    // Which of the two is missing depends on what the last checkpoint of the database left free.
     expect(warnings.join("\n")).toMatch(/took effect, but are not recorded yet|in force, but not stored yet/);
     rmSync(join(disk.dir, "filler"));
     rmSync(disk.ballast);
@@ -127,7 +127,7 @@ test.skipIf(!mayMount())(
   30_000,
 );
 
-test.skipIf(!mayMount())("what only reads works on a read-only file system (needs a tmpfs)", async () => {
+test.skipIf(!mayMount())("read-only commands work on a read-only file system (needs a tmpfs)", async () => {
   using disk = smallDisk();
   const keys = [{ id: "yaml", key: strongKey(), consumerId: "yaml", roles: ["user"] }];
   using place = new Place({ ...config, auth: { keys } }, { state: disk.state });
@@ -148,7 +148,7 @@ test.skipIf(!mayMount())("what only reads works on a read-only file system (need
 });
 
 test.skipIf(!mayMount())(
-  "T04, R23: on a disk without a free byte there is room for a freeze, which holds after a restart in order (needs a tmpfs)",
+  "T04, R23: a disk without a free byte still has room for a freeze, which survives an orderly restart (needs a tmpfs)",
   async () => {
     using disk = smallDisk();
     using place = new Place(config, { state: disk.state });
@@ -182,7 +182,7 @@ test("D6 onFailure allow: a freeze tells the caller of an unrecorded call that i
   expect((await hung).json).toMatchObject({ error: { message } });
 });
 
-test("R23: a stop says which freeze and revocations are neither stored nor on record, after it has tried once more", async () => {
+test("R23: a stop tries once more, then reports which freeze and revocations are neither stored nor recorded", async () => {
   await using daemon = await start(config);
   const { place } = daemon;
   const { id } = await place.newKey("alice");
@@ -206,7 +206,7 @@ test("R23: a stop says which freeze and revocations are neither stored nor on re
   );
 });
 
-test("R23: a freeze and a revoke are in force, told and kept to be stored where the disk gives back no room either", async () => {
+test("R23: a freeze and a revoke apply, are reported and are stored later, even if no disk space can be freed for them", async () => {
   await using daemon = await start(config);
   const { place } = daemon;
   const { id } = await place.newKey("alice");
@@ -224,7 +224,7 @@ test("R23: a freeze and a revoke are in force, told and kept to be stored where 
   await until(isStored, "both are stored", 10_000);
 });
 
-test("R23: what is on record but could not be stored before a kill -9 holds after it, however late the checkpoint was", async () => {
+test("R23: a revocation that was recorded but not stored before a kill -9 applies after it, however late the checkpoint", async () => {
   const secret = strongKey();
   const keys = [{ id: "yaml", key: secret, consumerId: "yaml", roles: ["user"] }];
   using place = new Place({ ...config, auth: { keys }, audit: { checkpointEvery: { records: 1 } } });
@@ -262,7 +262,7 @@ test("R23: what is on record but could not be stored before a kill -9 holds afte
 }, 30_000);
 
 test.skipIf(noStrace || !isRoot)(
-  "P2: a daemon under whose log the disk fails ends at once, says so and does not try again (needs strace as root)",
+  "P2: a daemon whose disk fails under the log ends at once, reports it and does not retry (needs strace as root)",
   async () => {
     await using daemon = await start({ servers: [] });
     const { place } = daemon;
@@ -289,7 +289,7 @@ test.skipIf(noStrace || !isRoot)(
   },
 );
 
-test("T06, P5: a locked database: calls wait at most 2 s, then 503; the event loop goes on; it recovers", async () => {
+test("T06, P5: with a locked database calls wait at most 2 s, then get 503; the event loop continues; it recovers", async () => {
   await using daemon = await start(config);
   const { place } = daemon;
   const key = await place.key("alice");
@@ -305,7 +305,7 @@ test("T06, P5: a locked database: calls wait at most 2 s, then 503; the event lo
     expect(performance.now() - from).toBeWithin(1000, 2600);
     expect(answer.status).toBe(503);
     expect(answer.json).toMatchObject({ id: "locked", error: { code: -32603, data: { retryable: true } } });
-    // Who waits for the lock on the loop lets one in.
+    // Code that waits for the lock on the event loop lets one call in.
     expect(turns).toBeGreaterThan(10);
     expect((await daemon.get("/ready")).status).toBe(503);
     const waited = await place.cli(["status", "--wait", "1"]);
@@ -327,7 +327,7 @@ test("T06, P5: a locked database: calls wait at most 2 s, then 503; the event lo
   expect((await place.cli(["audit", "verify"])).code).toBe(0);
 });
 
-test.skipIf(!mayMount())("T04: on a disk that is full already a start says so and ends (needs a tmpfs)", async () => {
+test.skipIf(!mayMount())("T04: a start on a full disk reports it and ends (needs a tmpfs)", async () => {
   using disk = smallDisk();
   using inside = new Place(config, { state: disk.state });
   using outside = new Place({ ...config, audit: { path: join(disk.dir, "log.db") } });

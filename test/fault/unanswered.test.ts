@@ -7,11 +7,11 @@ import { StdioClient } from "../support/stdio-client.ts";
 import { until } from "../support/until.ts";
 import { pick } from "../support/wire.ts";
 
-// Files for checkpoints, and a daemon, that never answer. The tests run at the same time, as most of each is waiting.
+// Checkpoint files, and a daemon, that never answer. The tests run concurrently, as they mostly wait.
 
 setDefaultTimeout(40_000);
 
-/** An installation with so many files for checkpoints. */
+/** An installation with `count` checkpoint files. */
 class CheckpointPlace extends Place {
   readonly files: readonly string[];
 
@@ -26,13 +26,13 @@ class CheckpointPlace extends Place {
   }
 }
 
-/** What `audit verify` says where none of the files answers. */
+/** Returns what `audit verify` reports if none of the files answers. */
 const unproven = (files: readonly string[]) => ({
   code: 3,
   stdout: expect.stringMatching(new RegExp(files.map((file) => `${file} does not answer:`).join(".*\n.*"))) as unknown,
 });
 
-test.concurrent("R9 T46: files for checkpoints that never answer hold up neither calls, nor other evidence, nor a stop", async () => {
+test.concurrent("R9 T46: checkpoint files that never answer delay neither calls, nor other evidence, nor a stop", async () => {
   using place = new CheckpointPlace(2);
   const [first = ""] = place.files;
   const key = await place.key("alice");
@@ -59,11 +59,11 @@ test.concurrent("R9 T46: files for checkpoints that never answer hold up neither
   expect(await daemon.stop()).toBe(0);
 });
 
-test.concurrent("R9 T46: files for checkpoints that never answer hold up no start, which says that it does not compare with them", async () => {
+test.concurrent("R9 T46: checkpoint files that never answer do not delay a start, which reports that it does not compare with them", async () => {
   using place = new CheckpointPlace(2);
   await place.key("alice");
   place.files.forEach(stall);
-  // The command finds no daemon yet, since the start compares the log with the files first.
+  // The command does not find the daemon yet, since the start compares the log with the files first.
   const [starting, verified] = await Promise.all([place.start(), place.cli(["audit", "verify"])]);
   await using daemon = starting;
   expect(verified).toMatchObject(unproven(place.files));
@@ -71,9 +71,9 @@ test.concurrent("R9 T46: files for checkpoints that never answer hold up no star
   expect(untold.map(({ file }) => file)).toEqual([...place.files]);
 });
 
-test.concurrent("R9 T46: without a daemon a freeze does not wait for files for checkpoints that never answer, be they as many as threads for files", async () => {
+test.concurrent("R9 T46: without a daemon a freeze does not wait for unanswering checkpoint files, even if there is one per I/O thread", async () => {
   using place = new CheckpointPlace(Math.min(navigator.hardwareConcurrency, 12));
-  // As an operator calls it: the program sees to the threads itself.
+  // As an operator runs it: the program sets the number of threads itself.
   place.prefix = ["env", "-u", "UV_THREADPOOL_SIZE"];
   await place.key("alice");
   place.files.forEach(stall);
@@ -81,7 +81,7 @@ test.concurrent("R9 T46: without a daemon a freeze does not wait for files for c
   expect(await place.json("keys", "list")).toMatchObject({ frozen: true });
 });
 
-test.concurrent("`serve` beside a daemon that hangs ends, and says so, though nobody sees that its client has gone", async () => {
+test.concurrent("`serve` beside a daemon that hangs ends with an error, even though no one notices that its client has disconnected", async () => {
   using place = new CheckpointPlace(0);
   await using daemon = await place.start();
   await using client = new StdioClient(place);

@@ -34,7 +34,7 @@ for (const [name, load] of [
   });
 }
 
-test("the generator counts answers that are no success", async () => {
+test("the generator counts answers that are not successful", async () => {
   const refusing = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: () => new Response("no", { status: 503 }) });
   const { errors, rate } = await pickLoad(true).run(callOf(`http://127.0.0.1:${refusing.port}/`, "echo"), 1, 0.1);
   await refusing.stop(true);
@@ -51,7 +51,7 @@ test("a call is checked before it is measured", async () => {
   await refusing.stop(true);
 });
 
-test("the bare relay passes calls on", async () => {
+test("the bare relay forwards calls", async () => {
   const program = join(import.meta.dir, "../../scripts/lib/bench/relay.ts");
   const relay = start({ command: [process.execPath, program, url], stdout: "pipe" });
   await check(callOf(`http://127.0.0.1:${await relay.firstLine}/mcp`, "echo"));
@@ -76,7 +76,7 @@ test("the upstream speaks just enough MCP", () => {
   expect(ask({ method: "notifications/initialized" })).toBeNull();
 });
 
-test("the median of several runs is the middle one, or halfway between the middle two; their errors are added up", () => {
+test("the median of several runs is the middle one, or the mean of the middle two; their errors are added up", () => {
   expect(median([3, 1, 2])).toBe(2);
   expect(median([4, 1, 2, 3])).toBe(2.5);
   expect(median([])).toBeNaN();
@@ -117,10 +117,10 @@ const measured: Measured = {
 const verdicts = (of: Measured): Record<string, boolean | null> =>
   Object.fromEntries(goals(of).map(({ name, met }) => [name, met]));
 
-test("each promise is judged by its own bound", () => {
+test("each goal is judged by its own bound", () => {
   expect(verdicts(measured)).toEqual({
-    "throughput of nginx's, strict, 64 callers": false,
-    "throughput of nginx's, relaxed, 64 callers": true,
+    "throughput relative to nginx, strict, 64 callers": false,
+    "throughput relative to nginx, relaxed, 64 callers": true,
     "p99, strict, 64 callers": true,
     "p99, relaxed, 64 callers": true,
     "added p50, relaxed, 1 caller": false,
@@ -129,23 +129,23 @@ test("each promise is judged by its own bound", () => {
     "idle memory, no servers": null,
     "ready, no servers": false,
     "mcpgw --version": true,
-    "an idle legacy session, of 10,000": true,
-    "the list of 10,000 tools of 50 servers, p99": false,
-    "each of 1,000 progress notifications adds": true,
+    "an idle legacy session, out of 10,000": true,
+    "listing 10,000 tools of 50 servers, p99": false,
+    "added by each of 1,000 progress notifications": true,
     "cost per call, keys": false,
   });
 });
 
-test("an invalid run and a missing nginx show nothing of speed", () => {
+test("an invalid run or a missing nginx gives no verdict on speed", () => {
   const invalid = verdicts({ ...measured, invalid: "why" });
   expect(Object.values(invalid).filter((met) => met === null)).toHaveLength(7);
   const rows = measured.matrix.rows.filter(({ way }) => way !== "nginx");
   const alone = verdicts({ ...measured, matrix: { ...measured.matrix, rows, nginx: false } });
-  expect(alone["throughput of nginx's, strict, 64 callers"]).toBeNull();
+  expect(alone["throughput relative to nginx, strict, 64 callers"]).toBeNull();
   expect(alone["p99, strict, 64 callers"]).toBe(true);
 });
 
-test("columns line up", () => {
+test("table columns are aligned", () => {
   expect(
     table(
       ["a", "b", "n"],

@@ -6,14 +6,14 @@ import { TempDir } from "../support/temp-dir.ts";
 
 afterEach(() => mock.restore());
 
-test("a binary is stale once a source was changed, added or deleted after it was built", () => {
+test("a binary is stale if a source was changed, added or deleted after it was built", () => {
   using checkout = new TempDir();
   const sources = ["package.json", "bun.lock", "scripts/lib/build.ts", "src/main.ts", "src/core/a.ts", "src/core/b.ts"];
   const write = (path: string): void => {
     mkdirSync(dirname(checkout.path(path)), { recursive: true });
     writeFileSync(checkout.path(path), "");
   };
-  // Everything lies in the past, so that whatever the test does is later.
+  // Everything is dated in the past, so that whatever the test does is later.
   const build = (): void => {
     for (const path of [...sources, "dist/mcpgw", "src", "src/core"]) {
       utimesSync(checkout.path(path), 1_000, path === "dist/mcpgw" ? 2_000 : 1_000);
@@ -35,7 +35,7 @@ test("a binary is stale once a source was changed, added or deleted after it was
   expect(stale(checkout.dir)).toBe(true);
 });
 
-test("build --all makes the binary of each target and their SHA256SUMS, and fails where this machine's own does not run", async () => {
+test("build --all builds the binary of each target and SHA256SUMS, and fails if this machine's own binary does not run", async () => {
   using at = new TempDir();
   const said: unknown[] = [];
   spyOn(console, "log").mockImplementation((line) => void said.push(line));

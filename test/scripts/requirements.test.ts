@@ -18,21 +18,21 @@ test("a run that proves every row is accepted", () => {
 
 test("a done row without a passing test of its own id is reported", () => {
   expect(problems(proofs.filter(({ name }) => name !== "R7 works"))).toEqual([
-    "R7 is done, but no passing test is named after it",
+    "R7 is done, but no passing test has its id in its name",
   ]);
   const skipped = proofs.map((one) => (one.name === "R7 works" ? { ...one, state: "skipped" as const } : one));
   expect(problems(skipped)).toHaveLength(1);
 });
 
-test("a failed test of a done row is reported beside a passing one", () => {
+test("a failed test of a done row is reported even if another one passes", () => {
   expect(problems([...proofs, { ...passing("R7 more"), state: "failed" }])).toEqual([
     'R7 is done, but "R7 more" failed',
   ]);
 });
 
-test("an open row whose id a passing test carries is reported", () => {
+test("an open row is reported if a passing test has its id", () => {
   const row: Requirement = { title: "", is: { state: "open", why: "not yet" } };
-  expect(problems(proofs, { R7: row })).toEqual(['R7 is open, but "R7 works" carries its id']);
+  expect(problems(proofs, { R7: row })).toEqual(['R7 is open, but "R7 works" has its id']);
   expect(
     problems(
       proofs.filter(({ name }) => name !== "R7 works"),
@@ -41,21 +41,21 @@ test("an open row whose id a passing test carries is reported", () => {
   ).toEqual([]);
 });
 
-test("named fragments are wanted too", () => {
+test("each listed name fragment needs a passing test too", () => {
   const row: Requirement = { title: "", is: { state: "done", tests: ["both ways"] } };
   expect(problems(proofs, { R7: row })).toHaveLength(1);
   expect(problems([...proofs, passing("works both ways")], { R7: row })).toEqual([]);
 });
 
-test("a missing and an unknown row are reported", () => {
+test("missing and unknown rows are reported", () => {
   expect(problems(proofs, { R132: { title: "", is: { state: "open", why: "no" } } })).toEqual([
-    "R132 is no requirement",
+    "R132 is not a requirement",
   ]);
   const { R7: _, ...rest } = requirements;
   expect(checkRequirements(proofs, rest).problems).toEqual(["R7 is missing from test/requirements.ts"]);
 });
 
-test("the JUnit report of Bun is read with states, describe blocks and entities", () => {
+test("Bun's JUnit report is read with states, describe blocks and entities", () => {
   const xml = `<testsuites name="bun test"><testsuite name="a.test.ts" file="a.test.ts">
     <testcase name="a &lt;b&gt; &quot;c&quot; &#10;" classname="outer &amp; inner" time="0.5" file="a.test.ts" />
     <testcase name="T59: x (needs foo)" classname="" time="0" file="a.test.ts">
@@ -71,7 +71,7 @@ test("the JUnit report of Bun is read with states, describe blocks and entities"
   expect(readReport("")).toEqual([]);
 });
 
-test("the reason of a skip is the end of its name", () => {
+test("the reason for a skip is read from the end of its name", () => {
   expect(skipReason("T59: x (needs systemd-analyze)")).toBe("needs systemd-analyze");
   expect(skipReason("T59: x")).toBeNull();
 });

@@ -5,7 +5,7 @@ import { TempDir } from "../support/temp-dir.ts";
 
 const root = join(import.meta.dir, "../..");
 
-test("a set-up that cannot begin says why, and guesses no other reason", async () => {
+test("a setup that cannot begin prints the reason, and only that", async () => {
   using checkout = new TempDir();
   mkdirSync(checkout.path("scripts/lib"), { recursive: true });
   for (const file of ["package.json", "scripts/bun", "scripts/lib/setup.sh"])

@@ -6,7 +6,7 @@ import { use } from "../support/turns.ts";
 import { until } from "../support/until.ts";
 import { type Answer, initialize, modern, pick, request, toolCall } from "../support/wire.ts";
 
-// JSON-RPC batches, which revisions up to 2025-03-26 have. Each message is a call of its own.
+// JSON-RPC batches, which revisions up to 2025-03-26 have. Each message becomes its own call.
 
 const v2025 = { "mcp-protocol-version": "2025-03-26" };
 const note = '{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":1}}';
@@ -19,7 +19,7 @@ const ids = (json: unknown): unknown[] => (Array.isArray(json) ? json.map((one) 
 const codes = (json: unknown): unknown[] => (Array.isArray(json) ? json.map((one) => pick(one, "error.code")) : []);
 const seen = (calls: readonly Call[]): string[] => calls.map(({ inbound }) => inbound.idText ?? inbound.method);
 
-describe("who may send one", () => {
+describe("a batch is accepted from", () => {
   test.each([
     ["2024-11-05", true],
     ["2025-03-26", true],
@@ -36,7 +36,7 @@ describe("who may send one", () => {
     } else expect(answer).toMatchObject({ status: 400, json: { id: null, error: { code: -32600 } } });
   });
 
-  test("without a session who says that it speaks 2025-03-26, or says nothing: that was before there was a header", async () => {
+  test("a client without a session may send a batch if it names revision 2025-03-26 or none", async () => {
     await using door = echo();
     const body = [request("ping", {}, 1), toolCall("echo", { a: 1 }, 2)];
     for (const headers of [v2025, {}]) {
@@ -51,7 +51,7 @@ describe("who may send one", () => {
     }
   });
 
-  test("a request of 2026-07-28 is none that a batch may hold", async () => {
+  test("a request of 2026-07-28 inside a batch is refused", async () => {
     await using door = echo();
     const { body } = modern("tools/call", { name: "echo", arguments: {} }, { id: 7 });
     const answer = await door.post([body, request("ping", {}, 1)]);
@@ -61,7 +61,7 @@ describe("who may send one", () => {
     ]);
   });
 
-  test("a client that says it speaks 2026-07-28 has none, whatever its session spoke", async () => {
+  test("a client that names revision 2026-07-28 may not send a batch, even in a session of an older revision", async () => {
     await using door = echo();
     const { body, headers } = modern("tools/call", { name: "echo", arguments: {} }, { id: 7 });
     const answer = await door.post([body], { headers: { ...(await door.session("2025-03-26")), ...headers } });
@@ -70,36 +70,41 @@ describe("who may send one", () => {
 });
 
 const shapes: [what: string, body: string, status: number, code: number][] = [
-  ["an empty one", "[]", 400, -32600],
-  ["one that is no JSON", "[{]", 400, -32700],
-  ["one that goes on after its end", '[{"jsonrpc":"2.0","id":1,"method":"ping"}] x', 400, -32700],
-  ["more than limits.batch", JSON.stringify(Array.from({ length: 6 }, (_, n) => request("ping", {}, n))), 400, -32600],
-  ["the same id twice", JSON.stringify([request("ping", {}, 1), toolCall("echo", {}, 1)]), 400, -32600],
+  ["an empty batch", "[]", 400, -32600],
+  ["a batch that is not JSON", "[{]", 400, -32700],
+  ["a batch followed by more text", '[{"jsonrpc":"2.0","id":1,"method":"ping"}] x', 400, -32700],
   [
-    "the same id in two spellings",
+    "a batch longer than limits.batch",
+    JSON.stringify(Array.from({ length: 6 }, (_, n) => request("ping", {}, n))),
+    400,
+    -32600,
+  ],
+  ["a batch with a repeated id", JSON.stringify([request("ping", {}, 1), toolCall("echo", {}, 1)]), 400, -32600],
+  [
+    "a batch with one id in two spellings",
     '[{"jsonrpc":"2.0","id":1,"method":"ping"},{"jsonrpc":"2.0","id":1.0,"method":"ping"}]',
     400,
     -32600,
   ],
-  ["one that is too deep", `[${"[".repeat(100)}${"]".repeat(100)}]`, 400, -32600],
-  ["a key twice in one message", '[{"jsonrpc":"2.0","id":1,"id":2,"method":"ping"}]', 400, -32600],
+  ["a batch that is nested too deep", `[${"[".repeat(100)}${"]".repeat(100)}]`, 400, -32600],
+  ["a batch with a repeated key in a message", '[{"jsonrpc":"2.0","id":1,"id":2,"method":"ping"}]', 400, -32600],
 ];
 
-test.each(shapes)("S23, T20: %s is refused as a whole, and nothing of it runs", async (_what, body, status, code) => {
+test.each(shapes)("S23, T20: %s is refused as a whole, and none of it runs", async (_what, body, status, code) => {
   await using door = echo();
   const answer = await door.post(body, { headers: v2025 });
   expect(answer).toMatchObject({ status, json: { id: null, error: { code } } });
   expect(door.ended.map(({ failure }) => failure?.code)).toHaveLength(1);
 });
 
-test("S23: a batch of 99,001 is refused as one, not message by message", async () => {
+test("S23: a batch of 99,001 messages is refused once, not once per message", async () => {
   await using door = echo();
   const answer = await door.post(`[${"0,".repeat(99_000)}0]`, { headers: v2025 });
   expect(answer).toMatchObject({ status: 400, json: { id: null, error: { code: -32600 } } });
   expect(door.ended).toHaveLength(1);
 });
 
-test("each message is on record, and what is wrong with one harms no other", async () => {
+test("each message is recorded, and an invalid one does not affect the others", async () => {
   await using door = echo();
   const headers = await door.session("2025-03-26");
   door.ended.length = 0;
@@ -120,7 +125,7 @@ test("each message is on record, and what is wrong with one harms no other", asy
   expect(door.sessions.size).toBe(1);
 });
 
-test("notifications and answers alone are accepted without a word", async () => {
+test("a batch of only notifications and responses gets a 202 without a body", async () => {
   await using door = echo();
   const headers = await door.session("2025-03-26");
   const answer = await door.post([notification, response], { headers });
@@ -128,7 +133,7 @@ test("notifications and answers alone are accepted without a word", async () => 
   expect(door.traffic.stray).toBe(1);
 });
 
-test.each(["a POST", "a connection"])("S23: the answers to %s hold only so much together", async (way) => {
+test.each(["a POST", "a connection"])("S23: the answers to a batch are limited in total, for %s", async (way) => {
   const mib = 1024 ** 2;
   await using door = new Door(() => said("x".repeat(4 * mib)));
   Object.assign(door.gw, { caps: { ...door.gw.caps, result: 1 } });
@@ -143,11 +148,11 @@ test.each(["a POST", "a connection"])("S23: the answers to %s hold only so much 
   }
   const byId = new Map((answers as unknown[]).map((one) => [pick(one, "id"), JSON.stringify(one)]));
   expect([1, 2, 3, 4].map((id) => (byId.get(id)?.length ?? 0) > 4 * mib)).toEqual([true, true, false, false]);
-  expect(byId.get(3)).toContain(`longer together than ${9 * mib} characters`);
+  expect(byId.get(3)).toContain(`exceed ${9 * mib} characters together`);
   expect(byId.get(4)).toContain('"result":{}');
 });
 
-test("numbers and spaces travel as they were written", async () => {
+test("numbers and spaces are forwarded as they were written", async () => {
   await using door = echo();
   const one =
     '{"jsonrpc":"2.0","id":9007199254740993,"method":"tools/call","params":{"name":"echo","arguments":{"n": 1.10}}}';
@@ -157,7 +162,7 @@ test("numbers and spaces travel as they were written", async () => {
   expect(pick(answer.json, "0.result.content.0.text")).toBe('{"n": 1.10}');
 });
 
-test("when one of its calls has something to say, all answers come on one stream", async () => {
+test("when one call of a batch sends a message, all answers come on one stream", async () => {
   await using door = new Door(async (call) => {
     if (call.inbound.idText === "2") call.emit?.(note);
     if (call.inbound.idText === "3") await until(() => door.ended.length === 2, "the others to be answered");
@@ -175,7 +180,7 @@ test("when one of its calls has something to say, all answers come on one stream
   expect(names).toHaveLength(4);
 });
 
-test("FIELD T5: a call of a batch can ask, and its answer may come in a batch", async () => {
+test("FIELD T5: a call in a batch can ask the client, and the client's answer may come in a batch", async () => {
   await using door = new Door(async (call) =>
     said((await call.ask?.({ method: "roots/list", params: "{}" }, call.controller.signal))?.text ?? ""),
   );
@@ -186,7 +191,7 @@ test("FIELD T5: a call of a batch can ask, and its answer may come in a batch", 
   await says('{\\"roots\\":[]}');
 });
 
-test("answers in a batch that is refused as a whole end their questions, each its own", async () => {
+test("answers in a batch that is refused as a whole each end their own question", async () => {
   await using door = new Door(async (call) =>
     said((await call.ask?.({ method: "roots/list", params: "{}" }, call.controller.signal))?.text ?? ""),
   );
@@ -199,10 +204,10 @@ test("answers in a batch that is refused as a whole end their questions, each it
   const refused = await door.post([...answers, ...twice], { headers });
   expect(refused.status).toBe(400);
   for (const { until: says } of asked)
-    await says("The client's answer was refused: Two requests of the batch have the id 3.");
+    await says("The client's answer was refused: Two requests in the batch have the id 3.");
 });
 
-test("S08, FIELD T46: under a session that has ended the whole batch is 404", async () => {
+test("S08, FIELD T46: a batch in an ended session is refused with 404", async () => {
   await using door = echo();
   const headers = { ...(await door.session("2025-03-26")), "mcp-session-id": "A".repeat(43) };
   const answer = await door.post([toolCall("echo", {}, 1)], { headers });
@@ -210,7 +215,7 @@ test("S08, FIELD T46: under a session that has ended the whole batch is 404", as
   expect(seen(door.ended).at(-1)).not.toBe("1");
 });
 
-test("cancelled in a batch: the call of the session ends", async () => {
+test("a cancellation in a batch ends a running call of the session", async () => {
   await using door = new Door(
     (call) =>
       new Promise((resolve) => {
@@ -226,7 +231,7 @@ test("cancelled in a batch: the call of the session ends", async () => {
 });
 
 test.each(["a POST", "a connection"])(
-  "cancelled in a batch, of %s: a call that has not begun never begins",
+  "a cancellation in a batch sent by %s keeps a later call of the batch from beginning",
   async (way) => {
     await using door = echo();
     const { resolve } = door.gw.catalog;
@@ -253,7 +258,7 @@ test.each(["a POST", "a connection"])(
   },
 );
 
-test("cancelled after a batch, of a connection: what it refused cancels no later call of that id", async () => {
+test("a cancellation after a batch on a connection does not cancel a later call under the id of a refused message", async () => {
   await using door = echo();
   const got: unknown[] = [];
   const connection = door.connection((message) => void got.push(message));
@@ -270,7 +275,7 @@ test("cancelled after a batch, of a connection: what it refused cancels no later
   ]);
 });
 
-test("a session that ends between the messages of a batch: those that have not begun are refused", async () => {
+test("when a session ends in the middle of a batch, the messages that have not begun are refused", async () => {
   await using door = echo();
   const headers = await door.session("2025-03-26");
   const { resolve } = door.gw.catalog;
@@ -288,12 +293,12 @@ test("a session that ends between the messages of a batch: those that have not b
   expect(door.ended.at(-1)?.failure?.code).toBe("session-not-found");
 });
 
-test.each(["a POST", "a connection"])("T20: others get their turn between the messages of %s", async (way) => {
+test.each(["a POST", "a connection"])("T20: other work gets its turn within a batch, for %s", async (way) => {
   let turns = 0;
   const seenAt = new Set<number>();
   await using door = echo();
   const { resolve } = door.gw.catalog;
-  // As rules over long URIs do.
+  // Slow, like rules over long URIs.
   const slow: typeof resolve = (...of) => {
     seenAt.add(turns);
     use(3);
@@ -324,7 +329,7 @@ test.each([
   await using door = new Door(
     async () => {
       const begun = seen();
-      // By less than this no use is told from the one before.
+      // A shorter time would not count as a new use.
       await until(() => systemClock.mono() > begun + 20_000, "20 ms");
       ended = systemClock.mono();
       return said("done");

@@ -10,7 +10,7 @@ import { until } from "../support/until.ts";
 
 afterEach(() => void jest.useRealTimers());
 
-/** A request whose body comes in these pieces and ends when `ended` resolves. */
+/** Returns a request whose body consists of these pieces and ends when `ended` resolves. */
 function slow(pieces: readonly string[], ended: Promise<void> = Promise.resolve()): Request {
   const body = new ReadableStream<Uint8Array>({
     async start(controller) {
@@ -36,10 +36,10 @@ const outcome = async (read: Promise<string | Failure>): Promise<string> => {
 
 const crowded = (whose: string, most: number) => ({
   code: "overloaded",
-  message: expect.stringContaining(`${whose} on the way here may have no more than ${most} bytes`),
+  message: expect.stringContaining(`${whose} in transit would exceed the limit of ${most} bytes`),
 });
 
-test("T22: a body may have as many bytes as the limit says, whether it tells its length or not", async () => {
+test("T22: a body may be exactly as long as the limit in bytes, whether or not it declares its length", async () => {
   const reader = new BodyReader(() => 10);
   const reads = ["1234567890", "12345678901", "äöüäö", "äöüäöü"].flatMap((text) => [told(text), slow([text])]);
   const outcomes = await Promise.all(reads.map((req) => outcome(reader.read(req, "key:alice"))));
@@ -48,7 +48,7 @@ test("T22: a body may have as many bytes as the limit says, whether it tells its
   expect(await outcome(reader.read(slow(["12", "34"]), "key:alice", 3))).toBe(large);
 });
 
-test("T26: a body that does not end in time is given up, one that has time left is waited for", async () => {
+test("T26: a body that is not complete in time is given up; one with time left is awaited", async () => {
   jest.useFakeTimers();
   const end = Promise.withResolvers<void>();
   const reader = new BodyReader(() => 10);
@@ -62,7 +62,7 @@ test("T26: a body that does not end in time is given up, one that has time left 
   expect(await late).toBe("later");
 });
 
-test("T22: what one sender has on its way is limited in bytes, which others do not feel, until it has come", async () => {
+test("T22: the bytes in transit of one sender are limited until they have arrived, without affecting other senders", async () => {
   const mib = 1024 ** 2;
   const end = Promise.withResolvers<void>();
   const reader = new BodyReader(() => 16 * mib);
@@ -77,7 +77,7 @@ test("T22: what one sender has on its way is limited in bytes, which others do n
   );
   const chunks = outcome(reader.read(slow(["y".repeat(850 * 1024)], end.promise), "key:alice"));
   await until(async () => (await outcome(reader.read(told("x"), "key:alice"))) === "overloaded", "the last chunk");
-  expect(await reader.read(slow(["z"]), "key:alice")).toMatchObject(crowded("Your requests", 128 * mib));
+  expect(await reader.read(slow(["z"]), "key:alice")).toMatchObject(crowded("Your request bodies", 128 * mib));
   expect(await outcome(reader.read(slow(["z"]), "key:bob"))).toBe("z");
   end.resolve();
   expect(await Promise.all(held)).toEqual(Array(8).fill("x"));
@@ -85,7 +85,7 @@ test("T22: what one sender has on its way is limited in bytes, which others do n
   expect(await outcome(reader.read(slow(["z"]), "key:alice"))).toBe("z");
 });
 
-test("T22: a body may come in many chunks, or in long ones: each costs time and room, however short it is", async () => {
+test("T22: the number of chunks of a body is limited, with more allowed if the body may be longer", async () => {
   const reader = new BodyReader(() => 32 * 1024 ** 2);
   const inChunks = (count: number): Promise<string | Failure> =>
     reader.read(slow(Array<string>(count).fill("x")), "key:alice");
@@ -97,7 +97,7 @@ test("T22: a body may come in many chunks, or in long ones: each costs time and 
   expect(await outcome(small.read(slow(Array<string>(65_537).fill("x")), "key:alice"))).toBe("body-too-large");
 });
 
-test("T22: what comes in short chunks takes more of its sender's room than its length", async () => {
+test("T22: a body in short chunks counts for more bytes than its length", async () => {
   const end = Promise.withResolvers<void>();
   const reader = new BodyReader(() => 64 * 1024 ** 2);
   const held = ["alice", "alice", "alice", "bob"].map((who) =>
@@ -108,7 +108,7 @@ test("T22: what comes in short chunks takes more of its sender's room than its l
   expect(await held[3]).toHaveLength(262_000);
 });
 
-test("T22: there is room for two of the longest bodies of one sender, also in chunks", async () => {
+test("T22: one sender may send two bodies of maximum length at once, even in chunks", async () => {
   const end = Promise.withResolvers<void>();
   const size = 72 * 1024 ** 2;
   const reader = new BodyReader(() => size);
@@ -122,7 +122,7 @@ test("T22: there is room for two of the longest bodies of one sender, also in ch
   expect((await Promise.all(held)).map(({ length }) => length)).toEqual([size, size]);
 });
 
-test("T22: all that is on its way is limited too, and what timed out counts no more", async () => {
+test("T22: the bytes in transit of all senders are limited, and a timed-out body no longer counts", async () => {
   jest.useFakeTimers();
   const mib = 1024 ** 2;
   const reader = new BodyReader(() => 64 * mib);
@@ -130,14 +130,14 @@ test("T22: all that is on its way is limited too, and what timed out counts no m
   const stuck = (): Request =>
     new Request("http://127.0.0.1/", { method: "POST", body: slow(["x"], new Promise(() => {})).body, headers });
   const held = Array.from({ length: 8 }, (_, n) => outcome(reader.read(stuck(), `key:${n}`)));
-  const ofAll = crowded("The requests of all callers", 512 * mib);
+  const ofAll = crowded("The request bodies of all callers", 512 * mib);
   expect(await reader.read(told("x"), "key:9")).toMatchObject(ofAll);
   jest.advanceTimersByTime(31_000);
   expect(new Set(await Promise.all(held))).toEqual(new Set(["body-timeout"]));
   expect(await outcome(reader.read(told("x"), "key:9"))).toBe("x");
 });
 
-/** A connection of alice's to the door, and the way to read it until it has said something so many times. */
+/** Opens a connection of alice to the door; `heard` resolves once the words have been received `times` times. */
 function listenTo(door: Door) {
   const socket = dial(door);
   let got = "";
@@ -155,14 +155,14 @@ const ping = '{"jsonrpc":"2.0","id":1,"method":"ping"}';
 const large = "x".repeat(16 * 1024 ** 2);
 
 test.each([
-  ["that tells its length", postText([`Content-Length: ${large.length}`], large)],
-  ["that tells its length twice", postText(Array<string>(2).fill(`Content-Length: ${large.length}`), large)],
+  ["with a length", postText([`Content-Length: ${large.length}`], large)],
+  ["with a repeated length", postText(Array<string>(2).fill(`Content-Length: ${large.length}`), large)],
   ["in chunks", postText(["Transfer-Encoding: chunked"], `${large.length.toString(16)}\r\n${large}\r\n0\r\n\r\n`)],
-])("R60: a client that sends all of a long body %s before it reads gets the refusal", async (_how, sent) => {
+])("R60: a client that sends a whole long body %s before it reads gets the refusal", async (_how, sent) => {
   await using door = new Door(() => said("ran"), { body: 1000 });
   const { socket, heard } = listenTo(door);
   const answers = heard(/HTTP\/1\.1 \d+/g, 2);
-  // A connection that is closed while the body still comes is reset, and the answer with it.
+  // Closing the connection while the body is still being sent would reset it and lose the answer.
   socket.write(sent);
   socket.write(postText([`Content-Length: ${ping.length}`], ping));
   expect((await answers).match(/HTTP\/1\.1 \d+/g)).toEqual(["HTTP/1.1 413", "HTTP/1.1 200"]);
@@ -174,7 +174,7 @@ test.each([
   ["rules", { policy: policyOf([{ tool: "*", action: "deny" }], {}) }, "Unknown tool"],
   ["servers", { upstreams: { ...quietUpstreams, send: async () => said("new") } }, '"text":"new"'],
 ])(
-  "R18: a call whose body is complete only after a reload is held against the %s that are in force then",
+  "R18: a call whose body is complete only after a reload is checked against the new %s",
   async (_what, parts, answer) => {
     const body = '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo"}}';
     await using door = new Door(() => said("old"));
@@ -194,19 +194,19 @@ test.each([
 );
 
 test.each([
-  ["tells its length", postText(["Content-Length: 100"], '{"json')],
+  ["has a length", postText(["Content-Length: 100"], '{"json')],
   ["comes in chunks", postText(["Transfer-Encoding: chunked"], '6\r\n{"json\r\n')],
-])("T26: a client that leaves in the middle of a body that %s is on record as that", async (_how, sent) => {
+])("T26: a client that disconnects in the middle of a body that %s is recorded as cancelled", async (_how, sent) => {
   await using door = new Door(() => said("ran"));
   const { socket } = listenTo(door);
   socket.write(sent, () => void socket.destroy());
   await until(() => door.ended.length > 0, "the refusal");
   expect(door.ended.map(({ status, who, failure }) => [status, who?.id, failure?.message])).toEqual([
-    ["cancelled", "key:alice", "The client left before the whole of its message had arrived."],
+    ["cancelled", "key:alice", "The client disconnected before its whole message had arrived."],
   ]);
 });
 
-test("T23: a body that has not arrived within 30 s is refused with 408, and its connection closed", async () => {
+test("T23: a body that has not arrived within 30 s is refused with 408, and its connection is closed", async () => {
   jest.useFakeTimers();
   await using door = new Door(() => said("ran"));
   const { socket, heard } = listenTo(door);
@@ -224,7 +224,7 @@ test("T23: a body that has not arrived within 30 s is refused with 408, and its 
   expect(door.ended.map(({ failure }) => failure?.code)).toEqual(["body-timeout"]);
 });
 
-test("T23: that of a stranger is waited for no longer, and its connection closed with the refusal", async () => {
+test("T23: an unauthenticated body that is late gets the refusal, and its connection is closed", async () => {
   jest.useFakeTimers();
   await using door = new Door(() => said("ran"));
   const { socket, heard } = listenTo(door);
@@ -239,10 +239,10 @@ test("T23: that of a stranger is waited for no longer, and its connection closed
   expect(door.ended.map(({ failure }) => failure?.code)).toEqual(["unauthenticated"]);
 });
 
-test("T20: a request that announces trailers is told that none are read, and does not run", async () => {
+test("T20: a request that announces trailers is told that they are not supported, and does not run", async () => {
   await using door = new Door(() => said("ran"));
   const { socket, heard } = listenTo(door);
-  const answer = heard(/none is read/g, 1);
+  const answer = heard(/without trailers/g, 1);
   socket.write(
     postText(["Transfer-Encoding: chunked", "Trailer: X-Sum"], `${ping.length.toString(16)}\r\n${ping}\r\n`),
   );
@@ -252,7 +252,7 @@ test("T20: a request that announces trailers is told that none are read, and doe
 });
 
 test.each(["100-Continue", "100-continue"])(
-  "T20: a client that waits for the go-ahead for %s is answered at once",
+  "T20: a client that waits for permission to send with Expect: %s is answered at once",
   async (expected) => {
     await using door = new Door(() => said("ran"));
     const { socket, heard } = listenTo(door);

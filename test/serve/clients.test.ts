@@ -8,7 +8,7 @@ import { connect as connectHttp, connectV1, type Part, type Peer } from "../supp
 import { until } from "../support/until.ts";
 import { textIn } from "../support/wire.ts";
 
-// The official clients, unchanged, on all their transports: they call, are asked, are told of changes, are cut off.
+// The unmodified official clients on all their transports.
 
 const requestInit = (key: string) => ({ requestInit: { headers: { Authorization: `Bearer ${key}` } } });
 
@@ -27,7 +27,7 @@ const call = async (peer: Peer, name: string): Promise<string> => textIn(await p
 const realWebSocket = globalThis.WebSocket;
 afterEach(() => void (globalThis.WebSocket = realWebSocket));
 
-/** The library cannot send a header with its WebSocket; Bun's can. */
+/** The library cannot send a header with its WebSocket, but Bun's WebSocket can. */
 function withKey(key: string): void {
   globalThis.WebSocket = class extends realWebSocket {
     constructor(url: string | URL, protocols?: string | string[]) {
@@ -39,7 +39,7 @@ function withKey(key: string): void {
 const transports: Record<string, (door: Door, key: string) => Promise<Peer>> = {
   "1.x over streamable HTTP": (door, key) => connectHttp("1.x", { url: `${door.url}/mcp`, key }, part),
   "2.x over streamable HTTP": (door, key) => connectHttp("2.x legacy", { url: `${door.url}/mcp`, key }, part),
-  "R65: 1.x over the old HTTP+SSE pair": (door, key) =>
+  "R65: 1.x over HTTP+SSE of 2024-11-05": (door, key) =>
     connectV1(new SSEClientTransport(new URL(`${door.url}/sse`), requestInit(key)), part),
   "R98: 1.x over a WebSocket": (door, key) => {
     withKey(key);
@@ -81,7 +81,7 @@ const play = () => new Door((asked) => tools[asked.route?.name ?? ""]?.(asked) ?
 describe.each(Object.keys(transports))("%s", (name) => {
   const connect = transports[name] as (typeof transports)[string];
 
-  test("is served, asked for everything it declared, and its answers come back", async () => {
+  test("the client can call tools, is asked for everything it declared, and its answers arrive", async () => {
     await using door = play();
     const peer = await connect(door, "alice");
     expect(await call(peer, "plain")).toBe("hello");
@@ -98,7 +98,7 @@ describe.each(Object.keys(transports))("%s", (name) => {
     await peer.close();
   });
 
-  test("R112: hears of changed lists", async () => {
+  test("R112: the client is notified of changed lists", async () => {
     await using door = play();
     const peer = await connect(door, "alice");
     await until(() => door.notifier.size === 1, "it to listen");
@@ -113,7 +113,7 @@ describe.each(Object.keys(transports))("%s", (name) => {
     expect(door.notifier.size).toBe(0);
   });
 
-  test("T42, S30: a stranger does not get in, and a lost key ends what is open", async () => {
+  test("T42, S30: an unauthenticated client is refused, and revoking a key ends its open streams", async () => {
     await using door = play();
     expect(
       await connect(door, "").then(
@@ -134,7 +134,7 @@ describe.each(Object.keys(transports))("%s", (name) => {
     await peer.close();
   });
 
-  test("S20: 64 of them, all counting their ids from the same start, asked at once, get their own answers", async () => {
+  test("S20: 64 clients with the same request ids, asked at the same time, each get their own answers", async () => {
     await using door = play();
     const peers = await Promise.all(
       Array.from({ length: 64 }, async (_, n) => {
@@ -157,9 +157,9 @@ describe.each(Object.keys(transports))("%s", (name) => {
   }, 30_000);
 });
 
-// Their library takes a stream that brought no result for one that was cut off.
+// The 1.x library treats a stream that ended without a result as one that was cut off.
 test.each(["refuse", "hang"])(
-  "FIELD T43: a client that comes back to a call without a result is told not to: %s",
+  "FIELD T43: a client that resumes a call without a result is told not to reconnect: %s",
   async (name) => {
     await using door = new Door(async (asked) => {
       asked.emit?.('{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":"working"}}');
@@ -185,7 +185,7 @@ test.each(["refuse", "hang"])(
   },
 );
 
-test("a client that tries OAuth after a 401 shows its user that the API key is what was wrong", async () => {
+test("a client that tries OAuth after a 401 shows its user that the API key was the problem", async () => {
   await using door = play();
   const authProvider = {
     redirectUrl: "http://127.0.0.1/callback",

@@ -10,12 +10,12 @@ import { Seen } from "../support/seen.ts";
 import { until } from "../support/until.ts";
 import { initialize, modern, pick, request, toolCall } from "../support/wire.ts";
 
-// One client on a connection of its own, whatever its transport.
+// One client on its own connection, whatever its transport.
 
 const elicit = { method: "elicitation/create", params: '{"message":"?"}' } as const;
 const note = '{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":1}}';
 
-/** A connection to a gateway; `behave` plays its one server. */
+/** Returns a connection to a gateway; `behave` plays its one server. */
 function pipe(behave: (call: Call) => Promise<Reply> | Reply = () => said("hello")) {
   const door = new Door(behave);
   const seen = new Seen<unknown>();
@@ -38,7 +38,7 @@ const answered = async (call: Call): Promise<Reply> =>
 const isRequest = (message: unknown): boolean => pick(message, "method") === "elicitation/create";
 
 describe("after initialize a legacy client has a session", () => {
-  test("its calls carry it, with what it declared; before, and in the modern era, there is none", async () => {
+  test("calls belong to the session, with what the client declared; before initialize and in the modern era there is none", async () => {
     const sessions: unknown[] = [];
     await using client = pipe((call) => {
       sessions.push(call.session && { ...call.capabilities, revision: call.session.revision });
@@ -58,7 +58,7 @@ describe("after initialize a legacy client has a session", () => {
     expect(pick(other.sent[0], "result.content.0.text")).toBe("true");
   });
 
-  test("S25: its opening and its end are on record, and its servers are told of its end", async () => {
+  test("S25: a session's opening and end are recorded, and its servers are told of its end", async () => {
     const client = pipe();
     const { door } = client;
     await client.open();
@@ -82,15 +82,15 @@ describe("after initialize a legacy client has a session", () => {
   });
 });
 
-describe("the first request that can be read decides the era", () => {
+describe("the era of a connection is fixed by its first readable request,", () => {
   const version = "io.modelcontextprotocol/protocolVersion";
   const listen = modern("subscriptions/listen", { notifications: { toolsListChanged: true } }, { id: "first" });
   test.each([
-    ["one that is refused", modern("tools/call", { name: "echo" }, { id: "first" }), -32022],
-    ["one that is not answered yet", listen, -32022],
-    ["but not server/discover", modern("server/discover", {}, { id: "first" }), undefined],
+    ["even one that is refused", modern("tools/call", { name: "echo" }, { id: "first" }), -32022],
+    ["even one that is not answered yet", listen, -32022],
+    ["but not by server/discover", modern("server/discover", {}, { id: "first" }), undefined],
     [
-      "but not of an unknown revision",
+      "but not by one of an unknown revision",
       modern("tools/list", {}, { id: "first", meta: { [version]: "2099-01-01" } }),
       undefined,
     ],
@@ -105,7 +105,7 @@ describe("the first request that can be read decides the era", () => {
   });
 });
 
-/** A pipe whose audit log waits with each opening of a session until the test lets it continue. */
+/** Returns a pipe whose audit log blocks each opening of a session until the test lets it continue. */
 function slowPipe(behave?: (call: Call) => Promise<Reply> | Reply) {
   const client = pipe(behave);
   const { audit } = client.door.gw;
@@ -118,8 +118,8 @@ function slowPipe(behave?: (call: Call) => Promise<Reply> | Reply) {
   return { ...client, held };
 }
 
-describe("a session whose opening takes its time", () => {
-  test("of a client that leaves meanwhile nothing is left, and its end is on record", async () => {
+describe("while a session is being opened", () => {
+  test("a client that disconnects leaves nothing behind, and the session's end is recorded", async () => {
     const { door, connection, open, held, sent } = slowPipe();
     const opening = open();
     await until(() => held.length === 1, "the opening");
@@ -131,7 +131,7 @@ describe("a session whose opening takes its time", () => {
     await door[Symbol.asyncDispose]();
   });
 
-  test("two initialize at once are one session after the other", async () => {
+  test("two concurrent initialize requests open one session after the other", async () => {
     const { door, connection, open, held } = slowPipe();
     const opening = [open(), open()];
     await until(() => held.length === 1, "the first opening");
@@ -145,7 +145,7 @@ describe("a session whose opening takes its time", () => {
     await door[Symbol.asyncDispose]();
   });
 
-  test("one that cannot be recorded is none: initialize is refused, counted and recorded as that", async () => {
+  test("a session that cannot be recorded is not opened, and its initialize is refused, counted and recorded", async () => {
     await using client = pipe();
     const { gw } = client.door;
     const recordEvent = () => Promise.reject(new Failure("audit-unavailable", "No log."));
@@ -157,8 +157,8 @@ describe("a session whose opening takes its time", () => {
   });
 });
 
-describe("another initialize", () => {
-  test("ends the calls of the session before, which are answered", async () => {
+describe("a second initialize", () => {
+  test("ends the calls of the previous session, which are answered", async () => {
     await using client = pipe(hang);
     await client.open();
     const call = client.receive(toolCall("echo"));
@@ -179,7 +179,7 @@ describe("another initialize", () => {
 const cancel = (requestId: number) => ({ jsonrpc: "2.0", method: "notifications/cancelled", params: { requestId } });
 
 describe("notifications/cancelled", () => {
-  test.each(["in a session", "outside of any"])("ends the one call of that id, %s", async (where) => {
+  test.each(["in a session", "outside of sessions"])("ends only the call with that id, %s", async (where) => {
     await using client = pipe(hang);
     if (where === "in a session") await client.open();
     const calls = [1, 2].map((id) => client.receive(toolCall("echo", {}, id)));
@@ -190,7 +190,7 @@ describe("notifications/cancelled", () => {
     await calls[0];
   });
 
-  test("in a session ends a call that was sent before it was open, unless the session has one of that id", async () => {
+  test("in a session also ends a call that began before the session, unless the session has one with that id", async () => {
     await using client = pipe(hang);
     const early = client.receive(toolCall("echo", {}, 5));
     await client.open();
@@ -202,7 +202,7 @@ describe("notifications/cancelled", () => {
     await early;
   });
 
-  test("of a caller who is at its limit is heeded, and so is its answer to a question", async () => {
+  test("from a caller at its limit is still accepted, and so is its answer to a question", async () => {
     await using client = pipe((call) => (call.inbound.idText === "1" ? hang(call) : answered(call)));
     await client.open();
     const calls = [1, 2].map((id) => client.receive(toolCall("echo", {}, id)));
@@ -219,7 +219,7 @@ describe("notifications/cancelled", () => {
     );
   });
 
-  test("of a caller who is refused ends nothing", async () => {
+  test("from a caller that is refused ends nothing", async () => {
     await using client = pipe(hang);
     const call = client.receive(toolCall("echo"));
     const { authn } = client.door.gw;
@@ -236,7 +236,7 @@ describe("notifications/cancelled", () => {
 });
 
 describe("requests to the client", () => {
-  test("FIELD T5: it is asked under an id of ours, and its answer goes to the call that asked", async () => {
+  test("FIELD T5: a question has an id of the gateway, and its answer goes to the call that asked", async () => {
     await using client = pipe(answered);
     await client.open();
     const calls = [1, 2].map((id) => client.receive(toolCall("echo", {}, id)));
@@ -253,15 +253,15 @@ describe("requests to the client", () => {
     expect(client.door.traffic).toMatchObject({ stray: 2, asked: 0 });
   });
 
-  test("an answer that cannot be read ends its question at once, and no request of the client's own under the same id", async () => {
+  test("an unreadable answer ends its question at once, and does not answer the client's own request under the same id", async () => {
     await using client = pipe(answered);
     await client.open();
-    // Nor does it need a place, like one that can be read.
+    // Like a readable answer, it does not count towards the limit on calls in flight.
     const limits = limitsOptions.parse({ inFlight: { perPrincipal: 1 } });
     Object.assign(client.door.gw, { limits: createLimits(limits, systemClock, createLimitsState(systemClock)) });
     const { body } = client.door.gw.caps;
     const unread = ["", ',"result":null', ',"result":{"a":1,"a":2}', `,"result":{"a":"${"x".repeat(body)}"}`];
-    // The first tells which id the next question has.
+    // The first round shows which id the next question has.
     for (const rest of ["", ...unread]) {
       const id = Number(pick(client.sent.findLast(isRequest), "id") ?? 0) + 1;
       const call = client.receive(toolCall("echo", {}, id));
@@ -274,7 +274,7 @@ describe("requests to the client", () => {
     expect(client.door.traffic).toMatchObject({ stray: 0, asked: 0 });
   });
 
-  test("an answer before initialize belongs to nothing and kills nothing", async () => {
+  test("an answer before initialize is counted as stray and breaks nothing", async () => {
     await using client = pipe();
     await client.receive({ jsonrpc: "2.0", id: 1, result: {} });
     await client.open();
@@ -282,7 +282,7 @@ describe("requests to the client", () => {
     expect(client.sent).toHaveLength(1);
   });
 
-  test("when the client goes, what it was asked and what it waits for is cancelled", async () => {
+  test("when the client disconnects, its questions and calls are cancelled", async () => {
     const client = pipe(answered);
     await client.open();
     const call = client.receive(toolCall("echo"));
@@ -293,7 +293,7 @@ describe("requests to the client", () => {
     await client.door[Symbol.asyncDispose]();
   });
 
-  test("what is cancelled by its client is withdrawn from it, and not answered", async () => {
+  test("when the client cancels its call, the call's question is withdrawn and the call is not answered", async () => {
     await using client = pipe(answered);
     await client.open();
     const call = client.receive(toolCall("echo", {}, "c"));
@@ -311,7 +311,7 @@ describe("batches", () => {
     ["2025-03-26", true],
     ["2025-06-18", false],
     ["2025-11-25", false],
-  ] as const)("a client of %s may send them: %p", async (revision, may) => {
+  ] as const)("a client of %s may send batches: %p", async (revision, may) => {
     await using client = pipe();
     await client.open(revision);
     await client.receive([request("ping", {}, 1), { jsonrpc: "2.0", method: "notifications/initialized" }, 7]);
@@ -320,19 +320,19 @@ describe("batches", () => {
     else expect(client.sent[1]).toMatchObject(refused);
   });
 
-  test("one whose reading was cancelled is answered by nothing, not by an empty line", async () => {
+  test("a batch that was cancelled while it was read gets no answer, not even an empty line", async () => {
     await using client = pipe();
     await client.open("2025-03-26");
     const { gw } = client.door;
     const gone = (): never => {
-      throw new Failure("cancelled", "The client has gone.");
+      throw new Failure("cancelled", "The client has disconnected.");
     };
     Object.assign(gw, { authn: { identify: gone } });
     await client.receive("[]");
     expect(client.sent).toHaveLength(1);
   });
 
-  test("what is wrong with the whole is one error; what needs no answer gets none", async () => {
+  test("an error of the whole batch is one error, and a batch of notifications gets no answer", async () => {
     await using client = pipe();
     await client.open("2025-03-26");
     await client.receive("[]");
@@ -345,8 +345,8 @@ describe("batches", () => {
   });
 });
 
-describe("what is said without being asked", () => {
-  test("a client is asked outside of calls over its connection", async () => {
+describe("messages outside of calls", () => {
+  test("a client can be asked outside of calls over its connection", async () => {
     let id = "";
     await using client = pipe((call) => {
       id = call.session?.id ?? "";
@@ -361,7 +361,7 @@ describe("what is said without being asked", () => {
     expect(await answer).toEqual({ kind: "result", text: '{"roots":[]}' });
   });
 
-  test("R112: changed lists and what servers say reach a legacy client, a modern one must listen", async () => {
+  test("R112: a legacy client is sent list changes and server messages, a modern client only if it listens", async () => {
     await using client = pipe();
     await using other = pipe();
     await client.open();
@@ -382,7 +382,7 @@ describe("what is said without being asked", () => {
     expect(other.sent).toHaveLength(1);
   });
 
-  test("log messages of a call need no progress token in a session; in the modern era they need a level", async () => {
+  test("a call's log messages need no progress token in a session, but need a log level in the modern era", async () => {
     const behave = (call: Call): Reply => {
       call.emit?.(note);
       return said("");

@@ -20,7 +20,7 @@ test("R119 FIELD T11: a page of an allowed origin may send and read every header
   const preflight = await door.request("OPTIONS", { headers: wanted });
   const more = preflight.headers.get("access-control-allow-headers")?.split(", ").slice(-3);
   expect(more).toEqual(["x-api-key", "mcp-param-region", "Mcp-Param-Max-Rows"]);
-  // Only what asks before another request is answered so, and only for an origin that may send that one.
+  // Only a preflight request from an allowed origin gets this response.
   const method = { "access-control-request-method": "POST" };
   for (const other of [headers, method, { ...method, origin: door.url }]) {
     const plain = await door.request("OPTIONS", { headers: other });
@@ -35,7 +35,7 @@ test("R119 FIELD T11: a page of an allowed origin may send and read every header
   ]);
 });
 
-test("R119: such a page may read what is wrong with its request too", async () => {
+test("R119: a page of an allowed origin can read error responses too", async () => {
   await using door = new Door(() => said(""), { allowedOrigins: ["https://app.example"], maxConnections: 1 });
   const origin = "https://app.example";
   const unknown = { origin, "mcp-session-id": "A".repeat(43) };
@@ -55,7 +55,7 @@ test("R119: such a page may read what is wrong with its request too", async () =
   await stream.body?.cancel();
 });
 
-test("S01: a page of an allowed origin is no process of this machine, though its browser is", async () => {
+test("S01: a page of an allowed origin does not count as a local process, although its browser runs on this machine", async () => {
   const origin = "https://app.example";
   await using door = new Door(() => said(""), { allowedOrigins: [origin] });
   const scrape = (headers = {}) => door.request("GET", { headers, path: "/metrics", key: "" });

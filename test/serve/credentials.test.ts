@@ -12,12 +12,12 @@ test.each([
   [{ "X-API-Key": "one" }, ["one"]],
   [{ "x-api-key": "" }, [""]],
   [{ authorization: "Bearer one", "x-api-key": "two" }, ["one", "two"]],
-])("S30: what is presented by %j, also what is no key, is left to authentication", (headers, expected) => {
+])("S30: the credentials in %j are passed on to authentication, even if they are not keys", (headers, expected) => {
   expect(credentialsOf(new Headers(headers))).toEqual(expected);
 });
 
 test.each(["via", "Forwarded", "X-Forwarded-For", "x-forwarded-port", "X-Real-IP"])(
-  "S31: one %s among the headers marks a request as forwarded, and changes no address",
+  "S31: one %s header marks a request as forwarded and does not change its address",
   (name) => {
     const source = sourceOf(new Headers({ accept: "*/*", [name]: "203.0.113.9", "x-z": "1" }), "127.0.0.1");
     expect([source.forwarded, source.ip, source.loopback]).toEqual([true, "127.0.0.1", true]);

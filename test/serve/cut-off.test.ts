@@ -9,11 +9,11 @@ import { heldPair, heldSocket } from "../support/held.ts";
 import { until } from "../support/until.ts";
 import { initialize, modern, pick, request, textOf, toolCall, v2025 } from "../support/wire.ts";
 
-// Calls that end before their server has answered, and not because their caller wants it: each is told so.
+// Calls that end before their server has answered, though their caller did not cancel them: each is told why.
 
 const stopping = "The gateway is stopping. The call may have run: check before you repeat it.";
 
-test("SEMANTICS 2, T46: a gateway that stops says so to each call that it cuts off, and that it may have run", async () => {
+test("SEMANTICS 2, T46: a gateway that stops tells each call that it cuts off why, and that the call may have run", async () => {
   await using door = new Door(hang);
   const session = await door.session();
   const events = { ...(await door.session()), accept: "text/event-stream, application/json" };
@@ -36,7 +36,7 @@ test("SEMANTICS 2, T46: a gateway that stops says so to each call that it cuts o
   expect(new Set(ends.map(({ status }) => status))).toEqual(new Set(["lost"]));
 });
 
-test("SEMANTICS 2: a call that no server has been sent is told that it did not run", async () => {
+test("SEMANTICS 2: a call that was not sent to a server is told that it did not run", async () => {
   await using door = new Door(hang);
   const settled = Promise.withResolvers<void>();
   const catalog = { ...door.gw.catalog, offers: () => false };
@@ -53,7 +53,7 @@ test("SEMANTICS 2: a call that no server has been sent is told that it did not r
   expect(textOf((await answer).json)).toBe("The gateway is stopping. The call did not run.");
 });
 
-test("SEMANTICS 2: a session that is ended for a newer one tells its calls so; one that its client ends does not", async () => {
+test("SEMANTICS 2: a session replaced by a newer one tells its calls why; one that its client ends does not", async () => {
   await using door = new Door(hang, { sessionLimits: { total: 10, perOwner: 1, idle: 60_000 } });
   const call = async (headers: Record<string, string>) => {
     const before = door.running.size;
@@ -73,7 +73,7 @@ test("SEMANTICS 2: a session that is ended for a newer one tells its calls so; o
   expect((await second).text).toBe("");
 });
 
-test("a subscription that the gateway ends has its result, and on a connection of its own the word that ends it too", async () => {
+test("a subscription that the gateway ends gets its result, and on a client's own connection also a cancellation", async () => {
   await using door = new Door(hang);
   const { body, headers } = modern("subscriptions/listen", { notifications: { toolsListChanged: true } }, { id: "L" });
   const sent: unknown[] = [];
@@ -84,7 +84,7 @@ test("a subscription that the gateway ends has its result, and on a connection o
   await listening[0];
   expect(sent.slice(1)).toMatchObject([
     { id: "L", result: { resultType: "complete", _meta: { "io.modelcontextprotocol/subscriptionId": "L" } } },
-    { method: "notifications/cancelled", params: { requestId: "L", reason: expect.stringContaining("stops") } },
+    { method: "notifications/cancelled", params: { requestId: "L", reason: expect.stringContaining("stopping") } },
   ]);
   const stream = await (await listening[1]).text();
   expect(stream).toContain('"resultType":"complete"');
@@ -98,7 +98,7 @@ test("a subscription that the gateway ends has its result, and on a connection o
   expect(sent).toHaveLength(4);
 });
 
-test("S25: a session that was ended for a newer one while its opening was recorded is not handed out", async () => {
+test("S25: a session that was ended for a newer one while its opening was recorded is not given to the client", async () => {
   await using door = new Door(hang, { sessionLimits: { total: 10, perOwner: 1, idle: 60_000 } });
   const { audit } = door.gw;
   const [begun, held] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
@@ -118,7 +118,7 @@ test("S25: a session that was ended for a newer one while its opening was record
   expect((await door.post(request("ping"), { headers: newer })).status).toBe(200);
 });
 
-test("FIELD T46: a message whose session ends before the whole of it has arrived finds that session no longer", async () => {
+test("FIELD T46: a message whose session ends before the whole message has arrived is refused with 404", async () => {
   await using door = new Door(() => said("ran"));
   const { sessions } = door;
   const session = await door.session();
@@ -141,7 +141,7 @@ test("FIELD T46: a message whose session ends before the whole of it has arrived
   expect([status, door.ended.at(-1)?.failure?.code]).toEqual([404, "session-not-found"]);
 });
 
-test("SEMANTICS 2: a call whose caller could be asked in rounds is told as well", async () => {
+test("SEMANTICS 2: a call whose caller could be asked in rounds is told too", async () => {
   await using door = new Door(hang);
   const declared = { "io.modelcontextprotocol/clientCapabilities": { elicitation: {} } };
   const { body, headers } = modern("tools/call", { name: "echo" }, { meta: declared });
@@ -151,7 +151,7 @@ test("SEMANTICS 2: a call whose caller could be asked in rounds is told as well"
   expect(textOf((await answer).json)).toBe(stopping);
 });
 
-test("SEMANTICS 2: on a connection of its own a client is told as well", async () => {
+test("SEMANTICS 2: a client on its own connection is told too", async () => {
   await using door = new Door(hang);
   const sent: unknown[] = [];
   const connection = door.connection((message) => void sent.push(message));
@@ -159,17 +159,17 @@ test("SEMANTICS 2: on a connection of its own a client is told as well", async (
   const call = connection.receive(JSON.stringify(toolCall("echo", {}, "hung")));
   await until(() => door.running.size === 1, "the call runs");
   await door.running.end(0, 1_000);
-  // Whoever stops next may close the connection at once.
+  // The next step of a shutdown may close the connection at once.
   expect(textOf(sent.at(-1))).toBe(stopping);
   await call;
   connection.close();
 });
 
 describe.each([
-  ["the old pair", heldPair],
+  ["HTTP+SSE", heldPair],
   ["WebSocket", heldSocket],
-] as const)("a key that is lost ends a connection: %s", (_name, connect) => {
-  test("T42: the call that ran is answered first", async () => {
+] as const)("when a key is revoked, its connection ends: %s", (_name, connect) => {
+  test("T42: the running call is answered first", async () => {
     await using door = new Door(hang);
     const client = await connect(door);
     client.send(toolCall("echo", {}, "hung"));
@@ -180,7 +180,7 @@ describe.each([
     expect(client.got).toEqual([{ jsonrpc: "2.0", id: "hung", error: { code: -31401, message } }]);
   });
 
-  test("T42: a call that does not end keeps it open for no second", async () => {
+  test("T42: a call that does not end delays the close by less than a second", async () => {
     const never = Promise.withResolvers<Reply>();
     await using door = new Door(() => never.promise);
     const client = await connect(door);
@@ -194,7 +194,7 @@ describe.each([
   });
 });
 
-test("FIELD T48: a session whose stream has closed is idle from then on, however long it was open", async () => {
+test("FIELD T48: a session is idle from the moment its stream closes, however long it was open", async () => {
   await using door = new Door(() => said("done"));
   const headers = await door.session();
   const session = door.sessions.find(headers["mcp-session-id"] ?? "", door.who("alice").id, null);
@@ -212,7 +212,7 @@ test.each([
   ["a call", "2025-11-25", toolCall("echo")],
   ["a batch", "2025-03-26", [toolCall("echo")]],
 ])(
-  "FIELD T48: a session is idle from the end of its last call on, however long that ran: %s",
+  "FIELD T48: a session is idle from the end of its last call, however long the call ran: %s",
   async (_, revision, body) => {
     const answer = Promise.withResolvers<Reply>();
     await using door = new Door(() => answer.promise);
@@ -229,7 +229,7 @@ test.each([
   },
 );
 
-test("the ends of sessions that cannot be recorded are one kind of lines in the log, which name the record", async () => {
+test("if the ends of sessions cannot be recorded, the log lines have one kind and name the record", async () => {
   await using door = new Door(hang);
   const headers = await door.session();
   const told: unknown[] = [];

@@ -11,27 +11,27 @@ afterEach(() => void jest.useRealTimers());
 const decoder = new TextDecoder();
 const who = principal();
 const mib = 1024 ** 2;
-// No more of it is asked for. The limit of one stream is 9 MiB.
+// Only `caps.result` is used. The limit of one stream is 9 MiB.
 const sending = (traffic: Traffic) => ({ current: () => ({ caps: { result: 1024 } }) as Gateway, traffic });
 
-test("FIELD T44: a silent stream says something every 15 seconds, which no timeout on its way outruns", async () => {
+test("FIELD T44: a silent stream sends a keep-alive every 15 seconds, sooner than a proxy's timeout", async () => {
   const traffic = new Traffic();
   const stream = new EventStream(who, sending(traffic), () => {});
   const reader = stream.response.body!.getReader();
   const said: string[] = [];
   for (let n = 0; n < 3; n++) {
-    said.push(decoder.decode((await reader.read()).value as Uint8Array)); // the stream is made of bytes
+    said.push(decoder.decode((await reader.read()).value as Uint8Array)); // the stream yields bytes
     jest.advanceTimersByTime(15_000);
   }
   expect(said).toEqual([":\n\n", ":\n\n", ":\n\n"]);
   stream.close();
   jest.advanceTimersByTime(60_000);
-  expect(decoder.decode((await reader.read()).value as Uint8Array)).toBe(":\n\n"); // said before it was closed
+  expect(decoder.decode((await reader.read()).value as Uint8Array)).toBe(":\n\n"); // sent before the close
   expect((await reader.read()).done).toBe(true);
   expect(traffic.streams).toBe(0);
 });
 
-test("a reader who owes more than is allowed counts as gone, which is logged; until then what must arrive is kept", () => {
+test("a reader with too much unread is disconnected, which is logged; until then messages that must arrive are kept", () => {
   const logged: unknown[] = [];
   const traffic = new Traffic({ ...silent, warn: (...line) => void logged.push(line) });
   let closed = 0;
@@ -44,11 +44,11 @@ test("a reader who owes more than is allowed counts as gone, which is logged; un
   stream.write(large, true);
   expect([closed, traffic.streams]).toEqual([1, 0]);
   const facts = { principal: who.id, bytes: expect.any(Number) as unknown };
-  // Callers can cause it as often as they like.
+  // The last argument groups the lines, since callers can cause them as often as they like.
   expect(logged).toEqual([["a connection was closed because its client left too much unread", facts, who.id]]);
 });
 
-test("however small limits.result is, a reader of nothing but notifications loses some of them, and no result", () => {
+test("even with a small limits.result, a slow reader of notifications loses some of them, but no result", () => {
   const traffic = new Traffic();
   let closed = 0;
   const stream = new EventStream(who, sending(traffic), () => closed++);
@@ -61,7 +61,7 @@ test("however small limits.result is, a reader of nothing but notifications lose
   stream.close();
 });
 
-test("T27: all streams of one principal hold only so much together: the one that holds most goes, and what it holds", async () => {
+test("T27: the streams of one principal share a limit; the stream that holds the most is dropped with its contents", async () => {
   const traffic = new Traffic();
   const closed: number[] = [];
   const streams = Array.from({ length: 9 }, (_, n) => new EventStream(who, sending(traffic), () => closed.push(n)));
@@ -76,7 +76,7 @@ test("T27: all streams of one principal hold only so much together: the one that
   expect((await streams[4]?.response.text())?.endsWith("z")).toBe(true);
 });
 
-test("T27: an event that was read but for its end counts as a whole, since it is kept as a whole", async () => {
+test("T27: an event that was read except for its end counts as a whole, since it is kept as a whole", async () => {
   const traffic = new Traffic();
   const closed: number[] = [];
   for (let n = 0; n < 10; n++) {
@@ -88,7 +88,7 @@ test("T27: an event that was read but for its end counts as a whole, since it is
   expect(closed).toHaveLength(1);
 });
 
-test("T42: a reader who has lost its key gets nothing of what it has not read, only the last words", async () => {
+test("T42: a reader whose key was revoked gets none of its unread messages, only the last one", async () => {
   const traffic = new Traffic();
   const caller = principal();
   const stream = new EventStream(caller, sending(traffic), () => {});

@@ -6,10 +6,11 @@ import { modern, request, toolCall } from "../support/wire.ts";
 const spellings: Readonly<Record<string, (name: string) => string>> = {
   upper: (name) => name.toUpperCase(),
   lower: (name) => name.toLowerCase(),
-  "every other": (name) => name.replace(/./g, (char, at) => (at % 2 ? char.toUpperCase() : char.toLowerCase())),
+  "alternating upper and lower": (name) =>
+    name.replace(/./g, (char, at) => (at % 2 ? char.toUpperCase() : char.toLowerCase())),
 };
 
-test.each(Object.entries(spellings))("FIELD T64: names of headers count in %s case", async (_case, spelt) => {
+test.each(Object.entries(spellings))("FIELD T64: header names are recognized in %s case", async (_case, spelt) => {
   await using door = new Door(() => said("ran"));
   const post = (body: unknown, headers: Readonly<Record<string, string>>): Promise<string> => {
     const text = JSON.stringify(body);

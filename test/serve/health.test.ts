@@ -13,7 +13,7 @@ test.each([
   ["evil.example.", false],
   ["127.0.0.1.evil-host", false],
   ["a.xn--p1ai:80", false],
-])("S01: a page whose name leads to this machine is not on it: %s", (host, local) => {
+])("S01: a page whose host name resolves to this machine is not local: %s", (host, local) => {
   const raw = new Request("http://127.0.0.1/metrics", { headers: { host } });
   expect(isLocal(new HttpRequest(raw, "127.0.0.1"))).toBe(local);
 });

@@ -8,11 +8,11 @@ import { dial, frameOf, upgradeText } from "../support/raw-http.ts";
 import { until } from "../support/until.ts";
 import { initialize, modern, openSocket, toolCall } from "../support/wire.ts";
 
-// The limit listen.maxConnections, and how far strangers with open connections can keep others out.
+// The limit listen.maxConnections, and how far unauthenticated clients with open connections can keep others out.
 
 const play = (maxConnections: number) => new Door(() => said("done"), { maxConnections });
 
-/** Connections of their own that send no more than `text`; they end with the test. */
+/** Opens `count` connections that send only `text`; they end with the test. */
 async function hold(door: Door, count: number, text = ""): Promise<Socket[] & Disposable> {
   const sockets = Array.from({ length: count }, () => dial(door));
   await Promise.all(sockets.map((socket) => once(socket, "connect")));
@@ -27,16 +27,16 @@ const head = (line: string) => `${line} HTTP/1.1\r\nHost: 127.0.0.1\r\n`;
 const status = (door: Door, path: string) =>
   fetch(door.url + path, { headers: { connection: "close" } }).then((answer) => answer.status);
 
-test("T26: no more streams are open than listen.maxConnections, one that ends makes room, and /live always answers", async () => {
+test("T26: listen.maxConnections limits open streams, one that ends makes room, and /live always answers", async () => {
   await using door = play(3);
   const cuts = Array.from({ length: 3 }, () => new AbortController());
-  // A response that nobody holds is collected, and its stream closed.
+  // A response without a reference is garbage-collected, which closes its stream.
   const open: Response[] = [];
   for (const { signal } of cuts) open.push(await door.request("GET", { path: "/sse", signal }));
   expect(open.map(({ status }) => status)).toEqual([200, 200, 200]);
   const refused = await door.request("GET", { path: "/sse" });
   expect([refused.status, refused.headers.get("connection")]).toEqual([503, "close"]);
-  expect(await refused.text()).toContain("All 3 places");
+  expect(await refused.text()).toContain("All 3 connections");
   expect((await door.post(toolCall("echo"))).status).toBe(503);
   expect([await status(door, "/ready"), await status(door, "/live")]).toEqual([503, 200]);
   expect(await status(door, "/metrics")).toBe(200);
@@ -47,10 +47,10 @@ test("T26: no more streams are open than listen.maxConnections, one that ends ma
   expect([door.traffic.streams, open.length]).toEqual([2, 3]);
 });
 
-test("T26: what children and upstreams hold counts against no connection", async () => {
+test("T26: descriptors of children and upstreams do not count as connections", async () => {
   let looks = 0;
   let shed = 0;
-  // As many as this process could have open itself.
+  // More than this process could have open itself.
   const others = () => (looks++, 1_000_000);
   const shedding = shedIdleConnections(1, others, () => void shed++);
   await until(() => looks > 1, "two looks");
@@ -58,7 +58,7 @@ test("T26: what children and upstreams hold counts against no connection", async
   expect(shed).toBe(0);
 });
 
-test("T26: a call takes its place until it has ended, also when its client has gone", async () => {
+test("T26: a call counts as a connection until it has ended, even if its client has disconnected", async () => {
   const ending = Promise.withResolvers<void>();
   await using door = new Door(() => ending.promise.then(() => said("done")), { maxConnections: 2 });
   const cuts = Array.from({ length: 2 }, () => new AbortController());
@@ -71,7 +71,7 @@ test("T26: a call takes its place until it has ended, also when its client has g
   await until(async () => (await door.post(toolCall("echo"))).status === 200, "room for a call");
 });
 
-test("T26: an open WebSocket takes a place", async () => {
+test("T26: an open WebSocket counts as a connection", async () => {
   await using door = play(1);
   const ws = openSocket(door.url, "/ws", "alice");
   await once(ws, "open");
@@ -80,7 +80,7 @@ test("T26: an open WebSocket takes a place", async () => {
   await until(async () => (await door.post(toolCall("echo"))).status === 200, "room for a call");
 });
 
-test("T26: connections that send nothing keep nobody out, and while they are too many an idle one is closed", async () => {
+test("T26: silent connections keep no one out, and while there are too many, idle ones are closed", async () => {
   await using door = play(10);
   using idle = await hold(door, 1, `${head("GET /live")}\r\n`);
   const ended = once(idle[0]!, "close");
@@ -91,7 +91,7 @@ test("T26: connections that send nothing keep nobody out, and while they are too
   expect([await status(door, "/ready"), await status(door, "/live")]).toEqual([200, 200]);
 });
 
-test("T26: strangers who send slowly hold a quarter of the places, the others are refused at once", async () => {
+test("T26: unauthenticated clients that send slowly hold a quarter of the connections; others are refused at once", async () => {
   await using door = play(8);
   using slow = await hold(door, 20, `${head("POST /mcp")}Content-Length: 50\r\n\r\n{`);
   const refused = new Set<Socket>();
@@ -100,7 +100,7 @@ test("T26: strangers who send slowly hold a quarter of the places, the others ar
   expect((await door.post(toolCall("echo"))).status).toBe(200);
 });
 
-test("T26: one caller's slow bodies hold a quarter of the places, further ones are refused, and others served", async () => {
+test("T26: one caller's slow bodies hold a quarter of the connections; more are refused, and others are served", async () => {
   await using door = new Door(() => said("ran"));
   const body = "Authorization: Bearer alice\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n{";
   using slow = await hold(door, 1_100, head("POST /mcp") + body);
@@ -111,7 +111,7 @@ test("T26: one caller's slow bodies hold a quarter of the places, further ones a
   expect((await door.post(toolCall("echo"), { key: "bob" })).status).toBe(200);
 });
 
-test("T26: one caller's open connections of all kinds are counted together, and give their places back", async () => {
+test("T26: one caller's open connections of all kinds are counted together, and their slots are freed", async () => {
   await using door = new Door(() => said("ran"));
   const [mine, theirs] = [await door.session(), await door.session("2025-11-25", { key: "bob" })];
   const listen = async (headers: Record<string, string>, key: string): Promise<number> => {
@@ -132,7 +132,7 @@ test("T26: one caller's open connections of all kinds are counted together, and 
   }
 });
 
-test("T26: a stranger who has been answered gives its place back", async () => {
+test("T26: a refused unauthenticated request frees its slot", async () => {
   await using door = play(8);
   for (let round = 0; round < 5; round++) {
     const { status: code, json } = await door.post(toolCall("echo", {}, round), { key: "" });
@@ -140,9 +140,9 @@ test("T26: a stranger who has been answered gives its place back", async () => {
   }
 });
 
-test("T26: a connection that has ended, or never became one, gives its caller's place back", async () => {
+test("T26: a connection that has ended, or was never established, frees its caller's slot", async () => {
   await using door = new Door(() => said("done"));
-  // Of one caller 1,000 may be open at once.
+  // One caller may have 1,000 open at once.
   for (let round = 0; round < 1_001; round++) {
     expect((await door.request("GET", { path: "/ws" })).status).toBe(426);
     const cut = new AbortController();
@@ -152,12 +152,12 @@ test("T26: a connection that has ended, or never became one, gives its caller's 
     await once(ws, "open");
     ws.close();
   }
-  // Nor does what waits for the end of its caller's rights keep it in memory.
+  // The listener for the end of the caller's rights must not keep connections in memory either.
   const waiting = () => getEventListeners(door.who("alice").revoked, "abort").length;
   await until(() => waiting() < 10, "all to be let go");
 }, 30_000);
 
-test("however many sessions a caller has on connections of their own, few wait for the end of its rights: each more takes longer", async () => {
+test("however many sessions a caller has on its own connections, few listeners wait for its revocation, as each slows adding more", async () => {
   await using door = new Door(() => said(""));
   const all = Array.from({ length: 10 }, () => door.connection(() => {}));
   await Promise.all(all.map((connection) => connection.receive(JSON.stringify(initialize("2025-11-25")))));
@@ -166,7 +166,7 @@ test("however many sessions a caller has on connections of their own, few wait f
   for (const connection of all) connection.close();
 });
 
-test("T26: a WebSocket whose client reads nothing is closed once too much waits for it, which its running calls are told", async () => {
+test("T26: a WebSocket whose client reads nothing is closed once too much is unread, and its running calls are told", async () => {
   let calls = 0;
   await using door = new Door((call) => (calls++ === 0 ? hang(call) : said("x".repeat(4 * 1024 ** 2))));
   Object.assign(door.gw, { caps: { ...door.gw.caps, result: 1 } });
@@ -178,19 +178,19 @@ test("T26: a WebSocket whose client reads nothing is closed once too much waits 
   const told = ({ status, failure }: Call): boolean =>
     status === "lost" && failure?.message.includes("left too much unread") === true;
   await until(() => door.ended.some(told), "the running call to end");
-  // What waited is given up: of memory that nobody counts any more, one could fill all there is.
+  // The unread bytes are discarded: if they were kept uncounted, they could fill all memory.
   let read = 0;
   clients[0]?.on("data", (bytes) => (read += bytes.length));
   await until(() => clients[0]?.closed === true, "the connection to end");
   expect(read).toBeLessThan(9 * 1024 ** 2);
 });
 
-test("T26: WebSockets of one caller that read nothing are dropped where they hold too much together", async () => {
+test("T26: WebSockets of one caller that read nothing are dropped when they hold too much together", async () => {
   await using door = new Door(() => said("x".repeat(4 * 1024 ** 2)));
   Object.assign(door.gw, { caps: { ...door.gw.caps, result: 1 } });
   using clients = await hold(door, 24, upgradeText);
   await until(() => door.traffic.streams === 24, "they are open");
-  // Each alone may hold the answers to two.
+  // Each one alone may hold two answers.
   for (const client of clients) for (let call = 0; call < 2; call++) client.write(frame);
   await until(() => door.traffic.streams < 24, "one to be dropped");
   const theirs = openSocket(door.url, "/ws", "bob");

@@ -9,9 +9,9 @@ import { PerTurn, use } from "../support/turns.ts";
 import { until } from "../support/until.ts";
 import { initialize, openSocket, pick, request, toolCall } from "../support/wire.ts";
 
-// Clients with a long-lived connection: their limits and their rights.
+// Clients with long-lived connections: their limits and their rights.
 
-/** The address for POSTs on the older event stream, and the way to cut that stream. */
+/** Returns the URL for POSTs of an HTTP+SSE stream, and a function that disconnects the stream. */
 async function addressOf(door: Door, path = "/sse", key = "alice"): Promise<{ address: string; cut: () => void }> {
   const abort = new AbortController();
   const response = await door.request("GET", { path, key, signal: abort.signal });
@@ -21,10 +21,10 @@ async function addressOf(door: Door, path = "/sse", key = "alice"): Promise<{ ad
   return { address: /^event: endpoint\ndata: (.*)$/m.exec(text)?.[1] ?? "", cut: () => abort.abort() };
 }
 
-describe("the old HTTP+SSE pair", () => {
+describe("the HTTP+SSE transport of 2024-11-05", () => {
   const play = () => new Door((call) => said(String(call.scope)), { scopes: ["git", "docs"], body: 1000 });
 
-  test("R65: its stream names an address with 256 random bits, of its own endpoint", async () => {
+  test("R65: the stream names a URL with 256 random bits, on its own endpoint", async () => {
     await using door = play();
     for (const [path, base] of [
       ["/sse", "/messages"],
@@ -37,7 +37,7 @@ describe("the old HTTP+SSE pair", () => {
     }
   });
 
-  test("S08: the address serves its own principal on its own endpoint, until the stream ends", async () => {
+  test("S08: the URL works only for its own principal on its own endpoint, until the stream ends", async () => {
     await using door = play();
     const { address, cut } = await addressOf(door, "/git/sse");
     const post = async (path: string, key = "alice") => (await door.post(request("ping"), { path, key })).status;
@@ -57,7 +57,7 @@ describe("the old HTTP+SSE pair", () => {
     ]);
   });
 
-  test("R65: what is called there is called within its scope", async () => {
+  test("R65: a call is made within the scope of the endpoint", async () => {
     await using door = play();
     const { address } = await addressOf(door, "/docs/sse");
     await door.post(initialize("2024-11-05"), { path: address });
@@ -66,7 +66,7 @@ describe("the old HTTP+SSE pair", () => {
     expect(door.ended.map(({ scope }) => scope)).toEqual(["docs", "docs"]);
   });
 
-  test("a body that is too large or no JSON is refused at once and is on record", async () => {
+  test("a body that is too large or not JSON is refused at once and recorded", async () => {
     await using door = play();
     const { address } = await addressOf(door);
     expect((await door.post(toolCall("x".repeat(2000)), { path: address })).status).toBe(413);
@@ -74,7 +74,7 @@ describe("the old HTTP+SSE pair", () => {
     expect(door.ended.map(({ failure }) => failure?.code)).toEqual(["body-too-large", "unsupported-media"]);
   });
 
-  test("FIELD T10: a message is accepted with 202, its answer and what is wrong with it come on the stream", async () => {
+  test("FIELD T10: a message is accepted with 202; its answer or error comes on the stream", async () => {
     await using door = play();
     const response = await door.request("GET", { path: "/sse" });
     const reader = response.body!.getReader();
@@ -95,7 +95,7 @@ describe("the old HTTP+SSE pair", () => {
     expect(text).toContain("event: message\n");
   });
 
-  test("an Accept that allows no stream is refused", async () => {
+  test("a GET whose Accept does not allow event streams is refused", async () => {
     await using door = play();
     expect((await door.request("GET", { path: "/sse", headers: { accept: "application/json" } })).status).toBe(400);
     for (const accept of ["text/event-stream; q=0.0, */*", "Text/*;Q=0", "application/json, */*;q=0"]) {
@@ -124,21 +124,21 @@ function socket(door: Door, path: string, { key = "alice", protocol = "mcp" as s
   return { ws, got, opened: opened.promise, closed: closed.promise };
 }
 
-/** A WebSocket whose frames the test makes itself. */
+/** Returns a WebSocket for which the test writes the frames itself. */
 function rawSocket(door: Door) {
   const ws = dial(door);
   ws.write(upgradeText);
   return { ws, opened: new Promise((resolve) => ws.once("data", resolve)) };
 }
 
-/** A call of few bytes. */
+/** Returns a short call message. */
 const bareCall = (id: number): string => `{"jsonrpc":"2.0","id":${id},"method":"tools/call","params":{"name":"echo"}}`;
 
 describe("R98: WebSockets", () => {
   const play = (behave = (text: string) => text) =>
     new Door((call) => said(behave(String(call.scope))), { scopes: ["git"], body: 1000 });
 
-  test("the subprotocol is mcp; another one, a stranger, a foreign page and an unknown scope are refused", async () => {
+  test("the subprotocol is mcp; other subprotocols, missing keys, foreign pages and unknown scopes are refused", async () => {
     await using door = play();
     const good = socket(door, "/ws");
     expect([await good.opened, good.ws.protocol]).toEqual([true, "mcp"]);
@@ -170,7 +170,7 @@ describe("R98: WebSockets", () => {
     await until(() => door.endedSessions.length === 1, "its session to end");
   });
 
-  test("T22: a message over limits.body is told so under its id, a frame far over it ends the socket", async () => {
+  test("T22: a message over limits.body is refused under its id; a frame far over it closes the socket", async () => {
     await using door = play();
     const { ws, got, opened, closed } = socket(door, "/ws");
     await opened;
@@ -180,7 +180,7 @@ describe("R98: WebSockets", () => {
     expect([1006, 1009]).toContain(await closed);
   });
 
-  test("T22: a frame far over limits.body is on record, and so is what it did to the calls on its socket", async () => {
+  test("T22: a frame far over limits.body is recorded, and so is its effect on the running calls of its socket", async () => {
     const called = Promise.withResolvers<void>();
     await using door = new Door(
       (call) => {
@@ -204,15 +204,15 @@ describe("R98: WebSockets", () => {
     expect(endings).toContainEqual({
       status: "lost",
       who: "key:alice",
-      said: expect.stringContaining("much longer than limits.body allows, which closed it. The call may have run"),
+      said: expect.stringContaining("much longer than limits.body allows. The call may have run"),
     });
     expect(door.traffic.streams).toBe(0);
   });
 
   test.each([
-    ["that closes its socket in the words for such a frame", (ws) => ws.close(3001, "Received too big message")],
+    ["that closes its socket with the reason of a too long frame", (ws) => ws.close(3001, "Received too big message")],
     ["whose connection breaks", (ws) => ws.terminate()],
-  ] as [string, (ws: WebSocket) => void][])("T22: a client %s has only left", async (_who, leave) => {
+  ] as [string, (ws: WebSocket) => void][])("T22: a client %s counts as disconnected", async (_who, leave) => {
     const called = Promise.withResolvers<void>();
     await using door = new Door((call) => {
       called.resolve();
@@ -227,7 +227,7 @@ describe("R98: WebSockets", () => {
     expect(door.ended.map(({ status }) => status)).toEqual(["cancelled"]);
   });
 
-  test("R60: what a reload makes of limits.body holds for open sockets and new ones", async () => {
+  test("R60: a new limits.body after a reload applies to open sockets and new ones", async () => {
     await using door = play();
     const { ws, got, opened } = socket(door, "/ws");
     await opened;
@@ -243,7 +243,7 @@ describe("R98: WebSockets", () => {
     expect(await until(() => got[1], "the refusal")).toMatchObject({ id: "large", error: { code: -32600 } });
   });
 
-  test("a message may come as a binary frame too, in UTF-8", async () => {
+  test("a message may also be a binary frame, in UTF-8", async () => {
     await using door = play();
     const { ws, got, opened } = socket(door, "/ws/git");
     await opened;
@@ -254,7 +254,7 @@ describe("R98: WebSockets", () => {
     expect(door.ended.map(({ status }) => status)).toEqual(["ok", "invalid"]);
   });
 
-  test("T20: a frame against the rules is on record, and so is what it did to the calls on its socket", async () => {
+  test("T20: an invalid frame is recorded, and so is its effect on the running calls of its socket", async () => {
     const called = Promise.withResolvers<void>();
     await using door = new Door((call) => {
       called.resolve();
@@ -266,14 +266,14 @@ describe("R98: WebSockets", () => {
     await called.promise;
     ws.write(frameOf(Buffer.from([0xff])));
     await until(() => door.ended.length === 2, "both to be recorded");
-    const why = "The connection was closed over a frame against the rules of WebSocket: Received invalid UTF-8.";
+    const why = "The connection was closed because of an invalid WebSocket frame: Received invalid UTF-8.";
     const ends = door.ended.map(({ status, who, failure }) => [status, who?.id, failure?.code, failure?.said]);
     expect(ends).toContainEqual(["invalid", "key:alice", "invalid-request", why]);
     expect(ends).toContainEqual(["lost", "key:alice", "lost", why]);
     expect(door.traffic.streams).toBe(0);
   });
 
-  test("T42: a client that has lost its key gets nothing any more of what it had not read", async () => {
+  test("T42: a client whose key was revoked gets none of its unread bytes", async () => {
     const size = 8_000_000;
     await using door = new Door(() => said("x".repeat(size)));
     const { ws, opened } = rawSocket(door);
@@ -290,7 +290,7 @@ describe("R98: WebSockets", () => {
     expect(read).toBeLessThan(size);
   });
 
-  test("a client that floods its socket leaves others their turn, and its messages stay in order", async () => {
+  test("a client that floods its socket leaves other clients their turn, and its messages stay in order", async () => {
     using turns = new PerTurn();
     const work = (): Reply => {
       turns.count();
@@ -309,7 +309,7 @@ describe("R98: WebSockets", () => {
     await until(() => door.traffic.streams === 0, "the gateway to notice");
   });
 
-  test("what a client said before it left is taken before its calls end", async () => {
+  test("messages that a client sent before it disconnected are handled before its calls end", async () => {
     await using door = new Door((call) => {
       use(1);
       return hang(call);
@@ -325,7 +325,7 @@ describe("R98: WebSockets", () => {
     expect([door.running.size, door.traffic.streams]).toEqual([0, 0]);
   });
 
-  test("when the gateway stops, every socket is told", async () => {
+  test("when the gateway stops, every socket is closed", async () => {
     const door = play();
     const { opened, closed } = socket(door, "/ws");
     await opened;
@@ -336,7 +336,7 @@ describe("R98: WebSockets", () => {
 });
 
 test.each([
-  ["the old pair", heldPair],
+  ["HTTP+SSE", heldPair],
   ["WebSocket", heldSocket],
 ] as const)("large answers that are ready at the same moment all arrive: %s", async (_name, connect) => {
   const together = Promise.withResolvers<void>();
@@ -353,17 +353,17 @@ test.each([
   expect(client.got.map((answer) => Number(pick(answer, "id"))).toSorted((a, b) => a - b)).toEqual(ids);
 });
 
-test("T27: places are bounded for one principal, and come back", () => {
+test("T27: connection slots are limited per principal, and can be freed", () => {
   const places = new ConnectionSlots();
   const mine = Array.from({ length: 1_000 }, () => places.take("key:a"));
-  expect(() => places.take("key:a")).toThrow("Your 1000");
+  expect(() => places.take("key:a")).toThrow("already have 1000 open connections");
   expect(() => places.take("key:b")).not.toThrow();
   mine[0]?.();
   expect(() => places.take("key:a")).not.toThrow();
 });
 
-describe("what runs", () => {
-  test("a call without an end of its own keeps nobody waiting, and is ended first when the gateway stops", async () => {
+describe("running calls", () => {
+  test("a standing call delays nothing, and is ended first when the gateway stops", async () => {
     const running = new Running();
     running.delete(running.add(true));
     const standing = running.add(true);
@@ -377,7 +377,7 @@ describe("what runs", () => {
     expect(running.size).toBe(0);
   });
 
-  test("what does not end in time is cancelled", async () => {
+  test("a call that does not end in time is cancelled", async () => {
     const running = new Running();
     const call = running.add();
     call.signal.addEventListener("abort", () => running.delete(call));

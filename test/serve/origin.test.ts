@@ -49,7 +49,7 @@ describe("S01 S28: Host and Origin on a loopback listener", () => {
     test(`${JSON.stringify(headers)} → ${expected}`, () => expect(verdict(loopback, headers)).toBe(expected));
   }
 
-  test("the memory of the last good Host never lets an Origin through", () => {
+  test("caching the last good Host never lets a foreign Origin through", () => {
     const guard = originGuard(loopback);
     guard(new Headers({ host: "localhost" }));
     expect(() => guard(new Headers({ host: "localhost", origin: "http://evil.test" }))).toThrow("Origin");
@@ -57,18 +57,18 @@ describe("S01 S28: Host and Origin on a loopback listener", () => {
       expect(() => guard(new Headers({ host: "evil.test" }))).toThrow("evil.test");
   });
 
-  test("an Origin is allowed in any case", () => {
+  test("an allowed Origin matches in any letter case", () => {
     const options = { ...loopback, allowedOrigins: ["https://App.example"] };
     expect(verdict(options, { host: "localhost", origin: "https://app.EXAMPLE" })).toBe("ok");
   });
 });
 
-test("S01: every spelling of a loopback address is one", () => {
+test("S01: every spelling of a loopback address counts as loopback", () => {
   const mapped = { host: "::ffff:127.0.0.1", allowedHosts: [], allowedOrigins: [] };
   expect(verdict(mapped, { host: "evil.test" })).toBe("bad-origin");
 });
 
-test("S01: off loopback any well-formed Host passes unless allowedHosts narrows it", () => {
+test("S01: outside loopback any well-formed Host passes unless allowedHosts restricts it", () => {
   const open = { host: "0.0.0.0", allowedHosts: [], allowedOrigins: [] };
   expect(verdict(open, { host: "gw.example" })).toBe("ok");
   expect(verdict({ ...open, allowedHosts: ["gw.example"] }, { host: "gw.example:443" })).toBe("ok");
@@ -81,7 +81,7 @@ test("S01: off loopback any well-formed Host passes unless allowedHosts narrows 
   expect(verdict({ ...open, allowedHosts: ["gw.example"] }, { host: "other.example" })).toBe("bad-origin");
 });
 
-describe("S01: the address that the gateway listens on is always one of its names", () => {
+describe("S01: the address that the gateway listens on is always an allowed Host", () => {
   const table: [string, string[], Record<string, string>, string][] = [
     ["127.0.0.2", [], { host: "127.0.0.2:7332" }, "ok"],
     ["127.0.0.2", [], { host: "127.0.0.2:7332", origin: "http://127.0.0.2:7332" }, "ok"],

@@ -3,9 +3,9 @@ import { Door, said } from "../support/front-door.ts";
 import { modern, pick } from "../support/wire.ts";
 
 test.each([
-  ["what cannot be read", "{"],
+  ["an unreadable message", "{"],
   ["a notification", '{"jsonrpc":"2.0","method":"notifications/initialized"}'],
-])("%s decides nothing about the era of a connection", async (_, first) => {
+])("%s does not fix the era of a connection", async (_, first) => {
   await using door = new Door((call) => said(call.inbound.era));
   const sent: unknown[] = [];
   const connection = door.connection((message) => void sent.push(message));

@@ -7,9 +7,9 @@ import { modern, toolCall } from "../support/wire.ts";
 
 setDefaultTimeout(30_000);
 
-// What clients of HTTP send that name no more than they must: health checks, load balancers, simple programs.
+// Minimal requests, as health checks, load balancers and simple programs send them.
 
-/** What comes back for these header lines, up to the end of the response's headers, or of the connection. */
+/** Sends these header lines and returns what comes back, up to the end of the headers or, if `whole`, everything. */
 async function raw(door: Door, lines: readonly string[], whole = false): Promise<string> {
   const socket = dial(door);
   socket.write([...lines, "", ""].join("\r\n"));
@@ -23,7 +23,7 @@ async function raw(door: Door, lines: readonly string[], whole = false): Promise
 
 const key = "Authorization: Bearer alice";
 
-test("R65: a GET that sends no Accept, as 2024-11-05 asks for none, opens the stream", async () => {
+test("R65: a GET without Accept, which 2024-11-05 does not require, opens the stream", async () => {
   await using door = new Door(() => said(""));
   const session = Object.entries(await door.session()).map(([name, value]) => `${name}: ${value}`);
   for (const lines of [
@@ -36,7 +36,7 @@ test("R65: a GET that sends no Accept, as 2024-11-05 asks for none, opens the st
   }
 });
 
-test.each(["/live", "/ready", "/metrics"])("HEAD %s is answered as GET is, without the body", async (path) => {
+test.each(["/live", "/ready", "/metrics"])("HEAD %s is answered like GET, without the body", async (path) => {
   await using door = new Door(() => said(""));
   const ask = (method: string) =>
     raw(door, [`${method} ${path} HTTP/1.1`, "Host: localhost", "Connection: close"], true);
@@ -47,7 +47,7 @@ test.each(["/live", "/ready", "/metrics"])("HEAD %s is answered as GET is, witho
   expect(length(head)).toBe(length(await ask("GET")) ?? "");
 });
 
-test("S01: names of containers and full names are hosts like others", async () => {
+test("S01: container names and fully qualified names are valid hosts", async () => {
   await using door = new Door(() => said(""));
   const live = (host: string) => raw(door, ["GET /live HTTP/1.1", `Host: ${host}`, "Connection: close"], true);
   expect(await live("localhost.:7332")).toStartWith("HTTP/1.1 200 ");
@@ -59,7 +59,7 @@ test("S01: names of containers and full names are hosts like others", async () =
 test.each([
   ["file:///ü", "200"],
   ["file:///ö", "400"],
-])("T20: Mcp-Name in plain UTF-8, as clients in Go write it, is compared with the body: %s", async (name, status) => {
+])("T20: Mcp-Name in plain UTF-8, as Go clients send it, is compared with the body: %s", async (name, status) => {
   await using door = new Door(() => said(""));
   const { body, headers } = modern("resources/read", { uri: "file:///ü" });
   const text = JSON.stringify(body);
@@ -71,7 +71,7 @@ test.each([
   expect(answer).toStartWith(`HTTP/1.1 ${status} `);
 });
 
-test("a client that waits for no answer before its next request leaves others their turn", async () => {
+test("a client that pipelines requests leaves other clients their turn", async () => {
   using turns = new PerTurn();
   await using door = new Door(() => {
     turns.count();
@@ -89,7 +89,7 @@ test("a client that waits for no answer before its next request leaves others th
   flood.destroy();
 });
 
-test("T25: a modern call whose client leaves while the request waits for its turn is cancelled", async () => {
+test("T25: a modern call is cancelled if its client disconnects while the request waits for its turn", async () => {
   let later = false;
   await using door = new Door((call) => {
     if (later) return hang(call);
@@ -104,7 +104,7 @@ test("T25: a modern call whose client leaves while the request waits for its tur
     Object.entries(all).map((pair) => pair.join(": ")),
     text,
   );
-  // Once the share of the connection is used up one of them waits, and the connection ends.
+  // Once the connection has used up its share, one request waits, and the connection ends.
   dial(door).end(one.repeat(20));
   await until(() => door.ended.at(-1)?.status === "cancelled", "the last call to be cancelled", 5_000);
 });

@@ -8,7 +8,7 @@ const roots = { method: "roots/list", params: "{}" } as const;
 const note = '{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":1}}';
 
 test.each(["as JSON", "on a stream"])(
-  "what is asked or said of a call that was answered %s reaches nobody",
+  "messages and questions of a call that was answered %s are dropped",
   async (how) => {
     const calls: Call[] = [];
     await using door = new Door((call) => {
@@ -26,7 +26,7 @@ test.each(["as JSON", "on a stream"])(
   },
 );
 
-test("what is said of a modern call that was answered opens no stream", async () => {
+test("a message of a modern call that was already answered opens no stream", async () => {
   const calls: Call[] = [];
   await using door = new Door((call) => {
     calls.push(call);
@@ -38,7 +38,7 @@ test("what is said of a modern call that was answered opens no stream", async ()
   expect(door.traffic.streams).toBe(0);
 });
 
-test("what an extension says of a modern call reaches a client that declared one, over HTTP and on a connection of its own, though it asked for nothing else", async () => {
+test("a message of an extension reaches a modern client that declared an extension, over HTTP and on its own connection", async () => {
   const news = '{"jsonrpc":"2.0","method":"acme/said","params":{"n":1}}';
   await using door = new Door((call) => {
     call.emit?.(news);

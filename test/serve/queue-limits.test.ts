@@ -3,9 +3,9 @@ import type { Gateway } from "../../src/gateway/gateway.ts";
 import { maxOwed, sendWithin } from "../../src/serve/queue-limits.ts";
 import { Traffic } from "../../src/session/traffic.ts";
 
-const gw = { caps: { result: 1024 } } as Gateway; // no more of it is asked for
+const gw = { caps: { result: 1024 } } as Gateway; // only `caps.result` is used
 
-test("a client that owes all it may loses notifications, but reads on; only a further result ends its connection", () => {
+test("a client with too much unread loses notifications but stays connected; only another result ends its connection", () => {
   const traffic = new Traffic();
   const written: string[] = [];
   const ends: string[] = [];

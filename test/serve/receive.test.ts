@@ -6,19 +6,19 @@ import { pick, toolCall } from "../support/wire.ts";
 
 const legacy = "2025-11-25";
 
-test("what is no request is refused under its id, unless it may be the answer of a client that can be asked", () => {
-  const fault = new Failure("invalid-request", "This is no request.");
+test("a message that is not a request is refused under its id, unless it may be a client's answer to a question", () => {
+  const fault = new Failure("invalid-request", "This is not a request.");
   const id = (text: string, revision: typeof legacy | null, headers: Headers | null = null) =>
     refused(text, { headers, revision }, fault).inbound.idText;
   for (const text of ['{"jsonrpc":"2.0","id":5}', '{"jsonrpc":"2.0","id":5,"result":null}']) {
     expect(id(text, legacy)).toBeNull();
-    // Before `initialize` and in 2026-07-28 nothing is asked, and over HTTP a refusal belongs to its request.
+    // Before `initialize` and in 2026-07-28 there are no questions, and over HTTP a refusal belongs to its request.
     expect([id(text, null), id(text, legacy, new Headers())]).toEqual(["5", "5"]);
   }
   expect(id('{"jsonrpc":"2.0","id":5,"method":7}', legacy)).toBe("5");
 });
 
-test("an answer over HTTP that cannot be read is refused, and ends its question; nobody ends that of another", async () => {
+test("an unreadable answer over HTTP is refused and ends its question, but only a question of its own session", async () => {
   await using door = new Door(async (call) =>
     said((await call.ask?.({ method: "roots/list", params: "{}" }, call.controller.signal))?.text ?? ""),
   );

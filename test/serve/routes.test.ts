@@ -8,7 +8,7 @@ import { Door, said } from "../support/front-door.ts";
 import { until } from "../support/until.ts";
 import { eventsOf, initialize, modern, pick, request, toolCall } from "../support/wire.ts";
 
-// Which handler serves a path, for whom, and what a path reveals of the servers behind it.
+// Which handler serves a path, for whom, and what a path reveals about the servers behind it.
 
 describe("paths", () => {
   const named = (name: string): Methods => ({ [name]: () => new Response() });
@@ -26,7 +26,7 @@ describe("paths", () => {
     ["/ws/git", "ws", "git"],
     ["/live", "live", null],
     ["/mcp/%67it", "mcp", "%67it"],
-  ] as const)("FIELD T22, R65: %s is %s of the scope %p", (path, name, scope) => {
+  ] as const)("FIELD T22, R65: %s is served by %s with scope %p", (path, name, scope) => {
     const found = find(routes, path);
     expect([Object.keys(found?.methods ?? {}), found?.scope]).toEqual([[name], scope]);
   });
@@ -48,7 +48,7 @@ describe("paths", () => {
     "/server/sse",
     "/constructor",
     "/mcp\\git",
-  ])("S28, S32: nothing is at %p", (path) => expect(find(routes, path)?.scope ?? null).toBeNull());
+  ])("S28, S32: nothing is served at %p", (path) => expect(find(routes, path)?.scope ?? null).toBeNull());
 });
 
 const post = (door: Door, path: string, body: unknown = request("tools/list"), headers = {}) =>
@@ -57,7 +57,7 @@ const post = (door: Door, path: string, body: unknown = request("tools/list"), h
 describe("scopes", () => {
   const scoped = () => new Door((call) => said(String(call.scope)), { scopes: ["git", "docs"] });
 
-  test("a call knows the endpoint it was made on", async () => {
+  test("a call carries the scope of its endpoint", async () => {
     await using door = scoped();
     for (const [path, scope] of [
       ["/mcp", "null"],
@@ -70,7 +70,7 @@ describe("scopes", () => {
     }
   });
 
-  test("S32: an unknown, empty or made-up scope is answered like any path where nothing is, never wider", async () => {
+  test("S32: an unknown, empty or made-up scope gets the same response as an unknown path, never a wider scope", async () => {
     await using door = scoped();
     const nothing = await post(door, "/nothing");
     expect([nothing.status, nothing.text]).toEqual([404, "Nothing is served at this path; MCP is at /mcp.\n"]);
@@ -89,7 +89,7 @@ describe("scopes", () => {
     }
   });
 
-  test("S32: a stranger does not learn which scopes there are", async () => {
+  test("S32: an unauthenticated client cannot learn which scopes exist", async () => {
     await using door = scoped();
     const answers = await Promise.all(
       ["git", "svn"].map((scope) => door.post(request("tools/list"), { path: `/mcp/${scope}`, key: "" })),
@@ -98,7 +98,7 @@ describe("scopes", () => {
     expect(answers[0]?.text).toBe(answers[1]?.text ?? "");
   });
 
-  test("S08: a session belongs to the endpoint it was opened on", async () => {
+  test("S08: a session belongs to the endpoint on which it was opened", async () => {
     await using door = scoped();
     const headers = await door.session("2025-11-25", { path: "/mcp/git" });
     expect((await post(door, "/mcp/git", request("ping"), headers)).status).toBe(200);
@@ -110,7 +110,7 @@ describe("scopes", () => {
   });
 });
 
-test("S25: a session whose opening cannot be recorded is none, and its initialize is refused and recorded as that", async () => {
+test("S25: a session whose opening cannot be recorded is not opened, and its initialize is refused and recorded", async () => {
   await using door = new Door(() => said(""));
   const events: string[] = [];
   const recordEvent = ({ type }: AuditEvent) => {
@@ -124,7 +124,7 @@ test("S25: a session whose opening cannot be recorded is none, and its initializ
   expect(events).toEqual(["session.open"]);
 });
 
-test("R8: who is not let in is told so only once that is on record", async () => {
+test("R8: a refused caller is told so only after the refusal is recorded", async () => {
   await using door = new Door(() => said(""));
   const end = () => Promise.reject(new Failure("audit-unavailable", "No log."));
   Object.assign(door.gw, { audit: { ...door.gw.audit, end } });
@@ -134,7 +134,7 @@ test("R8: who is not let in is told so only once that is on record", async () =>
 });
 
 describe("GET and DELETE", () => {
-  test("FIELD T24: without a session they are not allowed, which is no error of a client", async () => {
+  test("FIELD T24: without a session they get 405, which does not count as a client error", async () => {
     await using door = new Door(() => said(""));
     for (const method of ["GET", "DELETE"]) {
       const answer = await door.request(method);
@@ -144,7 +144,7 @@ describe("GET and DELETE", () => {
     expect((await door.request("PUT")).headers.get("allow")).toBe("POST, GET, DELETE");
   });
 
-  test("FIELD T14, T46: only Mcp-Session-Id names a session; one that is unknown is 404 on every method", async () => {
+  test("FIELD T14, T46: only Mcp-Session-Id names a session; an unknown one gets 404 on every method", async () => {
     await using door = new Door(() => said(""));
     const { "mcp-session-id": id = "" } = await door.session();
     const wrong = await post(door, "/mcp", request("ping"), { "x-session-id": id, "mcp-session": id });
@@ -156,7 +156,7 @@ describe("GET and DELETE", () => {
     expect((await post(door, "/mcp", initialize(), unknown)).headers.get("mcp-session-id")).not.toBeNull();
   });
 
-  test("R8, S08: what refuses a request that carries no message is on record, with who sent it", async () => {
+  test("R8, S08: the refusal of a request without a message is recorded with its sender", async () => {
     await using door = new Door(() => said(""));
     const own = await door.session();
     const foreign = { headers: own, key: "mallory" };
@@ -185,7 +185,7 @@ describe("GET and DELETE", () => {
     expect(door.sessions.size).toBe(1);
   });
 
-  test("FIELD T24: a version that is not served is refused on GET and DELETE as on POST, and ends nothing", async () => {
+  test("FIELD T24: an unsupported version is refused on GET and DELETE as on POST, and ends no session", async () => {
     await using door = new Door(() => said(""));
     const session = await door.session("2025-06-18");
     for (const version of ["2099-01-01", "2026-07-28", "bad"]) {
@@ -199,14 +199,14 @@ describe("GET and DELETE", () => {
     expect((await door.request("DELETE", { headers: without })).status).toBe(204);
   });
 
-  test("FIELD T47: a client that never sends its session back is served without one", async () => {
+  test("FIELD T47: a client that never sends its session id is served without a session", async () => {
     await using door = new Door((call) => said(String(call.session?.id ?? "none")));
     await door.session();
     const answer = await post(door, "/mcp", toolCall("echo"), { "mcp-protocol-version": "2025-11-25" });
     expect(pick(answer.json, "result.content.0.text")).toBe("none");
   });
 
-  test("FIELD T8, T42: the key is looked at on every request of a session", async () => {
+  test("FIELD T8, T42: the key is checked on every request of a session", async () => {
     await using door = new Door(() => said(""));
     const headers = await door.session();
     expect(door.traffic.sessions).toBe(1);
@@ -222,11 +222,11 @@ describe("GET and DELETE", () => {
   });
 });
 
-describe("the stream outside any call", () => {
+describe("the stream outside of calls", () => {
   const listen = async (door: Door, headers: Record<string, string>, more = {}) =>
     door.request("GET", { headers: { ...headers, ...more } });
 
-  test("R112: changes reach it once; a second one replaces it; membership ends with it", async () => {
+  test("R112: it gets each change once, a second stream replaces the first, and its end ends the subscription to changes", async () => {
     await using door = new Door(() => said(""));
     const headers = await door.session();
     const first = eventsOf(await listen(door, headers));
@@ -245,7 +245,7 @@ describe("the stream outside any call", () => {
     expect([door.notifier.size, door.traffic.streams]).toEqual([0, 0]);
   });
 
-  test("D16: a session is asked outside of calls over its own stream, and not without one", async () => {
+  test("D16: a session is asked outside of calls over its own stream, and cannot be asked without one", async () => {
     await using door = new Door(() => said(""));
     const headers = await door.session();
     const other = await door.session();
@@ -264,7 +264,7 @@ describe("the stream outside any call", () => {
     expect(await answer).toEqual({ kind: "result", text: '{"roots":[]}' });
   });
 
-  test("who comes back with the last event's id gets what it missed", async () => {
+  test("a client that reconnects with the last event's id gets what it missed", async () => {
     await using door = new Door(() => said(""));
     const headers = await door.session();
     const owner = door.who("alice").id;
@@ -295,7 +295,7 @@ describe("the stream outside any call", () => {
     expect(door.notifier.size).toBe(0);
   });
 
-  test("FIELD T43: what it would have said is kept for minutes, not for as long as the session lasts", async () => {
+  test("FIELD T43: missed messages are kept for minutes, not for as long as the session lasts", async () => {
     await using door = new Door(() => said(""));
     let skipped = 0;
     Object.assign(door.gw, { clock: { ...systemClock, mono: () => systemClock.mono() + skipped } });
@@ -312,7 +312,7 @@ describe("the stream outside any call", () => {
     expect(door.notifier.size).toBe(0);
   });
 
-  test("R23: it ends with the key", async () => {
+  test("R23: the stream ends when the key is revoked", async () => {
     await using door = new Door(() => said(""));
     const events = eventsOf(await listen(door, await door.session()));
     door.who("alice").revoke();
@@ -321,7 +321,7 @@ describe("the stream outside any call", () => {
   });
 });
 
-test("S01: a foreign Host or Origin is 403 on every route", async () => {
+test("S01: a foreign Host or Origin gets 403 on every route", async () => {
   await using door = new Door(() => said(""), { scopes: ["git"] });
   for (const path of ["/mcp", "/mcp/git", "/sse", "/git/sse", "/messages", "/ws", "/ws/git", "/nothing"]) {
     for (const headers of [{ host: "evil.test" }, { origin: "https://evil.test" }] as Record<string, string>[]) {
@@ -330,7 +330,7 @@ test("S01: a foreign Host or Origin is 403 on every route", async () => {
   }
 });
 
-test("T22: a body is read as UTF-8 JSON, however that is said, and as nothing else", async () => {
+test("T22: a body is read only as UTF-8 JSON, in any spelling of the headers that say so", async () => {
   await using door = new Door(() => said("done"));
   const status = async (headers: Record<string, string>) =>
     (await post(door, "/mcp", request("tools/list"), headers)).status;
@@ -345,7 +345,7 @@ test("T22: a body is read as UTF-8 JSON, however that is said, and as nothing el
   }
 });
 
-test("a request of 2026-07-28 belongs to no session, though it names one", async () => {
+test("a request of 2026-07-28 belongs to no session, even if it names one", async () => {
   const seen: (string | null)[] = [];
   await using door = new Door((call) => (seen.push(call.session?.id ?? null), said("done")));
   const session = await door.session();
@@ -357,7 +357,7 @@ test("a request of 2026-07-28 belongs to no session, though it names one", async
   expect(seen).toEqual([null, null, session["mcp-session-id"] ?? ""]);
 });
 
-test("R6: a caller over IPv4 has its IPv4 address for rules and records, also where the gateway listens for IPv6", async () => {
+test("R6: a caller over IPv4 has its IPv4 address in rules and records, even if the gateway listens on IPv6", async () => {
   await using door = new Door(() => said("ran"), { host: "::ffff:127.0.0.1" });
   await fetch(`http://127.0.0.1:${new URL(door.url).port}/mcp`, {
     method: "POST",
@@ -367,7 +367,7 @@ test("R6: a caller over IPv4 has its IPv4 address for rules and records, also wh
   expect(door.ended.map(({ source: { ip, loopback } }) => [ip, loopback])).toEqual([["127.0.0.1", true]]);
 });
 
-test("who is refused for want of room is told when to come back, also where nobody knows when there will be any", async () => {
+test("a caller refused for lack of capacity gets a Retry-After, even if nobody knows when there will be capacity", async () => {
   await using door = new Door(() => said("ran"));
   const { body, headers } = modern("subscriptions/listen", { notifications: { toolsListChanged: true } });
   const gone = new AbortController();
@@ -376,7 +376,7 @@ test("who is refused for want of room is told when to come back, also where nobo
   const refused = await door.post(body, { headers });
   expect([refused.status, refused.headers.get("retry-after")]).toEqual([503, "1"]);
   expect(pick(refused.json, "error.data")).toEqual({ retryable: true });
-  // A response that nothing refers to any more is collected, which closes its connection.
+  // A response without a reference is garbage-collected, which closes its connection.
   expect(open.every(({ ok }) => ok)).toBe(true);
   gone.abort();
 });

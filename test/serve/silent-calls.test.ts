@@ -4,11 +4,11 @@ import { connect } from "../support/sdk.ts";
 import { until } from "../support/until.ts";
 import { type Event, initialize, modern, numberedOf, pick, toolCall, v2025 } from "../support/wire.ts";
 
-// Calls that say nothing for long: proxies cut a connection on which no byte comes, and the answer would be lost.
+// Calls that send nothing for long: proxies close a silent connection, and the answer would be lost.
 
 const soon = { after: 20, resumable: 20, every: 5 };
 
-/** A door whose tools run until `end`. */
+/** Returns a door whose tools run until `end` is called. */
 function waiting(maxConnections?: number, patience = soon) {
   const { promise, resolve } = Promise.withResolvers<void>();
   const options = { patience, ...(maxConnections !== undefined && { maxConnections }) };
@@ -19,7 +19,7 @@ const isStream = ({ headers }: Response) => headers.get("content-type")?.startsW
 
 const all = (response: Response): Promise<Event[]> => Array.fromAsync(numberedOf(response));
 
-test("FIELD T44: a call gets its stream before it has an answer, in both eras, with a session and without", async () => {
+test("FIELD T44: a long call gets its stream before its answer, in both eras, with and without a session", async () => {
   const { door, end } = waiting();
   await using _ = door;
   const session = await door.session();
@@ -38,13 +38,13 @@ test("FIELD T44: a call gets its stream before it has an answer, in both eras, w
   for (const each of events) expect(pick(each.at(-1)?.data, "result.content.0.text")).toBe("done");
 });
 
-test("FIELD T43: a call that was cut off before its server said anything is resumed, where the client knows bare event ids", async () => {
+test("FIELD T43: a call cut off before its server sent anything can be resumed if the client accepts bare event ids", async () => {
   const { door, end } = waiting(undefined, { ...soon, after: 600_000 });
   await using _ = door;
   const [older, session] = [await door.session("2025-06-18"), await door.session()];
   const other = door.send(toolCall("echo"), { headers: older });
   await until(() => door.running.size === 1, "the older client's call runs");
-  /** The id with which a stream begins, read before it is cut off. */
+  /** Returns the id of a stream's first event, then disconnects the stream. */
   const cutOff = async (open: (signal: AbortSignal) => Promise<Response>): Promise<string> => {
     const abort = new AbortController();
     const { value: first } = await numberedOf(await open(abort.signal)).next();
@@ -55,7 +55,7 @@ test("FIELD T43: a call that was cut off before its server said anything is resu
   const resume = (id: string, signal?: AbortSignal) =>
     door.request("GET", { headers: { ...session, "last-event-id": id }, ...(signal && { signal }) });
   const first = await cutOff((signal) => door.send(toolCall("echo"), { headers: session, signal }));
-  // A client may go by the id of the last stream only.
+  // Some clients resume only with the id of the latest stream.
   const second = await cutOff((signal) => resume(first, signal));
   end();
   const back = await resume(second);
@@ -63,13 +63,13 @@ test("FIELD T43: a call that was cut off before its server said anything is resu
   expect(isStream(await other)).toBe(false);
 });
 
-test("who does not name event streams gets JSON, however long it takes", async () => {
+test("a client that does not name event streams gets JSON, however long the call takes", async () => {
   const { door, end } = waiting();
   await using _ = door;
   const accepts = ["application/json", "*/*"];
   const answers = accepts.map((accept) => door.send(toolCall("echo"), { headers: { ...v2025, accept } }));
   await until(() => door.running.size === accepts.length, "the calls to run");
-  // The oldest are looked at first.
+  // The oldest requests are checked first.
   const later = await door.send(toolCall("echo"), { headers: v2025 });
   end();
   for (const answer of [...(await Promise.all(answers)), later]) {
@@ -77,7 +77,7 @@ test("who does not name event streams gets JSON, however long it takes", async (
   }
 });
 
-test("initialize is never a stream: its answer names the session in a header", async () => {
+test("the answer to initialize is never a stream, since it names the session in a header", async () => {
   const { door, end } = waiting();
   await using _ = door;
   const { audit } = door.gw;
@@ -96,7 +96,7 @@ test("initialize is never a stream: its answer names the session in a header", a
   await later.text();
 });
 
-test("nor is one that names the session before it, of a client that names event streams first", async () => {
+test("nor is the answer to an initialize that names a previous session, even if its client prefers event streams", async () => {
   await using door = new Door(() => said("done"));
   const before = await door.session();
   const headers = { ...before, accept: "text/event-stream, application/json" };
@@ -106,7 +106,7 @@ test("nor is one that names the session before it, of a client that names event 
   expect(opened.headers.get("mcp-session-id")).not.toBe(before["mcp-session-id"] ?? null);
 });
 
-test("T26: a call whose client left its stream takes its place until it has ended", async () => {
+test("T26: a call whose client disconnected its stream counts as a connection until it has ended", async () => {
   const { door, end } = waiting(2);
   await using _ = door;
   const cuts = [new AbortController(), new AbortController()];
@@ -120,7 +120,7 @@ test("T26: a call whose client left its stream takes its place until it has ende
   await until(async () => (await door.post(toolCall("echo"))).status === 200, "room for a call");
 });
 
-test("the official client of 1.x takes the answer from there", async () => {
+test("the official 1.x client reads the answer from the stream", async () => {
   const { door, end } = waiting();
   await using _ = door;
   await using client = await connect("1.x", { url: `${door.url}/mcp`, key: "alice" });

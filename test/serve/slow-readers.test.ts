@@ -7,16 +7,16 @@ import { dial, requestText } from "../support/raw-http.ts";
 import { until } from "../support/until.ts";
 import { initialize, numberedOf, toolCall } from "../support/wire.ts";
 
-// Event streams over real sockets whose readers are slow.
+// Event streams over real sockets with slow readers.
 
-/** The text of a request for an event stream, on a connection of its own. */
+/** Returns the text of a request for an event stream on its own connection. */
 const forEvents = (path: string, headers: string[] = [], body = ""): string => {
   const all = ["Accept: text/event-stream, application/json", ...headers, "Connection: close"];
   if (body) all.push("Content-Type: application/json", `Content-Length: ${body.length}`);
   return requestText(`${body ? "POST" : "GET"} ${path}`, all, body);
 };
 
-/** Sends a request, reads the first event of the answer, and reads no more until it is told to. */
+/** Returns a client that reads the first event of a response and then pauses until it is told to continue. */
 function slowReader(door: Door) {
   const client = dial(door);
   const firstOf = async (text: string): Promise<string> => {
@@ -34,7 +34,7 @@ function slowReader(door: Door) {
     await new Promise((resolve) => client.once("close", resolve));
     return length;
   };
-  /** Reads on until this text comes. */
+  /** Reads until this text arrives. */
   const until = async (text: string): Promise<void> => {
     let got = "";
     for await (const chunk of client.iterator({ destroyOnReturn: false })) {
@@ -46,14 +46,14 @@ function slowReader(door: Door) {
   return { firstOf, rest, until };
 }
 
-describe("a client that does not read for a while hears all the same that its lists changed", () => {
-  /** Changes the lists at a moment when no more may wait for alice's client, and lets that read on. */
+describe("a client that does not read for a while is still notified that its lists changed", () => {
+  /** Changes the lists at a moment when the queue of alice's client is full, then lets that client read. */
   async function change(door: Door, reader: ReturnType<typeof slowReader>, join: () => Promise<unknown>) {
     const full = Promise.withResolvers<void>();
     const notice = { server: "git", method: "notifications/message", owner: door.who("alice").id, session: null };
     const params = JSON.stringify({ level: "error", data: "x".repeat(64 * 1024) });
     const bob = { who: door.who("bob"), source: localSource("stdio"), scope: null, capabilities: noCapabilities };
-    // Told before the client is, since it joins before.
+    // Bob is notified before the client, since he joined first.
     const send = (): void => {
       while (door.traffic.lost === 0) door.notifier.notice({ ...notice, params });
       full.resolve();
@@ -73,7 +73,7 @@ describe("a client that does not read for a while hears all the same that its li
     await change(door, reader, () => reader.firstOf(forEvents("/mcp", session)));
   });
 
-  test("the older pair", async () => {
+  test("the HTTP+SSE transport", async () => {
     await using door = new Door(() => said(""));
     const reader = slowReader(door);
     const path = /data: (\S+)/.exec(await reader.firstOf(forEvents("/sse")))?.[1];
@@ -84,7 +84,7 @@ describe("a client that does not read for a while hears all the same that its li
   });
 });
 
-describe("T42: who has lost its key gets nothing any more of what it had not read", () => {
+describe("T42: a client whose key was revoked gets none of its unread bytes", () => {
   const size = 16_000_000;
   const large = JSON.stringify(toolCall("echo", {}, "large"));
   const play = () => new Door(() => said("x".repeat(size)));
@@ -104,7 +104,7 @@ describe("T42: who has lost its key gets nothing any more of what it had not rea
     await cutOff(door, reader);
   });
 
-  test("the older pair", async () => {
+  test("the HTTP+SSE transport", async () => {
     await using door = play();
     const reader = slowReader(door);
     const path = /data: (\S+)/.exec(await reader.firstOf(forEvents("/sse")))?.[1];
@@ -113,7 +113,7 @@ describe("T42: who has lost its key gets nothing any more of what it had not rea
   });
 });
 
-test("T43 what was said to a client for too long while it was away is counted as lost when it comes back", async () => {
+test("T43 messages beyond what is kept for a disconnected client are counted as lost when it reconnects", async () => {
   const left = Promise.withResolvers<void>();
   const note = '{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":0}}';
   await using door = new Door(async (call) => {

@@ -3,8 +3,8 @@ import { Door, said } from "../support/front-door.ts";
 import { exchange, postText } from "../support/raw-http.ts";
 import { toolCall } from "../support/wire.ts";
 
-// Requests of which a proxy in front may think that they end elsewhere than Bun does. Bun refuses them, and has to go
-// on doing so: what follows on the connection would else run as a request that the proxy never saw.
+// Requests whose end a proxy in front might see elsewhere than Bun does. Bun must keep refusing them: otherwise what
+// follows on the connection would run as a request that the proxy never saw.
 
 const call = JSON.stringify(toolCall("echo"));
 const length = `Content-Length: ${call.length}`;
@@ -24,16 +24,19 @@ const requests: Readonly<Record<string, string>> = {
   "two codings": postText([chunked, "Transfer-Encoding: identity"], chunks(call)),
   "a control character before the coding": postText(["Transfer-Encoding: \x0bchunked"], chunks(call)),
   "a space before the colon": postText(["Transfer-Encoding : chunked"], chunks(call)),
-  "a chunk size that is no number": postText([chunked], chunks(call, `${call.length.toString(16)}g`)),
+  "a chunk size that is not a number": postText([chunked], chunks(call, `${call.length.toString(16)}g`)),
   "a negative chunk size": postText([chunked], chunks(call, "-1")),
-  "a chunk size beyond all numbers": postText([chunked], chunks(call, `f${"0".repeat(16)}${call.length.toString(16)}`)),
+  "a chunk size too large for a number": postText(
+    [chunked],
+    chunks(call, `f${"0".repeat(16)}${call.length.toString(16)}`),
+  ),
   "bare line feeds": postText([length], call, "\n"),
   "a bare carriage return": postText(["X-A: b\rc", length], call),
   "a folded line": postText(["X-A: b\r\n c", length], call),
   "a NUL": postText(["X-A: b\0c", length], call),
 };
 test.each(Object.entries(requests))(
-  "T24: %s is refused, and neither it nor what follows runs",
+  "T24: %s is refused, and neither the request nor what follows it runs",
   async (_what, request) => {
     let ran = 0;
     await using door = new Door(() => {
@@ -47,7 +50,7 @@ test.each(Object.entries(requests))(
   },
 );
 
-test("T24: the same call in an unambiguous request runs, by its length and in chunks", async () => {
+test("T24: the same call in an unambiguous request runs, with a length and in chunks", async () => {
   await using door = new Door(() => said("ran"));
   for (const request of [
     postText([length, "Connection: close"], call),

@@ -4,7 +4,7 @@ import { Door, said } from "../support/front-door.ts";
 import { until } from "../support/until.ts";
 import { type Event, initialize, modern, numberedOf, pick, request, toolCall, v2025 } from "../support/wire.ts";
 
-// Messages before the answer to a POST: notifications and requests to the client, also if the client is cut off.
+// Messages before the answer to a POST: notifications and requests to the client, even if the client is disconnected.
 
 const note = (n: number) => `{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":${n}}}`;
 const elicit = { method: "elicitation/create", params: '{"message":"?","requestedSchema":{}}' } as const;
@@ -21,7 +21,7 @@ const accept = (id: unknown, content: unknown = { n: 1 }) => ({
   result: { action: "accept", content },
 });
 
-/** A call that the test drives step by step. */
+/** Returns a door whose calls the test drives step by step. */
 function stepwise() {
   const calls: Call[] = [];
   const ends: ((text: string) => void)[] = [];
@@ -38,7 +38,7 @@ function stepwise() {
   return { door, calls, ends, started };
 }
 
-test("a call that nobody says anything about is answered as JSON, with a session and without", async () => {
+test("a call without messages is answered as JSON, with and without a session", async () => {
   await using door = new Door(() => said("hello"));
   const session = await door.session();
   for (const headers of [session, v2025]) {
@@ -74,7 +74,7 @@ test.each(["application/json", "application/*;q=0.9", "text/event-stream;q=0, ap
   },
 );
 
-test("a client of a session that names event streams first gets one at once, to come back to; others do not", async () => {
+test("a client with a session that names event streams first gets a stream at once so that it can resume; others do not", async () => {
   const { door, ends, started } = stepwise();
   await using _ = door;
   const session = await door.session();
@@ -100,7 +100,7 @@ test("a client of a session that names event streams first gets one at once, to 
   }
 });
 
-test("a client that was cut off during many calls at once gets every answer when it comes back", async () => {
+test("a client that was disconnected during many concurrent calls gets every answer when it resumes", async () => {
   const { door, calls, ends } = stepwise();
   await using _ = door;
   const headers = { ...(await door.session()), accept: "text/event-stream, application/json" };
@@ -133,7 +133,7 @@ describe("event ids", () => {
     ["2025-11-25", true],
     ["2025-06-18", false],
     ["2025-03-26", false],
-  ] as const)("a session of %s numbers its events; one without a message comes first: %p", async (revision, primed) => {
+  ] as const)("a session of %s numbers its events; the first has no message: %p", async (revision, primed) => {
     await using door = emitting();
     const session = await door.session(revision);
     const answer = await door.send(toolCall("echo"), { headers: session });
@@ -147,7 +147,7 @@ describe("event ids", () => {
     expect(second.at(-1)?.id).toBe("2-3");
   });
 
-  test("neither the modern era nor a client without a session has any", async () => {
+  test("there are none in the modern era or without a session", async () => {
     await using door = emitting();
     const { body, headers } = modern(
       "tools/call",
@@ -164,7 +164,7 @@ describe("event ids", () => {
     }
   });
 
-  test("a modern call that wants neither progress nor a log is answered as JSON, whatever is said", async () => {
+  test("a modern call that asked for neither progress nor logs is answered as JSON, whatever its server sends", async () => {
     await using door = emitting();
     const { body, headers } = modern("tools/call", { name: "echo" });
     expect((await door.post(body, { headers })).headers.get("content-type")).toBe("application/json");
@@ -182,7 +182,7 @@ describe("requests to the client", () => {
       return said(answers.join());
     });
 
-  test("FIELD T5: a request comes on the stream of its call, its answer goes back to who asked", async () => {
+  test("FIELD T5: a request to the client comes on the stream of its call, and its answer goes back to that call", async () => {
     await using door = asking(2);
     const headers = await door.session("2025-06-18");
     const events = numberedOf(await door.send(toolCall("echo", {}, "mine"), { headers }));
@@ -205,7 +205,7 @@ describe("requests to the client", () => {
     expect(door.traffic).toMatchObject({ streams: 0, asked: 0, stray: 0 });
   });
 
-  test("S20: an answer under an unknown id, a repeated one or one of another session is dropped and counted, never an error", async () => {
+  test("S20: an answer with an unknown or repeated id, or from another session, is dropped and counted, never an error", async () => {
     await using door = asking();
     const [mine, other] = [await door.session("2025-06-18"), await door.session("2025-06-18")];
     const events = numberedOf(await door.send(toolCall("echo"), { headers: mine }));
@@ -222,7 +222,7 @@ describe("requests to the client", () => {
     expect(door.traffic.stray).toBe(4);
   });
 
-  test("a client without a session and a modern one cannot be asked", async () => {
+  test("a client without a session or of the modern era cannot be asked", async () => {
     await using door = asking();
     const { body, headers } = modern("tools/call", { name: "echo" });
     for (const sent of [await door.post(toolCall("echo"), { headers: v2025 }), await door.post(body, { headers })]) {
@@ -230,7 +230,7 @@ describe("requests to the client", () => {
     }
   });
 
-  test("when the call ends without its answer the client is told that nothing is wanted any more", async () => {
+  test("when a call ends before its question is answered, the client is told that the question is withdrawn", async () => {
     await using door = new Door((call) => {
       call.ask?.(elicit, new AbortController().signal).catch(() => {});
       return said("done");
@@ -247,7 +247,7 @@ describe("requests to the client", () => {
     expect(door.traffic.asked).toBe(0);
   });
 
-  test("S20: 64 callers with colliding ids, each asked and answered in the middle of its call, get their own", async () => {
+  test("S20: 64 callers with colliding ids, each asked in the middle of its call, get their own answers", async () => {
     await using door = asking(2);
     const names = ["alice", "bob", "carol"];
     const one = async (n: number): Promise<string[]> => {
@@ -272,8 +272,8 @@ describe("requests to the client", () => {
   });
 });
 
-describe("a client that was cut off", () => {
-  test("FIELD T43, T46: legacy: its call goes on; with Last-Event-ID it gets the rest of that stream, the answer and the end", async () => {
+describe("a disconnected client", () => {
+  test("FIELD T43, T46: legacy: its call continues, and with Last-Event-ID it gets the rest of the stream and the answer", async () => {
     const { door, ends, started } = stepwise();
     await using _ = door;
     const headers = await door.session();
@@ -307,7 +307,7 @@ describe("a client that was cut off", () => {
     expect((await Array.fromAsync(late)).map(({ id }) => id)).toEqual(["1-4"]);
   });
 
-  test("a question that was asked while it was away reaches it when it comes back", async () => {
+  test("gets a question that was asked while it was away when it resumes", async () => {
     const asked = Promise.withResolvers<void>();
     await using door = new Door(async (call) => {
       call.emit?.(note(1));
@@ -330,7 +330,7 @@ describe("a client that was cut off", () => {
     expect(pick((await next(back)).data, "result.content.0.text")).toContain("late");
   });
 
-  test("an id that names nothing that is kept is refused, and harms no session", async () => {
+  test("an unknown Last-Event-ID is refused and does not harm the session", async () => {
     await using door = new Door(() => said(""));
     const headers = await door.session();
     for (const id of ["7-1", "x", "1-0"]) {
@@ -340,7 +340,7 @@ describe("a client that was cut off", () => {
     expect((await door.post(request("ping"), { headers })).status).toBe(200);
   });
 
-  test("S08: nobody reads another's stream", async () => {
+  test("S08: no one can read another principal's stream", async () => {
     const { door, ends, started } = stepwise();
     await using _ = door;
     const headers = await door.session();
@@ -352,7 +352,7 @@ describe("a client that was cut off", () => {
     expect(await Array.fromAsync(numberedOf(await sent))).toHaveLength(3);
   });
 
-  test("T25: modern: a disconnect cancels", async () => {
+  test("T25: modern: a disconnect cancels the call", async () => {
     const { door, started } = stepwise();
     await using _ = door;
     const abort = new AbortController();
@@ -381,7 +381,7 @@ describe("a client that was cut off", () => {
   });
 });
 
-test("progress is lost where a client does not read, the result is not", async () => {
+test("a client that does not read loses progress but not the result", async () => {
   const filler = "x".repeat(64 * 1024);
   await using door = new Door((call) => {
     for (let n = 0; n < 200; n++) call.emit?.(note(n).replace(`"data":`, `"filler":"${filler}","data":`));

@@ -8,12 +8,12 @@ import { Seen } from "../support/seen.ts";
 import { modern, pick, request, toolCall } from "../support/wire.ts";
 import { writtenLog } from "../support/written-log.ts";
 
-// What throws where nobody foresees it: who waits is answered, nothing stays open, and the log says why.
+// Unexpected exceptions: the waiting client is answered, nothing stays open, and the log shows the cause.
 
 const internal = -32603;
 const progress = { _meta: { progressToken: 1 } };
 
-/** A door and the lines of its log; `fault` happens to it while a call runs. */
+/** Returns a door and the lines of its log; `fault` breaks the door while a call runs. */
 function doorWith(fault: (door: Door, call: Call) => void, behave: Behaviour = () => said("done")) {
   const { lines, log } = writtenLog();
   const door: Door = new Door(
@@ -26,7 +26,7 @@ function doorWith(fault: (door: Door, call: Call) => void, behave: Behaviour = (
   return { door, lines, [Symbol.asyncDispose]: () => door[Symbol.asyncDispose]() };
 }
 
-/** The next look at the clock fails, by which a call that ends takes its time. */
+/** Makes the next clock reading fail, with which an ending call measures its duration. */
 function breakClock({ gw }: Door): void {
   const mono = (): number => {
     Object.assign(gw, { clock: systemClock });
@@ -35,7 +35,7 @@ function breakClock({ gw }: Door): void {
   Object.assign(gw, { clock: { ...systemClock, mono } });
 }
 
-/** The session cannot be marked as used when its call has ended. */
+/** Makes it fail to mark the session as used when its call has ended. */
 function breakTouch({ sessions }: Door): void {
   const touch = (): void => {
     throw new Error("the touch failed");
@@ -48,7 +48,7 @@ const tells: Behaviour = (call) => {
   return said("done");
 };
 
-describe("a call whose end fails is answered with a failure, and runs no longer", () => {
+describe("a call whose end fails is answered with a failure, and no longer runs", () => {
   test.each(["as JSON", "on a stream"])("over HTTP, %s", async (how) => {
     await using held = doorWith(breakClock, how === "as JSON" ? undefined : tells);
     const { door, lines } = held;
@@ -59,7 +59,7 @@ describe("a call whose end fails is answered with a failure, and runs no longer"
     expect(lines.join()).toInclude("the clock failed");
   });
 
-  test("in a batch, without harm to the others", async () => {
+  test("in a batch, without affecting the other calls", async () => {
     await using held = doorWith((door, { inbound }) => {
       if (inbound.idText === "2") breakClock(door);
     });
@@ -83,7 +83,7 @@ describe("a call whose end fails is answered with a failure, and runs no longer"
   });
 });
 
-test("a call that cannot be counted is answered with a failure, whose cause is in the log", async () => {
+test("a call that cannot be counted is answered with a failure whose cause is in the log", async () => {
   await using held = doorWith(({ gw }) => {
     const count = (): void => {
       throw new Error("the count failed");
@@ -96,7 +96,7 @@ test("a call that cannot be counted is answered with a failure, whose cause is i
   expect(lines.join()).toInclude("the count failed");
 });
 
-test("D6: a call whose place in the limits cannot be given back is recorded all the same", async () => {
+test("D6: a call whose slot in the limits cannot be released is still recorded", async () => {
   await using held = doorWith(({ gw }) => {
     const release = (): void => {
       throw new Error("the release failed");
@@ -109,8 +109,8 @@ test("D6: a call whose place in the limits cannot be given back is recorded all 
   expect(door.ended.map(({ failure }) => failure?.code)).toEqual(["internal"]);
 });
 
-describe("an answer that cannot be sent ends what was opened for it", () => {
-  test("a stream that is open", async () => {
+describe("if an answer cannot be sent,", () => {
+  test("an open stream ends", async () => {
     await using held = doorWith(breakTouch, tells);
     const { door, lines } = held;
     const headers = await door.session();
@@ -120,7 +120,7 @@ describe("an answer that cannot be sent ends what was opened for it", () => {
     expect(lines.join()).toInclude("the touch failed");
   });
 
-  test("the stream of a batch", async () => {
+  test("the stream of a batch ends", async () => {
     await using held = doorWith(breakTouch, tells);
     const { door, lines } = held;
     const headers = await door.session("2025-03-26");
@@ -133,7 +133,7 @@ describe("an answer that cannot be sent ends what was opened for it", () => {
   test.each([
     ["one message", (message: unknown) => message],
     ["a batch", (message: unknown) => [message]],
-  ])("and not the process, where that fails too, of %s", async (_name, sent) => {
+  ])("the process survives even if reporting that fails, for %s", async (_name, sent) => {
     const failed = Promise.withResolvers<void>();
     const log: Logger = {
       ...silent,
@@ -152,12 +152,12 @@ describe("an answer that cannot be sent ends what was opened for it", () => {
     const sending = { headers, signal: left.signal };
     await door.send(sent(request("tools/call", { name: "echo", ...progress }, 5)), sending);
     await failed.promise;
-    // A rejection that nobody takes would end it.
+    // An unhandled rejection would end the process.
     expect((await door.request("GET", { path: "/live" })).status).toBe(200);
     left.abort();
   });
 
-  test("a connection goes on", async () => {
+  test("a connection stays usable", async () => {
     const { lines, log } = writtenLog();
     await using door = new Door(() => said("done"), { log });
     const seen = new Seen<unknown>();
@@ -171,7 +171,7 @@ describe("an answer that cannot be sent ends what was opened for it", () => {
   });
 });
 
-test("what a request throws before it is one is in the log", async () => {
+test("an exception before a request becomes a call is in the log", async () => {
   const causes: unknown[] = [];
   const log: Logger = {
     ...silent,

@@ -12,7 +12,7 @@ import { initialize, toolCall } from "../support/wire.ts";
 
 const mib = 1024 ** 2;
 
-/** Asks for the answer to a message on a connection of its own, and reads nothing. */
+/** Sends a message on its own connection, and does not read the response. */
 function ask(door: Door, message: unknown, who = "alice"): Socket {
   const body = JSON.stringify(message);
   const text = postText(["Accept: application/json", `Content-Length: ${body.length}`, "Connection: close"], body);
@@ -32,7 +32,7 @@ async function bytesOf(client: Socket): Promise<number> {
 const answered = (door: Door, count: number): Promise<unknown> =>
   until(() => door.ended.length === count, "the answers to be sent");
 
-test("R60: a long answer arrives whole, alone and in a batch, and its connection goes on", async () => {
+test("R60: a long answer arrives completely, alone and in a batch, and its connection stays usable", async () => {
   const text = "é".repeat(3 * mib);
   await using door = new Door(() => said(text));
   const call = toolCall("echo", {});
@@ -44,7 +44,7 @@ test("R60: a long answer arrives whole, alone and in a batch, and its connection
   expect((await door.post(initialize("2025-06-18"))).status).toBe(200);
 });
 
-test("T27: answers that the clients of one caller do not read are dropped where they hold too much together", async () => {
+test("T27: answers that one caller's clients do not read are dropped when they hold too much together", async () => {
   await using door = new Door(() => said("x".repeat(15 * mib)));
   Object.assign(door.gw, { caps: { ...door.gw.caps, result: 1 } });
   const theirs = ask(door, toolCall("echo", {}), "bob");
@@ -55,12 +55,12 @@ test("T27: answers that the clients of one caller do not read are dropped where 
     await answered(door, count);
   }
   const read = await Promise.all(mine.map(bytesOf));
-  // All of them together may hold 72 MiB.
+  // Together they may hold 72 MiB.
   expect(read.filter((length) => length > 15 * mib)).toHaveLength(4);
   expect(await bytesOf(theirs)).toBeGreaterThan(15 * mib);
 });
 
-test("T42: who has lost its key gets nothing any more of an answer that it had not read", async () => {
+test("T42: a client whose key was revoked gets none of the unread part of an answer", async () => {
   await using door = new Door(() => said("x".repeat(15 * mib)));
   const client = ask(door, toolCall("echo", {}));
   await answered(door, 1);
@@ -68,7 +68,7 @@ test("T42: who has lost its key gets nothing any more of an answer that it had n
   expect(await bytesOf(client)).toBeLessThan(8 * mib);
 });
 
-test("T42: a part that broke off with the key is no whole message: its body breaks off too", async () => {
+test("T42: a message that was cut off in the middle when the key was revoked ends its body with an error", async () => {
   const who = principal();
   const body = new UnreadBody(who, new Traffic());
   body.write(new Uint8Array(3 * portion));
@@ -83,10 +83,10 @@ test("T42: a part that broke off with the key is no whole message: its body brea
   await rest.catch(() => {});
 });
 
-test("T27: an answer that holds too much by itself is dropped at once, and counts no more", async () => {
+test("T27: an answer that is too long by itself is dropped at once, and no longer counts", async () => {
   const traffic = new Traffic();
   const who = principal();
-  const sending = { current: () => ({ caps: { result: 1 } }) as Gateway, traffic }; // no more of it is asked for
+  const sending = { current: () => ({ caps: { result: 1 } }) as Gateway, traffic }; // only `caps.result` is used
   const [short, long] = [300, 73 * 1024].map((kib) => bodyOf("x".repeat(kib * 1024), who, sending));
   expect(new Response(long).text()).rejects.toThrow();
   expect(await new Response(short).text()).toHaveLength(300 * 1024);

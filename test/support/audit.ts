@@ -23,7 +23,7 @@ import { TempDir } from "./temp-dir.ts";
 
 const nextId = createUlid(Date.now);
 
-/** A directory that is gone when the scope ends, with a state directory and a heads directory in it. */
+/** Creates a temporary directory with a state directory and a heads directory; it is removed when the scope ends. */
 export function tempState() {
   const at = new TempDir();
   const state = at.path("state");
@@ -83,7 +83,7 @@ export async function openBroker(
   }
 }
 
-/** A chain's store whose disk can be made to fail: `append` throws `full`, `sync` is what `sync` says. */
+/** Returns a chain's store with a faulty disk: `append` throws `full` if set; `sync`, if set, replaces the real one. */
 export function faultyStore(at: TempState): {
   readonly store: AuditStore;
   full: Error | null;
@@ -105,7 +105,7 @@ export function faultyStore(at: TempState): {
   return faulty;
 }
 
-/** A chain and its broker in a directory of its own, which goes with them; its disk can be made to fail. */
+/** Opens a chain and its broker in a temporary directory; its disk can be made to fail. */
 export async function openLog(options: Partial<AuditOptions> = {}, more: Partial<OpenAuditOptions> = {}) {
   await using held = new AsyncDisposableStack();
   const at = held.use(tempState());
@@ -118,7 +118,7 @@ export async function openLog(options: Partial<AuditOptions> = {}, more: Partial
 type Arriving = { args?: string; id?: string; ip?: string };
 export type CallLike = Arriving & { consumer?: string; server?: string; tool?: string };
 
-/** A tools/call as it arrives: nobody knows yet who makes it. */
+/** Returns a tools/call as it arrives, before its caller is known. */
 export function arriving({ args = '{"id":1}', id = nextId(), ip }: Arriving = {}): Call {
   const text = `{"arguments":${args}}`;
   const spans = { params: [0, text.length], arguments: [13, 13 + args.length] } as const;
@@ -131,7 +131,7 @@ export function arriving({ args = '{"id":1}', id = nextId(), ip }: Arriving = {}
   });
 }
 
-/** A tools/call as it is when the path records its intent. */
+/** Returns a tools/call in its state when its intent is recorded. */
 export function callOf({ consumer = "agent", server = "crm", tool = "query", ...rest }: CallLike = {}): IdentifiedCall {
   const call = arriving(rest);
   setCaller(call, { ...principal(`key:${consumer}-1`), consumerId: consumer });
@@ -142,21 +142,21 @@ export function callOf({ consumer = "agent", server = "crm", tool = "query", ...
   return call;
 }
 
-/** The call answered. */
+/** Marks the call as answered and returns it. */
 export function answered(call: Call, text = '{"content":[]}', took = 1500): Call {
   call.reply = { kind: "result", era: "modern", text, isError: false, type: null };
   call.took = took;
   return call;
 }
 
-/** The call refused or failed. */
+/** Marks the call as refused or failed and returns it. */
 export function failed(call: Call, failure: Failure, took = 20): Call {
   call.failure = failure;
   call.took = took;
   return call;
 }
 
-/** Begin and end of one answered call. */
+/** Records the begin and the end of one answered call. */
 export async function runCall(broker: AuditBroker, like: CallLike = {}, result?: string): Promise<Call> {
   const call = callOf(like);
   await broker.begin(call);
@@ -164,29 +164,29 @@ export async function runCall(broker: AuditBroker, like: CallLike = {}, result?:
   return call;
 }
 
-/** Opens a chain as `openBroker` does, runs a call and closes it. */
+/** Opens a chain as `openBroker` does, records a call and closes it. */
 export async function recordCall(...given: Parameters<typeof openBroker>): Promise<void> {
   await using opened = await openBroker(...given);
   await runCall(opened.broker);
 }
 
-/** All records of the chain "main". */
+/** Returns all records of the chain "main". */
 export function recordsOf({ state }: Pick<TempState, "state">): Recorded[] {
   using reader = openReader({ state, main: null });
   return reader.page("main", 1, 1e6).map(({ rec }) => readRecord(rec));
 }
 
-/** Those of calls. */
+/** Returns the call records of the chain "main". */
 export const callsIn = (at: Pick<TempState, "state">): Recorded[] =>
   recordsOf(at).filter(({ type }) => type.startsWith("call."));
 
-/** An event that says nothing in particular. */
+/** An arbitrary event. */
 export const note: AuditEvent = { type: "server.stopped", actor: "system", facts: { server: "s", pid: 1 } };
 
-/** Where the one installation of a state directory keeps what its chains are verified against. */
+/** Returns the directory with the verification data of a state directory's only installation. */
 export const outsideOf = ({ heads }: Pick<TempState, "heads">): string => join(heads, readdirSync(heads)[0] ?? "");
 
-/** A clock that goes on as time does, and by what it is advanced or, the wall clock alone, set. */
+/** Returns a clock that runs in real time; `advance` moves all of it, `step` only the wall clock. */
 export function handClock() {
   let offset = 0;
   let set = 0;
@@ -198,7 +198,7 @@ export function handClock() {
   };
 }
 
-/** What `audit verify` finds of the chain "main" of a state directory, by what is kept in `dir` and what is `given`. */
+/** Returns what `audit verify` reports for the chain "main", using the evidence in `dir` and in `given`. */
 export async function verifyAt(
   at: { readonly state: string; readonly dir: string | null },
   given: Partial<EvidenceOptions> = {},

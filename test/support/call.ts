@@ -12,7 +12,7 @@ import type { Source } from "../../src/core/principal.ts";
 export const loopback: Source = { transport: "http", ip: "127.0.0.1", loopback: true, forwarded: false };
 export const remote: Source = { ...loopback, ip: "192.0.2.1", loopback: false };
 
-/** A modern request as the wire would have read it. */
+/** Returns a modern request as the wire would have read it. */
 export function makeInbound(params: Record<string, unknown>, method: string): Inbound {
   const text = JSON.stringify({ jsonrpc: "2.0", id: 1, method, params });
   return {
@@ -41,7 +41,7 @@ export type CallParts = Partial<CallInit> & {
   readonly method?: string;
 };
 
-/** A call for tests; `args` undefined means that the caller sent no arguments. */
+/** Returns a call for tests; `args` undefined means that the caller sent no arguments. */
 export function makeCall({ name = "crm__get", args, method = "tools/call", ...init }: CallParts = {}): Call {
   return new Call({
     id: "c1",
@@ -62,7 +62,7 @@ export function makeCall({ name = "crm__get", args, method = "tools/call", ...in
   });
 }
 
-/** A tool as a server would have listed it. */
+/** Returns a tool as a server would have listed it. */
 export function makeTool(name: string, inputSchema: Tool["inputSchema"] = { type: "object" }): Tool {
   return { name, text: JSON.stringify({ name, inputSchema }), inputSchema };
 }
@@ -78,6 +78,6 @@ export function makeRoute(server: string, tool: string, inputSchema?: Tool["inpu
   };
 }
 
-/** A call as the audit hands it on. */
+/** Returns a call as the audit passes it on. */
 export const asBegun = (call: IdentifiedCall, route = call.route): BegunCall =>
   Object.assign(call, { begun: true, route }) as BegunCall;

@@ -19,7 +19,7 @@ export const clock = stillClock();
 const keys = [new Uint8Array(32).fill(1), new Uint8Array(32).fill(2)] as const;
 const sealer = createSealer(keys, clock);
 
-/** Admin may everything, reader what begins with get. */
+/** Role admin may call everything, role reader only names that begin with get. */
 export const usual = createPolicy({
   rules: [],
   policies: policiesOptions.parse([
@@ -29,7 +29,7 @@ export const usual = createPolicy({
 });
 export const admin = principal("key:admin", ["admin"]);
 
-/** What a server offers in a test: names stand for definitions that say nothing else. */
+/** What a server offers in a test: each name stands for a minimal definition. */
 export type Served = {
   readonly prefix?: Prefix;
   readonly enabled?: boolean;
@@ -50,9 +50,9 @@ export type BuildOptions = {
   readonly previous?: Catalog;
   readonly handedOut?: CatalogOptions["handedOut"];
   readonly callerTools?: CatalogOptions["callerTools"];
-  /** Servers of which something is listed although they are not configured. */
+  /** Servers with listings that are not configured. */
   readonly unconfigured?: readonly string[];
-  /** Hears of servers whose lists bring out a fault; absent: that fails the test. */
+  /** Called for servers whose lists cause an error; by default the test fails. */
   readonly failed?: (server: string, error: unknown) => void;
 };
 
@@ -60,7 +60,7 @@ const raise = (_server: string, error: unknown): never => {
   throw error;
 };
 
-/** A legacy client of this principal that has no session and declares nothing. */
+/** Returns the viewpoint of a legacy client of this principal without a session or capabilities. */
 export const partyOf = (who: Principal, scope: string | null = null): Viewpoint => ({
   who,
   source: loopback,
@@ -70,7 +70,7 @@ export const partyOf = (who: Principal, scope: string | null = null): Viewpoint 
   inbound: { era: "legacy" },
 });
 
-/** What a caller is given when it asks for a list. */
+/** Returns what a caller gets when it asks for a list. */
 export function ask(
   catalog: Catalog,
   list: ListName,
@@ -93,7 +93,7 @@ type Asked = {
   cursor?: unknown;
 };
 
-/** Where a call of this kind leads. */
+/** Returns the target to which a call of this kind is routed. */
 export function lead(
   catalog: Catalog,
   kind: Kind,
@@ -110,7 +110,7 @@ export function lead(
 
 const methods = { tool: "tools/call", prompt: "prompts/get", resource: "resources/read", extension: "x/y" } as const;
 
-/** A catalog of these servers, over the real policy and sealer. */
+/** Returns a catalog of these servers, with the real policy and sealer. */
 export function buildCatalog(served: Readonly<Record<string, Served>>, options: BuildOptions = {}): Catalog {
   const {
     max = 50,

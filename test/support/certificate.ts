@@ -10,7 +10,7 @@ export function openssl(at: { readonly dir: string }, ...args: readonly string[]
 
 export const p256 = ["ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"];
 
-/** Makes a key and a certificate of its own for localhost, in these files of the directory. */
+/** Creates a key and a self-signed certificate for localhost, in these files of the directory. */
 export function certificate(at: { readonly dir: string }, kind = p256, [cert, key] = ["c.pem", "k.pem"]): void {
   openssl(at, "req", "-x509", "-nodes", "-keyout", key, "-out", cert, "-subj", "/CN=localhost", "-newkey", ...kind);
 }

@@ -15,7 +15,7 @@ import { createOutput } from "../../src/cli/output.ts";
 
 const program = group("", { audit, config, keys, servers, status, tail, tools, usage, why });
 
-/** A stream that keeps what is written to it, is full, or has no reader any more. */
+/** Returns a stream that keeps what is written to it, is full, or has lost its reader. */
 export function stream(isTTY: boolean, columns: number, full: boolean | "left" = false) {
   const written: string[] = [];
   const write = (text: string, done?: (error?: Error) => void): boolean => {
@@ -25,19 +25,17 @@ export function stream(isTTY: boolean, columns: number, full: boolean | "left" =
     done?.(full ? fault : undefined);
     return true;
   };
-  // As much of a stream as the output uses.
+  // Only the part of a stream that the output uses.
   const fake = { isTTY, columns, write, on: () => fake, listeners: () => [] } as unknown as NodeJS.WriteStream;
   return { fake, written };
 }
 
-/** What a daemon is asked for, and how it answers. */
+/** Answers requests to the daemon. */
 type Ask = (name: string, input: unknown) => unknown;
 
 type Place = { terminal?: boolean; online?: boolean; full?: boolean | "left" };
 
-/**
- * Runs a command in this process, on a daemon that answers so; what it left behind, and how it looked for the daemon.
- */
+/** Runs a command in this process against a daemon that answers with `ask`. Returns its output and daemon options. */
 export async function run(text: string, ask: Ask, { terminal = false, online = true, full = false }: Place = {}) {
   const { command, given, globals } = await readLine(program, text.split(" "));
   if ("commands" in command) throw new Error(`${text} names no command`);
@@ -55,7 +53,7 @@ export async function run(text: string, ask: Ask, { terminal = false, online = t
     out: createOutput({ out: out.fake, err: err.fake, json: globals.json, color: globals.color }),
     open: async (options: unknown) => (opened.push(options), client),
   };
-  // As much of a command line as commands without a daemon of their own use.
+  // Only the part of a command line that commands without their own daemon use.
   const code = await command.run(given, cli as unknown as Cli).catch((error: unknown) => {
     err.written.push(`${String(error)}\n`);
     return error instanceof Failed ? error.exit : 1;

@@ -6,7 +6,7 @@ import { loadingFrom } from "../../src/daemon/loading.ts";
 
 type Options = { env?: Record<string, string>; overrides?: LoadOptions["overrides"]; file?: string };
 
-/** Loads a configuration from text as the program does, with an environment of its own. */
+/** Loads a configuration from text as the program does, with its own environment. */
 export function loadText(
   text: string,
   { env = {}, overrides = [], file = "/etc/mcpgw/gateway.yaml" }: Options = {},
@@ -17,7 +17,7 @@ export function loadText(
   });
 }
 
-/** The error of a configuration that must not load. */
+/** Returns the error of a configuration that must not load. */
 export function refusal(text: string, options: Options = {}): ConfigError {
   try {
     loadText(text, options);

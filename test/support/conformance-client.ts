@@ -1,22 +1,22 @@
 import { everything, start } from "./daemon.ts";
 import { connect, type Listed, type Members, type Part, type Peer } from "./sdk.ts";
 
-// mcpgw as the client that the conformance suite looks at: a gateway of its own in front of the suite's server, used by
-// an official client as a user would.
+// mcpgw as the client that the conformance suite tests: a gateway in front of the suite's server, used by an official
+// client as a user would use it.
 
-/** One scenario, as the suite tells its client. */
+/** One scenario, as the suite describes it to its client. */
 export type Job = {
   readonly url: string;
   readonly scenario: string;
   readonly revision: string;
-  /** What the scenario hands its client besides, as JSON. */
+  /** Additional input of the scenario for its client, as JSON. */
   readonly context: string | null;
 };
 
 type ToolCall = { readonly name: string; readonly arguments: Record<string, unknown> };
 type Tool = Listed & { readonly inputSchema: Members };
 
-/** Takes jobs from the commands that the suite starts all at once, and works on few of them at a time. */
+/** Accepts jobs from the commands that the suite starts all at once, and runs at most `places` of them at a time. */
 export function openDesk(places = 2): AsyncDisposable & { readonly url: string } {
   const waiting: (() => void)[] = [];
   let free = places;
@@ -43,24 +43,24 @@ export function openDesk(places = 2): AsyncDisposable & { readonly url: string }
   return { url: desk.url.href, [Symbol.asyncDispose]: () => desk.stop(true) };
 }
 
-/** Runs one scenario to its end; rejects only where not even the gateway could be reached. */
+/** Runs one scenario to its end; rejects only if the gateway itself could not be reached. */
 export async function drive({ url, scenario, revision, context }: Job): Promise<void> {
-  // The suite's servers of the newer era know neither the older handshake nor `server/discover`.
+  // The suite's servers of the newer era support neither the older handshake nor `server/discover`.
   const protocol = revision === "2026-07-28" ? "modern" : "auto";
   await using daemon = await start({
     auth: { type: "none", roles: ["user"] },
     gateway: { tools: "off" },
-    // Far more than any scenario takes that goes well.
+    // Far more than any successful scenario takes.
     servers: [{ id: "suite", url, prefix: "none", timeout: "5s", protocol }],
     policies: [everything()],
   });
-  // The newer library drops tools whose header annotations are wrong, which is what the gateway has to do here.
+  // The newer library drops tools with wrong header annotations, which is what the gateway has to do here.
   const older = revision !== "2026-07-28" || scenario === "http-invalid-tool-headers";
   await using peer = await connect(older ? "1.x" : "2.x modern", { url: `${daemon.url}/mcp` }, part);
   await use(peer, context);
 }
 
-/** Accepts a form: says yes where it is asked, and leaves what has a default to the library. */
+/** Accepts a form with sample values, and leaves properties with defaults to the library. */
 function fill(params: unknown) {
   const properties = (params as { requestedSchema?: { properties?: Record<string, Members> } }).requestedSchema
     ?.properties;
@@ -77,7 +77,7 @@ const part: Part = {
   },
 };
 
-/** A value that a schema is likely to accept. */
+/** Returns a value that a schema is likely to accept. */
 function sample({ type }: Members): string | number | boolean {
   if (type === "boolean") return true;
   return type === "number" || type === "integer" ? 5 : "text";
@@ -88,13 +88,13 @@ function sampleObject({ properties, required }: Members): Record<string, unknown
   return Object.fromEntries(((required ?? []) as string[]).map((key) => [key, sample(schemas[key] ?? {})]));
 }
 
-/** What the suite wants to see a tool called with. */
+/** Returns the arguments with which the suite expects a tool to be called. */
 function argumentsFor(tool: Tool, tools: readonly Tool[]): Record<string, unknown> {
   if (tool.name !== "json_schema_echo") return sampleObject(tool.inputSchema);
   return { schema: tools.find(({ name }) => name === "json_schema_2020_12_tool")?.inputSchema };
 }
 
-/** Does everything that the server offers once. What it refuses is the suite's to judge. */
+/** Uses everything that the server offers once; the suite judges what is refused. */
 async function use(peer: Peer, context: string | null): Promise<void> {
   const tools = (await peer.tools()) as Tool[]; // every tool has a schema
   const given = context === null ? {} : (JSON.parse(context) as { toolCalls?: ToolCall[] });

@@ -1,8 +1,8 @@
 import type { Expected } from "./conformance.ts";
 
-// Where the gateway differs from what stands behind it, and why; an entry without a difference fails the test.
+// Where the gateway differs from the server behind it, and why; an entry without a difference fails the test.
 
-/** Each entry for the same reason. */
+/** Returns entries that share one reason. */
 const because = (reason: string, ...entries: readonly string[]): Expected =>
   Object.fromEntries(entries.map((entry) => [entry, reason]));
 
@@ -41,13 +41,13 @@ const tasks = [
   "tasks-wire-fields",
 ];
 
-/** The suite's client against the gateway, in front of a fixture that speaks the same era. */
+/** Differences of the gateway in front of a fixture that speaks the same era as the suite's client. */
 export const sameEra = {
   "2025-11-25": polling,
   "2026-07-28": {},
 } as const;
 
-/** The same where the fixture speaks only the other era, so that the gateway translates. */
+/** The same for a fixture that speaks only the other era, so that the gateway translates. */
 export const otherEra = {
   "2025-11-25": polling,
   "2026-07-28": {
@@ -98,7 +98,7 @@ const newerOAuth = because(
   "auth/resource-mismatch",
 );
 
-/** What the suite's server finds wrong with the gateway as its client. */
+/** What the suite's server reports about the gateway as its client. */
 export const client = {
   "2025-11-25": oauth,
   "2026-07-28": { ...oauth, ...newerOAuth },

@@ -7,7 +7,7 @@ import { ended } from "./processes.ts";
 import { linesOf } from "./seen.ts";
 import { TempDir } from "./temp-dir.ts";
 
-// The protocol's conformance suite: how it is run, and how two runs of it compare.
+// Runs the protocol's conformance suite and compares two runs of it.
 
 /** A revision whose requirements the suite has frozen. */
 export type Revision = "2025-11-25" | "2026-07-28";
@@ -20,14 +20,14 @@ const fixture = join(import.meta.dir, "../fixtures/conformance/main.ts");
 const driver = join(import.meta.dir, "../fixtures/conformance/driver.ts");
 
 type Environment = Readonly<Record<string, string>>;
-/** All that the suite and the fixture see of the machine; at home lies what Bun has compiled. */
+/** The only variables of the environment that the suite and the fixture get; HOME has Bun's compiled code. */
 const environment: Environment = { PATH: process.env["PATH"] ?? "", HOME: homedir(), TMPDIR: tmpdir() };
 
-/** Outcomes that count; what the suite only remarks (INFO) differs from run to run. */
+/** Outcomes that count; the suite's remarks (INFO) differ from run to run. */
 const statuses = ["SUCCESS", "FAILURE", "WARNING", "SKIPPED"] as const;
 type Tally = Readonly<Record<(typeof statuses)[number], number>>;
 
-/** Check id → how often it ended how; ids repeat within a scenario. */
+/** Check id → number of each outcome; ids repeat within a scenario. */
 type Checks = ReadonlyMap<string, Tally>;
 
 /** Scenario → its checks. */
@@ -35,7 +35,7 @@ export type Run = ReadonlyMap<string, Checks>;
 
 export type Fixture = AsyncDisposable & { readonly url: string };
 
-/** The conformance fixture, of both eras or of one, ready. */
+/** Starts the conformance fixture, for both eras or for one. */
 export async function startFixture(only?: "legacy" | "modern"): Promise<Fixture> {
   const child = Bun.spawn([process.execPath, fixture, ...(only ? [`--${only}`] : [])], {
     env: environment,
@@ -59,13 +59,13 @@ async function firstLine(stream: ReadableStream<Uint8Array>): Promise<string> {
 
 const none: Tally = { SUCCESS: 0, FAILURE: 0, WARNING: 0, SKIPPED: 0 };
 
-/** What stands for a scenario that ended in an error of the runner's, which leaves no checks behind. */
+/** Stands for a scenario that ended in an error of the runner, which leaves no checks behind. */
 const thrown: Checks = new Map([["thrown", { ...none, FAILURE: 1 }]]);
 
-/** Runs all that a revision requires, and what the suite adds unscored, against a server. */
+/** Runs all checks that a revision requires, and the suite's unscored ones, against a server. */
 export const runServer = (url: string, revision: Revision): Promise<Run> => run("server", ["--url", url], revision);
 
-/** The same for the client that `desk` stands for; scenarios wait there for their turn, so they get long. */
+/** Does the same for the client behind `desk`. The timeout is long because scenarios queue there. */
 export const runClient = (desk: string, revision: Revision): Promise<Run> =>
   run("client", ["--command", `'${process.execPath}' '${driver}'`, "--timeout", "120000"], revision, { DESK: desk });
 
@@ -84,7 +84,7 @@ async function run(leg: Leg, args: readonly string[], revision: Revision, more: 
   return new Map(scenarios.map((scenario) => [scenario, result.get(scenario) ?? thrown]));
 }
 
-/** Reads what the runner left: a directory for each scenario, `[server-]NAME-TIME`, where NAME may hold a slash. */
+/** Reads the runner's output: a directory for each scenario, `[server-]NAME-TIME`, where NAME may contain a slash. */
 function readRun(out: string, leg: Leg): Run {
   const result = new Map<string, Checks>();
   for (const file of readdirSync(out, { recursive: true, encoding: "utf8" })) {
@@ -108,24 +108,24 @@ function readChecks(file: string): Checks {
   return checks;
 }
 
-/** The scenarios of a leg that belong to a revision, scored or not. */
+/** Returns the scenarios of a leg that belong to a revision, scored or not. */
 function scenariosOf(leg: Leg, revision: Revision): readonly string[] {
   const file = join(dirname(runner), "../requirements", `${revision}.yaml`);
-  // The file is the suite's own, and its form is pinned with its version.
+  // The file belongs to the suite, so its format is pinned with the suite's version.
   const sets = parse(readFileSync(file, "utf8")) as Record<Leg, string[]> & {
     not_scored: { scenario: string; leg: Leg }[];
   };
   return [...sets[leg], ...sets.not_scored.filter((one) => one.leg === leg).map(({ scenario }) => scenario)];
 }
 
-/** How many checks passed and failed, as the suite counts them. */
+/** Returns how many checks passed and failed, as the suite counts them. */
 export function totals(result: Run): { passed: number; failed: number } {
   const tallies = [...result.values()].flatMap((checks) => [...checks.values()]);
   const count = (status: keyof Tally): number => tallies.reduce((sum, tally) => sum + tally[status], 0);
   return { passed: count("SUCCESS"), failed: count("FAILURE") };
 }
 
-/** `scenario:check` or `scenario` → what is remarkable about it. */
+/** `scenario:check` or `scenario` → the finding. */
 type Findings = ReadonlyMap<string, string>;
 
 const say = (tally: Tally): string =>
@@ -134,7 +134,7 @@ const say = (tally: Tally): string =>
     .map((status) => `${tally[status]} ${status}`)
     .join(" ") || "absent";
 
-/** What did not pass: `scenario:check` → how, or `scenario` where nothing was checked at all. */
+/** Returns what did not pass: `scenario:check` → outcomes, or `scenario` if nothing was checked at all. */
 export function faults(result: Run): Findings {
   const found = new Map<string, string>();
   for (const [scenario, checks] of result) {
@@ -146,7 +146,7 @@ export function faults(result: Run): Findings {
   return found;
 }
 
-/** Where two runs of the same scenarios differ: `scenario:check` → how. */
+/** Returns where two runs of the same scenarios differ: `scenario:check` → difference. */
 export function differences(one: Run, other: Run): Findings {
   const found = new Map<string, string>();
   for (const scenario of new Set([...one.keys(), ...other.keys()])) {
@@ -159,10 +159,10 @@ export function differences(one: Run, other: Run): Findings {
   return found;
 }
 
-/** `scenario` or `scenario:check` → why it is as it is. */
+/** `scenario` or `scenario:check` → the reason for a finding. */
 export type Expected = Readonly<Record<string, string>>;
 
-/** What is found but not expected, and what is expected but no longer found; both must be empty. */
+/** Returns unexpected findings and expected findings that are gone; both must be empty. */
 export function judge(found: Findings, expected: Expected): { unexpected: string[]; stale: string[] } {
   const met = new Set<string>();
   const unexpected: string[] = [];
@@ -176,8 +176,8 @@ export function judge(found: Findings, expected: Expected): { unexpected: string
 }
 
 /**
- * Judges what a run finds. The suite waits fixed times for what it is to be told, which a busy machine may exceed: of
- * what is wrong in one run, a second decides.
+ * Judges the findings of a run. The suite waits fixed times for notifications, which a busy machine may exceed, so a
+ * second run decides if the first has problems.
  */
 export async function judgeTwice(find: () => Promise<Findings>, expected: Expected): Promise<ReturnType<typeof judge>> {
   const { unexpected, stale } = judge(await find(), expected);

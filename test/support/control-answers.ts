@@ -40,7 +40,7 @@ export function entry(over: Partial<AuditEntry> = {}): AuditEntry {
   };
 }
 
-/** Records of every kind a screen has to show, hostile text included. */
+/** Records of every kind that a screen must show, including hostile text. */
 export const records: AuditEntry[] = [
   entry({ seq: 1 }),
   entry({ seq: 2, server: "crm", tool: "query_customers", us: 84_210, status: "tool_error" }),
@@ -259,7 +259,7 @@ const absent = (who: string, name: string): Why => {
   };
 };
 
-/** The text of the record that an entry is of, with the members that it has under its own names. */
+/** Returns the text of an entry's record, with the members that have other names in the entry under their own names. */
 function recordOf({ at, server, status, ...same }: AuditEntry): string {
   return JSON.stringify({ ...same, srv: server, st: status, t: new Date(at / 1_000).toISOString(), v: 1 });
 }

@@ -6,7 +6,7 @@ import { TempDir } from "./temp-dir.ts";
 import { type Overrides, sampleHandlers } from "./control-answers.ts";
 import { until } from "./until.ts";
 
-/** Listens on a control socket with fixed answers, but for these handlers and options. */
+/** Listens on a control socket with fixed answers, except for these handlers and options. */
 export const listenWith = (path: string, handlers: Overrides = {}, more: Partial<ControlOptions> = {}) =>
   listen({
     path,
@@ -19,7 +19,7 @@ export const listenWith = (path: string, handlers: Overrides = {}, more: Partial
     ...more,
   });
 
-/** A control server with these handlers, which is gone when the scope ends; `open` connects to it. */
+/** Starts a control server with these handlers, which stops when the scope ends; `open` connects to it. */
 export async function served(handlers: Overrides) {
   const at = new TempDir();
   const path = at.path("control.sock");
@@ -33,7 +33,7 @@ export async function served(handlers: Overrides) {
   };
 }
 
-/** For each test of a file: a directory, and in it a control socket for the server that `start` makes; both go. */
+/** Creates, for each test of a file, a directory with a control socket for the server that `start` makes. */
 export function serverPerTest() {
   let at: TempDir;
   let server: ControlServer | null = null;
@@ -55,7 +55,7 @@ export function serverPerTest() {
 
 type Told = { readonly id: number | null; readonly error?: { readonly message: string } };
 
-/** A bare peer, for what the client would never send. */
+/** A raw connection, for messages that the client would never send. */
 async function rawPeer(unix: string) {
   let text = "";
   let closed = false;
@@ -76,7 +76,7 @@ async function rawPeer(unix: string) {
       flush();
     },
     lines,
-    /** The answers, once there are so many. */
+    /** Resolves to the answers once there are `count`. */
     answers: async (count: number): Promise<Told[]> =>
       (await until(() => (lines().length < count ? null : lines()), `${count} answers`)).map(
         (line) => JSON.parse(line) as Told,

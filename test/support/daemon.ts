@@ -22,7 +22,7 @@ const fakemcp = join(import.meta.dir, "../fixtures/fakemcp.ts");
 
 type Env = Readonly<Record<string, string>>;
 
-/** Options of a server that runs fakemcp; its log is `place.heard(id)`. */
+/** Options of a server that runs fakemcp; `place.heard(id)` reads its log. */
 export const fake = (id: string, args: readonly string[] = [], more: Readonly<Record<string, unknown>> = {}) => ({
   id,
   command: process.execPath,
@@ -31,33 +31,33 @@ export const fake = (id: string, args: readonly string[] = [], more: Readonly<Re
   env: { FAKE_LOG: `${id}.log`, ...(more["env"] as Env | undefined) },
 });
 
-/** A policy that allows a role everything on every server but the gateway's own. */
+/** A policy that allows a role everything on every server except the gateway's own. */
 export const everything = (role = "user") => ({ id: `${role}-all`, roles: [role], rules: [{ action: "allow" }] });
 
-/** Starts a daemon wherever a port is free. */
+/** Starts a daemon on any free port. */
 export const daemonCommand = ["daemon", "--listen", "127.0.0.1:0"];
 
-/** Options of authentication by which whoever starts `mcpgw serve` needs no key. */
+/** Authentication options with which `mcpgw serve` needs no key. */
 export const servesParent = { stdio: { consumerId: "parent", roles: ["user"] } };
 
-/** What the entry file hands down, for a daemon in the process of a test. */
+/** What the entry file passes to a daemon in the process of a test. */
 export const self: Self = {
   command: (...args) => [...mcpgw, ...args],
   housekeeper: new URL("../../src/daemon/housekeeper.ts", import.meta.url),
   version: "0",
 };
 
-/** A key that a configuration may hold: long and random. */
+/** Returns a key that is acceptable in a configuration: long and random. */
 export const strongKey = (): string => Buffer.from(crypto.getRandomValues(new Uint8Array(32))).toString("hex");
 
-/** An installation of its own in a temporary directory: configuration, state, socket and heads. */
+/** An installation in its own temporary directory: configuration, state, socket and heads. */
 export class Place extends TempDir {
   readonly config = this.path("gateway.yaml");
   readonly state: string;
-  /** Goes before each command of the program, e.g. to run it as another user. */
+  /** Prepended to each command of the program, e.g. to run it as another user. */
   prefix: readonly string[] = [];
 
-  /** JSON is YAML, so tests write their configuration as an object. */
+  /** JSON is valid YAML, so tests write their configuration as an object. */
   constructor(config: unknown, { state }: { state?: string } = {}) {
     super();
     this.state = state ?? this.path("state");
@@ -68,23 +68,23 @@ export class Place extends TempDir {
     writeFileSync(this.config, typeof config === "string" ? config : JSON.stringify(config, null, 1), { mode: 0o600 });
   }
 
-  /** As root, lets nobody run what follows, to whom the configuration belongs from then on. */
+  /** If run as root, gives the configuration to user nobody and runs the following commands as nobody. */
   becomeNobody(): void {
     if (!isRoot) return;
     for (const path of [this.dir, this.config]) chownSync(path, 65534, 65534);
     this.prefix = asNobody;
   }
 
-  /** What a process of this installation sees of the environment; nothing of the machine's but PATH. */
+  /** Returns the environment of this installation's processes; of the machine's environment it has only PATH. */
   env(extra: Env = {}): Record<string, string> {
     return {
       PATH: process.env["PATH"] ?? "",
       LANG: "C.UTF-8",
       HOME: this.dir,
       TMPDIR: tmpdir(),
-      // The second one is where heads lie; the first is the default state directory, which --state replaces.
+      // The heads are in the second directory; the first is the default state directory, which --state replaces.
       STATE_DIRECTORY: `${this.path("unused")}:${this.heads}`,
-      // What the daemon would set and start anew for, and where Bun keeps what it has compiled.
+      // The settings with which the daemon would otherwise restart itself, and where Bun keeps compiled code.
       BUN_CONFIG_MAX_HTTP_REQUESTS: "16384",
       UV_THREADPOOL_SIZE: "256",
       BUN_JSC_thresholdForJITAfterWarmUp: "2000",
@@ -120,25 +120,25 @@ export class Place extends TempDir {
     return ended(child);
   }
 
-  /** Runs a command that is told no more than these arguments: neither configuration nor state. */
+  /** Runs a command with only these arguments: no configuration and no state. */
   bare(args: readonly string[], cwd = this.dir): Promise<Ran> {
     const options = { cwd, env: this.env(), stdin: "ignore", stdout: "pipe", stderr: "pipe" } as const;
     return ended(Bun.spawn([...this.prefix, ...mcpgw, ...args], options));
   }
 
-  /** The document that a command prints with --json; throws when it fails. */
+  /** Returns the document that a command prints with --json; throws if it fails. */
   async json(...args: string[]): Promise<unknown> {
     const ran = await this.cli([...args, "--json"]);
     if (ran.code !== 0) throw new Error(`${args.join(" ")}: exit ${ran.code}: ${ran.stderr}`);
     return JSON.parse(ran.stdout);
   }
 
-  /** What status warns of. */
+  /** Returns the warnings of status. */
   async warnings(): Promise<readonly string[]> {
     return ((await this.json("status")) as { warnings: string[] }).warnings;
   }
 
-  /** Makes a key through the command line and returns it. */
+  /** Creates a key through the command line and returns it. */
   async key(consumer: string, ...roles: string[]): Promise<string> {
     return (await this.newKey(consumer, ...roles)).key;
   }
@@ -146,10 +146,10 @@ export class Place extends TempDir {
   async newKey(consumer: string, ...roles: string[]): Promise<{ id: string; key: string }> {
     const given = roles.length > 0 ? roles : ["user"];
     const made = await this.json("keys", "create", `${consumer} key`, consumer, given.join(","));
-    return made as { id: string; key: string }; // the golden tests of the command line hold its shape
+    return made as { id: string; key: string }; // the golden tests of the command line check its shape
   }
 
-  /** Every record that is on stable storage. */
+  /** Returns every record on stable storage. */
   async records(): Promise<AuditRecord[]> {
     const ran = await this.cli(["audit", "export", "--jsonl"]);
     if (ran.code !== 0) throw new Error(`audit export: ${ran.stderr}`);
@@ -159,25 +159,25 @@ export class Place extends TempDir {
       .map((line) => (JSON.parse(line) as { rec: AuditRecord }).rec);
   }
 
-  /** What a fake server was sent: one entry per message. */
+  /** Returns the messages that a fake server received. */
   heard(id: string): { pid: number; id?: unknown; method: string; params?: Record<string, unknown> }[] {
     const file = this.path(`${id}.log`);
     const text = existsSync(file) ? readFileSync(file, "utf8") : "";
-    // Behind the last line end is what is being written.
+    // Text after the last line end is still being written.
     return text
       .split("\n")
       .slice(0, -1)
       .map((line) => JSON.parse(line) as ReturnType<Place["heard"]>[number]);
   }
 
-  /** The calls among it, by the tool's name. */
+  /** Returns the tool names of the calls that a fake server received. */
   calls(id: string): string[] {
     return this.heard(id)
       .filter(({ method }) => method === "tools/call")
       .map(({ params }) => String(params?.["name"]));
   }
 
-  /** The mark that the children of the newest run of a chain carry in their environment. */
+  /** Returns the mark in the environment of the children of a chain's newest run. */
   run(chain = "main"): string {
     return `MCPGW_RUN=${readFileSync(join(this.state, `${chain}.run`), "utf8").split("\n")[0]}`;
   }
@@ -191,7 +191,7 @@ export class Place extends TempDir {
   }
 }
 
-/** A daemon in a place of its own, which goes with it. */
+/** Starts a daemon in its own place, which is removed with it. */
 export async function start(config: unknown, options: { env?: Env } = {}): Promise<Daemon> {
   const place = new Place(config);
   try {
@@ -204,7 +204,7 @@ export async function start(config: unknown, options: { env?: Env } = {}): Promi
 
 type LogLine = { msg: string } & Record<string, unknown>;
 
-/** A running daemon; disposing it ends it. */
+/** A running daemon; disposing it stops it. */
 export class Daemon implements AsyncDisposable {
   readonly place: Place;
   readonly child: ReturnType<Place["spawn"]>;
@@ -240,12 +240,12 @@ export class Daemon implements AsyncDisposable {
     return this.child.exitCode !== null || this.child.signalCode !== null;
   }
 
-  /** Resolves with the first log line, past or to come, that passes. */
+  /** Resolves to the first log line, past or future, for which `test` returns true. */
   logged(test: (line: LogLine) => boolean): Promise<LogLine> {
     return this.#log.first(test);
   }
 
-  /** Sends a message and leaves the answer to be read. */
+  /** Sends a message and returns the response unread. */
   send(body: unknown, sending: Sending = {}): Promise<Response> {
     return send(this.url, body, sending);
   }
@@ -254,12 +254,12 @@ export class Daemon implements AsyncDisposable {
     return answerOf(await this.send(body, sending));
   }
 
-  /** A tools/call of 2025-11-25 without a session. */
+  /** Sends a tools/call of 2025-11-25 without a session. */
   call(name: string, args: unknown, key: string, id: unknown = 1): Promise<Answer> {
     return this.post(toolCall(name, args, id), { key, headers: v2025 });
   }
 
-  /** Opens a legacy session; its headers go with every further request. */
+  /** Opens a legacy session; returns the headers for every further request. */
   async session(
     key: string,
     revision = "2025-11-25",
@@ -268,7 +268,7 @@ export class Daemon implements AsyncDisposable {
     return sessionOf(await this.post(initialize(revision, 0, capabilities), { key, path }), revision);
   }
 
-  /** The GET stream of a session. */
+  /** Opens the GET stream of a session. */
   stream(key: string, session: Record<string, string>): Promise<Response> {
     const headers = { ...session, authorization: `Bearer ${key}`, accept: "text/event-stream" };
     return fetch(`${this.url}/mcp`, { headers });
@@ -278,9 +278,9 @@ export class Daemon implements AsyncDisposable {
     return fetch(`${this.url}${path}`, { headers }).then(answerOf);
   }
 
-  /** Asks it to end, unless it has, and resolves to its exit code. */
+  /** Signals the daemon to stop unless it has exited; resolves to its exit code. */
   async stop(signal: NodeJS.Signals = "SIGTERM"): Promise<number> {
-    // One that a test has stopped takes a signal only once it goes on.
+    // A daemon that a test has stopped with SIGSTOP handles a signal only after SIGCONT.
     if (!this.exited) for (const one of [signal, "SIGCONT"] as const) this.child.kill(one);
     return this.child.exited;
   }

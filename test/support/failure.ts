@@ -1,6 +1,6 @@
 import { Failure } from "../../src/core/failure.ts";
 
-/** The Failure that `run` throws; fails the test when it throws none. */
+/** Returns the Failure that `run` throws; fails the test if it throws none. */
 export function failureOf(run: () => unknown): Failure {
   try {
     run();
@@ -11,21 +11,21 @@ export function failureOf(run: () => unknown): Failure {
   throw new Error("nothing was refused");
 }
 
-/** What a promise rejects with; it rejects itself when that resolves. */
+/** Resolves to the reason with which a promise rejects; rejects if the promise resolves. */
 export const rejectionOf = (promise: Promise<unknown>): Promise<Failure> =>
   promise.then(
     () => Promise.reject(new Error("it did not fail")),
     (error: Failure) => error,
   );
 
-/** What a promise rejects with; null when it resolves. */
+/** Resolves to the reason with which a promise rejects; null if it resolves. */
 export const reasonOf = (promise: Promise<unknown>): Promise<unknown> =>
   promise.then(
     () => null,
     (reason: unknown) => reason,
   );
 
-/** The code of the Failure with which a record is refused; `recorded` when it is not. */
+/** Returns the code of the Failure with which a record is refused; `recorded` if it is not refused. */
 export const codeOf = (promise: Promise<unknown>): Promise<string> =>
   promise.then(
     () => "recorded",

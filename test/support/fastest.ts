@@ -1,4 +1,4 @@
-/** Milliseconds that the fastest of five runs computes, so that a busy machine does not fail a bound. */
+/** Returns the ms of the fastest of five runs, so that a busy machine does not exceed a limit. */
 export function fastest(run: () => unknown): number {
   const times = Array.from({ length: 5 }, () => {
     const start = process.cpuUsage();

@@ -29,15 +29,15 @@ type DoorOptions = {
   readonly scopes?: readonly string[];
   readonly sessionLimits?: Partial<SessionLimits>;
   readonly body?: number;
-  /** Where given, no descriptor counts as anything but a connection. */
+  /** If given, every descriptor counts as a connection. */
   readonly maxConnections?: number;
   readonly allowedOrigins?: readonly string[];
-  /** Where given, how long a call is silent until it gets its stream. */
+  /** If given, how long a call may be silent until its stream is opened. */
   readonly patience?: HttpOptions["patience"];
   readonly log?: Logger;
 };
 
-/** The result of a tool: one block of text. */
+/** Returns the result of a tool: one block of text. */
 export const said = (text: string): Reply => ({
   kind: "result",
   era: "legacy",
@@ -46,11 +46,11 @@ export const said = (text: string): Reply => ({
   type: null,
 });
 
-/** A tool that runs until its call is cut off. */
+/** A tool that runs until its call is aborted. */
 export const hang = (call: Call): Promise<Reply> =>
   new Promise((_, reject) => onAbort(call.controller.signal, () => reject(new Failure("cancelled", "Cancelled."))));
 
-/** The id of the question for roots on the stream of a call, and a way to read on until the stream says something. */
+/** Returns the id of the roots question on the stream of a call, and a function that reads until a text arrives. */
 export async function askedOn({ body }: Response): Promise<{ id: number; until: (wanted: string) => Promise<void> }> {
   const reader = body!.getReader();
   const decoder = new TextDecoder();
@@ -62,7 +62,7 @@ export async function askedOn({ body }: Response): Promise<{ id: number; until: 
   return { id: Number(/"id":(\d+),"method":"roots\/list"/.exec(text)?.[1]), until };
 }
 
-/** Everything between a gateway's real HTTP server and its servers, with one upstream that the test plays. */
+/** Everything from a gateway's real HTTP server to its servers, with one upstream that the test plays. */
 export class Door implements AsyncDisposable {
   readonly url: string;
   readonly gw: Gateway;
@@ -71,10 +71,10 @@ export class Door implements AsyncDisposable {
   readonly traffic = new Traffic();
   readonly notifier: Notifier;
   readonly events: AuditEvent[] = [];
-  /** Each call that has ended. */
+  /** The calls that have ended. */
   readonly ended: Call[] = [];
   readonly endedSessions: string[] = [];
-  /** What the lists look like now. */
+  /** The current content of the lists. */
   shown = "1";
   readonly #people = new Map<string, ReturnType<typeof principal>>();
   readonly #server: ReturnType<typeof serveHttp>;
@@ -112,18 +112,18 @@ export class Door implements AsyncDisposable {
     this.url = this.#server.url;
   }
 
-  /** Puts another limit on messages into force, as a reload does. */
+  /** Changes the limit on messages, as a reload does. */
   limit(body: number): void {
     Object.assign(this.gw, { caps: { ...this.gw.caps, body } });
     this.#server.refresh();
   }
 
-  /** Whoever presents this name as a key. */
+  /** Returns the principal that presents this name as its key. */
   who(name: string): ReturnType<typeof principal> {
     return this.#people.getOrInsertComputed(name, () => principal(`key:${name}`));
   }
 
-  /** Sends a message to a path and leaves the answer to be read. */
+  /** Sends a message to a path and returns the response unread. */
   send(body: unknown, sending: Sending = {}): Promise<Response> {
     return send(this.url, body, { key: "alice", ...sending });
   }
@@ -137,7 +137,7 @@ export class Door implements AsyncDisposable {
     return fetch(`${this.url}${path}`, { method, headers: all, redirect: "manual", ...(signal && { signal }) });
   }
 
-  /** Opens a legacy session; its headers go with every further request. */
+  /** Opens a legacy session; returns the headers for every further request. */
   async session(
     revision = "2025-11-25",
     { capabilities = {}, ...sending }: Sending & { capabilities?: Record<string, unknown> } = {},
@@ -145,7 +145,7 @@ export class Door implements AsyncDisposable {
     return sessionOf(await this.post(initialize(revision, 0, capabilities), sending), revision);
   }
 
-  /** A connection of alice's own, as over a pipe; `send` is given each message that comes. */
+  /** Opens a connection of alice, as over a pipe; `send` is called with each outgoing message. */
   connection(send: (message: unknown) => void): McpConnection {
     return new McpConnection({
       current: () => this.gw,

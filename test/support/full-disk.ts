@@ -1,9 +1,9 @@
 import { Database } from "bun:sqlite";
 
-/** Each write of this kind, e.g. `INSERT ON audit`, fails as on a full disk, until that is freed or disposed. */
+/** Makes each write of this kind, e.g. `INSERT ON audit`, fail as on a full disk, until it is freed or disposed. */
 export function fullDisk(file: string, write: string): Disposable & { free(): void } {
   const db = new Database(file);
-  // Others may be writing just when it is freed.
+  // Others may be writing at the moment it is freed.
   db.run("PRAGMA busy_timeout = 5000");
   db.run(`CREATE TRIGGER full BEFORE ${write} BEGIN SELECT raise(ABORT, 'disk full'); END`);
   const free = (): void => void db.run("DROP TRIGGER IF EXISTS full");

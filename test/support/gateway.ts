@@ -13,7 +13,7 @@ import { asBegun } from "./call.ts";
 
 const unavailable = () => Promise.reject(new Failure("upstream-down", "There is no server."));
 
-/** No servers. */
+/** Upstreams without servers. */
 export const quietUpstreams: Upstreams = {
   send: unavailable,
   hold: () => () => {},
@@ -28,7 +28,7 @@ export const quietUpstreams: Upstreams = {
   settled: () => Promise.resolve(),
 };
 
-/** A log that takes everything and keeps nothing. */
+/** An audit that accepts everything and keeps nothing. */
 export const quietAudit: Audit = {
   begin: (call) => Promise.resolve(asBegun(call)),
   end: () => Promise.resolve(),
@@ -41,7 +41,7 @@ export const quietAudit: Audit = {
   recordEvent: () => Promise.resolve(),
 };
 
-/** No limits. */
+/** Limits that never refuse. */
 export const quietLimits: Limits = {
   blockedFor: () => 0,
   failed() {},
@@ -54,7 +54,7 @@ export const quietLimits: Limits = {
 
 const key = new Uint8Array(32).fill(7);
 
-/** A gateway of quiet ports, and of the real thing where that needs nothing else; `over` is what its maker plays. */
+/** Returns a gateway of quiet ports, with the real parts where these need nothing else; `over` replaces parts. */
 export function plainGateway(over: Pick<Gateway, "authn" | "policy" | "catalog"> & Partial<Gateway>): Gateway {
   const { clock = systemClock } = over;
   const gw: Gateway = {

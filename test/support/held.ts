@@ -2,7 +2,7 @@ import type { Door } from "./front-door.ts";
 import { linesOf } from "./seen.ts";
 import { openSocket } from "./wire.ts";
 
-/** A client of a transport that holds a connection: how it sends, what it got, and when its connection has ended. */
+/** A client of a transport with a held connection: how it sends, what it received, and when its connection ends. */
 export type Held = { send(message: unknown): void; readonly got: unknown[]; readonly ended: Promise<unknown> };
 
 export async function heldPair(door: Door): Promise<Held> {

@@ -7,24 +7,24 @@ import { type Place, self } from "./daemon.ts";
 
 const flagsOf = ({ config, state }: Place) => ({ config, state, listen: "127.0.0.1:0" });
 
-/** What a gateway in the process of the test works on, which its place alone names. */
+/** Returns the installation of a gateway in the test's process, determined only by its place. */
 export const installationOf = (place: Place) =>
   openInstallation("serve", flagsOf(place), { ...thisHost(), env: place.env() });
 
-/** An end that comes once, however often it is asked for. */
+/** Wraps a shutdown function so that it runs only once. */
 export function once<A extends readonly unknown[]>(end: (...args: A) => Promise<void>): typeof end {
   let ended: Promise<void> | null = null;
   return (...args) => (ended ??= end(...args));
 }
 
-/** A gateway in this process, without its listeners; it is closed at the end of the scope at the latest. */
+/** Starts a gateway without listeners in this process; it is closed when the scope ends, if not before. */
 export async function bootIn(place: Place, admit?: BootOptions["admit"]) {
   const booted = await boot({ installation: installationOf(place), self, log: silent, chains: ["main"], admit });
   const close = once(booted.close);
   return { ...booted, close, [Symbol.asyncDispose]: close };
 }
 
-/** A daemon in this process; it is stopped and closed at the end of the scope at the latest, and no call waited for. */
+/** Starts a daemon in this process; it is stopped when the scope ends, if not before, without waiting for calls. */
 export async function startIn(place: Place) {
   const booted = await bootIn(place);
   const log = { ...silent, configure() {}, flush() {} };

@@ -1,7 +1,7 @@
 import type { NewKeyRequest } from "../../src/authn/keyring.ts";
 import type { KeyStore, StoredKey } from "../../src/core/store.ts";
 
-/** A request for a key that one consumer may use without limits but those in `over`. */
+/** Returns a request for a key of one consumer, with no limits except those in `over`. */
 export const keyRequest = (over: Partial<NewKeyRequest> = {}): NewKeyRequest => ({
   name: "Agent",
   consumerId: "agent",
@@ -12,7 +12,7 @@ export const keyRequest = (over: Partial<NewKeyRequest> = {}): NewKeyRequest => 
   ...over,
 });
 
-/** A key as it is stored, with no limits but those in `over`. */
+/** Returns a key as it is stored, with no limits except those in `over`. */
 export const storedKey = (over: Pick<StoredKey, "id" | "hash"> & Partial<StoredKey>): StoredKey => ({
   name: over.id,
   consumerId: "agent",
@@ -26,7 +26,7 @@ export const storedKey = (over: Pick<StoredKey, "id" | "hash"> & Partial<StoredK
   ...over,
 });
 
-/** A key store in memory, which outlives the keyrings built on it as a database does. */
+/** Returns a key store in memory, which outlives the keyrings built on it as a database does. */
 export function memoryKeyStore(): KeyStore {
   const keys = new Map<string, StoredKey>();
   const tombstones = new Set<string>();

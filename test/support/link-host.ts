@@ -4,7 +4,7 @@ import type { LinkHost, LinkRequest } from "../../src/upstream/link/link.ts";
 
 const limits = () => ({ depth: 64, nodes: 1_000, result: 1_000_000, batch: 100 });
 
-/** The owner of a link, which cares for nothing that is about no request. */
+/** An owner of a link that ignores everything outside of requests. */
 export const linkHost: LinkHost = {
   server: "a",
   limits,
@@ -20,7 +20,7 @@ export const linkHost: LinkHost = {
   dropped: () => {},
 };
 
-/** A request of the gateway's own, on which nothing else hangs. */
+/** Returns a minimal request of the gateway itself. */
 export const linkRequest = (more: Partial<LinkRequest> = {}): LinkRequest => ({
   method: "tools/call",
   params: () => null,
@@ -33,9 +33,9 @@ export const linkRequest = (more: Partial<LinkRequest> = {}): LinkRequest => ({
   ...more,
 });
 
-/** A request whose answer does not come. */
+/** Returns an exchange whose answer never arrives. */
 export const exchangeOf = (id: number, one: LinkRequest): HttpExchange =>
   new HttpExchange(id, one, null, new AbortController());
 
-/** Until all that was answered has been passed on. */
+/** Resolves once everything that was answered has been passed on. */
 export const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));

@@ -15,33 +15,33 @@ export const reply = (id: unknown, result: unknown, headers: Record<string, stri
 export const text = (value: string): Record<string, unknown> => ({ content: [{ type: "text", text: value }] });
 export const refusal = (id: unknown, code: number, message: string, status = 200, data?: unknown): Response =>
   Response.json({ jsonrpc: "2.0", id, error: { code, message, data } }, { status });
-/** The answer to `initialize`. */
+/** Returns the answer to `initialize`. */
 export const greets = (id: unknown, capabilities: unknown = {}, headers: Record<string, string> = {}): Response =>
   reply(id, { protocolVersion: "2025-11-25", capabilities }, headers);
-/** The same, which opens this session. */
+/** Returns an answer to `initialize` that opens this session. */
 export const opens = (id: unknown, session: string, capabilities: unknown = {}): Response =>
   greets(id, capabilities, { "mcp-session-id": session });
-/** The answer to what is sent in a session that the server does not know. */
+/** Returns the answer to a message in a session that the server does not know. */
 export const unknownSession = (id: unknown): Response => refusal(id, -32001, "Session not found", 404);
-/** The answer to `server/discover`. */
+/** Returns the answer to `server/discover`. */
 export const discovers = (id: unknown, capabilities: unknown = {}): Response =>
   reply(id, { supportedVersions: ["2026-07-28"], capabilities });
 export const isCall = (message: Message): boolean => message.method === "tools/call";
 
 const eventStream = { headers: { "content-type": "text/event-stream" } };
-/** Events as a stream that ends after them. */
+/** Returns a stream that ends after these events. */
 export const events = (...parts: string[]): Response => new Response(parts.join(""), eventStream);
 export const event = (message: unknown): string => `data: ${JSON.stringify(message)}\n\n`;
-/** A notification as an event. */
+/** Returns a notification as an event. */
 export const told = (method: string, params: unknown): string => event({ jsonrpc: "2.0", method, params });
 
-/** Writes to a stream of events that stays open. */
+/** Writes to an event stream that stays open. */
 export type Stream = ReadableStreamDefaultController<string>;
 type Fill = (stream: Stream) => void | Promise<void>;
-/** A stream of events that stays open, filled at its start, or whenever it is read. */
+/** Returns an event stream that stays open, filled when it starts or whenever it is read. */
 export const openStream = (source: { start: Fill } | { pull: Fill }): Response =>
   new Response(new ReadableStream<string>(source), eventStream);
-/** The answer to a listening request for all of these notifications: a stream that `keep` takes for what follows. */
+/** Returns the answer to a listening request for these notifications; `keep` gets the stream for later events. */
 export const listening = (id: unknown, notifications: unknown, keep: (stream: Stream) => void = () => {}): Response =>
   openStream({
     start(stream) {
@@ -51,7 +51,7 @@ export const listening = (id: unknown, notifications: unknown, keep: (stream: St
     },
   });
 
-/** A legacy server that answers the handshake and the list by itself, the rest as the test says. */
+/** Starts a legacy server that answers the handshake and lists itself, and everything else with `answer`. */
 export function serve(answer: Answer) {
   const seen: Seen[] = [];
   const server = Bun.serve({
@@ -79,8 +79,8 @@ export function serve(answer: Answer) {
 }
 
 /**
- * The same, but each handshake that the test leaves to it opens a session: `s1` is that of the gateway itself, the
- * first caller's is `s2`.
+ * Starts such a server where each handshake that the test does not answer opens a session: `s1` is the gateway's own,
+ * `s2` the first caller's.
  */
 export function serveSessions(
   answer: (message: Message, session: string | null, request: Request) => ReturnType<Answer> = () => null,
@@ -94,8 +94,8 @@ export function serveSessions(
 }
 
 /**
- * A legacy server that answers every request alike, but ends the connection of those that `dies` picks, which may name
- * what is said first.
+ * Starts a legacy server that gives every request the same answer, but ends the connection of requests for which `dies`
+ * returns true or the text to send first.
  */
 export function serveDying(dies: (request: string) => boolean | { said: string }) {
   const server = Bun.listen({
@@ -117,7 +117,7 @@ export function serveDying(dies: (request: string) => boolean | { said: string }
   return { url: `http://127.0.0.1:${server.port}/`, [Symbol.dispose]: () => server.stop(true) };
 }
 
-/** The same, but of the answer to a call it sends no more than its beginning, though it announces much more. */
+/** Starts a server that sends only the beginning of the answer to a call, with a much larger Content-Length. */
 export function serveBeginning(beginning: (id: string) => string, announced = 2 ** 30) {
   const inner = serve(() => null);
   let rest = Buffer.alloc(0);
@@ -142,7 +142,7 @@ export function serveBeginning(beginning: (id: string) => string, announced = 2 
           body,
           headers: { "content-type": "application/json" },
         }).catch(() => null);
-        // Both servers have been ended meanwhile.
+        // Both servers have been stopped in the meantime.
         if (!answer) return;
         const text = await answer.text();
         socket.write(head(text.length).replace("200 OK", `${answer.status} Status`) + text);

@@ -9,7 +9,7 @@ const project = join(import.meta.dir, "../..");
 
 const words = (command: readonly string[]): string => command.map((word) => `'${word}'`).join(" ");
 
-/** A fresh checkout, its packages already there, on a machine without Bun; npx there knows the official test server. */
+/** A fresh checkout with its packages, on a machine without Bun whose npx has the official test server. */
 export class Newcomer extends TempDir {
   readonly root = this.path("checkout");
   readonly home = this.path("home");
@@ -35,13 +35,13 @@ export class Newcomer extends TempDir {
       { cp -al node_modules ${words([this.root])} 2>/dev/null || cp -a node_modules ${words([this.root])}; }`;
     const { exitCode, stderr } = Bun.spawnSync(["sh", "-c", copy], { cwd: project });
     if (exitCode !== 0) throw new Error(`the checkout could not be copied: ${stderr.toString()}`);
-    // What scripts/bun fetches through npm, once, where there is no Bun.
+    // What scripts/bun fetches once through npm if there is no Bun.
     const tools = join(this.root, ".tools", `bun-${Bun.version}`, "node_modules/bun/bin");
     mkdirSync(tools, { recursive: true });
     symlinkSync(process.execPath, join(tools, "bun.exe"));
   }
 
-  /** All commands of this machine but Bun's, and an npx that needs no network. */
+  /** Creates a directory with all commands of this machine except Bun's, and an npx that needs no network. */
   #tools(bin: string): void {
     const taken = new Set(["bun", "bunx", "npx"]);
     for (const directory of (process.env["PATH"] ?? "").split(delimiter).filter(existsSync)) {
@@ -54,7 +54,7 @@ export class Newcomer extends TempDir {
     chmodSync(join(bin, "npx"), 0o755);
   }
 
-  /** Runs a shell to its end. */
+  /** Runs a shell command to its end. */
   async sh(script: string, { cwd = this.root, env = {} }: { cwd?: string; env?: Record<string, string> } = {}) {
     const child = Bun.spawn(["sh", "-c", script], {
       cwd,
@@ -66,13 +66,13 @@ export class Newcomer extends TempDir {
     return ended(child);
   }
 
-  /** Runs a command in a terminal of its own. */
+  /** Runs a command in its own terminal. */
   terminal(...command: string[]): Terminal {
     return new Terminal(command, { cwd: this.root, env: { ...this.env } });
   }
 }
 
-/** A command in a terminal, with everything that it printed. */
+/** A command in a terminal, with everything that it has printed. */
 export class Terminal {
   text = "";
   readonly #child: Bun.Subprocess;
@@ -103,7 +103,7 @@ export class Terminal {
   }
 }
 
-/** The blocks of a language in a Markdown file under one heading, or in all of it. */
+/** Returns the code blocks of a language in a Markdown file, under one heading or in all of it. */
 export function blocks(file: string, language: string, heading?: string): string[] {
   const text = readFileSync(join(project, file), "utf8");
   const from = heading === undefined ? 0 : text.indexOf(`\n## ${heading}\n`);

@@ -1,4 +1,4 @@
-// JSON text that parsers and printers like to change, drawn from a seed: the same seed draws the same text.
+// Generates JSON text that parsers and printers tend to change; the same seed generates the same text.
 
 const numbers = ["0", "-0", "1.0", "1.10", "1e400", "-1e-400", "12345678901234567890", "9007199254740993", "0.1e+2"];
 const strings =
@@ -18,7 +18,7 @@ export class OddJson {
     this.#seed = seed;
   }
 
-  /** A whole number below `n`. */
+  /** Returns a whole number below `n`. */
   below(n: number): number {
     this.#seed = (Math.imul(this.#seed, 1_664_525) + 1_013_904_223) >>> 0;
     return Math.floor((this.#seed / 2 ** 32) * n);
@@ -41,14 +41,14 @@ export class OddJson {
     return `[${Array.from({ length: this.below(4) }, () => this.#space() + this.value(depth - 1)).join(",")}]`;
   }
 
-  /** An object with these members (raw JSON) and up to three that nobody knows. */
+  /** Returns an object with these members (raw JSON) and up to three unknown ones. */
   object(members: readonly string[], depth = 3): string {
     const odd = new Set(Array.from({ length: this.below(4) }, () => this.one(keys)));
     const all = [...members, ...[...odd].map((key) => `${key}${this.#space()}:${this.#space()}${this.value(depth)}`)];
     return `{${all.map((member) => this.#space() + member + this.#space()).join(",")}}`;
   }
 
-  /** These bytes in pieces. */
+  /** Returns these bytes in pieces. */
   pieces(bytes: Uint8Array): Uint8Array[] {
     const cuts = Array.from({ length: this.below(5) }, () => this.below(bytes.length)).toSorted((a, b) => a - b);
     return [...cuts, bytes.length].map((end, at) => bytes.subarray(cuts[at - 1] ?? 0, end));
@@ -59,7 +59,7 @@ export class OddJson {
   }
 }
 
-/** The members of an object by name, each as it was written; a reader of its own, to judge the one under test. */
+/** Returns the members of an object by name, as written, with a parser independent of the one under test. */
 export function membersOf(text: string): Map<string, string> {
   const parts: string[] = [];
   let depth = 0;

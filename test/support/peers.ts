@@ -2,16 +2,14 @@ import { existsSync } from "node:fs";
 import { cp, mkdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 
-// Programs of others, installed once below .tools/ from a lockfile of their own: too large for every developer.
+// Third-party programs, installed once below .tools/ from their own lockfile: too large for every developer.
 
 const source = join(import.meta.dir, "../fixtures/peers");
 const tools = join(import.meta.dir, "../../.tools");
 
 let installing: Promise<string> | null = null;
 
-/**
- * The directory of an installed package; the first caller installs them all. Throws when the registry is not reachable.
- */
+/** Returns the directory of an installed package; the first call installs them all. Throws if the registry is down. */
 async function peer(name: string): Promise<string> {
   const home = await (installing ??= install());
   return join(home, "node_modules", name);
@@ -31,12 +29,12 @@ async function install(): Promise<string> {
   });
   const [why, code] = await Promise.all([child.stderr.text(), child.exited]);
   if (code !== 0) throw new Error(`the test peers could not be installed: ${why}`);
-  // Of two that install at once the first one's stays.
+  // If two install at once, the first one stays.
   await rename(fresh, home).catch(() => rm(fresh, { recursive: true, force: true }));
   return home;
 }
 
-/** A command that runs a file of a peer as its own launcher would. */
+/** Returns a command that runs a file of a peer as its own launcher would. */
 export async function peerCommand(name: string, file: string): Promise<string[]> {
   return [process.execPath, "--bun", join(await peer(name), file)];
 }

@@ -8,7 +8,7 @@ import { principal } from "./principal.ts";
 
 export type Rule = Record<string, unknown>;
 
-/** A policy of guardrails, and of one policy for each role. */
+/** Returns a policy of guardrails and one policy per role. */
 export function policyOf(rules: Rule[], policies: Record<string, Rule[]> = {}) {
   return createPolicy({
     rules: rulesOptions.parse(rules),
@@ -20,7 +20,7 @@ export function policyOf(rules: Rule[], policies: Record<string, Rule[]> = {}) {
 
 export type Asked = { on?: string; args?: unknown; who?: Principal; source?: Source };
 
-/** What became of a call: `allow <rule>`, `deny <rule>` or `hidden`; and that list and call agree. */
+/** Returns the outcome of a call: `allow <rule>`, `deny <rule>` or `hidden`; checks that list and call agree. */
 export function ask(
   policy: ReturnType<typeof policyOf>,
   { on = "crm:get_user", args, who, source = loopback }: Asked = {},

@@ -1,6 +1,6 @@
 import type { Principal } from "../../src/core/principal.ts";
 
-/** A principal for tests, with the way to revoke it. */
+/** Returns a principal for tests that can be revoked. */
 export function principal(id = "key:k1", roles: readonly string[] = ["reader"]): Principal & { revoke(): void } {
   const controller = new AbortController();
   return {
@@ -16,7 +16,7 @@ export function principal(id = "key:k1", roles: readonly string[] = ["reader"]):
   };
 }
 
-/** A clock that moves only when it is told to. */
+/** Returns a clock that moves only when it is told to. */
 export function stillClock(start = 0) {
   let us = start;
   return {

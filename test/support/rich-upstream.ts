@@ -1,17 +1,17 @@
 import { locate } from "../../src/mcp/json-text.ts";
 
-// A server whose every answer is full of what its clients may not know: unknown members and types, numbers that a
-// parser would change, escapes that a printer would change. It answers in raw text and keeps what it was sent.
+// A server whose every answer has unknown members and types, numbers that a parser would change, and escapes that a
+// printer would change. It answers in raw text and keeps the requests it receives.
 
 type Era = "legacy" | "modern";
 
-/** Members that nobody knows, spelled so that parsing and printing them would show. */
+/** Unknown members, spelled so that parsing and printing them would be visible. */
 export const unknown = '"x-big":12345678901234567890,"x-dec":1.10,"x-esc":"\\u00e9\\/","x-nest":{ "a" : [ 1 , null ] }';
 
 const icon = '{"src":"https://example.org/i.png","mimeType":"image/png","sizes":["48x48"],"theme":"dark"}';
 const annotations = '{"audience":["user"],"priority":0.50,"lastModified":"2026-01-01T00:00:00Z","x-a":1e2}';
 
-/** Content of every type that the protocol has, and of one that it has not. */
+/** Content of every type that the protocol has, and of an unknown type. */
 export const content = [
   `{"type":"text","text":"héllo\\u2028","annotations":${annotations},${unknown}}`,
   `{"type":"image","data":"iVBORw0KGgo=","mimeType":"image/png","_meta":{"example.org/k":1.0}}`,
@@ -23,7 +23,7 @@ export const content = [
 
 const vendorMeta = '"example.org/kept":{"n":1.10},"com.acme/also":[true]';
 
-/** What the tool `rich` answers; `structured` differs by what the eras allow. */
+/** The result of the tool `rich`; `structured` depends on what the era allows. */
 const callResult = (structured: string): string =>
   `{"content":[${content}],"structuredContent":${structured},"_meta":{${vendorMeta}},${unknown}}`;
 
@@ -43,7 +43,7 @@ const capabilities = '{"tools":{},"prompts":{},"resources":{},"completions":{},"
 const arrays = '{"type":"array","items":{"type":"number"}}';
 const objects = '{"type":"object","properties":{"n":{"type":"number"}}}';
 
-/** The result of a method in an era, raw; null where there is none. */
+/** Returns the raw result of a method in an era; null if there is none. */
 function resultOf(era: Era, method: string): string | null {
   const complete = era === "modern" ? '"resultType":"complete",' : "";
   const cached = era === "modern" ? '"ttlMs":5000,"cacheScope":"public",' : "";
@@ -65,7 +65,7 @@ function resultOf(era: Era, method: string): string | null {
   return Object.hasOwn(results, method) ? (results[method] ?? null) : null;
 }
 
-/** Starts the server of one era; `sent(method)` is the newest request of a method as it arrived. */
+/** Starts the server of one era; `sent(method)` returns the newest request of a method as it arrived. */
 export function richUpstream(era: Era) {
   const heard: { method: string; text: string; headers: Headers }[] = [];
   const server = Bun.serve({

@@ -1,9 +1,9 @@
 import { dirname, join, normalize } from "node:path";
 import type { Import, Source } from "./source.ts";
 
-// The architecture as data, and what each rule finds wrong with a set of sources.
+// The architecture as data, and the checks of its rules on a set of sources.
 
-/** Folder of src → level; an import points only to a lower one, and equal levels never meet. */
+/** Folder of src → level; an import points only to a lower level, and never to the same one. */
 const levels: Readonly<Record<string, number>> = {
   core: 0,
   mcp: 1,
@@ -31,7 +31,7 @@ const levels: Readonly<Record<string, number>> = {
   "main.ts": 7,
 };
 
-/** What of level 2 the code above it sees: the longest prefix of a path decides, and what has none sees nothing. */
+/** What code above level 2 may import from it: the longest matching prefix decides; without one, nothing. */
 const seams: Readonly<Record<string, readonly RegExp[]>> = {
   "src/config/": [/\/options\.ts$/],
   "src/gateway/build.ts": [/./],
@@ -46,14 +46,14 @@ const seams: Readonly<Record<string, readonly RegExp[]>> = {
   "src/web/": [/^src\/audit\/verify/],
 };
 
-/** Folders above level 2 that see no more than these of the levels from 3 on. */
+/** Folders above level 2 that may import only these folders of the levels from 3 up. */
 const audiences: Readonly<Record<string, readonly string[]>> = {
   cli: ["config", "control"],
   tui: ["config", "control"],
   web: ["config", "control"],
 };
 
-/** Package or built-in module → its home, the only paths in src that import it. */
+/** Package or built-in module → its home, the only paths in src that may import it. */
 export const owners: Readonly<Record<string, RegExp>> = {
   "@modelcontextprotocol/sdk": /^src\/(builtin\/|upstream\/transports\/sse)/,
   ajv: /^src\/validate\//,
@@ -83,7 +83,7 @@ const folder = (path: string): string => path.split("/")[1] ?? "";
 const level = (path: string): number => levels[folder(path)] ?? Number.NaN;
 const at = (source: Source, { line }: { line: number }, what: string): string => `${source.path}:${line}: ${what}`;
 
-/** The file of src that an import means; null for packages. */
+/** Returns the file of src that an import refers to; null for packages. */
 function target(source: Source, one: Import): string | null {
   return one.from.startsWith(".") ? normalize(join(dirname(source.path), one.from)) : null;
 }
@@ -99,21 +99,21 @@ function eachImport(sources: readonly Source[], judge: (source: Source, one: Imp
     );
 }
 
-/** Every file of src lies in a folder that has a level. */
+/** Finds files of src in a folder without a level. */
 export function unknownFolders(sources: readonly Source[]): string[] {
   return sources
     .filter(({ path }) => inSrc(path) && Number.isNaN(level(path)))
     .map(({ path }) => `${path}: ${folder(path)} has no level`);
 }
 
-/** Imports that do not point to a lower level, or leave src. */
+/** Finds imports that do not point to a lower level, or leave src. */
 export function upwardImports(sources: readonly Source[]): string[] {
   return eachImport(sources, (source, one) => {
     const to = target(source, one);
     if (to === null) return null;
     if (!inSrc(to)) return to === "package.json" ? null : `imports ${to}, outside src`;
     if (folder(to) === folder(source.path) || level(to) < level(source.path)) return null;
-    return `imports ${to}, which is no lower level`;
+    return `imports ${to}, which is not at a lower level`;
   });
 }
 
@@ -124,26 +124,26 @@ function sees(path: string): readonly RegExp[] {
   return longest === undefined ? [] : (seams[longest] ?? []);
 }
 
-/** Imports of level 2 from above, by others than those that compose it. */
+/** Finds imports of level 2 from above, except by the code that composes it. */
 export function brokenSeams(sources: readonly Source[]): string[] {
   return eachImport(sources, (source, one) => {
     const to = target(source, one);
     if (to === null || level(to) !== 2 || level(source.path) <= 2 || folder(source.path) === "main.ts") return null;
-    return sees(source.path).some((form) => form.test(to)) ? null : `may not see ${to}`;
+    return sees(source.path).some((form) => form.test(to)) ? null : `may not import ${to}`;
   });
 }
 
-/** Imports of the upper levels by folders that speak to the daemon only through control. */
+/** Finds imports of upper levels by folders that may reach the daemon only through control. */
 export function wrongAudience(sources: readonly Source[]): string[] {
   return eachImport(sources, (source, one) => {
     const to = target(source, one);
     const allowed = audiences[folder(source.path)];
     if (to === null || !allowed || level(to) < 3 || folder(to) === folder(source.path)) return null;
-    return allowed.includes(folder(to)) ? null : `may not see ${to}`;
+    return allowed.includes(folder(to)) ? null : `may not import ${to}`;
   });
 }
 
-/** The package of a specifier: `zod`, `@scope/name`, `bun:sqlite`; null for relative paths and `node:`. */
+/** Returns the package of a specifier: `zod`, `@scope/name`, `bun:sqlite`; null for relative paths and `node:`. */
 function packageOf(from: string): string | null {
   if (from.startsWith(".") || from.startsWith("node:") || from === "bun") return null;
   return from
@@ -152,28 +152,30 @@ function packageOf(from: string): string | null {
     .join("/");
 }
 
-/** Packages and globals used outside their home, and packages that have none. */
+/** Finds packages and globals used outside their home, and packages without a home. */
 export function strayPackages(sources: readonly Source[]): string[] {
   const stray = sources
     .filter(({ path }) => inSrc(path))
     .flatMap((source) =>
       source.globals
         .filter(({ what }) => globals[what]?.test(source.path) === false)
-        .map((spot) => at(source, spot, `${spot.what} has another home`)),
+        .map((spot) => at(source, spot, `${spot.what} is used outside its home`)),
     );
   const imports = eachImport(sources, (source, one) => {
     if (one.from === "node:child_process" || one.from === "node:sqlite") return `imports ${one.from}; use Bun's own`;
     const name = packageOf(one.from);
     if (name === null || owners[name]?.test(source.path)) return null;
-    return owners[name] ? `${name} has another home` : `${name} has no owner`;
+    return owners[name] ? `${name} is used outside its home` : `${name} has no home`;
   });
   return [...stray, ...imports];
 }
 
-/** Import paths that do not name a file, and modules that pass others on. */
+/** Finds import paths that do not name a file, and modules that re-export others. */
 export function wrongSpecifiers(sources: readonly Source[]): string[] {
   const paths = eachImport(sources, (_, one) =>
-    one.from.startsWith(".") && !/\.(tsx?|json|html|css)$/.test(one.from) ? `"${one.from}" lacks its extension` : null,
+    one.from.startsWith(".") && !/\.(tsx?|json|html|css)$/.test(one.from)
+      ? `"${one.from}" has no file extension`
+      : null,
   );
   const barrels = sources
     .filter(({ path, text }) => inSrc(path) && /^export \*/m.test(text))
@@ -181,16 +183,16 @@ export function wrongSpecifiers(sources: readonly Source[]): string[] {
   return [...paths, ...barrels];
 }
 
-/** main.ts loads what it runs by `import()`, so that a command pays only for itself. */
+/** Finds static imports in main.ts, which must load what it runs by `import()` so that a command loads only itself. */
 export function eagerEntry(sources: readonly Source[]): string[] {
   return eachImport(sources, (source, one) => {
     const to = target(source, one);
     if (source.path !== "src/main.ts" || to === null || one.dynamic || one.type || level(to) <= 0) return null;
-    return folder(to) === "package.json" || !inSrc(to) ? null : `loads ${to} before it knows the command`;
+    return folder(to) === "package.json" || !inSrc(to) ? null : `loads ${to} before the command is known`;
   });
 }
 
-/** Import cycles, each once, as `a → b → a`. */
+/** Returns import cycles, each once, as `a → b → a`. */
 export function cycles(sources: readonly Source[]): string[] {
   const graph = new Map(
     sources.map((source) => [source.path, source.imports.flatMap((one) => target(source, one) ?? [])] as const),
@@ -211,10 +213,10 @@ export function cycles(sources: readonly Source[]): string[] {
   return found;
 }
 
-/** The folder of a file that lies deeper than in a folder of src. */
+/** Returns the inner folder of a file that is deeper than a folder of src. */
 const inner = (path: string): string | null => /^src\/[^/]+\/[^/]+(?=\/)/.exec(path)?.[0] ?? null;
 
-/** Imports of one inner folder by another that lead back to it; the files beside both may stand above them or below. */
+/** Finds imports from one inner folder to another that lead back to it; files next to both may be above or below. */
 export function folderCycles(sources: readonly Source[]): string[] {
   const edges = new Map<string, Set<string>>();
   const crossing = (source: Source, one: Import): readonly [from: string, to: string] | null => {
@@ -239,7 +241,7 @@ export function folderCycles(sources: readonly Source[]): string[] {
   });
 }
 
-/** Files over the limit anywhere, functions over theirs outside tests (where `describe` is one). */
+/** Finds files over the limit anywhere, and functions over theirs outside tests (where `describe` is one). */
 export function tooLong(sources: readonly Source[]): string[] {
   return sources.flatMap((source) => [
     ...(source.lines > maxFileLines ? [`${source.path}: ${source.lines} lines`] : []),
@@ -249,12 +251,12 @@ export function tooLong(sources: readonly Source[]): string[] {
   ]);
 }
 
-// Spelled so that this file does not find itself.
+// Split so that this file does not find itself.
 const leftovers = new RegExp(
   ["TO" + "DO", "FIX" + "ME", "XX" + "X", "(ox|es)lint-dis" + "able", "@ts-(ig" + "nore|nocheck)"].join("|"),
 );
 
-/** Constructs that the compiler erases no trace of, `any`, silenced checks and notes of unfinished work. */
+/** Finds constructs that the compiler does not erase, `any`, silenced checks and notes of unfinished work. */
 export function forbidden(sources: readonly Source[]): string[] {
   return sources.flatMap((source) => [
     ...source.constructs.map((spot) => at(source, spot, spot.what)),
@@ -265,14 +267,14 @@ export function forbidden(sources: readonly Source[]): string[] {
   ]);
 }
 
-/** Exported functions of src without a sentence on what they promise. */
+/** Finds exported functions of src without a doc comment. */
 export function withoutContract(sources: readonly Source[]): string[] {
   return sources
     .filter(({ path }) => inSrc(path))
     .flatMap((source) => source.undocumented.map((spot) => at(source, spot, `${spot.what} has no doc comment`)));
 }
 
-/** File names that are not lower-case words joined by hyphens. */
+/** Finds file names that are not lower-case words joined by hyphens. */
 export function oddNames(sources: readonly Source[]): string[] {
   return sources
     .map(({ path }) => path)

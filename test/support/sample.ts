@@ -5,27 +5,27 @@ import { TempDir } from "./temp-dir.ts";
 
 const server = path.join(import.meta.dir, "../fixtures/control-server.ts");
 
-/** What a command line left behind. */
+/** The output and exit code of a command. */
 type Ran = { readonly code: number; readonly out: string; readonly err: string };
 
-/** A directory of its own with a control server that gives fixed answers. */
+/** A directory with a control server that gives fixed answers. */
 export type Sample = {
   readonly directory: string;
   readonly socket: string;
   run(args: readonly string[], more?: { env?: Record<string, string>; stdin?: string }): Promise<Ran>;
-  /** Ends the server; `start` brings it back. */
+  /** Stops the server; `start` starts it again. */
   stop(): Promise<void>;
   /**
-   * Starts a server: one whose tail ends, so that each answer is always the same; one whose tail stays, and that can be
-   * frozen; or such a one that cannot record, of this version or of an older one.
+   * Starts a server: one whose tail ends, so that its answers are always the same; one whose tail stays open and that
+   * can be frozen; or one of these that cannot record, of this version or of an older one.
    */
   start(mode?: "ends" | "stays" | "full" | "older"): Promise<void>;
-  /** Lets the server hang, and go on. */
+  /** Suspends the server, or resumes it. */
   hang(on: boolean): void;
   close(): Promise<void>;
 };
 
-/** Environment of a person who has configured nothing. */
+/** Returns the environment of a user who has configured nothing. */
 export const bareEnv = (directory: string): Record<string, string> => ({
   PATH: process.env["PATH"] ?? "",
   HOME: directory,

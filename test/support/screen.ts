@@ -1,20 +1,20 @@
-/** What a terminal of this size shows after the output of a program; understands what ink and our screens send. */
+/** A model of a terminal that shows a program's output; it understands what ink and our screens send. */
 export type Screen = {
   write(output: string): void;
   resize(cols: number, rows: number): void;
-  /** The lines without what is blank at their end. */
+  /** Returns the lines without trailing blanks. */
   text(): string;
   /** Whether the program is on the alternate screen. */
   readonly alternate: boolean;
-  /** Whether the cursor is shown. */
+  /** Whether the cursor is visible. */
   readonly cursor: boolean;
-  /** Whether the program has ever set a colour. */
+  /** Whether the program has ever set a color. */
   readonly colored: boolean;
-  /** The text that was ever written in this colour, by its number in SGR; each stretch of it on a line of its own. */
+  /** Returns all text ever written in this color (its SGR number), each stretch on its own line. */
   painted(color: number): string;
 };
 
-// CSI with parameters and final byte, any other escape of two characters, a line end, or one character.
+// A CSI with parameters and final byte, any other two-character escape, a line end, or one character.
 const token = /^(?:\u001b\[([?<=>]?)([\d;]*)([@-~])|\u001b([^[])|(\r|\n)|([^\u001b\r\n]))/u;
 
 export function createScreen(cols: number, rows: number): Screen {

@@ -1,13 +1,13 @@
 import { connect, type Line, type Peer } from "./sdk.ts";
 
-// Official clients that answer what servers ask: the user's, the model's and the file system's part.
+// Official clients that answer servers' questions for the user, the model and the file system.
 
-/** A client with what it was asked and told, in order. */
+/** A client with the questions and log messages it has received, in order. */
 export type Answering = Peer & {
   readonly asked: { readonly method: string; readonly params: unknown }[];
-  /** Log messages that arrived. */
+  /** Log messages received. */
   readonly logged: unknown[];
-  /** Has one other root from here on, and says so. */
+  /** Replaces its root with another and notifies the server. */
   moveTo(uri: string): Promise<void>;
 };
 
@@ -22,7 +22,7 @@ const filled: Readonly<Record<string, string | boolean>> = {
   ok: true,
 };
 
-/** Fills a form in: each property with what stands for it here. */
+/** Fills in a form with the values of `filled`. */
 function fill({ requestedSchema }: { readonly requestedSchema?: { properties?: Record<string, unknown> } }) {
   const names = Object.keys(requestedSchema?.properties ?? {});
   return {

@@ -4,7 +4,7 @@ import { z } from "zod";
 import { freePort } from "../../scripts/lib/bench/children.ts";
 import { linesOf } from "./seen.ts";
 
-/** The protocol's own test server, as a command line. */
+/** Returns the command line of the protocol's own test server. */
 export const everythingCommand = (transport: "stdio" | "streamableHttp"): string[] => [
   process.execPath,
   fileURLToPath(import.meta.resolve("@modelcontextprotocol/server-everything/dist/index.js")),
@@ -13,7 +13,7 @@ export const everythingCommand = (transport: "stdio" | "streamableHttp"): string
 
 export type HttpServer = AsyncDisposable & { readonly url: string };
 
-/** The protocol's own test server over streamable HTTP, ready; without a port on one that is free. */
+/** Starts the protocol's own test server over streamable HTTP, on a free port unless one is given. */
 export async function everythingHttp(port?: number): Promise<HttpServer & { readonly port: number }> {
   for (let attempt = 0; attempt < 5; attempt++) {
     const own = port ?? freePort();
@@ -31,7 +31,7 @@ export async function everythingHttp(port?: number): Promise<HttpServer & { read
       await child.exited;
     };
     if (line !== undefined) return { url: `http://127.0.0.1:${own}/mcp`, port: own, [Symbol.asyncDispose]: end };
-    // Somebody else took the port meanwhile.
+    // Another process took the port in the meantime.
     await end();
   }
   throw new Error("server-everything did not listen");
@@ -40,13 +40,13 @@ export async function everythingHttp(port?: number): Promise<HttpServer & { read
 export type ModernServer = HttpServer & {
   /** Speaks both eras; `url` speaks only 2026-07-28. */
   readonly bothEras: string;
-  /** Calls of `wait` that were cancelled. */
+  /** Returns the number of cancelled calls of `wait`. */
   cancelled(): number;
-  /** The tool `steps` goes on after each of its steps when this is called. */
+  /** Lets the tool `steps` continue with its next step. */
   goOn(): void;
 };
 
-/** A server of the official 2.x library. */
+/** Starts a server of the official 2.x library. */
 export function modernServer(): ModernServer {
   let cancelled = 0;
   let goOn = (): void => {};
@@ -70,7 +70,7 @@ export function modernServer(): ModernServer {
       ],
       _meta: { "example.org/kept": [1, 2] },
     }));
-    // Only 2026-07-28 has structured content that is no object.
+    // Only 2026-07-28 has structured content that is not an object.
     server.registerTool("grid", { inputSchema: z.object({}), outputSchema: z.array(z.number()) }, () => ({
       content: [{ type: "text", text: "[1,2]" }],
       structuredContent: [1, 2],

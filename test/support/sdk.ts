@@ -18,7 +18,7 @@ import { StdioClientTransport as StdioV2 } from "@modelcontextprotocol/client/st
 import type { Place } from "./daemon.ts";
 import { mcpgw } from "./mcpgw.ts";
 
-/** An official client library and the era that it is told to speak; modern probes and falls back. */
+/** An official client library and its configured era; modern probes and falls back. */
 export const lines = ["1.x", "2.x legacy", "2.x modern"] as const;
 export type Line = (typeof lines)[number];
 
@@ -45,21 +45,21 @@ const news = {
 };
 type News = keyof typeof news;
 
-/** What a client declares, and how it answers; `progress` reports on the way there, where that was asked for. */
+/** What a client declares and how it answers; `progress` reports progress if the request asked for it. */
 export type Part = {
   readonly capabilities: ClientCapabilities;
   answer(method: Question, params: Members, progress: (progress: number) => Promise<void>): unknown;
 };
 
-/** What all official clients can do, said once. */
+/** The common interface of all official clients. */
 export type Peer = AsyncDisposable & {
-  /** What the server calls itself. */
+  /** The server's name and version. */
   readonly server: { readonly name: string } | undefined;
-  /** What the server declares. */
+  /** The capabilities that the server declares. */
   readonly offered: Members;
-  /** All pages. */
+  /** Returns the tools of all pages. */
   tools(): Promise<Listed[]>;
-  /** The first page of each other list. */
+  /** These return the first page of each other list. */
   prompts(): Promise<Listed[]>;
   resources(): Promise<Listed[]>;
   resourceTemplates(): Promise<Listed[]>;
@@ -68,11 +68,11 @@ export type Peer = AsyncDisposable & {
   read(uri: string): Promise<unknown>;
   ping(): Promise<unknown>;
   on(news: News, listener: (params: Members) => void): void;
-  /** Says that it has other roots. */
+  /** Announces that its roots have changed. */
   rootsChanged(): Promise<void>;
-  /** The id of the session, over HTTP where there is one. */
+  /** Returns the session id, if there is one (over HTTP). */
   session(): string | undefined;
-  /** Ends the session on the server, where there is one. */
+  /** Ends the session on the server, if there is one. */
   terminate(): Promise<void>;
   close(): Promise<void>;
 };
@@ -85,7 +85,7 @@ function spawned({ command: [command = "", ...args], env, cwd }: Extract<Target,
   return { command, args, env: { ...env }, stderr: "ignore", ...(cwd !== undefined && { cwd }) } as const;
 }
 
-/** Connects an official client, unchanged, as its documentation says. */
+/** Connects an unmodified official client, as its documentation describes. */
 export function connect(line: Line, target: Target, part?: Part): Promise<Peer> {
   if (line !== "1.x") return connectV2(line, target, part);
   return connectV1(
@@ -94,7 +94,7 @@ export function connect(line: Line, target: Target, part?: Part): Promise<Peer> 
   );
 }
 
-/** One of 1.x over any transport of its library; those miss its own interface under exactOptionalPropertyTypes. */
+/** Connects a 1.x client; its transports do not satisfy their own interface under exactOptionalPropertyTypes. */
 export async function connectV1(transport: unknown, part?: Part): Promise<Peer> {
   const client = new ClientV1(self, { capabilities: part?.capabilities ?? {} });
   for (const method of part ? asks : []) {
@@ -134,7 +134,7 @@ type Notify = (notification: {
   params: { progressToken: string | number; progress: number };
 }) => Promise<void>;
 
-/** An answer is whatever a test wants it to be; the libraries look at it. */
+/** Returns any value that a test wants as an answer; the libraries check it. */
 function answerOf(
   part: Part | undefined,
   method: Question,
@@ -149,9 +149,9 @@ function answerOf(
   return part?.answer(method, (params ?? {}) as Members, progress) as never;
 }
 
-/** What both libraries say alike, with what they do not. */
+/** Returns the interface of a client: the parts common to both libraries, and the library's own parts. */
 function peerOf(client: ClientV1 | ClientV2, transport: unknown, own: Pick<Peer, "call" | "on">): Peer {
-  const pipe = transport as Partial<HttpV1>; // what a session needs is there only over HTTP
+  const pipe = transport as Partial<HttpV1>; // a transport has a session only over HTTP
   return {
     ...own,
     server: client.getServerVersion(),
@@ -180,7 +180,7 @@ function peerOf(client: ClientV1 | ClientV2, transport: unknown, own: Pick<Peer,
   };
 }
 
-/** `mcpgw serve` of an installation, for a client that starts its servers itself. */
+/** Returns `mcpgw serve` of an installation as the target of a client that starts its servers itself. */
 export function serveCommand(place: Place, key?: string): Target {
   return {
     command: [...mcpgw, "serve", ...place.flags()],
@@ -189,7 +189,7 @@ export function serveCommand(place: Place, key?: string): Target {
   };
 }
 
-/** A result without what the gateway may add to it: its own name in `_meta`. */
+/** Returns a result without what the gateway may add to it: its own name in `_meta`. */
 export function unstamped(result: unknown): unknown {
   if (typeof result !== "object" || result === null || !("_meta" in result)) return result;
   const { _meta, ...rest } = result;

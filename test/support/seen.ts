@@ -1,4 +1,4 @@
-/** What has come so far, in order; one can wait for what is still to come. */
+/** The items received so far, in order; a test can wait for future ones. */
 export class Seen<T> {
   readonly all: T[] = [];
   readonly #waiting = new Set<{ test: (item: T) => boolean; resolve: (item: T) => void }>();
@@ -12,7 +12,7 @@ export class Seen<T> {
     }
   }
 
-  /** Resolves with the first, past or to come, that passes. */
+  /** Resolves to the first item, past or future, for which `test` returns true. */
   first(test: (item: T) => boolean): Promise<T> {
     const index = this.all.findIndex(test);
     if (index >= 0) return Promise.resolve(this.all[index] as T); // it was found there
@@ -20,7 +20,7 @@ export class Seen<T> {
   }
 }
 
-/** The lines of a stream as they arrive, the last one also where nothing ends it. */
+/** Yields the lines of a stream as they arrive, including a last one without a line end. */
 export async function* linesOf(stream: AsyncIterable<Uint8Array> | null): AsyncGenerator<string, undefined> {
   const decoder = new TextDecoder();
   let line = "";

@@ -1,6 +1,6 @@
 import type { ServerStatus } from "../../src/core/upstream.ts";
 
-/** The status of a server of which nothing is known but that it is ready. */
+/** Returns the status of a server about which only its readiness is known. */
 export const serverStatus = (id: string, more: Partial<ServerStatus> = {}): ServerStatus => ({
   id,
   name: id,

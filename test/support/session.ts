@@ -1,7 +1,7 @@
 import type { ClientSession } from "../../src/core/call.ts";
 import { noCapabilities } from "../../src/core/inbound.ts";
 
-/** The session of a client of alice's. */
+/** Returns the session of a client of alice. */
 export const clientSession = (id: string, capabilities = noCapabilities): ClientSession => ({
   id,
   owner: "alice",

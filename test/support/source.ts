@@ -3,7 +3,7 @@ import { type Node, type SourceFile, SyntaxKind } from "typescript/unstable/ast"
 import { API } from "typescript/unstable/async";
 import type { FileSystem } from "typescript/unstable/fs";
 
-/** One mention of another module: static, re-exporting, `import()` or `import("…")` in a type. */
+/** One reference to another module: static, re-export, `import()` or `import("…")` in a type. */
 export type Import = {
   readonly from: string;
   readonly line: number;
@@ -11,10 +11,10 @@ export type Import = {
   readonly type: boolean;
 };
 
-/** Something at a line: a function with its length, a forbidden construct, a member of the global `Bun`. */
+/** A finding at a line: a function with its length, a forbidden construct, a member of the global `Bun`. */
 type Spot = { readonly what: string; readonly line: number; readonly lines: number };
 
-/** What the architecture's rules look at in one file. `path` is relative to the project's root. */
+/** What the architecture rules check in one file. `path` is relative to the project's root. */
 export type Source = {
   readonly path: string;
   readonly text: string;
@@ -23,7 +23,7 @@ export type Source = {
   readonly functions: readonly Spot[];
   /** Enums, namespaces and the type `any`. */
   readonly constructs: readonly Spot[];
-  /** `Bun.spawn` and its like. */
+  /** `Bun.spawn` and similar. */
   readonly globals: readonly Spot[];
   /** Exported functions without a doc comment. */
   readonly undocumented: readonly Spot[];
@@ -45,8 +45,8 @@ const constructKinds: ReadonlyMap<SyntaxKind, string> = new Map([
   [SyntaxKind.AnyKeyword, "any"],
 ]);
 
-// The forms that mention a module, and whether they are dynamic. The specifier is the only string literal among a
-// form's own children, for `import("…")` types one level down.
+// The syntax forms that refer to a module, and whether they are dynamic. The specifier is the only string literal among
+// a form's own children, or one level down for `import("…")` types.
 const importKinds: ReadonlyMap<SyntaxKind, { dynamic: boolean }> = new Map([
   [SyntaxKind.ImportDeclaration, { dynamic: false }],
   [SyntaxKind.ExportDeclaration, { dynamic: false }],
@@ -72,7 +72,7 @@ function isType(node: Node, file: SourceFile): boolean {
   return node.kind === SyntaxKind.ImportType || /^(import|export)\s+type\b/.test(node.getText(file));
 }
 
-/** The name of an exported function, or of a constant that is one; null for every other statement of a file. */
+/** Returns the name of an exported function, or of a constant that is one; null for any other statement. */
 function exportedFunction(node: Node, file: SourceFile): string | null {
   const [, name] = /^export (?:async function\*?|function\*?|const) (\w+)/.exec(node.getText(file)) ?? [];
   if (name === undefined || node.kind === SyntaxKind.FunctionDeclaration) return name ?? null;
@@ -113,7 +113,7 @@ function read(file: SourceFile, path: string): Source {
   return { path, text: file.text, lines, imports, functions, constructs, globals, undocumented };
 }
 
-/** Parses every file of the project at `root` by its tsconfig.json; `fs` replaces the disk. */
+/** Parses every file of the project at `root` according to its tsconfig.json; `fs` replaces the disk. */
 export async function readSources(root: string, fs?: FileSystem): Promise<Source[]> {
   const api = new API({ cwd: root, ...(fs && { fs }) });
   try {

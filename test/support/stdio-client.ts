@@ -5,12 +5,12 @@ import { initialize, pick, request, toolCall } from "./wire.ts";
 /** A bare MCP client on the standard streams of `mcpgw serve`. */
 export class StdioClient implements AsyncDisposable {
   readonly child: ReturnType<Place["spawn"]>;
-  /** Every line that came, as text. */
+  /** Every line received, as text. */
   readonly lines: string[] = [];
   readonly stderr: Promise<string>;
-  /** Settles once all is read that it said. */
+  /** Settles once all its standard output has been read. */
   readonly read: Promise<void>;
-  /** While this is pending, it reads nothing more of what is sent to it. */
+  /** While this is pending, the client does not read what is sent to it. */
   hold: Promise<void> | null = null;
   readonly #messages = new Seen<unknown>();
   #id = 0;
@@ -26,7 +26,7 @@ export class StdioClient implements AsyncDisposable {
     void this.child.stdin.flush();
   }
 
-  /** Resolves with the first message, past or to come, that passes. */
+  /** Resolves to the first message, past or future, for which `test` returns true. */
   got(test: (message: unknown) => boolean): Promise<unknown> {
     return this.#messages.first(test);
   }
@@ -35,7 +35,7 @@ export class StdioClient implements AsyncDisposable {
     return this.got((message) => pick(message, "id") === id);
   }
 
-  /** Sends a request under an id of its own and resolves to its answer. */
+  /** Sends a request under its own id and resolves to the answer. */
   ask(method: string, params: Readonly<Record<string, unknown>> = {}): Promise<unknown> {
     const id = `ask-${this.#id++}`;
     this.send(request(method, params, id));
@@ -61,7 +61,7 @@ export class StdioClient implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    // Where a test failed half-way, something may hold it up for ever.
+    // If a test failed half-way, something may block it forever.
     const timer = setTimeout(() => this.child.kill("SIGKILL"), 10_000);
     await this.end();
     clearTimeout(timer);

@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-/** An empty directory of its own, which goes, with all that lies in it, when it is disposed. */
+/** An empty directory that is removed with its contents when it is disposed. */
 export class TempDir implements Disposable {
   readonly dir = mkdtempSync(join(tmpdir(), "mcpgw-test-"));
 

@@ -1,7 +1,7 @@
 import { appendFileSync } from "node:fs";
 import { TempDir } from "./temp-dir.ts";
 
-/** A small file system of its own; null where this user may not mount one. */
+/** Mounts a small separate file system; returns null if this user may not mount one. */
 export function mountTmpfs(size: string) {
   const run = (...argv: string[]): boolean =>
     Bun.spawnSync(argv, { stdout: "ignore", stderr: "ignore" }).exitCode === 0;
@@ -19,19 +19,19 @@ export function mountTmpfs(size: string) {
   return null;
 }
 
-/** Whether this user may mount one. */
+/** Whether this user may mount a file system. */
 export function mayMount(): boolean {
   using disk = mountTmpfs("1m");
   return disk !== null;
 }
 
-/** Writes until the file system takes no more. */
+/** Writes until the file system is full. */
 export function fill(file: string): void {
   for (let size = 64 * 1024; size >= 1; size = Math.floor(size / 2)) {
     try {
       for (;;) appendFileSync(file, new Uint8Array(size));
     } catch {
-      // Full for this size: a smaller one may still fit.
+      // Full for this size; a smaller write may still fit.
     }
   }
 }

@@ -1,4 +1,4 @@
-/** Counts how often something happens in one turn of the event loop, at most. */
+/** Counts the maximum number of times that something happens in one turn of the event loop. */
 export class PerTurn implements Disposable {
   most = 0;
   #now = 0;
@@ -22,7 +22,7 @@ export class PerTurn implements Disposable {
   }
 }
 
-/** Uses the event loop for so long, ms. */
+/** Blocks the event loop for `ms`. */
 export function use(ms: number): void {
   const end = performance.now() + ms;
   while (performance.now() < end);

@@ -1,6 +1,4 @@
-/**
- * Resolves as soon as `condition` is truthy; rejects with `what` after `ms`. Polls, so keep it for what has no event.
- */
+/** Resolves once `condition` is truthy; rejects with `what` after `ms`. It polls; use it only if there is no event. */
 export async function until<T>(condition: () => T | Promise<T>, what: string, ms = 20_000): Promise<NonNullable<T>> {
   const deadline = performance.now() + ms;
   for (;;) {

@@ -18,19 +18,19 @@ import { principal } from "./principal.ts";
 import { linesOf } from "./seen.ts";
 import { clientSession } from "./session.ts";
 
-/** The scriptable MCP server, as a command line. */
+/** The command line of the scriptable MCP server. */
 export const fakeArgs = (...args: string[]): string[] => [join(import.meta.dir, "../fixtures/fakemcp.ts"), ...args];
 
-/** Intervals in ms, shorter than a configuration may ask for. */
+/** Intervals in ms, shorter than a configuration allows. */
 type Intervals = { healthCheck?: number; refresh?: number };
 
-/** Options of a server that runs fakemcp as a child. */
+/** Returns options of a server that runs fakemcp as a child. */
 export function fake(
   id: string,
   args: string[] = [],
   { healthCheck, refresh, ...more }: Record<string, unknown> & Intervals = {},
 ): ServerOptions {
-  // What a program speaks is asked on a process of its own; only the tests of that need it.
+  // Detecting the era takes an extra process, which only the tests of the detection need.
   const protocol = args.includes("modern") ? "modern" : "legacy";
   const options = stdioOptions.parse({
     id,
@@ -45,16 +45,16 @@ export function fake(
 export const http = (id: string, url: string, more: Record<string, unknown> = {}): ServerOptions =>
   httpOptions.parse({ id, url, ...more });
 
-/** A running server; disposing it ends it. */
+/** A running server; disposing it stops it. */
 export type Served = AsyncDisposable & { readonly options: ServerOptions; readonly url: string };
 
-/** Starts fakemcp as a server of its own; options of what it serves. */
+/** Starts fakemcp as a separate server; returns options for reaching it. */
 export async function serveFake(
   args: string[],
   more: Record<string, unknown> = {},
   env: Record<string, string> = {},
 ): Promise<Served> {
-  // What it inherited would stay open for as long as it runs.
+  // Inherited descriptors would stay open as long as it runs.
   const child = Bun.spawn([process.execPath, ...fakeArgs(...args)], {
     stdout: "pipe",
     stderr: "pipe",
@@ -85,7 +85,7 @@ export const quick: Tuning = {
 export type Harness = ManagedUpstreams & {
   readonly events: AuditEvent[];
   readonly warnings: string[];
-  /** What servers said outside of any exchange. */
+  /** What servers sent outside of any exchange. */
   readonly notices: Notice[];
   /** Calls a tool as `who` (default: alice). */
   ask(server: string, tool: string, args?: unknown, more?: AskOptions): Promise<Reply>;
@@ -99,20 +99,20 @@ export type AskOptions = {
   controller?: AbortController;
   token?: string;
   emit?: (notification: string) => void;
-  /** That of the tool; absent: it takes any object. */
+  /** The tool's input schema; by default it accepts any object. */
   inputSchema?: Tool["inputSchema"] | undefined;
-  /** What the client declares: with the request (modern), or in its session. */
+  /** What the client declares: in the request (modern) or in its session. */
   declares?: Record<string, unknown>;
   era?: Era;
-  /** Id of the caller's legacy session; absent: it has none. */
+  /** Id of the caller's legacy session; by default it has none. */
   session?: string | undefined;
   logLevel?: LogLevel;
   input?: Call["input"];
-  /** What is asked for instead of a tool. */
+  /** A request to send instead of a tool call. */
   request?: UpstreamRequest;
 };
 
-/** The names of the tools that the first server offers. */
+/** Returns the names of the tools that the first server offers. */
 export const toolNames = (set: ManagedUpstreams): string[] => set.listings()[0]?.tools.map(({ name }) => name) ?? [];
 
 export type MemoryLists = ListStore & {
@@ -150,24 +150,24 @@ export type HarnessOptions = {
   tuning?: Partial<Tuning>;
   result?: number;
   run?: string;
-  /** What the gateway calls itself. */
+  /** The name that the gateway reports. */
   name?: string;
   /** The program that the gateway itself is. */
   program?: string;
   refuses?: (tool: Tool) => string | null;
   refusesOutput?: (schema: Record<string, unknown>) => string | null;
   unchecked?: (tool: Tool) => readonly string[];
-  /** Hears what servers say outside of any exchange, as it comes. */
+  /** Called with what servers send outside of any exchange. */
   notice?: SetHost["notice"];
-  /** Answers what servers ask outside of any call. */
+  /** Answers what servers ask outside of calls. */
   askSession?: SetHost["askSession"];
-  /** Whether clients can be asked outside of calls; absent: where there is `askSession`. */
+  /** Whether clients can be asked outside of calls; by default if there is `askSession`. */
   listens?: boolean | (() => boolean);
 };
 
-/** A set of managed servers, started. */
+/** Starts a set of managed servers. */
 export function upstreams(servers: ServerOptions[], options: HarnessOptions = {}): Harness {
-  // Of the options nothing else is kept, which would keep a previous set in memory.
+  // No other part of the options is kept, since that would keep a previous set in memory.
   const { listens = options.askSession !== undefined } = options;
   const events: AuditEvent[] = [];
   const warnings: string[] = [];
@@ -216,7 +216,7 @@ export function upstreams(servers: ServerOptions[], options: HarnessOptions = {}
   return Object.assign(set, { events, warnings, notices, ask, follow, [Symbol.asyncDispose]: dispose });
 }
 
-/** The same, once each server was listed or has failed. */
+/** Starts a set of managed servers, and resolves once each has been listed or has failed. */
 export async function listed(servers: ServerOptions[], options: HarnessOptions = {}): Promise<Harness> {
   const set = upstreams(servers, options);
   await set.settled();
@@ -261,15 +261,15 @@ export function callTo(name: string, args: unknown, more: AskOptions = {}): Iden
   return call;
 }
 
-/** The text of a reply's first content block. */
+/** Returns the text of a reply's first content block. */
 export function textOf(reply: Reply): string {
   const result = JSON.parse(reply.text) as { content?: { text?: string }[]; message?: string };
   return result.content?.[0]?.text ?? result.message ?? "";
 }
 
-/** The same, parsed. */
+/** Returns the parsed text of a reply's first content block. */
 export const jsonOf = (reply: Reply): Record<string, unknown> => JSON.parse(textOf(reply)) as Record<string, unknown>;
 
-/** The `params` of a notification. */
+/** Returns the `params` of a notification. */
 export const paramsOf = (notification: string): Record<string, unknown> =>
   (JSON.parse(notification) as { params: Record<string, unknown> }).params;

@@ -6,7 +6,7 @@ import { stillClock } from "./principal.ts";
 
 type Schema = Tool["inputSchema"];
 
-/** A validator, and ways to hold arguments against a schema. */
+/** Returns a validator and functions to check arguments against a schema. */
 export function setUp() {
   const validator = createValidator(stillClock());
   const check = (schema: Schema, args: unknown, route: Route = makeRoute("crm", "get", schema)) =>
@@ -20,7 +20,7 @@ export function setUp() {
   };
 }
 
-/** A schema of objects. */
+/** Returns a schema of objects. */
 export const object = (more: Record<string, unknown>) => ({ type: "object", ...more });
-/** A schema of objects with a member `a`. */
+/** Returns a schema of objects with a member `a`. */
 export const prop = (schema: unknown) => object({ properties: { a: schema } });

@@ -11,7 +11,7 @@ export type Sending = {
   readonly signal?: AbortSignal;
 };
 
-/** Sends a message to a gateway and leaves the answer to be read. */
+/** Sends a message to a gateway and returns the response unread. */
 export function send(url: string, body: unknown, { key, headers, path = "/mcp", signal }: Sending): Promise<Response> {
   return fetch(`${url}${path}`, {
     method: "POST",
@@ -26,14 +26,14 @@ export function send(url: string, body: unknown, { key, headers, path = "/mcp", 
   });
 }
 
-/** The headers of the session that `initialize` opened; they go with every further request. */
+/** Returns the headers for further requests in the session that `initialize` opened. */
 export function sessionOf({ status, headers, text }: Answer, revision: string): Record<string, string> {
   const id = headers.get("mcp-session-id");
   if (status !== 200 || id === null) throw new Error(`initialize: ${status} ${text}`);
   return { "mcp-session-id": id, "mcp-protocol-version": revision };
 }
 
-/** An HTTP response with its body read; of an event stream, `json` is the last event and `events` has them all. */
+/** An HTTP response with its body read; for an event stream, `json` is the last event and `events` has all of them. */
 export type Answer = {
   readonly status: number;
   readonly headers: Headers;
@@ -53,7 +53,7 @@ function parsed(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {
-    // Not every answer is JSON; `text` has it.
+    // Not every body is JSON; `text` has it.
     return null;
   }
 }
@@ -64,12 +64,12 @@ const dataOf = (text: string): unknown[] =>
     .filter((line) => line.startsWith("data:") && line.slice(5).trim() !== "")
     .map((line) => JSON.parse(line.slice(5)) as unknown);
 
-/** The events of a stream as they arrive; ends with it. */
+/** Yields the events of a stream as they arrive; ends with the stream. */
 export async function* eventsOf(response: Response): AsyncGenerator<unknown> {
   for await (const block of blocksOf(response)) yield* dataOf(block);
 }
 
-/** The same as text; what no blank line ends is no event. */
+/** Yields the events as text; text without a final blank line is not an event. */
 async function* blocksOf(response: Response): AsyncGenerator<string> {
   let block: string[] = [];
   for await (const line of linesOf(response.body)) {
@@ -81,10 +81,10 @@ async function* blocksOf(response: Response): AsyncGenerator<string> {
   }
 }
 
-/** One event as it came: its id, and its message where it has one. */
+/** One event as it arrived: its id and its message, if it has them. */
 export type Event = { readonly id: string | null; readonly name: string | null; readonly data: unknown };
 
-/** The same with their ids, and those without a message; ends with the stream, however it ends. */
+/** Yields events with their ids, including those without a message; ends with the stream, however it ends. */
 export async function* numberedOf(response: Response): AsyncGenerator<Event, undefined> {
   const field = (block: string, name: string) => new RegExp(`^${name}: ?(.*)$`, "m").exec(block)?.[1] ?? null;
   try {
@@ -94,34 +94,34 @@ export async function* numberedOf(response: Response): AsyncGenerator<Event, und
       yield { id: field(block, "id"), name: field(block, "event"), data: data ? parsed(data) : null };
     }
   } catch {
-    // The reader has gone, or the server cut it off.
+    // The reader has disconnected, or the server cut it off.
   }
   return undefined;
 }
 
-/** A value inside parsed JSON by its path, e.g. `result.content.0.text`; undefined where there is none. */
+/** Returns a value inside parsed JSON by its path, e.g. `result.content.0.text`; undefined if there is none. */
 export function pick(json: unknown, path: string): unknown {
   let value = json;
   for (const key of path.split(".")) {
     if (typeof value !== "object" || value === null) return undefined;
-    value = (value as Members)[key]; // a path may lead anywhere, and what is there is unknown
+    value = (value as Members)[key]; // a path may lead anywhere, and the value there is unknown
   }
   return value;
 }
 
-/** The first text of what a tool returned. */
+/** Returns the first text of a tool result. */
 export function textIn(result: unknown): string {
   const text = pick(result, "content.0.text");
   return typeof text === "string" ? text : "";
 }
 
-/** The same of an answer. */
+/** Returns the first text of the tool result in an answer. */
 export const textOf = (json: unknown): string => textIn(pick(json, "result"));
 
-/** The same, parsed. */
+/** Returns the parsed first text of the tool result in an answer. */
 export const resultOf = (json: unknown): unknown => JSON.parse(textOf(json));
 
-/** A JSON-RPC request. */
+/** Returns a JSON-RPC request. */
 export const request = (method: string, params: Members = {}, id: unknown = 1) => ({
   jsonrpc: "2.0",
   id,
@@ -132,7 +132,7 @@ export const request = (method: string, params: Members = {}, id: unknown = 1) =
 export const toolCall = (name: string, args: unknown = {}, id: unknown = 1) =>
   request("tools/call", { name, arguments: args }, id);
 
-/** The header with which a client of 2025-11-25 says so without a session. */
+/** The header with which a client without a session names 2025-11-25. */
 export const v2025 = { "mcp-protocol-version": "2025-11-25" };
 
 const modernMeta = {
@@ -141,13 +141,13 @@ const modernMeta = {
   "io.modelcontextprotocol/clientCapabilities": {},
 };
 
-/** A WebSocket to a gateway's address, in which one of Bun sends headers too. */
+/** A WebSocket to a gateway's address; Bun's WebSocket can send headers. */
 export function openSocket(url: string, path: string, key: string, protocols: readonly string[] = []): WebSocket {
   const options = { headers: { authorization: `Bearer ${key}` }, protocols: [...protocols] };
   return new WebSocket(`${url.replace("http", "ws")}${path}`, options);
 }
 
-/** A request of 2026-07-28: its body and the headers that go with it. */
+/** Returns a request of 2026-07-28: its body and its headers. */
 export function modern(
   method: string,
   params: Members = {},
@@ -158,7 +158,7 @@ export function modern(
   return { body: request(method, { ...params, _meta: { ...modernMeta, ...meta } }, id), headers };
 }
 
-/** `initialize` as a client of `revision` sends it. */
+/** Returns `initialize` as a client of `revision` sends it. */
 export const initialize = (revision = "2025-11-25", id: unknown = 0, capabilities: Members = {}) =>
   request("initialize", { protocolVersion: revision, capabilities, clientInfo: { name: "e2e", version: "1" } }, id);
 

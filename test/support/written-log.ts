@@ -1,6 +1,6 @@
 import { createLogger, type LogStyle } from "../../src/daemon/own-log.ts";
 
-/** A log of the program, whose lines are kept as they are written. */
+/** Returns a log of the program whose lines are kept as they are written. */
 export function writtenLog(style: Partial<LogStyle> = {}) {
   const lines: string[] = [];
   const write = (line: string): boolean => lines.push(line) > 0;

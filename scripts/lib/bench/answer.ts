@@ -1,4 +1,4 @@
-// The upstream's side of a measurement: just enough MCP to need a gateway, as cheap as Bun allows.
+// The upstream of a measurement: just enough MCP to need a gateway, as cheap as Bun allows.
 
 type Message = { readonly id?: string | number; readonly method?: string; readonly params?: Record<string, unknown> };
 
@@ -10,20 +10,20 @@ const tool = {
 
 const steps = 1000;
 
-/** Each path below /many is a separate server; together they have the tools that are measured. */
+/** The number of servers, each a path below /many, and of the tools of each. */
 export const many = { servers: 50, tools: 200 } as const;
 
 const manyTools = JSON.stringify({
   tools: Array.from({ length: many.tools }, (_, index) => ({ ...tool, name: `echo_${index}` })),
 });
 
-/** The answer of one of many servers, null to a notification. */
+/** Returns the answer of one of many servers; null for a notification. */
 export function answerMany(text: string): string | null {
   const { id, method } = JSON.parse(text) as Message;
   return method === "tools/list" ? `{"jsonrpc":"2.0","id":${JSON.stringify(id)},"result":${manyTools}}` : answer(text);
 }
 
-/** The events of a call of `echo_steps`: its notifications and its result; null for every other message. */
+/** Returns the events of a call of `echo_steps`, its notifications and its result; null for any other message. */
 export function stream(text: string): string | null {
   if (!text.includes('"echo_steps"')) return null;
   const { id, params = {} } = JSON.parse(text) as Message;
@@ -48,7 +48,7 @@ const answers: Readonly<Record<string, (params: Record<string, unknown>) => stri
     JSON.stringify({ protocolVersion, capabilities: { tools: {} }, serverInfo: identity }),
 };
 
-/** The answer to one message, null to a notification. It speaks the legacy era only, to which `auto` settles. */
+/** Returns the answer to one message; null for a notification. Speaks only the legacy era, to which `auto` falls back. */
 export function answer(text: string): string | null {
   const { id, method = "", params = {} } = JSON.parse(text) as Message;
   if (id === undefined) return null;

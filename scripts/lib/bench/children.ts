@@ -1,7 +1,7 @@
 import { linesOf } from "../../../test/support/seen.ts";
 import { root } from "../build.ts";
 
-/** A process of the run; killed at its end. */
+/** A process of the run, stopped at its end. */
 export type Running = { readonly pid: number; stop(): Promise<void> };
 
 export type Spec = {
@@ -36,7 +36,7 @@ async function readLine(stream: ReadableStream<Uint8Array>): Promise<string> {
   throw new Error("the process ended before it printed a line");
 }
 
-/** Resident memory of a process in MiB, by `VmRSS`; null where there is no /proc. */
+/** Returns the resident memory of a process in MiB, from `VmRSS`; null if there is no /proc. */
 export async function residentMiB(pid: number): Promise<number | null> {
   const text = await Bun.file(`/proc/${pid}/status`)
     .text()
@@ -59,7 +59,7 @@ export async function reachable(url: string, ms: number): Promise<void> {
   }
 }
 
-/** A free TCP port of the loopback interface. */
+/** Returns a free TCP port of the loopback interface. */
 export function freePort(): number {
   const listener = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
   const { port } = listener;

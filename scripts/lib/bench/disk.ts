@@ -2,13 +2,13 @@ import { closeSync, fdatasyncSync, openSync, rmSync, statfsSync, writeSync } fro
 import { join } from "node:path";
 import { median } from "./stats.ts";
 
-/** The file system that holds the state: whether it is on a disk, and the median of its fdatasync in ms. */
+/** The file system of the state: whether it is on a disk, and its median fdatasync time in ms. */
 export type Disk = { readonly isDisk: boolean; readonly syncMs: number };
 
 // Linux's magic numbers of tmpfs and ramfs.
 const inMemory: readonly number[] = [0x01021994, 0x858458f6];
 
-/** Writes 4 KiB and syncs, 200 times. */
+/** Measures a file system by writing 4 KiB and syncing, 200 times. */
 export function measureDisk(dir: string): Disk {
   const file = join(dir, "sync-probe");
   const fd = openSync(file, "w");

@@ -22,7 +22,7 @@ import { plainGateway, quietUpstreams } from "../../../test/support/gateway.ts";
 import { memoryKeyStore, storedKey } from "../../../test/support/key-store.ts";
 import { median } from "./stats.ts";
 
-/** Median cost of `handle()` with few and with many of something, µs per call, and how much the many cost. */
+/** Median cost of `handle()` with few and with many of something, µs per call, and the ratio of the two. */
 export type Flatness = {
   readonly what: string;
   readonly smallUs: number;
@@ -32,7 +32,7 @@ export type Flatness = {
 
 type Size = { readonly keys: number; readonly rules: number };
 
-// The callers use as many keys in each size: this compares finding one key among all, not the processor's caches.
+// The callers use the same number of keys in each size, to compare finding a key among all, not the CPU caches.
 const activeKeys = 10;
 const batch = 2000;
 
@@ -45,7 +45,7 @@ const upstreams: Upstreams = {
   listings: () => [{ ...emptyListing, server: "web", tools: [tool] }],
 };
 
-/** `count` rules of which the last of a role's policy is the one that allows; a tenth of them are guardrails. */
+/** Returns a policy of `count` rules, a tenth of them guardrails; only the last rule of a role allows the call. */
 function policyOf(count: number): ReturnType<typeof createPolicy> {
   const guardrails = Math.floor(count / 10);
   const rules = Array.from({ length: guardrails }, (_, index) => ({ tool: `*drop-${index}*`, action: "deny" }));
@@ -62,8 +62,8 @@ function policyOf(count: number): ReturnType<typeof createPolicy> {
 }
 
 /**
- * A gateway of the given size, made of the program's own stages, and a function that measures one more batch of calls,
- * µs per call. Nothing is recorded: the disk is measured elsewhere, and here it would hide the difference.
+ * Returns a gateway of the given size, made of the program's own stages; `measure` runs one batch of calls and resolves
+ * to µs per call. Nothing is recorded: the disk is measured elsewhere and would hide the difference here.
  */
 function subject({ keys: keyCount, rules }: Size): { measure(): Promise<number>; [Symbol.dispose](): void } {
   const keys = Array.from({ length: keyCount }, () => newKey());
@@ -143,7 +143,7 @@ async function compare(what: string, small: Size, large: Size, alternations: num
   return { what, smallUs, largeUs, ratio: largeUs / smallUs };
 }
 
-/** Whether a call costs the same with many keys and many rules, measured in so many alternations. */
+/** Measures whether a call costs the same with many keys and with many rules, in this number of alternations. */
 export async function measureFlatness(alternations: number): Promise<Flatness[]> {
   const base: Size = { keys: 10, rules: 10 };
   return [

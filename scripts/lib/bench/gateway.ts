@@ -8,19 +8,19 @@ export type Durability = "strict" | "relaxed";
 
 export type Gateway = Running & {
   readonly url: string;
-  /** Time from its start until /ready said so. */
+  /** Time from its start until /ready reported it ready. */
   readonly readyMs: number;
-  /** MiB once ready and before the first call; null where there is no /proc. */
+  /** MiB once ready and before the first call; null if there is no /proc. */
   readonly idleMiB: number | null;
 };
 
-/** Enough callers for 10,000 sessions, of which one key may have 1,000. */
+/** Enough callers for 10,000 sessions; one key may have 1,000 of them. */
 const callers = 10;
 
-// Foreign keys, as an operator may bring them; keys of the gateway's own form would need a checksum.
+// Keys in an operator's own format; keys in the gateway's format would need a checksum.
 const keyOf = (caller: number): string => `bench-${caller}-Q7xT2mVb9KpL4sRw8HnJ3cZf6DgY5uAaE1iOtB0vNqXk`;
 
-/** Everything that governs a call is on, with limits so wide that they never refuse. */
+/** Returns a configuration with every check of a call turned on, and limits so high that they never refuse. */
 function config(durability: Durability, port: number, servers: readonly object[]): object {
   const hashOf = (caller: number): string => Bun.SHA256.hash(keyOf(caller), "hex");
   const keys = Array.from({ length: callers }, (_, caller) => ({
@@ -41,7 +41,7 @@ function config(durability: Durability, port: number, servers: readonly object[]
   };
 }
 
-/** The upstreams of a measurement: the HTTP one that runs already, and a child of the gateway. */
+/** Returns the upstreams of a measurement: the HTTP server that is already running, and a child of the gateway. */
 export function upstreams(port: number): object[] {
   const child = join(import.meta.dir, "upstream-stdio.ts");
   return [
@@ -69,17 +69,17 @@ export async function startGateway(dir: string, durability: Durability, servers:
     throw error;
   }
   const readyMs = performance.now() - started;
-  // Memory is read as idle only when starting is over.
+  // Idle memory is read after the start has settled.
   await Bun.sleep(settleMs);
   return { ...running, url: `${origin}/mcp`, readyMs, idleMiB: await residentMiB(running.pid) };
 }
 
-/** Waits until a process that has started is at rest. */
+/** Time until a started process has settled, ms. */
 const settleMs = 2_000;
 
 const common = { "Content-Type": "application/json", Accept: "application/json, text/event-stream" };
 
-/** A call of `name`, as a legacy client sends it. */
+/** Returns a call of `name`, as a legacy client sends it. */
 export function callOf(url: string, name: string, extra: Readonly<Record<string, string>> = {}): Request {
   const params = { name, arguments: { text: "ping" } };
   return {
@@ -89,7 +89,7 @@ export function callOf(url: string, name: string, extra: Readonly<Record<string,
   };
 }
 
-/** Opens a session of a caller as a legacy client does. Returns the headers that every call of it carries. */
+/** Opens a session of a caller as a legacy client does. Returns the headers for its calls. */
 export async function openSession(url: string, caller = 0): Promise<Record<string, string>> {
   const headers = { ...common, Authorization: `Bearer ${keyOf(caller % callers)}` };
   const params = {
@@ -115,10 +115,10 @@ export async function openSession(url: string, caller = 0): Promise<Record<strin
   return mine;
 }
 
-/** Sends the call once and throws unless it reaches the upstream and comes back: wrk counts a refusal as success. */
+/** Sends the call once and throws unless the upstream answers it, because wrk counts a refusal as a success. */
 export async function check({ url, headers, body }: Request): Promise<void> {
   const response = await fetch(url, { method: "POST", headers, body });
   const text = await response.text();
   if (response.ok && text.includes('"pong"') && !text.includes('"isError":true')) return;
-  throw new Error(`the call that is to be measured fails: HTTP ${response.status} ${text.slice(0, 500)}`);
+  throw new Error(`the call to be measured fails: HTTP ${response.status} ${text.slice(0, 500)}`);
 }

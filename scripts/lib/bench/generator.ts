@@ -1,7 +1,7 @@
 import type { Request } from "./load.ts";
 import { sampleOf } from "./stats.ts";
 
-// The load generator for machines without wrk: raw sockets, the request encoded once, one answer awaited at a time.
+// The load generator for machines without wrk: raw sockets, a request encoded once, one request in flight per socket.
 
 type Order = { readonly request: Request; readonly callers: number; readonly seconds: number };
 
@@ -19,12 +19,12 @@ const bytes = Buffer.from(
 const latencies: number[] = [];
 let errors = 0;
 
-/** Bytes of the first whole response in `data`, 0 when it is not all there yet. */
+/** Returns the length in bytes of the first complete response in `data`; 0 if it is not complete yet. */
 function responseLength(data: Buffer): number {
   const head = data.indexOf("\r\n\r\n");
   if (head < 0) return 0;
   const length = /content-length: *(\d+)/i.exec(data.toString("latin1", 0, head))?.[1];
-  if (length === undefined) throw new Error("the generator reads only answers with a Content-Length");
+  if (length === undefined) throw new Error("the generator can read only responses with a Content-Length");
   const total = head + 4 + Number(length);
   return data.length >= total ? total : 0;
 }
@@ -40,7 +40,7 @@ function leave(): void {
 
 function send(socket: Bun.Socket<Caller>): void {
   socket.data.sent = performance.now();
-  if (socket.write(bytes) < bytes.length) throw new Error("the request does not fit the socket's buffer");
+  if (socket.write(bytes) < bytes.length) throw new Error("the request does not fit into the socket's buffer");
 }
 
 const socket: Bun.SocketHandler<Caller> = {

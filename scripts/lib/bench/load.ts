@@ -2,17 +2,17 @@ import { join } from "node:path";
 import { root } from "../build.ts";
 import { capture } from "../capture.ts";
 
-/** The request that is sent again and again. */
+/** The request that is sent repeatedly. */
 export type Request = {
   readonly url: string;
   readonly headers: Readonly<Record<string, string>>;
   readonly body: string;
 };
 
-/** One measurement: calls per second, latencies in ms, and answers that were no success. */
+/** One measurement: calls per second, latencies in ms, and the number of answers that were not successful. */
 export type Sample = { readonly rate: number; readonly p50: number; readonly p99: number; readonly errors: number };
 
-/** Sends `request` over `callers` connections, one at a time on each, for `seconds`. */
+/** Sends `request` over `callers` connections, one at a time on each connection, for `seconds`. */
 export type Load = {
   readonly name: string;
   run(request: Request, callers: number, seconds: number): Promise<Sample>;
@@ -51,7 +51,7 @@ const own: Load = {
   },
 };
 
-/** Uses wrk if it is installed and not declined, else the project's own generator. */
+/** Returns wrk if it is installed and not declined, else the project's own generator. */
 export function pickLoad(declined: boolean): Load {
   const program = declined ? null : Bun.which("wrk");
   return program === null ? own : throughWrk(program);

@@ -16,14 +16,14 @@ const usage = "scripts/bench [--quick] [--own-generator]";
 const full: Effort = { callers: [1, 8, 64], rounds: 5, seconds: 3 };
 const quick: Effort = { callers: [1, 64], rounds: 2, seconds: 1 };
 
-/** Why the comparison with nginx proves nothing; null if it does. */
+/** Returns why the comparison with nginx proves nothing; null if it is valid. */
 function invalidity({ rows, nginx }: Matrix, load: Load, isDisk: boolean): string | null {
   const rate = (way: string): number =>
     rows.find((row) => row.upstream === "HTTP" && row.way === way && row.callers === 64)?.rate ?? 0;
-  if (!isDisk) return "the state lies in memory, so that strict costs nothing";
+  if (!isDisk) return "the state is in memory, so strict costs nothing";
   if (rows.some(({ errors }) => errors > 0)) return "some answers were errors";
   if (!nginx || load.name === "wrk" || rate("direct") >= 1.5 * rate("nginx")) return null;
-  return `the ${load.name} alone reaches less than 1.5 times nginx and may be what was measured`;
+  return `the ${load.name} alone reaches less than 1.5 times the rate of nginx, so it may be the bottleneck`;
 }
 
 async function main(flags: readonly string[]): Promise<number> {
@@ -50,7 +50,7 @@ async function main(flags: readonly string[]): Promise<number> {
     `${platform()} ${release()} ${arch()}, ${cpus().length} × ${cpus()[0]?.model ?? "unknown"}`,
     `load: ${load.name}, ${effort.rounds} alternations of ${effort.seconds} s each, medians`,
     `state: ${dir}, fdatasync p50 ${disk.syncMs.toFixed(3)} ms`,
-    ...(matrix.nginx ? [] : ["nginx is not installed: no ratio to it"]),
+    ...(matrix.nginx ? [] : ["nginx is not installed, so there is no ratio to it"]),
     ...(invalid === null ? [] : [`HTTP rows are INVALID: ${invalid}`]),
   ];
   console.log(report(measured, list, notes));

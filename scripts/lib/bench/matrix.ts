@@ -8,14 +8,14 @@ import { medians } from "./stats.ts";
 
 export type Effort = { readonly callers: readonly number[]; readonly rounds: number; readonly seconds: number };
 
-/** The medians of one way to an upstream with this many callers. */
+/** The medians of one way to an upstream with this number of callers. */
 export type Row = Sample & {
   readonly upstream: "HTTP" | "stdio";
   readonly way: "direct" | "nginx" | "bare relay" | Durability;
   readonly callers: number;
 };
 
-/** MiB of one gateway; null where there is no /proc. */
+/** Memory of one gateway in MiB; null if there is no /proc. */
 type Memory = { readonly way: Durability; readonly idle: number | null; readonly loaded: number | null };
 
 export type Matrix = { readonly rows: readonly Row[]; readonly memory: readonly Memory[]; readonly nginx: boolean };
@@ -26,7 +26,7 @@ function overHttp(load: Load, upstream: Way["upstream"], way: Way["way"], reques
   return { upstream, way, run: (callers, seconds) => load.run(request, callers, seconds) };
 }
 
-/** Every way once per round, so that other load on the machine affects all of them alike. */
+/** Measures every way once per round, so that other load on the machine affects all of them equally. */
 async function alternate(ways: readonly Way[], { callers, rounds, seconds }: Effort): Promise<Row[]> {
   const rows: Row[] = [];
   for (const count of callers) {
@@ -40,7 +40,7 @@ async function alternate(ways: readonly Way[], { callers, rounds, seconds }: Eff
   return rows;
 }
 
-/** Starts everything to be compared below `dir`, measures in turns, and stops it. */
+/** Starts everything to be compared, with its files below `dir`, measures in turns, and stops it. */
 export async function measureMatrix(dir: string, load: Load, effort: Effort): Promise<Matrix> {
   await using stack = new AsyncDisposableStack();
   const keep = <T extends { stop(): Promise<void> }>(one: T): T => {

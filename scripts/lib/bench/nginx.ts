@@ -2,7 +2,7 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { freePort, type Running, start } from "./children.ts";
 
-/** A plain pass-through: one worker, connections to the upstream kept open, no access log. */
+/** Returns the configuration of a plain proxy: one worker, kept-alive upstream connections, no access log. */
 function config(dir: string, port: number, upstreamPort: number): string {
   const temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(
     (kind) => `  ${kind}_temp_path ${join(dir, kind)};`,
@@ -33,7 +33,7 @@ ${temporary.join("\n")}
 `;
 }
 
-/** Starts nginx in front of `upstreamPort`; null when it is not installed. */
+/** Starts nginx in front of `upstreamPort`; returns null if it is not installed. */
 export async function startNginx(dir: string, upstreamPort: number): Promise<(Running & { port: number }) | null> {
   const program = Bun.which("nginx", { PATH: `${process.env["PATH"] ?? ""}:/usr/sbin:/usr/local/sbin` });
   if (program === null) return null;
@@ -41,6 +41,6 @@ export async function startNginx(dir: string, upstreamPort: number): Promise<(Ru
   await mkdir(dir, { recursive: true });
   const file = join(dir, "nginx.conf");
   await Bun.write(file, config(dir, port, upstreamPort));
-  // -e: before it reads the file nginx would write to a log that only root may open.
+  // -e: before it reads its configuration, nginx would write to a log that only root may open.
   return { ...start({ command: [program, "-e", "stderr", "-p", dir, "-c", file] }), port };
 }

@@ -3,7 +3,7 @@ import { linesOf } from "../../../test/support/seen.ts";
 import type { Sample } from "./load.ts";
 import { sampleOf } from "./stats.ts";
 
-/** Calls of the stdio upstream with nothing in between: `callers` requests in flight on one child. */
+/** Measures calls of the stdio upstream without a gateway: `callers` requests in flight on one child. */
 export async function measurePipe(callers: number, seconds: number): Promise<Sample> {
   const child = Bun.spawn([process.execPath, join(import.meta.dir, "upstream-stdio.ts")], {
     stdin: "pipe",

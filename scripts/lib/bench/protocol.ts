@@ -5,23 +5,23 @@ import { callOf, type Gateway, openSession, startGateway, upstreams } from "./ga
 import type { Request } from "./load.ts";
 import { median, quantile } from "./stats.ts";
 
-/** The cost of the protocol besides plain calls; null if it could not be measured. */
+/** The costs of the protocol other than plain calls. */
 export type Protocol = {
-  /** KiB of an idle legacy session, of 10,000. */
+  /** KiB of one of 10,000 idle legacy sessions; null if it could not be measured. */
   readonly sessionKiB: number | null;
-  /** Drawing the whole list of 10,000 tools of 50 servers, page by page, p99 in ms. */
+  /** Time to fetch the whole list of 10,000 tools of 50 servers, page by page, p99 in ms. */
   readonly listMs: number;
-  /** How much longer each of 1,000 progress notifications takes than without the gateway, µs. */
+  /** Time that the gateway adds to each of 1,000 progress notifications, µs. */
   readonly progressUs: number;
 };
 
 const sessions = 10_000;
 const opening = 32;
-/** Time until memory that is no longer needed has been given back, ms. */
+/** Time until unused memory has been returned, ms. */
 const settleMs = 3_000;
 
 async function measureSessions({ pid, url }: Gateway): Promise<number | null> {
-  // The memory that the first sessions bring into being is not part of a session.
+  // The first sessions also allocate memory that does not belong to a session.
   await open(url, 500, 0);
   await Bun.sleep(settleMs);
   const before = await residentMiB(pid);
@@ -31,7 +31,7 @@ async function measureSessions({ pid, url }: Gateway): Promise<number | null> {
   return before === null || after === null ? null : ((after - before) * 1024) / (sessions - 500);
 }
 
-/** Opens the sessions `from` to `upto`, the same number for each caller. */
+/** Opens the sessions from `from` up to `upto`, the same number for each caller. */
 async function open(url: string, upto: number, from: number): Promise<void> {
   let next = from;
   const worker = async (): Promise<void> => {
@@ -77,8 +77,8 @@ async function measureList(dir: string, port: number, rounds: number): Promise<n
     for (let round = 0; round <= rounds; round++) {
       const started = performance.now();
       const count = await drawList(gateway.url, session);
-      if (count < many.servers * many.tools) throw new Error(`the list has ${count} tools only`);
-      // The first one fills the cache.
+      if (count < many.servers * many.tools) throw new Error(`the list has only ${count} tools`);
+      // The first round fills the cache.
       if (round > 0) times.push(performance.now() - started);
     }
     return quantile(times, 0.99);
@@ -109,7 +109,7 @@ async function measureProgress(gateway: Gateway, port: number, rounds: number): 
   return median(times.through) - median(times.direct);
 }
 
-/** Measures sessions, a long list and a stream of progress, below `dir`. */
+/** Measures sessions, a long list and a stream of progress, with files below `dir`. */
 export async function measureProtocol(dir: string, rounds: number): Promise<Protocol> {
   const program = join(import.meta.dir, "upstream-http.ts");
   const upstream = start({ command: [process.execPath, program], stdout: "pipe" });
@@ -117,7 +117,7 @@ export async function measureProtocol(dir: string, rounds: number): Promise<Prot
     const port = Number(await upstream.firstLine);
     const gateway = await startGateway(dir, "relaxed", upstreams(port));
     try {
-      // 1,000 notifications, so the milliseconds between are microseconds each.
+      // There are 1,000 notifications, so a difference in ms is µs per notification.
       const progressUs = await measureProgress(gateway, port, rounds);
       const sessionKiB = await measureSessions(gateway);
       return { progressUs, sessionKiB, listMs: await measureList(dir, port, rounds * 10) };

@@ -1,5 +1,5 @@
-// What passing on costs where nothing is governed: the most that Bun.serve and fetch in one thread can reach. Its
-// argument is the URL of the upstream; prints its port.
+// A relay without any checks, which shows the maximum that Bun.serve and fetch can reach in one thread. Its argument is
+// the URL of the upstream; it prints its port.
 
 const url = process.argv[2] ?? "";
 const json = new Headers({ "Content-Type": "application/json" });

@@ -4,7 +4,7 @@ import type { Row } from "./matrix.ts";
 const digits = (value: number | null | undefined, places: number): string =>
   value === null || value === undefined || Number.isNaN(value) ? "-" : value.toFixed(places);
 
-/** Columns padded to their widest cell, the first two to the left, numbers to the right. */
+/** Returns columns padded to their widest cell, the first two aligned left, the numbers right. */
 export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
   const widths = head.map((title, column) => Math.max(title.length, ...rows.map((row) => row[column]?.length ?? 0)));
   const line = (cells: readonly string[]): string =>
@@ -41,17 +41,17 @@ function rates(rows: readonly Row[]): string {
     "calls/s",
     "p50 ms",
     "p99 ms",
-    "of nginx",
-    "of direct",
+    "vs nginx",
+    "vs direct",
     "added p50",
     "errors",
   ];
   return table(head, cells);
 }
 
-const verdict = (met: boolean | null): string => (met === null ? "not shown" : met ? "met" : "MISSED");
+const verdict = (met: boolean | null): string => (met === null ? "unknown" : met ? "met" : "MISSED");
 
-/** The report of the measurement: how it was done, the table, memory, and each promise with its verdict. */
+/** Returns the report of a measurement: notes, the table of rates, memory, and each goal with its verdict. */
 export function report(measured: Measured, list: readonly Goal[], notes: readonly string[]): string {
   const { matrix, flatness } = measured;
   return [
@@ -70,7 +70,7 @@ export function report(measured: Measured, list: readonly Goal[], notes: readonl
     ),
     "",
     table(
-      ["promise", "verdict", "measured", "bound"],
+      ["goal", "verdict", "measured", "bound"],
       list.map(({ name, met, value, bound }) => [name, verdict(met), digits(value, 3), bound]),
     ),
   ].join("\n");

@@ -2,7 +2,7 @@ import { binary } from "../build.ts";
 import { startGateway } from "./gateway.ts";
 import { median } from "./stats.ts";
 
-/** Medians in ms, and MiB of a gateway without servers. */
+/** Median times in ms, and memory in MiB of a gateway without servers. */
 export type Startup = { readonly versionMs: number; readonly readyMs: number; readonly idleMiB: number | null };
 
 async function version(): Promise<number> {
@@ -11,12 +11,12 @@ async function version(): Promise<number> {
   return performance.now() - started;
 }
 
-/** How long `--version` takes from spawn to exit, and a daemon without servers from spawn to ready. */
+/** Measures `--version` from spawn to exit, and a daemon without servers from spawn to ready. */
 export async function measureStartup(dir: string, rounds: number): Promise<Startup> {
   const versions: number[] = [];
   const starts: number[] = [];
   const memory: number[] = [];
-  // The first run reads the binary from the disk.
+  // The first run reads the binary from disk and is not counted.
   await version();
   for (let round = 0; round < rounds * 4; round++) versions.push(await version());
   for (let round = 0; round < rounds; round++) {

@@ -1,17 +1,17 @@
 import type { Sample } from "./load.ts";
 
-/** The sample of a run that began at `started`, by the clock of `performance`, and ends now. */
+/** Returns the sample of a run that began at `started`, on the clock of `performance`, and ends now. */
 export function sampleOf(latencies: readonly number[], started: number, errors: number): Sample {
   const seconds = (performance.now() - started) / 1000;
   return { rate: latencies.length / seconds, p50: quantile(latencies, 0.5), p99: quantile(latencies, 0.99), errors };
 }
 
-/** The value that this share of all lies below; NaN of none. */
+/** Returns the value below which this share of all values lies; NaN if there are none. */
 export function quantile(values: readonly number[], share: number): number {
   return values.toSorted((a, b) => a - b)[Math.floor(values.length * share)] ?? Number.NaN;
 }
 
-/** Middle value; the mean of the middle two of an even number; NaN of none. */
+/** Returns the median, the mean of the middle two for an even number; NaN if there are none. */
 export function median(values: readonly number[]): number {
   const sorted = values.toSorted((a, b) => a - b);
   const half = sorted.length / 2;
@@ -19,7 +19,7 @@ export function median(values: readonly number[]): number {
   return sorted[Math.floor(half)] ?? Number.NaN;
 }
 
-/** Medians of each figure; errors add up. */
+/** Returns the median of each figure; errors are added up. */
 export function medians(samples: readonly Sample[]): Sample {
   const of = (pick: (sample: Sample) => number): number => median(samples.map(pick));
   return {

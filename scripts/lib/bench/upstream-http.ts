@@ -1,6 +1,6 @@
 import { answer, answerMany, stream } from "./answer.ts";
 
-// A bare Bun server; prints its port.
+// The upstream of a measurement over HTTP, on a bare Bun server; prints its port.
 
 const headers = { "Content-Type": "application/json" };
 const eventHeaders = { "Content-Type": "text/event-stream" };

@@ -1,6 +1,6 @@
 import { answer } from "./answer.ts";
 
-// The same upstream on stdin and stdout.
+// The upstream of a measurement on stdin and stdout.
 
 const decoder = new TextDecoder();
 let rest = "";

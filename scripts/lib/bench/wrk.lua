@@ -1,4 +1,4 @@
--- Posts BENCH_BODY with BENCH_HEADERS; prints one JSON line at the end.
+-- Posts BENCH_BODY with BENCH_HEADERS; prints one line of JSON at the end.
 wrk.method = "POST"
 wrk.body = os.getenv("BENCH_BODY")
 for name, value in string.gmatch(os.getenv("BENCH_HEADERS"), "([^\n:]+): ([^\n]*)") do
