@@ -158,8 +158,8 @@ test("R8: which revoked or foreign key somebody still uses is on record, whateve
   const told = [...stdout.matchAll(/count=(\d+) cause=(.+)$/gm)].map(([, count, cause]) => `${count} ${cause}`);
   expect(told.toSorted()).toEqual([
     "1 key away used from another network",
-    "1 mistyped or cut",
-    "1 mistyped or cut",
+    "1 mistyped or truncated",
+    "1 mistyped or truncated",
     `2 key ${leaked.id} is revoked`,
   ]);
 });

@@ -309,7 +309,7 @@ test("R23: without a daemon too a key of the file that clashes with a stored one
     const { code, stderr } = await place.cli(["keys", ...words]);
     expect([code, stderr]).toEqual([
       2,
-      expect.stringMatching(/gateway\.yaml:\d+:\d+: auth\.keys\[0\]\.id: key twin is the same secret/),
+      expect.stringMatching(/gateway\.yaml:\d+:\d+: auth\.keys\[0\]\.id: key twin has the same secret/),
     ]);
     expect(stderr).not.toContain(key);
   }
