@@ -13,8 +13,8 @@ export type Subscribed = Pick<IdentifiedCall, "who" | "source" | "scope"> & {
 };
 
 /**
- * Notification params for a subscriber, for the resource itself or one below it; null if the caller may not read what
- * changed.
+ * Returns the params of a notification to a subscriber, about the resource itself or one below it; null if the caller
+ * may not read the changed resource.
  */
 export function updateFor(inForce: Gateway["inForce"], to: Subscribed, params: string | null): string | null {
   const { who, source, scope, route, uri } = to;

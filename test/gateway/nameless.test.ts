@@ -24,7 +24,7 @@ test("tools and prompts that no caller is offered for want of a name are told, a
     clash("prompt crm:help", "erp:Help"),
     clash("prompt erp:Help", "crm:help"),
     "tool files:one is not offered: toolset desk: its name cannot be told from that of files:two; rename one",
-    "others not offered for their names: 1; `mcpgw servers show` says which",
+    "others that are not offered because of their names: 1; `mcpgw servers show` lists them",
   ]);
   expect(nameless(buildCatalog({ crm: served.crm, files: served.files }))).toEqual([]);
 });

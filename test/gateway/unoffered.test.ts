@@ -159,7 +159,7 @@ test("limits and toolsets are held to the same, and a toolset with nothing in it
     'toolsets[0].include[1]: server git lists no tool or prompt "reveiw" now, at least not to every caller',
     'toolsets[0].exclude[0]: server git lists no tool or prompt "git_rest" now, at least not to every caller',
     'toolsets[0].rename["git:gitlog"]: server git lists no tool or prompt "gitlog" now, at least not to every caller',
-    "toolsets[1]: selects nothing that its servers list to every caller now",
+    "toolsets[1]: selects nothing that its servers now list to every caller",
   ]);
 });
 
@@ -167,7 +167,7 @@ test("of very many findings the rest is counted", () => {
   const rules = Array.from({ length: 25 }, (_, index) => ({ server: "git", tool: `gone_${index}`, ...deny }));
   const all = told({ rules });
   expect(all).toHaveLength(21);
-  expect(all.at(-1)).toBe("other names in rules, limits and toolsets that stand for nothing now: 5");
+  expect(all.at(-1)).toBe("other names in rules, limits and toolsets that match nothing now: 5");
 });
 
 test("they are looked for anew when the catalog is another", () => {

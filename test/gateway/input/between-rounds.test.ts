@@ -188,7 +188,7 @@ test("a question beyond what one call may ask at once is refused, and that is on
   const round = await first(h);
   expect(Object.keys(round.inputRequests)).toHaveLength(mostQuestions);
   expect([records, h.gw.parking.refused]).toEqual([[1], 1]);
-  expect(textIn((await retry(h, round, accept, declares)).result)).toContain("can wait for one call");
+  expect(textIn((await retry(h, round, accept, declares)).result)).toContain("can wait for its caller");
 });
 
 test("a question whose refusal cannot be recorded is still refused, and whether the call has run is not told its server", async () => {

@@ -181,7 +181,7 @@ describe("a legacy caller on a modern server", () => {
       const { gw } = harness({ servers, script: asksByResult(form) });
       const names = { "tools/call": { name: "crm__get" }, "prompts/get": { name: "crm__p" } } as Record<string, object>;
       const { result, error } = await send(gw, method, names[method] ?? { uri: "f:a" }, legacy(null));
-      const why = `that takes a session, and an Accept header with text/event-stream. ${mayHaveRun}`;
+      const why = `it needs a session, and an Accept header with text/event-stream. ${mayHaveRun}`;
       if (method === "tools/call") expect(textIn(result)).toEndWith(why);
       else expect(error).toMatchObject({ code: -32603, message: expect.stringContaining(why) });
     }

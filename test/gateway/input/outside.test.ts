@@ -66,7 +66,7 @@ test("guardrails and what the client declared bind it, and the refusal is on rec
 
 test("R2: whom the rules in force leave no right on the server is asked nothing, and that is on record", async () => {
   const { happened, put } = door({ isBarred: true });
-  expect(await put()).toMatchObject({ kind: "error", text: expect.stringContaining("no right on it") });
+  expect(await put()).toMatchObject({ kind: "error", text: expect.stringContaining("no longer has any right on it") });
   expect(happened).toEqual(["record crm refused"]);
 });
 

@@ -28,7 +28,7 @@ describe("places to wait", () => {
     expect(parking.size).toBe(3);
     const heavy = new Parking({ total: 9, perOwner: 9, weight: 10, ageMs: 1_000 });
     const whole = heavy.park(parkedCall("a", 10));
-    expect(() => heavy.park(parkedCall("b"))).toThrow("Too much is waiting");
+    expect(() => heavy.park(parkedCall("b"))).toThrow("Too much data is waiting");
     heavy.release(whole);
     heavy.park(parkedCall("b", 10));
   });
@@ -40,7 +40,7 @@ describe("places to wait", () => {
     const own = new Parking();
     for (let i = 0; i < 16; i++) own.park(parkedCall("a"));
     expect(() => own.park(parkedCall("a"))).toThrow("(limit 16)");
-    expect(() => own.park(parkedCall("b", 64 * 1024 ** 2))).toThrow("Too much is waiting");
+    expect(() => own.park(parkedCall("b", 64 * 1024 ** 2))).toThrow("Too much data is waiting");
     return Promise.all([parking.close(), own.close()]);
   });
 
@@ -48,10 +48,10 @@ describe("places to wait", () => {
     const parking = new Parking({ total: 9, perOwner: 9, weight: 10, ageMs: 1_000 });
     const id = parking.park(parkedCall("a", 4));
     parking.grow(id, 6);
-    expect(() => parking.grow(id, 1)).toThrow("Too much is waiting");
+    expect(() => parking.grow(id, 1)).toThrow("Too much data is waiting");
     parking.grow(id, -2);
     parking.park(parkedCall("b", 2));
-    expect(() => parking.park(parkedCall("b"))).toThrow("Too much is waiting");
+    expect(() => parking.park(parkedCall("b"))).toThrow("Too much data is waiting");
     parking.release(id);
     parking.grow(id, 99);
     parking.park(parkedCall("c", 8));
@@ -75,9 +75,11 @@ describe("places to wait", () => {
   test("T20: several of one principal leave room for those of others", () => {
     const parking = new Parking({ total: 9, perOwner: 9, weight: 10, ageMs: 1_000 });
     const id = parking.park(parkedCall("a", 4));
-    expect(() => parking.park(parkedCall("a", 2))).toThrow("Too much of your calls is waiting for answers (limit 5");
+    expect(() => parking.park(parkedCall("a", 2))).toThrow(
+      "Too much data of your calls is waiting for answers (limit 5",
+    );
     parking.park(parkedCall("a"));
-    expect(() => parking.grow(id, 1)).toThrow("Too much of your calls is waiting");
+    expect(() => parking.grow(id, 1)).toThrow("Too much data of your calls is waiting");
     parking.grow(id, -1);
     parking.grow(id, 1);
     parking.park(parkedCall("b", 5));

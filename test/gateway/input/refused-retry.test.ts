@@ -38,8 +38,16 @@ const renaming = (h: Harness, wire = "crm__fetch"): Gateway => {
 };
 
 const reloads: [what: string, later: (h: Harness) => Gateway, why: string][] = [
-  ["takes the right to it away", forbidding, "Its caller may not make this call any more"],
-  ["takes its server away", without, "Its caller came back under a name that leads to nothing"],
+  [
+    "takes the right to it away",
+    forbidding,
+    "The call was ended while it waited for answers: its caller may no longer make it",
+  ],
+  [
+    "takes its server away",
+    without,
+    "The call was ended while it waited for answers: its caller came back with a name that no longer exists",
+  ],
 ];
 const things: [method: string, params: Record<string, unknown>][] = [
   ["tools/call", call],
@@ -82,7 +90,7 @@ test("a reload that renames its tool ends a call with its retry under the name o
   const { error } = await under(renaming(h, "crm__load"), "crm__fetch", second);
   expect(error.message).toMatch(/^Unknown tool: crm__fetch\. The call was ended while .* may have run: check/);
   expect([types(h.records).slice(-2), h.gw.parking.size]).toEqual([["call.end", "call.refused"], 0]);
-  expect(h.records.at(-2)?.call.failure?.message).toContain("under a name that leads to nothing");
+  expect(h.records.at(-2)?.call.failure?.message).toContain("with a name that no longer exists");
 });
 
 /** A reload after which nothing has the name that it had. */

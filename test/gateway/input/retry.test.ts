@@ -72,7 +72,7 @@ describe.each(kinds)("%s", (_kind, script) => {
       expect(error).toEqual({
         code: -32602,
         message:
-          "This requestState was not given to you for this request or has expired. The call that it belongs to may have run: check before you make it anew.",
+          "This requestState was not given to you for this request or has expired. The call that it belongs to may have run: check before you make it again.",
       });
       expect(call.failure?.code).toBe("bad-state");
       expect(h.sent).toHaveLength(before);

@@ -315,7 +315,7 @@ describe("places to wait", () => {
       "all of them",
     );
     expect(refusals).toEqual([
-      expect.stringContaining("Too much is waiting"),
+      expect.stringContaining("Too much data is waiting"),
       expect.stringContaining("1048576 characters"),
     ]);
     const reasons = h.records.flatMap(({ step }) => step?.reason ?? []);
