@@ -5,7 +5,7 @@ import { buildCatalog } from "../support/catalog.ts";
 const clash = (what: string, other: string) =>
   `${what} is not offered: its name cannot be told from that of ${other}; set prefix: always, or rename one at its server`;
 
-test("tools and prompts that no caller is offered for want of a name are told, and nothing else", () => {
+test("warns only about tools and prompts that no caller is offered because of their names", () => {
   const served = {
     crm: {
       prefix: "none" as const,

@@ -33,7 +33,7 @@ const upstreams = {
 
 const namesOf = (config: Config) => () => ({ ...config, rules: createPolicy(config).mentions() });
 
-/** What is told of a configuration with these parts. */
+/** Returns the warnings about a configuration with these parts. */
 function told(parts: Record<string, unknown>, offered: Parameters<typeof buildCatalog>[0] = served): string[] {
   const ids = Object.keys(served).filter((id) => id !== "mcpgw");
   const servers = ids.map((id) => ({ id, command: "true" }));
@@ -44,7 +44,7 @@ function told(parts: Record<string, unknown>, offered: Parameters<typeof buildCa
 }
 const deny = { action: "deny" };
 
-test("a rule for a tool or prompt that its server lacks is told, with the name that was meant", () => {
+test("warns about a rule for a tool or prompt that its server lacks, and suggests the nearest name", () => {
   const rules = [
     { server: "git", tool: "git_rest", ...deny },
     { tool: "git:git_rest", ...deny },
@@ -63,7 +63,7 @@ test("a rule for a tool or prompt that its server lacks is told, with the name t
   expect(told({ policies })).toEqual([lacks("policies[0].rules[1].tool", "tool", "git_rest", "git_reset")]);
 });
 
-test("a rule for a tool that the gateway itself lacks is told too, and none for what it allows beside its tools", () => {
+test("warns about a rule for a tool that the gateway itself lacks, but not about its capabilities", () => {
   const names = ["audit_lgo", "audit_log", "metrics", "status", "audit_all", "audit_*"];
   const rules = names.map((tool) => ({ server: "mcpgw", tool, ...deny }));
   expect(told({ rules })).toEqual([
@@ -73,7 +73,7 @@ test("a rule for a tool that the gateway itself lacks is told too, and none for 
   expect(told({ rules }, off)).toEqual([]);
 });
 
-test("of globs, of every server's tools, of URIs and of a server that is not known in full nothing is told", () => {
+test("does not warn about globs, rules for every server, URIs, or servers that are not fully known", () => {
   const rules = [
     { server: "git", tool: "*drop*", ...deny },
     { tool: "drop", ...deny },
@@ -90,7 +90,7 @@ test("of globs, of every server's tools, of URIs and of a server that is not kno
   expect(told({ rules, toolsets })).toEqual([]);
 });
 
-test("where a list cannot be had, names of that kind are left unchecked, and no others", () => {
+test("does not check names of a kind whose list is not available, but checks others", () => {
   const rules = [
     { server: "half", tool: "gte", ...deny },
     { server: "half", prompt: "reveiw", ...deny },
@@ -109,14 +109,14 @@ test("where a list cannot be had, names of that kind are left unchecked, and no 
   ]);
 });
 
-test("a condition on an argument that no tool of the rule takes is told", () => {
+test("warns about a condition on an argument that no tool of the rule takes", () => {
   const when = (name: string) => ({ when: { [`args.${name}`]: { eq: "x" } }, ...deny });
   const rules = [
     { server: "git", tool: "git_log", ...when("maxcount") },
     { server: "files", ...when("pth.0") },
     { server: "files", tool: "r*", ...when("file") },
     { server: "files", ...when("content") },
-    // This tool takes whatever it is given, prompts have arguments too, and of hidden tools nothing is known.
+    // This tool takes any argument, prompts have arguments too, and nothing is known about hidden tools.
     { server: "git", tool: "anything", ...when("x") },
     { server: "git", ...when("x") },
     { server: "odd", tool: "*", ...when("x") },
@@ -128,7 +128,7 @@ test("a condition on an argument that no tool of the rule takes is told", () => 
   ]);
 });
 
-test("a schema that may take more than it names is not judged", () => {
+test("does not check a schema that may take more arguments than it names", () => {
   const open = [{ additionalProperties: true }, { allOf: [{}] }, { patternProperties: { "^x": {} } }, { $ref: "#" }];
   for (const more of open) {
     const tools = [makeTool("get", { type: "object", properties: { a: {} }, ...more })];
@@ -144,7 +144,7 @@ test("a schema that may take more than it names is not judged", () => {
   }
 });
 
-test("limits and toolsets are held to the same, and a toolset with nothing in it is told", () => {
+test("checks limits and toolsets in the same way, and warns about an empty toolset", () => {
   const perTool = [
     { tool: "git:gitlog", perMinute: 1 },
     { tool: "git_log", server: "git", perMinute: 1 },
@@ -163,14 +163,14 @@ test("limits and toolsets are held to the same, and a toolset with nothing in it
   ]);
 });
 
-test("of very many findings the rest is counted", () => {
+test("counts the findings above the maximum", () => {
   const rules = Array.from({ length: 25 }, (_, index) => ({ server: "git", tool: `gone_${index}`, ...deny }));
   const all = told({ rules });
   expect(all).toHaveLength(21);
   expect(all.at(-1)).toBe("other names in rules, limits and toolsets that match nothing now: 5");
 });
 
-test("they are looked for anew when the catalog is another", () => {
+test("computes the warnings again for a new catalog", () => {
   const { config } = loadText(
     JSON.stringify({
       servers: [{ id: "one", command: "true" }],

@@ -14,7 +14,7 @@ describe("places to wait", () => {
     expire: () => Promise.resolve(),
   });
 
-  test("T20: are limited per principal and in all", () => {
+  test("T20: are limited per principal and in total", () => {
     const parking = new Parking({ total: 3, perOwner: 2, weight: 99, ageMs: 1_000 });
     parking.park(parkedCall("a"));
     const second = parking.park(parkedCall("a"));
@@ -33,7 +33,7 @@ describe("places to wait", () => {
     heavy.park(parkedCall("b", 10));
   });
 
-  test("T20: are limited also where no test says otherwise", () => {
+  test("T20: are limited by default", () => {
     const parking = new Parking();
     for (let i = 0; i < 1_000; i++) parking.park(parkedCall(`owner ${i % 63}`));
     expect(() => parking.park(parkedCall("late"))).toThrow("(limit 1000)");
@@ -44,7 +44,7 @@ describe("places to wait", () => {
     return Promise.all([parking.close(), own.close()]);
   });
 
-  test("count what is asked while a call waits, and give it back with the place", () => {
+  test("count questions that come while a call waits, and give their room back with the place", () => {
     const parking = new Parking({ total: 9, perOwner: 9, weight: 10, ageMs: 1_000 });
     const id = parking.park(parkedCall("a", 4));
     parking.grow(id, 6);
@@ -57,7 +57,7 @@ describe("places to wait", () => {
     parking.park(parkedCall("c", 8));
   });
 
-  test("leave nothing behind: no timer, and nothing that waits for the loss of a key", () => {
+  test("leave no timer and no revocation listener behind", () => {
     jest.useFakeTimers();
     try {
       const { signal } = new AbortController();
@@ -72,7 +72,7 @@ describe("places to wait", () => {
     }
   });
 
-  test("T20: several of one principal leave room for those of others", () => {
+  test("T20: several calls of one principal leave room for those of others", () => {
     const parking = new Parking({ total: 9, perOwner: 9, weight: 10, ageMs: 1_000 });
     const id = parking.park(parkedCall("a", 4));
     expect(() => parking.park(parkedCall("a", 2))).toThrow(
@@ -85,7 +85,7 @@ describe("places to wait", () => {
     parking.park(parkedCall("b", 5));
   });
 
-  test("are kept until what came while the process stood still is read, and not much longer", async () => {
+  test("are kept until messages that came while the process was stopped are read, and not much longer", async () => {
     const parking = new Parking({ total: 9, perOwner: 9, weight: 10, ageMs: 300 });
     const { promise: expired, resolve: expire } = Promise.withResolvers<void>();
     const id = parking.park({ ...parkedCall("a"), expire: async () => expire() });
@@ -97,7 +97,7 @@ describe("places to wait", () => {
     expect(parking.size).toBe(0);
   });
 
-  test("are found by id and owner alone", () => {
+  test("are found only by id and owner", () => {
     const parking = new Parking();
     const a = parkedCall("a");
     const id = parking.park(a);
