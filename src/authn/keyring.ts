@@ -210,7 +210,7 @@ export class Keyring implements Disposable {
     return { freeze, revocations: this.#unsaved.size - Number(freeze) };
   }
 
-  /** Drops the changes that could not be stored, when the operator is told that they were not made. */
+  /** Drops the changes that could not be stored; the operator is told that they were not made. */
   giveUp(): void {
     this.#unsaved.clear();
   }

@@ -82,10 +82,7 @@ function admitError(gw: Gateway, call: RoutedCall, reply: Refusal): Reply | Prom
   return reply;
 }
 
-/**
- * Handles a server's error that it needs a capability: throws it as the caller's missing capability, unless the caller
- * did declare it.
- */
+/** Turns a server's missing-capability error into one about the caller, unless the caller declared the capability. */
 function capabilityMissing(call: RoutedCall, reply: Refusal): Reply {
   const { data } = objectIn(reply.text);
   const required = isObject(data) && isObject(data.requiredCapabilities) ? data.requiredCapabilities : {};
@@ -105,13 +102,12 @@ function missingOf(required: Record<string, unknown>, declared: Readonly<Record<
 }
 
 /**
- * Handles a server's request to visit URLs before the same call is made again. This is a question like any other: a
- * modern caller is asked in a round, and a legacy caller by the error itself, even if a modern server sent this error,
- * which only legacy revisions define.
+ * Handles a server's error that URLs must be visited before the call is made again. It is a question like any other: a
+ * modern caller is asked in a round, a legacy caller by the error itself, even if a modern server sent it.
  */
 async function visitFirst(gw: Gateway, call: RoutedCall, reply: Refusal): Promise<Reply> {
   const modern = call.inbound.era === "modern";
-  // If the method allows no rounds, a modern caller gets the error as it is.
+  // If the method allows no rounds, a modern caller gets the error without the URLs.
   if (modern && !specOf(call.inbound.method)?.inRounds) return reply;
   const asked = urlQuestions(reply.text);
   if (typeof asked === "string") throw brokeProtocol(call.route.server, asked);

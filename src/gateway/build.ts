@@ -59,10 +59,7 @@ export type Built = {
 /** How long `tools/list` waits for servers that are still starting, ms. */
 const bootWait = 10_000;
 
-/**
- * Compiles a configuration into a gateway. Throws if a module rejects the configuration; in that case nothing has
- * changed.
- */
+/** Compiles a configuration into a gateway. Throws, with nothing changed, if a module rejects the configuration. */
 export function buildGateway(options: BuildOptions): Built {
   const { config, foundations, onTools } = options;
   const { keyring, clock } = foundations;

@@ -39,9 +39,7 @@ function extensionsOf(method: string, capabilities: Readonly<Record<string, unkn
   );
 }
 
-/**
- * Whether a method is named after an extension: after its full id or, as MCP's own methods are, after its last segment.
- */
+/** Whether a method is named after an extension's id or, as MCP's own methods are, after its last segment. */
 const isNamedAfter = (id: string, method: string): boolean =>
   method === id || method.startsWith(`${id}/`) || method.startsWith(`${id.slice(id.lastIndexOf("/") + 1)}/`);
 

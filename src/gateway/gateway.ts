@@ -12,10 +12,7 @@ import type { Parking } from "./input/parking.ts";
 import type { Listeners } from "./listeners.ts";
 import type { CallMetrics } from "./metrics.ts";
 
-/**
- * Everything that a call needs, compiled from one configuration. A reload builds another gateway and swaps the
- * reference.
- */
+/** Everything that a call needs, compiled from one configuration; a reload replaces the whole gateway. */
 export type Gateway = {
   /** The name and version that callers see. */
   readonly identity: Implementation;
@@ -72,10 +69,7 @@ export function needEndpoint({ catalog }: Gateway, { scope }: Pick<Call, "scope"
 /** How long a call waits for the tools that servers show only to certain clients or to one caller's instance, ms. */
 const learnMs = 10_000;
 
-/**
- * Waits until the tools that servers show only to clients or callers like this one are known, and resolves with the
- * gateway that is current then.
- */
+/** Waits for tools shown only to clients or callers like this one; resolves with the gateway that is current then. */
 export async function learnTools(gw: Gateway, call: Viewpoint & Pick<Call, "controller">): Promise<Gateway> {
   const { catalog, policy, upstreams } = gw;
   const servers = catalog.servers(call.scope);

@@ -20,9 +20,8 @@ const acknowledged = "notifications/subscriptions/acknowledged";
 type Tell = Listener["send"];
 
 /**
- * Serves `subscriptions/listen` for as long as the client wants. Acknowledges what is granted, and then sends only
- * notifications about that. Ends with a result if the gateway stops or a subject no longer exists, and without a result
- * if the client leaves.
+ * Serves `subscriptions/listen` until the client leaves: acknowledges what is granted, and then sends notifications
+ * about only that. Ends with a result if the gateway stops or no longer serves something listened to.
  */
 export async function listen(gw: Gateway, call: IdentifiedCall): Promise<Reply> {
   const { emit, inbound, who } = call;

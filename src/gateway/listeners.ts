@@ -13,7 +13,7 @@ export type OpenListen = {
   /** Principal id. */
   readonly owner: string;
   readonly scope: string | null;
-  /** The servers whose resources or tasks are listened to. */
+  /** The servers with resources or tasks in this request. */
   readonly servers: ReadonlySet<string>;
   /** Whether it follows tasks, which a replaced server no longer knows. */
   readonly tasks: boolean;
@@ -79,7 +79,7 @@ export class Listeners {
     for (const { scope, servers, tasks, end } of this.#open) {
       const there = tasks ? keeps : serves;
       const served = [...servers].every((server) => there.has(server));
-      // Whether a scope contains a task's tool is only checked when a client starts to listen, so such a listener ends.
+      // A scope is checked for a task's tool only when listening starts, so a listener with tasks in a scope ends.
       const scoped = scope === null || (!tasks && hasScope(scope));
       if (!served || !scoped) end();
     }

@@ -31,7 +31,7 @@ export function failureOf(call: Call, error: unknown): Failure {
   return new Failure("lost", why, { ran: begun || isRetry ? "maybe" : "no" });
 }
 
-/** Returns the reply if its caller still has its rights, which it may have lost meanwhile. Throws `rights-lost`. */
+/** Returns the reply if its caller still has its rights, which it may lose during the call. Throws `rights-lost`. */
 export function withRights(call: Call, reply: Reply): Reply {
   if (call.who?.revoked.aborted) throw rightsLost(call, call.who.revoked);
   return reply;

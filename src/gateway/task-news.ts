@@ -11,11 +11,9 @@ type Watched = { readonly handle: string; readonly route: Route };
 /** Maximum number of task states that wait to be sent in order, and of their characters; more end the listening. */
 const mostUntold = { states: 1_000, characters: 32 * 1024 ** 2 };
 
-/** The client that listens. */
 type Client = {
   /** Sends the state of a task (raw JSON) to the client. */
   tell(state: string): void;
-  /** Ends the listening. */
   end(): void;
   hasLeft(): boolean;
 };
@@ -31,7 +29,6 @@ export class TaskNews {
   /** The handles of tasks whose outcome was sent. It is final, and a server that repeats it must not fill the log. */
   readonly #over = new Set<string>();
 
-  /** `call` is the request to listen. */
   constructor(gw: Gateway, call: IdentifiedCall, client: Client) {
     this.#gw = gw;
     this.#call = call;

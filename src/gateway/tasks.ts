@@ -60,8 +60,8 @@ export function openTask(gw: Gateway, call: IdentifiedCall, handle: unknown): Ta
 }
 
 /**
- * Resolves a task request, which is decided like the call that created the task. A foreign, an unknown and a forbidden
- * task get the same refusal, so that a caller cannot tell which handles exist.
+ * Resolves a task request, which is decided like the call that created the task. Foreign, unknown and forbidden tasks
+ * get the same refusal, so that a caller cannot tell which ones exist.
  */
 export function resolveTask(gw: Gateway, call: IdentifiedCall): Resolved {
   needTasks(call);
@@ -84,10 +84,7 @@ export function needTasks({ capabilities }: Call): void {
   });
 }
 
-/**
- * Decides on a task. The original arguments are not known here, so a task is allowed if its tool is allowed with some
- * arguments.
- */
+/** Decides on a task, whose arguments are not known: it is allowed if its tool is allowed with some arguments. */
 export const judgeTask = ({ policy }: Pick<Gateway, "policy">, { who, source }: IdentifiedCall, route: Route) =>
   policy.judge(who, source, route, null);
 

@@ -58,10 +58,7 @@ export const operators: Table<Test> = {
   exists: (operand) => (value) => (value !== undefined) === operand,
 };
 
-/**
- * Compiles a text with `${principal.…}` into tokens; null if the caller lacks a value. Values are literal: a `*` in a
- * name must not widen a glob.
- */
+/** Compiles a text into tokens; null if the caller lacks a value. Values are literal: their `*` is not a wildcard. */
 export function compileTokens(text: string, tokensOf: (part: string) => GlobTokens): (fill: Fill) => GlobTokens | null {
   const parts = text.split(/(\$\{principal\.[A-Za-z]+\})/);
   const fixed: readonly (GlobTokens | string)[] = parts.map((part, i) => (i % 2 === 0 ? tokensOf(part) : part));

@@ -17,10 +17,7 @@ export type Plan = {
 /** A decision and its rule, which is null if no rule matched, so that the call is denied by default. */
 export type Decision = { readonly allowed: boolean; readonly rule: Rule | null };
 
-/**
- * Adds a condition to a rule that matches only some of the route's URIs; it counts like a condition on unknown
- * arguments.
- */
+/** Adds a condition that counts like one on unknown arguments to a rule that matches only some of the route's URIs. */
 function onSome(rule: Rule): Rule {
   const some: Condition = {
     path: "name",

@@ -295,7 +295,7 @@ test("R3: behind a proxy status warns of stored keys whose networks would have t
   expect(await about()).toEqual([]);
   const made = await place.cli(["keys", "create", "n", "c", "user", "--cidr", "10.0.0.0/8", "--json"]);
   const { id } = JSON.parse(made.stdout) as { id: string };
-  expect(await about()).toEqual([expect.stringContaining(`the networks of key ${id} are held against`)]);
+  expect(await about()).toEqual([expect.stringContaining(`the networks of key ${id} are compared with`)]);
   await place.cli(["keys", "revoke", id]);
   expect(await about()).toEqual([]);
 });

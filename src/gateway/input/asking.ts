@@ -101,14 +101,13 @@ export async function admitAll(gw: Gateway, call: RoutedCall, all: readonly Pick
   for (const { request } of all) await client.record(askedStep(request));
 }
 
-/** Marks a failure to ask a modern server's questions: the call ends, but may have run at the server up to them. */
+/** Marks a failure to ask a modern server's questions: the call may have run up to them. */
 export const asking = <T>(questions: Promise<T>): Promise<T> =>
   questions.catch((error: unknown) => {
     if (!(error instanceof Failure) || error.detail.ran) throw error;
     throw new Failure(error.code, error.said, { ...error.detail, ran: "maybe" });
   });
 
-/** Returns the step that is recorded before a question is sent. */
 const askedStep = (request: InputRequest): InputStep => ({
   request,
   outcome: "asked",
@@ -209,7 +208,7 @@ const withoutRight = (server: string): Failure =>
 
 /** Returns the answer that a legacy server gets if its question was refused or failed; logs what concerns operators. */
 export function refusalAnswer(error: unknown, log: Logger): ClientAnswer {
-  // A server knows whether its call has run, so that is left out.
+  // `said` leaves out whether the call has run, which its server knows.
   const { code, said: message } = failureFrom(error, log);
   return { kind: "error", text: JSON.stringify({ code: answerCodes[code] ?? rpcCodes.internalError, message }) };
 }

@@ -8,17 +8,11 @@ import { askCaller, asking, refusedByClient } from "./asking.ts";
 /** Maximum number of times that a server may ask for input before it answers a call. */
 const mostRounds = 8;
 
-/**
- * Reports whether a server's result asks for input but the caller's era has no such results. The caller is then asked
- * over its stream.
- */
+/** Reports whether a server's result asks for input although the caller's era has no such results. */
 export const needsBridge = ({ inbound }: Call, reply: Reply): boolean =>
   inbound.era === "legacy" && reply.kind === "result" && reply.type === "input_required";
 
-/**
- * Asks a legacy caller the questions in a modern server's results and sends the request again with the answers, until a
- * result is complete.
- */
+/** Asks a legacy caller over its stream and sends the request again with the answers, until a result is complete. */
 export async function bridge(gw: Gateway, call: BegunCall, request: UpstreamRequest, first: Reply): Promise<Reply> {
   let reply = first;
   for (let round = 1; needsBridge(call, reply); round++) {
@@ -47,7 +41,7 @@ async function fulfil(gw: Gateway, call: BegunCall, { text }: Reply): Promise<Up
   };
 }
 
-/** Turns the failure of a request that did not run into `lost`, because the call that it continues did run so far. */
+/** Turns the failure of a request that did not run into `lost`, because the call ran up to its question. */
 function lostBetween(error: unknown): unknown {
   if (!(error instanceof Failure) || error.detail.ran !== "no") return error;
   const { internal = error.said } = error.detail;

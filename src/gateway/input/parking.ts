@@ -15,7 +15,7 @@ export type ParkedCall = {
   readonly route: Route;
   /** The endpoint that its caller used last. */
   readonly scope: string | null;
-  /** Number of characters that it holds in memory while it waits. */
+  /** Characters that it holds in memory while it waits. */
   readonly weight: number;
   /**
    * Continues with these answers (raw JSON by key) if the current rules allow them. Resolves with the next reply. The
@@ -38,10 +38,7 @@ const usual: ParkingLimits = { total: 1_000, perOwner: 16, weight: 64 * 1024 ** 
 
 type Place = { readonly parked: ParkedCall; weight: number; unwatch: () => void };
 
-/**
- * The calls of this process that wait for their callers' answers, limited in number, size and age. Each id works only
- * once.
- */
+/** The calls of this process that wait for answers, limited in number, size and age. Each id works only once. */
 export class Parking {
   readonly #places = new Map<string, Place>();
   readonly #perOwner = new Counts();

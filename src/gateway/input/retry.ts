@@ -24,10 +24,7 @@ type Bound = { readonly method: string; readonly name: string; readonly args: st
 
 const purpose = "input";
 
-/**
- * Seals the state that a caller sends back with its answers. It opens only for the same caller and request, and only
- * for `answerTime`.
- */
+/** Seals the state that comes back with answers. It opens only for the same caller and request, for `answerTime`. */
 export function sealState(gw: Gateway, call: RoutedCall, kept: Kept): string {
   return gw.sealer.seal(purpose, call.who.id, JSON.stringify({ ...boundOf(call), ...kept }), answerTime);
 }
@@ -68,8 +65,7 @@ export function retryOf(gw: Gateway, call: RoutedCall): Retry | null {
   if (inputResponses !== undefined && !isObject(inputResponses)) {
     throw new Failure("invalid-params", '"params.inputResponses" is not an object.');
   }
-  // A task's questions have no state, and all other questions of the gateway do, so these answers belong to none of
-  // its questions.
+  // Every question that the gateway relays has a state, except a task's questions, so these answers have no question.
   if (isTask || requestState === undefined) {
     if (!inputResponses) return null;
     if (isTask) needObjects(inputResponses);
@@ -112,10 +108,7 @@ export async function recordRetry(gw: Gateway, call: Call, retry: NewRequest): P
   await Promise.all(steps);
 }
 
-/**
- * Throws `input-unavailable` if the caller did not agree to visit the URLs that the server wants visited before the
- * call, because the server would only ask again.
- */
+/** Throws `input-unavailable` if the caller did not agree to visit the URLs: the server would only ask again. */
 export function needVisited({ server }: Route, { kind, given }: NewRequest): void {
   if (kind !== "again" || given.every(({ method, text }) => outcomeOf(method, { kind: "result", text }) === "accept"))
     return;

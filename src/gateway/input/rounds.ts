@@ -100,10 +100,7 @@ export class Rounds implements ParkedCall {
     return reply;
   }
 
-  /**
-   * Passes the caller's answers on. Resolves with the reply to this request. If it throws `invalid-params` or `denied`,
-   * nothing has changed.
-   */
+  /** Passes answers on; resolves with the next reply. Throws `invalid-params` or `denied`, with nothing changed. */
   resume(call: RoutedCall, responses: ReadonlyMap<string, string>, policy: Policy): Promise<Reply> {
     const given = [...this.#questions.values()].flatMap(({ key, request: { method }, answered }) => {
       const text = responses.get(key);
@@ -145,10 +142,7 @@ export class Rounds implements ParkedCall {
     this.#answerWaiting();
   }
 
-  /**
-   * Keeps a result until its absent caller comes back, unless it is too large, there is no room for it, or the caller
-   * loses its rights.
-   */
+  /** Keeps a result for an absent caller, unless it is too large, there is no room, or the caller loses its rights. */
   #forgetWhileAway(parkedId: string): void {
     const whole = this.#whole;
     const { parking } = this.#gw;
