@@ -52,7 +52,7 @@ async function taskState(gw: Gateway, call: RoutedCall, reply: Result): Promise<
 async function admitRound(gw: Gateway, call: RoutedCall, reply: Result): Promise<Reply> {
   const { server } = call.route;
   if (!specOf(call.inbound.method)?.inRounds)
-    throw brokeProtocol(server, `it asks for input in answer to ${call.inbound.method}`);
+    throw brokeProtocol(server, `it asks for input in response to ${call.inbound.method}`);
   const round = readRound(reply.text);
   if (typeof round === "string") throw brokeProtocol(server, round);
   await asking(admitAll(gw, call, round.asked));

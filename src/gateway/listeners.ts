@@ -49,7 +49,7 @@ export class Listeners {
     const { total, perOwner } = listenLimits;
     if (this.#open.size >= total) throw full(`All ${total} places for listeners are taken`);
     const { owner } = listening;
-    if (this.#perOwner.of(owner) >= perOwner) throw full(`You already listen ${perOwner} times`);
+    if (this.#perOwner.of(owner) >= perOwner) throw full(`You already have ${perOwner} open listeners`);
     this.#open.add(listening);
     this.#perOwner.add(owner);
     return () => {
@@ -63,9 +63,9 @@ export class Listeners {
    */
   take(owner: string, count: number, length: number): () => void {
     const { uris, characters } = listenLimits;
-    if (this.#uris.of(owner) + count > uris) throw full(`No more than ${uris} resources can be subscribed to`);
+    if (this.#uris.of(owner) + count > uris) throw full(`You can subscribe to no more than ${uris} resources`);
     if (this.#characters.of(owner) + length > characters)
-      throw full(`What you listen to has more than ${characters} characters`);
+      throw full(`Your requests to listen have more than ${characters} characters`);
     this.#uris.add(owner, count);
     this.#characters.add(owner, length);
     return () => {
@@ -90,4 +90,4 @@ export class Listeners {
   }
 }
 
-const full = (what: string): Failure => new Failure("overloaded", `${what}; end some of what you listen to.`);
+const full = (what: string): Failure => new Failure("overloaded", `${what}; end some listeners or subscriptions.`);

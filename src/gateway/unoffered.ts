@@ -49,7 +49,7 @@ function lookFor(named: Named, sources: Sources): string[] {
   });
   const more = found.length - sentences.length;
   if (more === 0) return sentences;
-  return [...sentences, `other names in rules, limits and toolsets that match nothing now: ${more}`];
+  return [...sentences, `other names in rules, limits and toolsets that currently match nothing: ${more}`];
 }
 
 /** Returns what each listed server offers, and what the gateway itself offers. */
@@ -102,16 +102,16 @@ function rules({ rules: mentions }: Named, offers: Offers): Finding[] {
     const listed = offer[kind];
     if (name !== null && isPlain(name)) {
       if (!listed.has(name)) return [missing({ path: [...path, kind], kind, server, name }, listed)];
-      return strange(mention, listed.get(name) ?? null, `${server}:${name} does not take`);
+      return strange(mention, listed.get(name) ?? null, `${server}:${name} does not currently take`);
     }
-    return kind === "tool" ? strange(mention, offer.takes, `no tool of server ${server} takes`) : [];
+    return kind === "tool" ? strange(mention, offer.takes, `no tool of server ${server} currently takes`) : [];
   });
 }
 
 type Missing = { readonly path: Path; readonly kind: string; readonly server: string; readonly name: string };
 
 function missing({ path, kind, server, name }: Missing, listed: ReadonlyMap<string, Arguments>): Finding {
-  const what = `server ${server} lists no ${kind} ${JSON.stringify(name)} now, at least not to every caller`;
+  const what = `server ${server} currently lists no ${kind} ${JSON.stringify(name)}, at least not to every caller`;
   return { path, what, wrong: name, known: () => [...listed.keys()] };
 }
 
@@ -121,7 +121,7 @@ function strange({ path, subjects }: Mention, taken: Arguments, of: string): Fin
   return subjects.flatMap((subject) => {
     const [root, wrong = ""] = subject.split(".");
     if (root !== "args" || taken.has(wrong)) return [];
-    const what = `${of} an argument ${JSON.stringify(wrong)} now`;
+    const what = `${of} an argument ${JSON.stringify(wrong)}`;
     return [{ path: [...path, "when", subject], what, wrong, known: () => [...taken] }];
   });
 }
@@ -158,7 +158,7 @@ function toolsets({ toolsets: all }: Named, offers: Offers, { catalog }: Sources
       servers.length > 0 && servers.every((server) => offers.get(server)?.unknown.size === 0) && !include.some(isUri);
     if (found.length > 0 || !known || listNames.some((list) => catalog.routes(list, id).length > 0)) return found;
     return [
-      { path: at, what: "selects nothing that its servers now list to every caller", wrong: id, known: () => [] },
+      { path: at, what: "selects nothing that its servers currently list to every caller", wrong: id, known: () => [] },
     ];
   });
 }

@@ -267,10 +267,10 @@ describe("limits", () => {
       return undefined;
     };
     expect(await listen(everything)).toBeUndefined();
-    expect(await listen({ resourceSubscriptions: ["file:///a"] })).toContain("No more than 1000 resources");
+    expect(await listen({ resourceSubscriptions: ["file:///a"] })).toContain("no more than 1000 resources");
     expect(await listen({ _meta: "x".repeat(2_000) })).toContain(`more than ${characters} characters`);
     expect(await listen({})).toBeUndefined();
-    expect(await listen({})).toContain("64 times");
+    expect(await listen({})).toContain("64 open listeners");
     expect(await listen(everything, bob)).toBeUndefined();
     expect(await listen({}, bob)).toContain("All 10000 places");
     expect([listeners.size, listeners.uris]).toEqual([total, uris + 3]);

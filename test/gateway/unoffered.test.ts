@@ -53,7 +53,7 @@ test("warns about a rule for a tool or prompt that its server lacks, and suggest
     { server: "odd", tool: "hidden", ...deny },
   ];
   const lacks = (at: string, kind: string, name: string, meant: string) =>
-    `${at}: server git lists no ${kind} "${name}" now, at least not to every caller; did you mean ${meant}?`;
+    `${at}: server git currently lists no ${kind} "${name}", at least not to every caller; did you mean ${meant}?`;
   expect(told({ rules })).toEqual([
     lacks("rules[0].tool", "tool", "git_rest", "git_reset"),
     lacks("rules[1].tool", "tool", "git_rest", "git_reset"),
@@ -67,7 +67,7 @@ test("warns about a rule for a tool that the gateway itself lacks, but not about
   const names = ["audit_lgo", "audit_log", "metrics", "status", "audit_all", "audit_*"];
   const rules = names.map((tool) => ({ server: "mcpgw", tool, ...deny }));
   expect(told({ rules })).toEqual([
-    'rules[0].tool: server mcpgw lists no tool "audit_lgo" now, at least not to every caller; did you mean audit_log?',
+    'rules[0].tool: server mcpgw currently lists no tool "audit_lgo", at least not to every caller; did you mean audit_log?',
   ]);
   const { mcpgw: _tools, ...off } = served;
   expect(told({ rules }, off)).toEqual([]);
@@ -122,9 +122,9 @@ test("warns about a condition on an argument that no tool of the rule takes", ()
     { server: "odd", tool: "*", ...when("x") },
   ];
   expect(told({ rules })).toEqual([
-    'rules[0].when["args.maxcount"]: git:git_log does not take an argument "maxcount" now; did you mean max_count?',
-    'rules[1].when["args.pth.0"]: no tool of server files takes an argument "pth" now; did you mean path?',
-    'rules[2].when["args.file"]: no tool of server files takes an argument "file" now',
+    'rules[0].when["args.maxcount"]: git:git_log does not currently take an argument "maxcount"; did you mean max_count?',
+    'rules[1].when["args.pth.0"]: no tool of server files currently takes an argument "pth"; did you mean path?',
+    'rules[2].when["args.file"]: no tool of server files currently takes an argument "file"',
   ]);
 });
 
@@ -155,11 +155,11 @@ test("checks limits and toolsets in the same way, and warns about an empty tools
     { id: "c", include: ["git:review"] },
   ];
   expect(told({ limits: { perMinute: 9, perTool }, toolsets }).map((each) => each.split("; ")[0])).toEqual([
-    'limits.perTool[0].tool: server git lists no tool "gitlog" now, at least not to every caller',
-    'toolsets[0].include[1]: server git lists no tool or prompt "reveiw" now, at least not to every caller',
-    'toolsets[0].exclude[0]: server git lists no tool or prompt "git_rest" now, at least not to every caller',
-    'toolsets[0].rename["git:gitlog"]: server git lists no tool or prompt "gitlog" now, at least not to every caller',
-    "toolsets[1]: selects nothing that its servers now list to every caller",
+    'limits.perTool[0].tool: server git currently lists no tool "gitlog", at least not to every caller',
+    'toolsets[0].include[1]: server git currently lists no tool or prompt "reveiw", at least not to every caller',
+    'toolsets[0].exclude[0]: server git currently lists no tool or prompt "git_rest", at least not to every caller',
+    'toolsets[0].rename["git:gitlog"]: server git currently lists no tool or prompt "gitlog", at least not to every caller',
+    "toolsets[1]: selects nothing that its servers currently list to every caller",
   ]);
 });
 
@@ -167,7 +167,7 @@ test("counts the findings above the maximum", () => {
   const rules = Array.from({ length: 25 }, (_, index) => ({ server: "git", tool: `gone_${index}`, ...deny }));
   const all = told({ rules });
   expect(all).toHaveLength(21);
-  expect(all.at(-1)).toBe("other names in rules, limits and toolsets that match nothing now: 5");
+  expect(all.at(-1)).toBe("other names in rules, limits and toolsets that currently match nothing: 5");
 });
 
 test("computes the warnings again for a new catalog", () => {

@@ -88,7 +88,10 @@ function refusalOf(client: Client, request: InputRequest): Failure | null {
   const { allowed, ...verdict } = client.inForce().policy.admitsInput(who, source, server, method);
   if (!allowed) return inputDenied(`The server "${server}" may not ask the client for ${method}`, verdict);
   if (!unreachable) return null;
-  return new Failure("input-unavailable", `${asks}, but call cannot ask this client: call the tool directly.`);
+  return new Failure(
+    "input-unavailable",
+    `${asks}, but the tool "call" cannot ask this client: call the tool directly.`,
+  );
 }
 
 /**
@@ -177,7 +180,7 @@ export async function askSession(
 ): Promise<ClientAnswer> {
   const to = notifier.reach(id);
   if (to?.who.id !== owner) {
-    const message = "No request is in flight to which this could belong, and the client does not listen otherwise";
+    const message = "This belongs to no request in flight, and the client has no stream open for other requests";
     return { kind: "error", text: JSON.stringify({ code: rpcCodes.methodNotFound, message }) };
   }
   const { session, ...reached } = to;
