@@ -81,7 +81,7 @@ function powerless(policies: readonly Roles[], carriers: readonly Carrier[]): Fi
 function idle(policies: readonly PolicyOptions[]): Finding[] {
   return policies.flatMap(({ id, rules }, index) => {
     if (rules.some(({ action }) => action === "allow")) return [];
-    const message = `${JSON.stringify(id)} allows nothing, so it has no effect: whatever no policy allows is denied`;
+    const message = `${JSON.stringify(id)} allows nothing: whatever no policy allows is denied anyway`;
     return [{ path: ["policies", index], message }];
   });
 }

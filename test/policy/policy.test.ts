@@ -272,7 +272,7 @@ test("a rule, policy or role without effect is a warning at its location", () =>
       { path: ["a", 1], message: 'no policy names the role "writer": it grants nothing' },
       {
         path: ["policies", 1],
-        message: '"q" allows nothing, so it has no effect: whatever no policy allows is denied',
+        message: '"q" allows nothing: whatever no policy allows is denied anyway',
       },
       { path: ["policies", 0, "rules", 2], message: "never matches: rule p[1] is earlier and matches the same calls" },
       {
