@@ -1,9 +1,9 @@
 import type { Clock } from "../core/clock.ts";
 
-/** Ms between two looks at the clock: a timer counts neither a step of it nor the time that the machine was asleep. */
+/** Maximum ms between two clock checks, because a timer misses clock changes and time that the machine was asleep. */
 const longestWait = 1_000;
 
-/** Calls back once the wall clock has reached a time. Disposing it stops that. */
+/** Calls back once the wall clock has reached a set time. Disposing it cancels the callback. */
 export class Alarm implements Disposable {
   readonly #clock: Clock;
   readonly #ring: () => void;
@@ -15,12 +15,11 @@ export class Alarm implements Disposable {
     this.#ring = ring;
   }
 
-  /** Epoch ms; infinite for never. */
+  /** Epoch ms; Infinity for never. */
   get at(): number {
     return this.#at;
   }
 
-  /** From now on this time counts, and no other. */
   set(at: number): void {
     clearTimeout(this.#timer);
     this.#at = at;

@@ -5,27 +5,27 @@ import type { Method } from "./method.ts";
 import { isMistyped } from "./new-key.ts";
 import { longestKey } from "./strength.ts";
 
-// A caller that has the key may know its state.
+// A caller that holds the key may learn its state.
 const refusals: Record<Exclude<KeyState, "active" | "inert">, string> = {
   revoked: "This API key was revoked; ask the operator for a new one.",
   expired: "This API key has expired; ask the operator for a new one.",
   disabled: "This API key is disabled; ask the operator to enable it.",
 };
 
-/** The refusal of a credential; 401 with a challenge. */
+/** Returns the failure for a rejected credential: a 401 with a challenge. */
 export const refuse = (message: string, internal: string): Failure =>
   new Failure("unauthenticated", message, { challenge: 'Bearer realm="mcpgw", error="invalid_token"', internal });
 
-/** The addresses of a caller that is on this host and came over no network. */
+/** The addresses that stand for a caller that did not come over a network. */
 const thisHost = ["127.0.0.1", "::1"];
 
-/** Accepts keys of the keyring; null without a credential. */
+/** Creates the method that accepts keys of the keyring; it returns null without a credential. */
 export function createApiKey(keyring: Keyring): Method {
   return ({ credentials, source }) => {
     const raw = credentials[0];
     if (raw === undefined) return null;
     if (raw === "")
-      throw refuse("No API key was read: send Authorization: Bearer … or X-API-Key: …", "no key in the header");
+      throw refuse("No API key was found: send Authorization: Bearer … or X-API-Key: …", "no key in the header");
     if (raw.length > longestKey) throw refuse("The API key is not valid.", "longer than any key");
     const hash = hashKey(raw);
     const entry = keyring.find(hash);
@@ -42,10 +42,10 @@ export function createApiKey(keyring: Keyring): Method {
 
 const unknownKey = (raw: string): Failure =>
   isMistyped(raw)
-    ? refuse("The API key is mistyped or cut: its checksum does not match.", "mistyped or cut")
+    ? refuse("The API key is mistyped or truncated: its checksum does not match.", "mistyped or truncated")
     : refuse("The API key is not valid.", "no such key");
 
-/** Takes the same time wherever the two hashes differ. */
+/** Compares two hashes in constant time. */
 function sameHash(a: string, b: string): boolean {
   let difference = a.length ^ b.length;
   for (let i = 0; i < a.length; i++) difference |= a.charCodeAt(i) ^ b.charCodeAt(i);

@@ -9,8 +9,8 @@ import type { KeyOptions } from "./options.ts";
 import { weakness } from "./strength.ts";
 
 /**
- * A mistake about a key, in the configuration or by an operator. The message names the key and what to do, never its
- * text.
+ * An error about a key, in the configuration or in an operator's request. The message names the key and the remedy, but
+ * never the key's secret.
  */
 export class KeyError extends Error {
   override readonly name = "KeyError";
@@ -23,21 +23,20 @@ export class KeyError extends Error {
   }
 }
 
-/** One key of the keyring. */
 export type Entry = Omit<StoredKey, "perMinute" | "createdAt" | "revokedAt"> & {
-  /** Epoch ms; null for a key of the configuration. */
+  /** Epoch ms; null for a key from the configuration. */
   readonly createdAt: number | null;
   readonly rate: Rate | null;
-  /** Whether the key may be used from this address. */
+  /** Reports whether the key may be used from this address. */
   readonly allows: (ip: string) => boolean;
   readonly source: "config" | "store";
-  /** Why the key is never accepted (too weak, mistyped); null when it is. */
+  /** Why the key is never accepted (such as too weak or mistyped); null if it can be. */
   readonly inert: string | null;
   revoked: boolean;
-  /** Made on first use; `controller` ends the streams that depend on it. */
+  /** Created on first use; `controller` ends the streams that depend on it. */
   principal: Principal | null;
   controller: AbortController | null;
-  /** Why its latest principal lost its rights; null while it has them. */
+  /** Why the latest principal lost its rights; null while it has them. */
   lost: Loss | null;
 };
 
@@ -46,22 +45,22 @@ function compileCidrs(id: string, cidrs: readonly string[]): (ip: string) => boo
   const tests = cidrs.map((text) => {
     const test = compileCidr(text);
     if (!test)
-      throw new KeyError(`key ${id}: "${text}" is no network; write e.g. 10.0.0.0/8, 2001:db8::/32 or one address`);
+      throw new KeyError(`key ${id}: "${text}" is not a network; write e.g. 10.0.0.0/8, 2001:db8::/32 or one address`);
     return test;
   });
   return (ip) => tests.some((test) => test(ip));
 }
 
-/** Why a configured key is never accepted, and what to do; null if it is accepted. */
+/** Returns why a configured key is never accepted, and what to do; null if it can be accepted. */
 export function whyInert(key: string): string | null {
-  if (isMistyped(key)) return "is mistyped or cut (its checksum does not match), so it is never accepted";
+  if (isMistyped(key)) return "is mistyped or truncated (its checksum does not match), so it is never accepted";
   const reason = weakness(key);
   return reason && `${reason}, so it is never accepted; create one with \`mcpgw keys create\``;
 }
 
 const unused = { principal: null, controller: null, lost: null };
 
-/** An entry of a key in the configuration file. Throws KeyError. */
+/** Throws KeyError. */
 export function fromOptions(options: KeyOptions): Entry {
   const { id, key, keyHash, consumerId, roles, enabled, expiresAt, cidrs } = options;
   return {
@@ -83,7 +82,7 @@ export function fromOptions(options: KeyOptions): Entry {
   };
 }
 
-/** An entry of a stored key. Throws KeyError. */
+/** Throws KeyError. */
 export function fromStored(key: StoredKey): Entry {
   const { perMinute, revokedAt, ...facts } = key;
   const rate = perMinute === null ? null : toRate(perMinute);
@@ -91,7 +90,7 @@ export function fromStored(key: StoredKey): Entry {
   return { ...facts, rate, allows, source: "store", inert: null, revoked: revokedAt !== null, ...unused };
 }
 
-/** Whether two entries with one id are the same key with the same rights, so that a reload can keep it. */
+/** Reports whether two entries with the same id are the same key with the same rights, so that a reload can keep it. */
 export function sameKey(a: Entry, b: Entry): boolean {
   const facts = ({ hash, name, consumerId, roles, enabled, expiresAt, rate, cidrs, inert }: Entry): string =>
     JSON.stringify([hash, name, consumerId, roles, enabled, expiresAt, rate, cidrs, inert]);

@@ -19,8 +19,8 @@ export type AuthnOptions = {
 };
 
 /**
- * Creates the first stage of the path. A source whose credentials keep failing is answered `throttled`, but a good key
- * always passes: many agents share one address, and keys are far too long to guess.
+ * Creates the first stage of the request path. A source whose credentials keep failing gets `throttled`, but a valid
+ * key always passes: many agents share one address, and keys are far too long to guess.
  */
 export function createAuthn({ options, keyring, throttle }: AuthnOptions): Authn {
   const method: Method = methods[options.type](keyring, options);
@@ -40,13 +40,13 @@ export function createAuthn({ options, keyring, throttle }: AuthnOptions): Authn
   };
 }
 
-// A connection outlives the call that opened it, so its key is checked again each time.
+// A connection outlives the call that opened it, so its key is checked again for each call.
 function stillVouched(who: Principal): Principal {
   if (!who.revoked.aborted) return who;
   throw refuse("Your access was revoked or changed; connect again.", `${who.id} is revoked`);
 }
 
-// A header sent twice arrives joined by a comma, which no key contains.
+// A header that was sent twice arrives as one value joined by a comma, which no key contains.
 function refuseTwo({ credentials }: Presented): void {
   if (credentials.length <= 1 && !credentials[0]?.includes(",")) return;
   throw new Failure("two-credentials", "Send exactly one credential: Authorization: Bearer … or X-API-Key: …");
@@ -59,7 +59,7 @@ function slowDown(error: unknown, { source }: Presented, throttle: Throttle): un
     return error;
   }
   const internal = error instanceof Failure ? error.detail.internal : undefined;
-  return new Failure("throttled", "Too many failed credentials from this address; wait before the next try.", {
+  return new Failure("throttled", "Too many failed credentials from this address; wait before the next attempt.", {
     retryAfterMs,
     internal,
   });
@@ -68,7 +68,7 @@ function slowDown(error: unknown, { source }: Presented, throttle: Throttle): un
 function missing(type: AuthOptions["type"]): Failure {
   const message =
     type === "none"
-      ? "This gateway accepts direct requests from its own host only."
+      ? "This gateway accepts direct requests only from its own host."
       : "An API key is required: send Authorization: Bearer … or X-API-Key: …";
   return new Failure("unauthenticated", message, { challenge: 'Bearer realm="mcpgw"' });
 }

@@ -2,8 +2,8 @@ import type { Principal } from "../core/principal.ts";
 import type { Entry } from "./entry.ts";
 
 /**
- * The caller with a key. It is a class because a getter in an object literal would give each principal a shape of its
- * own, which slows every reader.
+ * A caller with a key. This is a class because a getter in an object literal would give each principal its own object
+ * shape, which slows every reader.
  */
 export class KeyPrincipal implements Principal {
   readonly id: string;
@@ -25,10 +25,10 @@ export class KeyPrincipal implements Principal {
     this.#entry = entry;
   }
 
-  /** Made when first asked for: most of 100,000 keys never hold a stream open. */
+  /** Created on first use: most of 100,000 keys never hold a stream open. */
   get revoked(): AbortSignal {
     const entry = this.#entry;
-    // A principal that outlived its key gets a signal that has already fired.
+    // A principal that outlived its key gets a signal that is already aborted.
     if (entry.principal !== this) return AbortSignal.abort(entry.lost);
     return (entry.controller ??= new AbortController()).signal;
   }

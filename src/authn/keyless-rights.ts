@@ -1,19 +1,19 @@
 import { isDeepStrictEqual } from "node:util";
 import type { Loss } from "../core/principal.ts";
 
-/** How long callers without a key keep their rights: what these signals end is theirs. */
+/** The signals that end what callers without a key have open. */
 export class KeylessRights {
-  /** Roles of anonymous callers; null where there are none. */
+  /** Roles of anonymous callers; null if there are no such callers. */
   #anonymous: readonly string[] | null = null;
   #unlessFrozen = new AbortController();
   #unlessChanged = new AbortController();
 
-  /** Aborts with the next freeze. */
+  /** Aborts at the next freeze. */
   get unlessFrozen(): AbortSignal {
     return this.#unlessFrozen.signal;
   }
 
-  /** The same, and ends when the roles of anonymous callers change. */
+  /** Aborts at the next freeze, or when the roles of anonymous callers change. */
   get unlessChanged(): AbortSignal {
     return this.#unlessChanged.signal;
   }
@@ -31,7 +31,7 @@ export class KeylessRights {
   }
 
   unfreeze(): void {
-    // Whoever holds a signal that has not ended must hear of the next freeze by it.
+    // A signal that has not aborted stays in use: its holders must learn of the next freeze from it.
     if (!this.unlessFrozen.aborted) return;
     this.#unlessFrozen = new AbortController();
     this.#unlessChanged = new AbortController();

@@ -4,8 +4,8 @@ import type { Method } from "./method.ts";
 import type { AuthOptions } from "./options.ts";
 
 /**
- * Accepts callers on this host under one name; null for callers from the network, and for requests that a proxy may
- * have passed on.
+ * Creates the method that accepts all callers on this host as one principal. It returns null for callers from the
+ * network, and for requests that a proxy may have forwarded.
  */
 export function createAnonymous(keyring: Keyring, options: AuthOptions): Method {
   const roles = options.roles ?? [];
@@ -15,7 +15,7 @@ export function createAnonymous(keyring: Keyring, options: AuthOptions): Method 
   };
 }
 
-/** Whoever calls a gateway that does not tell callers apart. */
+/** Any caller of a gateway that does not distinguish callers. */
 export const anonymousPrincipal = (roles: readonly string[], keyring: Keyring): Principal => ({
   ...keyless({ id: "anonymous", method: "none", consumerId: "anonymous", name: "anonymous", roles }),
   revoked: keyring.unlessChanged(),
@@ -33,7 +33,7 @@ export const stdioPrincipal = (
   keyring: Keyring,
 ): Principal => ({
   ...keyless({ id: `stdio:${consumerId}`, method: "stdio", consumerId, name: consumerId, roles }),
-  // One principal lives as long as the process, so that it is served again when a freeze ends.
+  // This principal lives as long as the process, so the current signal is read each time: a freeze may have ended.
   get revoked() {
     return keyring.unlessFrozen();
   },

@@ -13,7 +13,7 @@ import { Uses } from "./uses.ts";
 
 export type KeyState = "active" | "disabled" | "expired" | "revoked" | "inert";
 
-/** A key as `keys list` shows it; nothing in it is secret. */
+/** A key as `keys list` shows it. */
 export type KeyInfo = Pick<
   Entry,
   "id" | "name" | "consumerId" | "roles" | "source" | "createdAt" | "expiresAt" | "cidrs"
@@ -24,13 +24,13 @@ export type KeyInfo = Pick<
   readonly reason: string | null;
 };
 
-/** What a new key is asked to be; all else about it is made with it. */
+/** What the operator chooses for a new key; everything else is generated. */
 export type NewKeyRequest = Pick<StoredKey, "name" | "consumerId" | "roles" | "expiresAt" | "perMinute" | "cidrs">;
 
-/** A key that was just made; its text, `key`, is known only now. */
+/** A key that was just created, with its secret text `key`, which is not kept. */
 export type CreatedKey = KeyInfo & { readonly key: string };
 
-/** The keys of a configuration, checked against the stored ones and ready to be taken over. */
+/** The keys of a configuration, checked against the stored keys and ready for `apply`. */
 export type PreparedKeys = {
   readonly entries: readonly Entry[];
   readonly anonymous: readonly string[] | null;
@@ -43,12 +43,12 @@ export type KeyringOptions = {
   readonly makeRoom?: () => boolean;
 };
 
-/** No key has this id. */
+// No key has this id.
 const freezeMark = "*";
 
 /**
- * All API keys, in memory: a change counts at once, for requests and for open streams. Stored keys are loaded at the
- * start; configured ones arrive by `prepare` and `apply`. Disposing it stops its timer.
+ * All API keys, in memory: a change takes effect at once, for requests and for open streams. Stored keys are loaded by
+ * the constructor; configured keys arrive through `prepare` and `apply`. Disposing it stops its timers.
  */
 export class Keyring implements Disposable {
   readonly #store: KeyStore;
@@ -59,7 +59,7 @@ export class Keyring implements Disposable {
   #frozen: boolean;
   #version: string;
   readonly #keyless = new KeylessRights();
-  /** One serves the next expiry of all keys, which may be many: only when it has come are they looked at. */
+  /** One alarm for the next expiry of all keys, so that the keys are scanned only when it rings. */
   readonly #nextExpiry: Alarm;
   readonly #unsaved: Unsaved;
   readonly #uses: Uses;
@@ -70,7 +70,7 @@ export class Keyring implements Disposable {
     this.#store = store;
     this.#clock = clock;
     this.#nextExpiry = new Alarm(clock, () => this.#watchExpiry());
-    // Taken before anything is read, so that no later change is missed.
+    // Read before everything else, so that no later change is missed.
     this.#version = store.version();
     this.#tombstones = new Set(store.tombstones());
     this.#frozen = store.frozen();
@@ -79,8 +79,8 @@ export class Keyring implements Disposable {
   }
 
   /**
-   * Checks configured keys and changes nothing. `anonymous` are the roles of callers without a key, null where there
-   * are none. Throws KeyError.
+   * Checks configured keys without changing anything. `anonymous` holds the roles of callers without a key; null if
+   * there are no such callers. Throws KeyError.
    */
   prepare(keys: readonly KeyOptions[], anonymous: readonly string[] | null = null): PreparedKeys {
     const entries = keys.map(fromOptions);
@@ -88,10 +88,10 @@ export class Keyring implements Disposable {
     return { entries, anonymous };
   }
 
-  /** Takes configured keys over; the streams of those that were dropped or changed end, and so do anonymous ones. */
+  /** Puts configured keys into effect, and ends the streams of keys and anonymous callers whose rights changed. */
   apply({ entries, anonymous }: PreparedKeys): void {
     this.#keyless.takeAnonymous(anonymous);
-    // Whoever calls is anonymous from now on: what the holders of keys have open would be another caller's.
+    // All callers are anonymous from now on, so streams of key holders would belong to a different caller.
     if (anonymous !== null) for (const entry of this.#byId.values()) cut(entry, "dropped");
     const wanted = new Map(entries.map((entry) => [entry.id, entry]));
     for (const entry of this.#entries("config")) {
@@ -103,7 +103,7 @@ export class Keyring implements Disposable {
     this.#uses.keep(this.#byId);
   }
 
-  /** Sentences about configured keys whose secret was never revoked, but another one under their id was. */
+  /** Returns warnings about configured keys whose id was revoked with another secret. */
   warnings({ entries }: PreparedKeys): string[] {
     return entries.flatMap(({ id, hash }, index) =>
       this.#tombstones.has(id) && !this.#tombstones.has(keyHash(hash))
@@ -112,7 +112,7 @@ export class Keyring implements Disposable {
     );
   }
 
-  /** The entry with this SHA-256 of its key, hex; null if there is none. */
+  /** Returns the entry whose key has this SHA-256, in hex; null if there is none. */
   find(hash: string): Entry | null {
     return this.#byHash.get(hash) ?? null;
   }
@@ -124,15 +124,15 @@ export class Keyring implements Disposable {
     return entry.expiresAt !== null && entry.expiresAt <= this.#now() ? "expired" : "active";
   }
 
-  /** The principal of a usable key, which is used by that; the same object until the key changes. */
+  /** Returns the principal of a usable key and notes its use. It is the same object until the key changes. */
   principal(entry: Entry): Principal {
     this.#uses.note(entry.id, Math.floor(this.#now()));
-    // Nothing of a key that is not in use would end with it.
+    // Set only here, because a key that is not in use has no streams to end at its expiry.
     if (entry.expiresAt !== null && entry.expiresAt < this.#nextExpiry.at) this.#nextExpiry.set(entry.expiresAt);
     return (entry.principal ??= new KeyPrincipal(entry));
   }
 
-  /** Stores a new key; only this answer holds its text. Throws KeyError. */
+  /** Creates and stores a new key; only the returned value holds its secret text. Throws KeyError. */
   create(request: NewKeyRequest): CreatedKey {
     let made = newKey();
     while (this.#byId.has(made.id)) made = newKey();
@@ -144,10 +144,10 @@ export class Keyring implements Disposable {
     return { ...describe(entry, this.state(entry)), key };
   }
 
-  /** Makes a new key with the rights of an active stored one, which lives until it is revoked. Throws KeyError. */
+  /** Creates a key with the rights of an active stored key, which stays valid until it is revoked. Throws KeyError. */
   successor(id: string): CreatedKey {
     const old = this.#known(id);
-    if (old.source === "config") throw new KeyError(`key ${id} stands in the configuration file; change it there`);
+    if (old.source === "config") throw new KeyError(`key ${id} is in the configuration file; change it there`);
     const state = this.state(old);
     if (state !== "active") throw new KeyError(`key ${id} is ${state}; create a new one`);
     const { name, consumerId, roles, expiresAt, cidrs } = old;
@@ -155,8 +155,8 @@ export class Keyring implements Disposable {
   }
 
   /**
-   * Revokes a key for good, in memory first: if the store fails, the key is dead anyway, and storing is tried again.
-   * Returns the hash of a configured key, by which its secret stays revoked. Throws KeyError.
+   * Revokes a key permanently, in memory first: if the store fails, the key is refused anyway and the write is retried.
+   * Returns the hash under which the secret of a configured key stays revoked; null for a stored key. Throws KeyError.
    */
   revoke(id: string): string | null {
     const entry = this.#known(id);
@@ -182,7 +182,7 @@ export class Keyring implements Disposable {
     return [...this.#byId.values()].map((entry) => describe(entry, this.state(entry)));
   }
 
-  /** When each key was used last, as far as that is known: epoch ms by its id, sampled. */
+  /** Returns when each key was last used, as far as known: sampled epoch ms by key id. */
   lastUses(): ReadonlyMap<string, number> {
     return this.#uses.all();
   }
@@ -191,18 +191,18 @@ export class Keyring implements Disposable {
     return this.#frozen;
   }
 
-  /** Refuses every caller from now on and ends all streams, also after a restart. */
+  /** Refuses every caller from now on, also after a restart, and ends all streams. */
   freeze(): void {
     this.#takeFreeze(true);
     this.#unsaved.save(freezeMark, () => this.#store.setFrozen(true));
   }
 
-  /** Whether everything that is in force is stored too. */
+  /** Whether every change that is in effect has been stored. */
   get saved(): boolean {
     return this.#unsaved.size === 0;
   }
 
-  /** Tries, at the end, to store what is not stored yet; returns what still is not. */
+  /** Tries, at shutdown, to store the rest; returns what could not be stored. */
   saveRest(): { readonly freeze: boolean; readonly revocations: number } {
     this.#unsaved.again();
     this.#uses.saveAll();
@@ -210,7 +210,7 @@ export class Keyring implements Disposable {
     return { freeze, revocations: this.#unsaved.size - Number(freeze) };
   }
 
-  /** Gives up what could not be stored: whoever asked for it is told that it was not done. */
+  /** Drops the changes that could not be stored; the operator is told that they were not made. */
   giveUp(): void {
     this.#unsaved.clear();
   }
@@ -221,7 +221,7 @@ export class Keyring implements Disposable {
     this.#takeFreeze(false);
   }
 
-  /** Applies changes that other processes made in the store, and ends streams of revoked keys; cheap without any. */
+  /** Applies changes that other processes stored, and ends streams of revoked keys; cheap if nothing changed. */
   refresh(): void {
     const version = this.#store.version();
     if (version === this.#version) return;
@@ -234,12 +234,12 @@ export class Keyring implements Disposable {
     this.#version = version;
   }
 
-  /** Aborts with the next freeze: the `revoked` signal of principals without a key. */
+  /** Returns the `revoked` signal of principals without a key, which aborts at the next freeze. */
   unlessFrozen(): AbortSignal {
     return this.#keyless.unlessFrozen;
   }
 
-  /** The same, and ends when the rights of callers without a key change. */
+  /** Returns a signal like `unlessFrozen`, which also aborts when the rights of anonymous callers change. */
   unlessChanged(): AbortSignal {
     return this.#keyless.unlessChanged;
   }
@@ -257,7 +257,7 @@ export class Keyring implements Disposable {
     for (const entry of this.#byId.values()) cut(entry, "frozen");
   }
 
-  // The process that stored the key did not know this configuration, so configured keys keep their ids and secrets.
+  // The process that stored the key may not know this configuration, so configured keys keep their ids and secrets.
   #takeStored(key: StoredKey): void {
     const known = this.#byId.get(key.id);
     if (!known && !this.#byHash.has(key.hash)) return this.#add(fromStored(key));
@@ -323,7 +323,7 @@ function refuseTwins(configured: readonly Entry[], stored: readonly Entry[]): vo
     const twinId = ids.get(entry.id);
     if (twinId) throw new KeyError(`id ${entry.id} occurs twice, also in ${twinId}; give it another id`, path);
     const twin = hashes.get(entry.hash);
-    if (twin) throw new KeyError(`key ${entry.id} is the same secret as ${twin}; every key needs its own`, path);
+    if (twin) throw new KeyError(`key ${entry.id} has the same secret as ${twin}; every key needs its own`, path);
     ids.set(entry.id, "auth.keys");
     hashes.set(entry.hash, `key ${entry.id}`);
   }

@@ -1,8 +1,5 @@
 import type { Presented } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
 
-/**
- * One way to authenticate: returns a principal, or null for "not my credential". Throws `unauthenticated` for a
- * credential that is not accepted.
- */
+/** Returns a principal, or null for "not my credential". Throws `unauthenticated` for a rejected credential. */
 export type Method = (presented: Presented) => Principal | null;

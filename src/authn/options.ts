@@ -4,17 +4,16 @@ import { displayName, network, perMinute, plainId as id } from "../core/options.
 
 const roles = z.array(z.string().min(1)).min(1);
 
-const consumerId = id.describe("The consumer that its calls are counted for.");
+const consumerId = id.describe("The consumer for which its calls are counted.");
 
-/** A key in the configuration file. */
 export const keyOptions = z
   .strictObject({
     id: id
       .refine(
         (name) => name !== "anonymous",
-        '"anonymous" is what records call a caller without a key; choose another id',
+        '"anonymous" is the name of callers without a key in records; choose another id',
       )
-      .describe("Public name of the key, in logs and in `keys revoke`."),
+      .describe("Public id of the key, in logs and for `keys revoke`."),
     key: z.string().optional().describe("The key itself, as a reference: ${VAR}, ${file:PATH} or ${credential:NAME}."),
     keyHash: z
       .string()
@@ -29,27 +28,25 @@ export const keyOptions = z
       .datetime({ offset: true })
       .or(z.iso.date())
       .optional()
-      .describe("Date (midnight, UTC) or time from which it is refused."),
+      .describe("Date (midnight UTC) or time from which the key is refused."),
     rateLimit: perMinute.optional().describe("Replaces the consumer's limit for this key, e.g. 120/m."),
-    cidrs: z.array(network).default([]).describe("Networks from which it may be used; empty: any."),
+    cidrs: z.array(network).default([]).describe("Networks from which the key may be used; any if empty."),
   })
   .refine((key) => (key.key === undefined) !== (key.keyHash === undefined), "give either key or keyHash");
 
 export const authOptions = z.strictObject({
   type: z
     .enum(["api-key", "none"])
-    .describe("`api-key`, or `none`: everybody on loopback may call.")
+    .describe("`api-key`, or `none`: every caller on loopback is accepted.")
     .default("api-key"),
   keys: z
     .array(keyOptions)
     .default([])
-    .describe("Keys kept in this file; `mcpgw keys create` keeps them in the state directory instead."),
+    .describe("Keys kept in this file; `mcpgw keys create` stores keys in the state directory instead."),
   stdio: z
     .strictObject({ consumerId, roles: roles.describe("Its roles.") })
     .optional()
-    .describe(
-      "The identity of the parent process of an embedded `mcpgw serve` that gives no key; if absent, a key is needed.",
-    ),
+    .describe("Identity of a client that runs an embedded `mcpgw serve` without a key; if absent, a key is required."),
   roles: roles.optional().describe("Roles of all callers under `type: none`."),
 });
 

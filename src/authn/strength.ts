@@ -1,4 +1,4 @@
-/** Longer than any key by far, and shorter by far than a text that takes time to hash. */
+/** Maximum length of a key: far longer than any key, and far shorter than a text that takes time to hash. */
 export const longestKey = 512;
 
 const leastBits = 128;
@@ -6,7 +6,7 @@ const leastDistinct = 8;
 const placeholder =
   /(^|[^a-z0-9])(your|example|sample|placeholder|dummy|change[-_]?me|replace[-_]?me|x{4,})([^a-z0-9]|$)/i;
 
-// A run of letters in one case reads as a word, and counts like a word of a dictionary rather than by its letters.
+// A run of letters in one case reads as a word, so it counts as one dictionary word, not by its letters.
 const word = /^([a-z]{1,12}|[A-Z]{1,12}|[A-Z][a-z]{1,11})$/;
 const wordBits = 12;
 
@@ -19,19 +19,19 @@ function poolSize(segment: string): number {
 const segmentBits = (segment: string): number =>
   word.test(segment) ? wordBits : segment.length * Math.log2(poolSize(segment));
 
-// Headers that were sent twice arrive joined by a comma, and those that were sent once without the blanks around.
+// A header that was sent twice arrives joined by a comma, and HTTP strips whitespace around a header value.
 const unsendable = /^\s|[,\r\n]|\s$/;
 
 /**
- * Why nobody gets in with a configured key, which no header carries or which is too long, or why it is too easy to
- * guess (under an estimated 128 bits, or a placeholder); null if it is accepted.
+ * Returns why a configured key is never accepted: no header can carry it, it is too long, or it is too easy to guess
+ * (under an estimated 128 bits, or a placeholder). Returns null if it is accepted.
  */
 export function weakness(key: string): string | null {
-  if (unsendable.test(key)) return "has a comma, a line break, or a blank at an end, which no header can carry";
-  if (key.length > longestKey) return `has more than the ${longestKey} characters that are read of a key`;
+  if (unsendable.test(key)) return "has a comma, a line break, or leading or trailing space, which no header can carry";
+  if (key.length > longestKey) return `is longer than ${longestKey} characters, the maximum length of a key`;
   if (placeholder.test(key)) return "is a placeholder";
   if (new Set(key).size < leastDistinct) return "repeats a few characters";
   const segments = key.split(/[^0-9A-Za-z]+/).filter((segment) => segment !== "");
   const bits = segments.reduce((sum, segment) => sum + segmentBits(segment), 0);
-  return bits < leastBits ? `has about ${Math.floor(bits)} bits of the ${leastBits} that a key needs` : null;
+  return bits < leastBits ? `has about ${Math.floor(bits)} bits of entropy; a key needs ${leastBits}` : null;
 }

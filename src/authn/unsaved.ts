@@ -1,20 +1,17 @@
 import { StoreBusy, StoreFailed } from "../core/store.ts";
 
 const retryMs = 200;
-/** How many times as long as an attempt takes the next one waits: calls wait for as long as the store does. */
+/** The pause before the next attempt, as a multiple of the last attempt's duration, because an attempt blocks calls. */
 const rest = 9;
 
-/**
- * Changes that are in force but could not be stored yet: each is tried until the store takes it. Disposing it stops
- * that.
- */
+/** Changes in effect that could not be stored yet; each is retried until it is stored or this is disposed. */
 export class Unsaved implements Disposable {
-  /** Writes by subject, such as a key: of two writes about one subject only the later counts. */
+  /** Writes by subject, such as a key id; a later write replaces an earlier one about the same subject. */
   readonly #writes = new Map<string, () => void>();
   #retry: Timer | undefined;
   readonly #makeRoom: () => boolean;
 
-  /** `makeRoom` frees room on a full disk, and returns false if there is none to free. */
+  /** `makeRoom` frees space on a full disk; it returns false if there is none to free. */
   constructor(makeRoom: () => boolean = () => false) {
     this.#makeRoom = makeRoom;
   }
@@ -27,18 +24,17 @@ export class Unsaved implements Disposable {
     return this.#writes.has(about);
   }
 
-  /** Drops the write about this: something newer was stored. */
+  /** Drops a write, because something newer was stored. */
   forget(about: string): void {
     this.#writes.delete(about);
   }
 
-  /** Drops all: nothing of it is tried again. */
   clear(): void {
     this.#writes.clear();
     this[Symbol.dispose]();
   }
 
-  /** Stores it now, or later if the store cannot take it; throws errors that are not the store's. */
+  /** Runs a write now, or later if the store cannot take it. Throws errors that are not the store's. */
   save(about: string, write: () => void): void {
     if (this.#try(about, write) !== null) this.#retryIn(retryMs);
   }
@@ -48,7 +44,7 @@ export class Unsaved implements Disposable {
     const from = performance.now();
     try {
       for (const [about, write] of this.#writes) {
-        // It would be so for the others too.
+        // The store would be busy for the other writes too.
         if (this.#try(about, write) instanceof StoreBusy) break;
       }
     } finally {
@@ -56,7 +52,7 @@ export class Unsaved implements Disposable {
     }
   }
 
-  /** What keeps the store from taking it; null if it has. */
+  /** Runs a write and keeps it if the store cannot take it. Returns the store's error; null if it was stored. */
   #try(about: string, write: () => void): StoreBusy | StoreFailed | null {
     try {
       write();

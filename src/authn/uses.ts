@@ -1,25 +1,25 @@
 import { orNull } from "../core/attempt.ts";
 import type { KeyStore } from "../core/store.ts";
 
-/** A use of a key is stored only if it is that much later than the stored one, ms. */
+/** A use of a key is stored only if it is at least this much later than the stored one, ms. */
 const apart = 3_600_000;
-/** How long a use waits to be stored with others, ms. */
+/** How long a use waits to be stored together with others, ms. */
 const delay = 60_000;
-/** How many are stored at once, so that no call waits for long, and how long the rest waits, ms. */
+/** Maximum number of uses stored at once, so that no call waits for long, and the pause before the rest, ms. */
 const slice = { most: 2_000, pause: 100 };
 
 /**
- * When each key was used last. No call waits for a write: uses are stored together, and each key's once an hour at most
- * and at the end, so after a crash the time may lie up to an hour back. Disposing it stops its timer.
+ * When each key was last used. No call waits for a write: uses are stored in batches, for each key at most once an hour
+ * and at shutdown, so after a crash a time may be up to an hour old. Disposing it stops its timer.
  */
 export class Uses implements Disposable {
   readonly #store: Pick<KeyStore, "uses" | "saveUses">;
-  /** Epoch ms by the id of the key. */
+  /** Epoch ms by key id. */
   readonly #used = new Map<string, number>();
   readonly #saved = new Map<string, number>();
-  /** The keys whose last use is to be stored. */
+  /** Ids of the keys whose last use is due to be stored. */
   readonly #due = new Set<string>();
-  /** The keys that are there. */
+  /** The existing keys. */
   #keys: { has(id: string): boolean } = { has: () => true };
   #timer: Timer | undefined;
 
@@ -35,8 +35,8 @@ export class Uses implements Disposable {
   }
 
   /**
-   * Forgets keys that are there no more, those whose use is due once that is stored. What is stored of them stays: they
-   * may come back, and others share the store.
+   * Forgets keys that no longer exist, after their due uses are stored. What the store holds about them stays: the keys
+   * may come back, and other processes share the store.
    */
   keep(keys: { has(id: string): boolean }): void {
     this.#keys = keys;
@@ -50,13 +50,12 @@ export class Uses implements Disposable {
     this.#saved.delete(id);
   }
 
-  /** Stores, at the end, also what is not due. */
+  /** Also stores the uses that are not due, at shutdown. */
   saveAll(): void {
     for (const [id, at] of this.#used) if (at > (this.#saved.get(id) ?? 0)) this.#due.add(id);
     this.save();
   }
 
-  /** Stores what is due, of `most` keys. */
   save(most = Infinity): void {
     this[Symbol.dispose]();
     const uses = new Map<string, number>();
@@ -68,7 +67,7 @@ export class Uses implements Disposable {
     try {
       this.#store.saveUses(uses);
     } catch {
-      // A full disk, say, of which others tell; nothing hangs on this, and the next use tries again.
+      // Others report a full disk, for example. Nothing depends on this, and the next use tries again.
       return;
     }
     for (const [id, at] of uses) {
@@ -79,7 +78,7 @@ export class Uses implements Disposable {
     if (this.#due.size > 0) this.#timer = this.#saveIn(slice.pause);
   }
 
-  /** The last use of each key that has one; where the store cannot be read, those of this process. */
+  /** Returns the last use of each key that has one; if the store cannot be read, only the uses in this process. */
   all(): ReadonlyMap<string, number> {
     const all = new Map(this.#stored());
     for (const [id, at] of this.#used) all.set(id, Math.max(at, all.get(id) ?? 0));
@@ -92,7 +91,7 @@ export class Uses implements Disposable {
   }
 
   #stored(): ReadonlyMap<string, number> {
-    // Whoever answers an incident needs the list of keys most when the store cannot be read.
+    // During an incident, the list of keys is needed most when the store cannot be read.
     return orNull(() => this.#store.uses()) ?? this.#saved;
   }
 

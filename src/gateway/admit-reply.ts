@@ -21,11 +21,11 @@ type Result = Extract<Reply, { kind: "result" }>;
 type Refusal = Extract<Reply, { kind: "error" }>;
 
 /**
- * Turns a server's answer into the one that is recorded and sent to the caller. Questions are checked, recorded and
- * sealed; a task gets a handle; an unknown `resultType` fails the call (S13).
+ * Turns a server's reply into the one that is recorded and sent to the caller. Questions are checked, recorded and
+ * sealed; a task gets a handle; an unknown `resultType` fails the call, because it cannot be checked.
  */
 export function admitReply(gw: Gateway, call: RoutedCall, reply: Reply): Reply | Promise<Reply> {
-  // What the gateway's own tools answer for a server has passed here before.
+  // A reply that the gateway's own tools relay from a server has already been admitted.
   if (call.route.server === ownServer) return reply;
   if (reply.kind === "error") return admitError(gw, call, reply);
   return admitResult(gw, call, withText(reply, withoutOwnKeys(reply.text)));
@@ -39,7 +39,7 @@ function admitResult(gw: Gateway, call: RoutedCall, reply: Result): Reply | Prom
   if (reply.type === "task") return admitTask(gw, call, reply);
   const agreed = sharedExtensions(gw, call, route.server).filter((id) => id !== tasksExtension);
   if (agreed.length > 0) return linked();
-  throw brokeProtocol(route.server, `its result is of a type that no extension of this client knows`);
+  throw brokeProtocol(route.server, `its result has a type that belongs to no extension of this client`);
 }
 
 const withText = (reply: Result, text: string): Result => (text === reply.text ? reply : { ...reply, text });
@@ -52,7 +52,7 @@ async function taskState(gw: Gateway, call: RoutedCall, reply: Result): Promise<
 async function admitRound(gw: Gateway, call: RoutedCall, reply: Result): Promise<Reply> {
   const { server } = call.route;
   if (!specOf(call.inbound.method)?.inRounds)
-    throw brokeProtocol(server, `it asks for input in answer to ${call.inbound.method}`);
+    throw brokeProtocol(server, `it asks for input in response to ${call.inbound.method}`);
   const round = readRound(reply.text);
   if (typeof round === "string") throw brokeProtocol(server, round);
   await asking(admitAll(gw, call, round.asked));
@@ -60,9 +60,9 @@ async function admitRound(gw: Gateway, call: RoutedCall, reply: Result): Promise
   // Sealed even if the server gave no state, because the seal lists the questions, and only those may be answered.
   const kept = { kind: "state", state, of: call.id, asks: asksOf(round.asked) } as const;
   const sealed = sealState(gw, call, kept);
-  // It could not come back.
+  // A longer state could not be opened when it comes back.
   if (sealed.length > longestSealed)
-    throw brokeProtocol(server, `its requestState is too long: sealed it takes more than ${longestSealed} characters`);
+    throw brokeProtocol(server, `its requestState is too long: sealed, it has more than ${longestSealed} characters`);
   return { ...reply, text: editObject(reply.text, { requestState: JSON.stringify(sealed) }) };
 }
 
@@ -70,9 +70,9 @@ async function admitTask(gw: Gateway, call: RoutedCall, reply: Result): Promise<
   const { server } = call.route;
   const agreed = call.inbound.era === "modern" && sharedExtensions(gw, call, server).includes(tasksExtension);
   if (!agreed || call.inbound.method !== "tools/call")
-    throw brokeProtocol(server, "it answers with a task that nobody asked for");
+    throw brokeProtocol(server, "it answers with a task, but the client did not ask for one");
   const text = await handOutTask(gw, call, reply.text);
-  if (text === null) throw brokeProtocol(server, "its task has no taskId, or one that is too long");
+  if (text === null) throw brokeProtocol(server, "its task has no taskId, or its taskId is too long");
   return { ...reply, text };
 }
 
@@ -82,10 +82,7 @@ function admitError(gw: Gateway, call: RoutedCall, reply: Refusal): Reply | Prom
   return reply;
 }
 
-/**
- * A server reports that it needs a capability. The caller is told so for its own hop, unless it did declare that
- * capability.
- */
+/** Turns a server's missing-capability error into one about the caller, unless the caller declared the capability. */
 function capabilityMissing(call: RoutedCall, reply: Refusal): Reply {
   const { data } = objectIn(reply.text);
   const required = isObject(data) && isObject(data.requiredCapabilities) ? data.requiredCapabilities : {};
@@ -105,13 +102,12 @@ function missingOf(required: Record<string, unknown>, declared: Readonly<Record<
 }
 
 /**
- * A server wants URLs visited, and then the same call again. This is a question like any other: a modern caller is
- * asked in a round, a legacy caller by the error itself, also if the server is a modern one, in whose era that error is
- * none.
+ * Handles a server's error that URLs must be visited before the call is made again. It is a question like any other: a
+ * modern caller is asked in a round, a legacy caller by the error itself, even if a modern server sent it.
  */
 async function visitFirst(gw: Gateway, call: RoutedCall, reply: Refusal): Promise<Reply> {
   const modern = call.inbound.era === "modern";
-  // If the method allows no round, a modern caller gets the error without the URLs.
+  // If the method allows no rounds, a modern caller gets the error without the URLs.
   if (modern && !specOf(call.inbound.method)?.inRounds) return reply;
   const asked = urlQuestions(reply.text);
   if (typeof asked === "string") throw brokeProtocol(call.route.server, asked);

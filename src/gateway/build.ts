@@ -19,17 +19,17 @@ import { nameless } from "./nameless.ts";
 import { createUlid } from "./ulid.ts";
 import { unoffered } from "./unoffered.ts";
 
-/** What outlives a reload: every gateway of a process is built on these. */
+/** The parts that survive a reload; every gateway of a process is built on them. */
 type Foundations = Omit<Gateway, keyof Own> & {
   readonly keyring: Keyring;
   readonly limits: LimitsState;
   readonly lists: ListStore;
   readonly self: Self;
-  /** Marks the child processes of this run. */
+  /** The id that marks the child processes of this run. */
   readonly run: string;
-  /** Values that no log may show, as they are now. */
+  /** Returns the current values that no log may show. */
   readonly secrets: () => readonly string[];
-  /** Takes what servers say outside of any exchange. */
+  /** Receives the messages of servers outside of any exchange. */
   readonly notice: (notice: Notice) => void;
 };
 
@@ -37,32 +37,29 @@ export type BuildOptions = {
   readonly config: Config;
   readonly foundations: Foundations;
   readonly local: readonly LocalServer[];
-  /** The gateway that this one replaces; unchanged servers are taken over. */
+  /** The gateway that this one replaces; its unchanged servers keep running. */
   readonly previous: Pick<Built, "gateway" | "upstreams" | "handedOut"> | null;
   readonly onTools: () => void;
 };
 
-/** A gateway that is complete but has no effect yet: nothing is started, nothing taken over. */
+/** A complete gateway that has no effect yet: nothing is started or taken over from the previous one. */
 export type Built = {
   readonly gateway: Gateway;
   readonly upstreams: ManagedUpstreams;
-  /** URIs that callers were given in results, which they may use after a reload. */
+  /** URIs that callers got in results, and which they may still use after a reload. */
   readonly handedOut: HandedOut;
-  /** Sentences about rules, roles and keys that have no effect with the present keys and servers. */
+  /** Returns warnings about rules, roles and keys that have no effect with the current keys and servers. */
   warnings(): string[];
-  /** Puts only the keys into force: callers must be told apart before anything is started for them. */
+  /** Puts only the keys into effect, because callers must be identified before anything is started for them. */
   takeKeys(): void;
-  /** Puts the whole gateway into force: keys, servers, listeners. */
+  /** Puts the whole gateway into effect: keys, servers and listeners. */
   activate(): void;
 };
 
 /** How long `tools/list` waits for servers that are still starting, ms. */
 const bootWait = 10_000;
 
-/**
- * Compiles a configuration into a gateway (ARCHITECTURE D5). Throws if a module finds the configuration wrong; then
- * nothing has changed.
- */
+/** Compiles a configuration into a gateway. Throws, with nothing changed, if a module rejects the configuration. */
 export function buildGateway(options: BuildOptions): Built {
   const { config, foundations, onTools } = options;
   const { keyring, clock } = foundations;
@@ -70,7 +67,7 @@ export function buildGateway(options: BuildOptions): Built {
   const keys = keyring.prepare(configured, type === "none" ? (roles ?? []) : null);
   const policy = createPolicy(config);
   const servers = config.servers.map(({ id }) => id);
-  // No configuration is in it, and what it knows of schemas takes long to find out.
+  // Kept over reloads, because it holds no configuration and what it knows about schemas is slow to compute.
   const validator = options.previous?.gateway.validator ?? createValidator(clock);
   const upstreams = openUpstreams(options, validator);
   const handedOut = options.previous?.handedOut ?? createHandedOut(clock);
@@ -119,7 +116,7 @@ function assemble({ config, foundations, previous }: BuildOptions, parts: Parts)
     identity: { name: config.gateway.name, version: self.version },
     authn: createAuthn({ options: config.auth, keyring, throttle: limits }),
     limits,
-    // The servers that are taken over are waited for once, not anew with each reload.
+    // Servers that are taken over are waited for only once, not again at each reload.
     settled: previous?.gateway.settled ?? Promise.resolve(),
     nextId: createUlid(() => clock.now() / 1000),
     caps: config.limits,
@@ -147,12 +144,12 @@ function openUpstreams({ config, foundations, local, previous }: BuildOptions, v
 
 type CatalogParts = Pick<Parts, "policy"> & Pick<Built, "upstreams" | "handedOut">;
 
-/** Builds the catalog of what the servers offer now, and reuses the unchanged parts of the previous one. */
+/** Returns a function that builds the current catalog and reuses the unchanged parts of the previous one. */
 function compiler({ config, foundations }: BuildOptions, { upstreams, ...parts }: CatalogParts) {
   const { servers, toolsets, names, limits } = config;
   const { sealer, clock, log } = foundations;
   const failed = (server: string, error: unknown): void =>
-    log.error("the gateway failed on what a server lists, which offers nothing now", { server, cause: String(error) });
+    log.error("failed to process the lists of a server, which offers nothing now", { server, cause: String(error) });
   return (previous: Catalog | null): Catalog =>
     createCatalog({
       servers,
@@ -178,7 +175,7 @@ const rolesIn = ({ auth }: Config): string[] => [
 const storedRoles = (keyring: Keyring): string[] =>
   keyring.list().flatMap(({ source, roles }) => (source === "store" ? roles : []));
 
-/** Of keys in the configuration file the same is said where they stand. */
+/** Warns about stored keys with networks behind a proxy; `config check` warns about keys in the configuration file. */
 function confined(keyring: Keyring): string[] {
   const ids = keyring
     .list()
@@ -186,6 +183,6 @@ function confined(keyring: Keyring): string[] {
       source === "store" && state === "active" && cidrs.length > 0 ? [id] : [],
     );
   if (ids.length === 0) return [];
-  const whose = ids.length === 1 ? `key ${ids[0]}` : `${ids.length} keys, as ${ids[0]}`;
-  return [`the networks of ${whose} are held against the address of the proxy, which all calls come from`];
+  const whose = ids.length === 1 ? `key ${ids[0]}` : `${ids.length} keys, e.g. ${ids[0]},`;
+  return [`the networks of ${whose} are compared with the address of the proxy, from which all calls come`];
 }

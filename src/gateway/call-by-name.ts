@@ -17,16 +17,16 @@ import { handle } from "./handle.ts";
 /** The sender of a call that did not arrive as an MCP message. */
 export type Caller = Presented & {
   readonly controller: AbortControllerLike;
-  /** The call of the same caller that this one is made for; it reaches no further, and is as the caller's own. */
+  /** The call of the same caller for which this one is made. This one has the same scope, session and stream. */
   readonly outer?: IdentifiedCall | null;
 };
 
-/** Calls `server:tool` in the same way as any other call; `args` is JSON text. Resolves with the ended call. */
+/** Calls `server:tool` like any other call; `args` is JSON text. Resolves with the ended call. */
 export async function callByName(gw: Gateway, tool: string, args: string, caller: Caller): Promise<Call> {
   const { outer = null } = caller;
   let route = findFor(gw, outer, tool);
   if (!route) {
-    // Its server may still be starting, or be asked what it offers to this caller alone.
+    // The server may still be starting, or may have to be asked for tools that only this caller sees.
     gw = await whenSettled(gw, { scope: outer?.scope ?? null, controller: caller.controller });
     if (outer) gw = await learnTools(gw, outer);
     route = findFor(gw, outer, tool);
@@ -37,21 +37,21 @@ export async function callByName(gw: Gateway, tool: string, args: string, caller
   const params = `{"name":${JSON.stringify(name)},"arguments":${args}${meta}}`;
   const call = inboundCall(gw, requestText(0, "tools/call", params), caller);
   await handle(gw, call);
-  // The caller's own spelling: a wire name in the message would show that the tool exists.
+  // Uses the caller's own spelling, because a wire name in the message would reveal that the tool exists.
   if (call.failure?.code === "unknown-tool") call.failure = notFound("tool", tool);
   return call;
 }
 
-/** The route of a tool where the caller is: a toolset may have renamed it, and its own instance may offer more. */
+/** Returns a tool's route for the caller: a toolset may rename it, and the caller's own instance may offer more. */
 function findFor({ catalog }: Gateway, outer: IdentifiedCall | null, tool: string): Route | null {
   const isMeant = ({ canonical }: Route): boolean => canonical === tool;
   const common = outer?.scope ? catalog.routes("tools", outer.scope).find(isMeant) : catalog.find(tool);
-  // Its name on the wire may lead one who is not shown it to another tool.
+  // For a caller that is not shown this tool, the same wire name may lead to another tool.
   if (common && (!outer || isShown(common, outer))) return common;
   return (outer && catalog.tools(outer).find(isMeant)) ?? null;
 }
 
-/** Identifies a caller that asks for `method`; throws what authentication throws, once the refusal is recorded. */
+/** Identifies a caller that requests `method`. Throws the failure of authentication after the refusal is recorded. */
 export async function identify(gw: Gateway, caller: Caller, method: string): Promise<Principal> {
   try {
     return gw.authn.identify(caller);
@@ -64,13 +64,13 @@ function inboundCall(gw: Gateway, text: string, caller: Caller): Call {
   const { controller, outer = null } = caller;
   const { scope = null, session = null } = outer ?? {};
   const { inbound, fault } = read(gw, text, session?.revision ?? "2025-11-25");
-  // What the client declared, since that decides which instances are the caller's, and what it may be asked.
+  // The client's capabilities decide which instances are the caller's, and what the client may be asked.
   const capabilities = outer?.inbound.capabilities ?? null;
   const carrier = { controller, session, scope, emit: outer && emitOf(outer), ask: outer?.ask ?? null };
   return callOf(gw, { inbound: { ...inbound, capabilities }, fault }, caller, carrier);
 }
 
-/** Stands in for a call that cannot be read. */
+/** Stands in for a call that cannot be parsed. */
 const unreadable = requestText(0, "tools/call", '{"name":""}');
 
 function read({ caps }: Gateway, text: string, revision: Revision): Pick<Call, "inbound" | "fault"> {
@@ -83,7 +83,7 @@ function read({ caps }: Gateway, text: string, revision: Revision): Pick<Call, "
   }
 }
 
-/** Passes progress on, where it was asked for. No log messages were. */
+/** Passes progress on if the caller asked for it. Log messages were not requested. */
 function emitOf({ emit, inbound: { progressToken } }: IdentifiedCall): Call["emit"] {
   if (!emit || progressToken === null) return null;
   return (notification) => {

@@ -6,7 +6,7 @@ import type { Gateway } from "./gateway.ts";
 type Carrier = Pick<CallInit, "controller" | "session" | "scope" | "emit"> &
   Partial<Pick<CallInit, "started" | "ask" | "open">>;
 
-/** Makes the call of a message, whichever way it came. */
+/** Creates the call of a message from any transport. */
 export function callOf(
   gw: Gateway,
   { inbound, fault }: Pick<CallInit, "inbound" | "fault">,

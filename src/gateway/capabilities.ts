@@ -16,19 +16,19 @@ type Capabilities = Listing["capabilities"];
 const offeredBy = (listings: readonly Listing[]): Capabilities[] =>
   listings.flatMap(({ server, capabilities }) => (server === ownServer ? [] : [capabilities]));
 
-/** Whether a server in the call's scope has never said what it offers. */
+/** Reports whether the capabilities of a server in the call's scope are not known yet. */
 export const offersUnknown = (gw: Gateway, { scope }: Call): boolean => offeredBy(inScope(gw, scope)).includes(null);
 
 /**
- * The capabilities of all servers in the call's scope together, as the raw JSON of a handshake. The caller's rights do
- * not matter here, but for extensions, which servers name and describe themselves.
+ * Returns the combined capabilities of all servers in the call's scope, as raw JSON for a handshake. The caller's
+ * rights matter only for extensions, because servers name and describe those themselves.
  */
 export function capabilitiesText(gw: Gateway, call: IdentifiedCall): string {
   const listings = inScope(gw, call.scope);
   const offered = offeredBy(listings);
   const said = offered.filter((each) => each !== null);
   const has = (name: string): boolean => said.some((capabilities) => Object.hasOwn(capabilities, name));
-  // A server that has not said what it offers counts as offering everything.
+  // A server whose capabilities are not known counts as offering everything.
   const unknown = said.length < offered.length;
   const shown: Record<string, unknown> = { tools: changes };
   for (const [name, value] of Object.entries(everything)) if (unknown || has(name)) shown[name] = value;
@@ -41,9 +41,8 @@ export function capabilitiesText(gw: Gateway, call: IdentifiedCall): string {
 }
 
 /**
- * The extensions that the servers declare, by id. The settings are `{}` where servers differ, and where they are no
- * object, for which clients refuse the whole handshake. A legacy client is shown only the extensions that it declared
- * itself.
+ * Returns the extensions that the servers declare, by id. The settings are `{}` if servers differ or if they are not an
+ * object, for which clients reject the whole handshake. A legacy client sees only extensions that it declared itself.
  */
 function extensionsFor({ inbound, capabilities }: Call, listings: readonly Listing[]): Record<string, unknown> {
   const legacy = inbound.era === "legacy";

@@ -3,12 +3,12 @@ import { asFailure, type Failure, failureFrom } from "../core/failure.ts";
 import type { Gateway } from "./gateway.ts";
 import { withRights } from "./revocation.ts";
 
-/** Whether the log took no begin in time, so that the call was not made: whoever may repeat it has to be told that. */
+/** Whether the call did not run because its begin was not recorded in time. The caller must learn that it may retry. */
 const isUnmade = ({ failure }: Call): boolean => failure?.code === "audit-unavailable" && failure.detail.ran === "no";
 
 /**
- * Counts every ending. The ending of a governed call, and every refusal, is recorded before the reply may leave. Never
- * throws: what fails here is the call's failure.
+ * Counts the end of a call, and records the end of a governed call and every refusal before the reply may leave. Never
+ * throws: an error here becomes the call's failure.
  */
 export async function conclude(gw: Gateway, call: Call): Promise<void> {
   if (call.whole) return;
@@ -26,11 +26,10 @@ export async function conclude(gw: Gateway, call: Call): Promise<void> {
 async function record(gw: Gateway, call: Call): Promise<void> {
   try {
     const recorded = gw.audit.end(call);
-    // The log already failed at `begin`. The refusal is still offered to it, but the caller does not wait a second
-    // time.
+    // The audit log already failed at `begin`. It still gets the refusal, but the caller does not wait a second time.
     if (call.failure?.code === "audit-unavailable" && !call.begun) recorded.catch(() => {});
     else await recorded;
-    // Recording takes its time, in which the caller may lose its rights.
+    // The caller may lose its rights while the end is recorded.
     if (call.reply) withRights(call, call.reply);
   } catch (error) {
     call.reply = null;
@@ -38,9 +37,9 @@ async function record(gw: Gateway, call: Call): Promise<void> {
   }
 }
 
-/** Tells operators of a failure that is for them. */
+/** Logs a failure that concerns operators. */
 function tell({ log }: Gateway, { id, failure, route }: Call): void {
-  // Whose credential is refused may be anybody: the audit logs that once per source.
+  // Anyone can send a bad credential, so the audit log records that once per source instead.
   if (failure?.detail.internal && failure.row.status !== "auth-failed") {
     const { code, detail } = failure;
     const server = route?.server ?? null;
@@ -49,8 +48,8 @@ function tell({ log }: Gateway, { id, failure, route }: Call): void {
 }
 
 /**
- * Refuses a request before `handle`, but records and counts it in the same way. Resolves with what its sender may be
- * told: another failure, if the refusal could not be recorded.
+ * Refuses a request before `handle`, and records and counts it in the same way. Resolves with the failure to report to
+ * the sender, which is a different one if the refusal could not be recorded.
  */
 export async function refuse(gw: Gateway, call: Call, failure: Failure): Promise<Failure> {
   call.failure = failure;

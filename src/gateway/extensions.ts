@@ -9,46 +9,44 @@ import { paramText } from "../mcp/message.ts";
 import { type Gateway, inScope } from "./gateway.ts";
 import type { Resolved } from "./resolved.ts";
 
-/** Methods whose name does not contain their extension's. They read the resource named by `uri`. */
+/** Methods that are not named after their extension. They read the resource named by `uri`. */
 const reads: Readonly<Record<string, string>> = { "resources/directory/read": "io.modelcontextprotocol/skills" };
 
-/** The extensions that a client's or server's capabilities declare, by id, with their settings. */
+/** Returns the extensions that a client's or server's capabilities declare: settings by extension id. */
 export function declaredExtensions(capabilities: Listing["capabilities"]): Record<string, unknown> {
   const extensions = capabilities?.extensions;
   return isObject(extensions) ? extensions : {};
 }
 
-/** The extensions that the caller and a server have both declared. */
+/** Returns the ids of the extensions that both the caller and a server have declared. */
 export function sharedExtensions(gw: Gateway, call: Call, server: string): string[] {
   const listing = gw.upstreams.listings().find((each) => each.server === server);
   const theirs = declaredExtensions(listing?.capabilities ?? null);
   return Object.keys(declaredExtensions(call.capabilities.value)).filter((id) => Object.hasOwn(theirs, id));
 }
 
-/** Whether a method that is in no revision may belong to an extension that the caller declared. */
+/** Reports whether a method that is in no revision may belong to an extension that the caller declared. */
 export function isExtensionMethod({ inbound: { method }, capabilities }: Call): boolean {
   return extensionsOf(method, capabilities.value).length > 0;
 }
 
 function extensionsOf(method: string, capabilities: Readonly<Record<string, unknown>>): string[] {
   const alias = Object.hasOwn(reads, method) ? reads[method] : undefined;
-  // Never passed on: a server's own task id does not say whose task it is.
+  // Never passed on, because a server's own task id does not tell whose task it is.
   if (isNamedAfter(tasksExtension, method)) return [];
   return Object.keys(declaredExtensions(capabilities)).filter((id) =>
     alias === undefined ? isNamedAfter(id, method) : id === alias,
   );
 }
 
-/**
- * Whether a method bears the name of an extension: its whole id, or as methods of MCP's own do, the last part of it.
- */
+/** Whether a method is named after an extension's id or, as MCP's own methods are, after its last segment. */
 const isNamedAfter = (id: string, method: string): boolean =>
   method === id || method.startsWith(`${id}/`) || method.startsWith(`${id.slice(id.lastIndexOf("/") + 1)}/`);
 
 /**
- * Resolves an extension method. The server is that of the resource named by `uri`, else the only one in scope that
- * declares the extension and that the caller may know of. A method that only reads a resource is decided as a read.
- * Throws what such a refused one does if no server fits, `invalid-params` if several do or a name is too long.
+ * Resolves an extension method. Its server is that of the resource named by `uri`, or else the only server in scope
+ * that declares the extension and that the caller may know of. A method that only reads a resource is decided as a
+ * read. Throws the failure of a denied method if no server fits, `invalid-params` if several fit or a name is too long.
  */
 export function resolveExtension(gw: Gateway, call: IdentifiedCall): Resolved {
   const { who } = call;
@@ -73,13 +71,13 @@ export function resolveExtension(gw: Gateway, call: IdentifiedCall): Resolved {
   const route = onlyReads && named ? named : routeAt(server);
   return {
     route,
-    // The server gets its own URI of the resource, and nothing that one which ignores case would take for a URI.
+    // The server gets its own URI of the resource, and no member that a case-insensitive server would read as `uri`.
     request: { method, edits: { uri: named ? JSON.stringify(named.name) : paramText(call.inbound, "uri") } },
     decide() {
       gw.policy.decide(call, who, route, named);
       if (!named || named === route) return;
       const { verdict } = call;
-      // Permission for the resource does not imply permission for the method, nor the reverse; both are needed.
+      // The caller needs permission for both the method and the resource; neither implies the other.
       gw.policy.decide(call, who, named);
       call.verdict = verdict;
     },
@@ -87,8 +85,8 @@ export function resolveExtension(gw: Gateway, call: IdentifiedCall): Resolved {
 }
 
 /**
- * The resource that a method names, if it is one of `servers`. Null if the caller knows of no such resource: only the
- * server can tell then. Throws if it belongs to another server, since no other may be asked for it.
+ * Returns the resource that a method names, if it belongs to one of `servers`; null if the caller knows no such
+ * resource, so that only the server can tell. Throws if it belongs to another server, which does not serve the method.
  */
 function resourceOf(gw: Gateway, call: IdentifiedCall, uri: string, servers: readonly string[]): Route | null {
   const { who } = call;
@@ -102,7 +100,7 @@ function resourceOf(gw: Gateway, call: IdentifiedCall, uri: string, servers: rea
   return null;
 }
 
-/** The servers in scope that serve the method of an extension. A toolset has to include the method too. */
+/** Returns the servers in scope that serve an extension method. A toolset has to include the method too. */
 function serversOf(gw: Gateway, { inbound: { method }, capabilities, scope }: Call, onlyReads: boolean): string[] {
   const wanted = extensionsOf(method, capabilities.value);
   const declares = (theirs: Listing): boolean =>
@@ -113,8 +111,8 @@ function serversOf(gw: Gateway, { inbound: { method }, capabilities, scope }: Ca
 }
 
 /**
- * The only server of which the caller may know that it serves the method. If there is none, one where policy then
- * refuses the method as if nobody served it; null if there is none at all.
+ * Returns the only server that the caller may know to serve the method. If there is none, returns one for which policy
+ * then denies the method as if no server served it; null if no server serves it. Throws if there are several.
  */
 function theOne(
   { policy }: Gateway,

@@ -15,12 +15,12 @@ import { type Governed, methodOf } from "./methods.ts";
 import type { Resolved } from "./resolved.ts";
 import { endOnLoss, failureOf, withRights } from "./revocation.ts";
 
-/** The notification of a legacy client that is passed on to its servers. */
+/** The only notification of legacy clients that is passed on to servers. */
 const passedOn = "notifications/roots/list_changed";
 
 /**
- * The whole path of one request. Resolves when the call has ended and its ending is recorded; `call.reply` or
- * `call.failure` then says what the caller may be told. Never throws.
+ * Runs the whole path of one request. Resolves when the call has ended and its end is recorded; `call.reply` or
+ * `call.failure` then holds what the caller gets. Never throws.
  */
 export async function handle(gw: Gateway, call: Call): Promise<void> {
   try {
@@ -42,13 +42,13 @@ export async function handle(gw: Gateway, call: Call): Promise<void> {
   await conclude(gw, call);
 }
 
-/** Resolves a request to what it names at a server, decides it, limits it, checks its arguments, and forwards it. */
+/** Resolves a request to its target at a server, decides it, limits it, checks its arguments, and forwards it. */
 async function govern(gw: Gateway, call: IdentifiedCall, method: Governed): Promise<Reply> {
-  // The client may know the thing from before, while its server is still starting.
+  // The client may know the thing from earlier, while its server is still starting.
   if (!method.offered(gw, call)) gw = await whenSettled(gw, call);
-  // Or its server shows the thing only to such clients, and none has come since the gateway was started.
+  // Or the server shows the thing only to clients like this one, and this is the first since the gateway started.
   if (method.learn && !method.offered(gw, call)) gw = await method.learn(gw, call);
-  if (call.controller.signal.aborted) throw new Failure("cancelled", "The call was given up before it was made.");
+  if (call.controller.signal.aborted) throw new Failure("cancelled", "The call was cancelled before it was made.");
   let resolved: Resolved;
   try {
     resolved = method.resolve(gw, call);
@@ -60,7 +60,7 @@ async function govern(gw: Gateway, call: IdentifiedCall, method: Governed): Prom
   }
   const retry = retryOf(gw, call);
   // All rounds are one call: the first request took the token, was validated and recorded, and its state opens only
-  // with the same arguments. Admission and policy run again each round.
+  // with the same arguments. Admission and policy are checked again in each round.
   if (retry?.kind === "parked") return resume(gw, call, retry);
   const { request: plain } = resolved;
   const request = retry ? { ...plain, edits: { ...plain.edits, ...retry.edits } } : plain;
@@ -71,19 +71,19 @@ async function govern(gw: Gateway, call: IdentifiedCall, method: Governed): Prom
   return new Rounds(gw, call).start(call, (whole) => forward(gw, whole, request, retry));
 }
 
-/** Records that a call begins, sends it to its server, and turns the server's answer into the caller's. */
+/** Records the begin of a call, sends it to its server, and turns the server's reply into the caller's. */
 async function forward(
   gw: Gateway,
   routed: RoutedCall,
   request: UpstreamRequest,
   retry: NewRequest | null,
 ): Promise<Reply> {
-  // No reload finds the server idle while the record is written, or while a legacy caller is asked.
+  // Held so that no reload considers the server idle while the record is written or a legacy caller is asked.
   const { route } = routed;
   const leave = gw.upstreams.hold(route.server);
   try {
     const call = await gw.audit.begin(routed);
-    // A call that is answered in rounds has its own way of asking.
+    // A call that is answered in rounds already has its own way to ask.
     call.input ??= (question, signal) =>
       askCaller(gw, call, question, signal).catch((error: unknown) => refusalAnswer(error, gw.log));
     if (retry) {
@@ -99,12 +99,12 @@ async function forward(
 }
 
 /**
- * Admits a call and ties it to its caller's key: if the key is lost, the call ends. Returns the way out. Only requests
- * count towards the limit, so that a client at its limit can still cancel and answer.
+ * Admits a call and ends it if its caller loses its rights. Returns a function that releases it. Only requests count
+ * toward the limit, so that a client at its limit can still cancel and answer.
  */
 function enter(gw: Gateway, call: IdentifiedCall): () => void {
   const { who } = call;
-  // An answer that cannot be read is taken for a request.
+  // An answer that cannot be parsed has the kind of a request.
   const counted = call.inbound.kind === "request" && !call.inbound.answer;
   const weight = weightOf(call.inbound);
   if (counted) gw.limits.admit(who, weight);
@@ -115,7 +115,7 @@ function enter(gw: Gateway, call: IdentifiedCall): () => void {
   };
 }
 
-/** Throws what the transport found wrong. Only now is the caller known, so only now can the refusal be recorded. */
+/** Throws faults that the transport found. Only after the caller is identified can the refusal be recorded. */
 function refuseFaults(call: IdentifiedCall): void {
   if (call.fault) throw call.fault;
   if (call.session && call.session.owner !== call.who.id) throw sessionNotFound();
@@ -128,7 +128,7 @@ function checkArguments(gw: Gateway, call: RoutedCall): void {
   gw.validator.check(call, route);
 }
 
-/** One message for an ended, an unknown and another caller's session: the caller cannot tell them apart. */
+/** Returns the failure for an ended, an unknown or another caller's session, which a caller cannot distinguish. */
 export function sessionNotFound(remedy = "send initialize to open a new one"): Failure {
   return new Failure("session-not-found", `This session is unknown or has ended; ${remedy}.`);
 }

@@ -14,14 +14,14 @@ import { judgeTask, needTasks, openTask, type Task } from "./tasks.ts";
 import { updateFor } from "./updates.ts";
 
 type Filter = Pick<Listener, "lists"> & { readonly uris: readonly string[]; readonly taskIds: readonly string[] };
-/** Most resources that one request may name, since no principal may listen to more; and most tasks. */
+/** Maximum number of resources, and of tasks, in one request; no principal may listen to more resources. */
 const mostNamed = listenLimits.uris;
 const acknowledged = "notifications/subscriptions/acknowledged";
 type Tell = Listener["send"];
 
 /**
- * Serves `subscriptions/listen` for as long as the client wants. First acknowledges what is granted, then tells only of
- * that. Ends with a result if the gateway stops or something listened to is gone; without one if the client leaves.
+ * Serves `subscriptions/listen` until the client leaves: acknowledges what is granted, and then sends notifications
+ * about only that. Ends with a result if the gateway stops or no longer serves something listened to.
  */
 export async function listen(gw: Gateway, call: IdentifiedCall): Promise<Reply> {
   const { emit, inbound, who } = call;
@@ -45,7 +45,7 @@ export async function listen(gw: Gateway, call: IdentifiedCall): Promise<Reply> 
   listening.join(filter.lists);
   await gw.audit.once(call, factsOf(filter, routes.size, tasks.size));
   const [uris, handles] = await Promise.all([listening.subscribe(routes), listening.follow(tasks)]);
-  // Who has left, or lost its rights, is not told what came meanwhile.
+  // A client that left or lost its rights does not get the notifications that came in the meantime.
   if (!call.controller.signal.aborted) listening.acknowledge(ackOf(filter.lists, uris, handles));
   await listening.ended;
   return result(`{"resultType":"complete","_meta":${subscriptionMeta(id, gw.identity)}}`, "modern");
@@ -59,7 +59,7 @@ function readFilter(notifications: unknown): Filter {
       if (value.length <= mostNamed) return [...new Set<string>(value)];
       throw new Failure(
         "invalid-params",
-        `"params.notifications.${name}" names more than ${mostNamed}; ask for fewer.`,
+        `"params.notifications.${name}" names more than ${mostNamed}; request fewer.`,
       );
     }
     throw new Failure("invalid-params", `"params.notifications.${name}" is not a list of strings.`);
@@ -71,7 +71,7 @@ function readFilter(notifications: unknown): Filter {
   };
 }
 
-/** Whether all of these resources are known. */
+/** Reports whether all of these resources are known. */
 function* areOffered({ catalog }: Gateway, call: IdentifiedCall, uris: readonly string[]): Generator<void, boolean> {
   for (const uri of uris) {
     if (!catalog.offers("resource", uri, call.scope, call)) return false;
@@ -80,19 +80,19 @@ function* areOffered({ catalog }: Gateway, call: IdentifiedCall, uris: readonly 
   return true;
 }
 
-/** What the caller may listen to of what it names, by the gateway that is in force when all of it is decided. */
+/** Returns the requested resources and tasks that the caller may listen to, as one current gateway decides them all. */
 async function choose({ inForce }: Gateway, call: IdentifiedCall, { uris, taskIds }: Filter) {
   for (let gw = inForce(); ; gw = inForce()) {
     const routes = await inTurns(routesOf(gw, call, uris));
     const tasks = await inTurns(tasksOf(gw, call, taskIds));
-    // A reload may have come between.
+    // Decided again if there was a reload in between.
     if (gw === inForce()) return { gw, routes, tasks };
   }
 }
 
 /**
- * The resources that the caller may read, by URI on the wire. Each subscription is a request to a server and takes a
- * token. Other URIs are skipped; the acknowledgement names what is granted.
+ * Returns the resources that the caller may read, by wire URI. Each subscription is a request to a server and takes a
+ * token. Other URIs are skipped, because the acknowledgement lists what is granted.
  */
 function* routesOf(gw: Gateway, call: IdentifiedCall, uris: readonly string[]): Generator<void, Map<string, Route>> {
   const { who } = call;
@@ -113,7 +113,7 @@ function* routesOf(gw: Gateway, call: IdentifiedCall, uris: readonly string[]): 
   return routes;
 }
 
-/** The tasks of the caller among these handles, by handle; other handles are skipped. */
+/** Returns the caller's tasks, by handle; other handles are skipped. */
 function* tasksOf(gw: Gateway, call: IdentifiedCall, handles: readonly string[]): Generator<void, Map<string, Task>> {
   const tasks = new Map<string, Task>();
   for (const handle of handles) {
@@ -139,17 +139,17 @@ function ackOf(wanted: Listener["lists"], uris: readonly string[], taskIds: read
   return JSON.stringify({ notifications: granted });
 }
 
-/** Most characters kept until all is granted that is listened to, and the least that a notification counts as. */
+/** Maximum characters of notifications kept before the acknowledgement, and the minimum that each counts as. */
 const mostEarly = { all: 8 * 1024 ** 2, each: 4 * 1024 };
 
-/** One listening client, with everything that has to be undone when it leaves. */
+/** A listening client, with everything that has to be undone when it leaves. */
 class Listening implements Disposable {
   readonly #gw: Gateway;
   readonly #call: IdentifiedCall;
   readonly #send: Tell;
   readonly #exits = new DisposableStack();
   readonly #end = Promise.withResolvers<void>();
-  /** Notifications that came before the acknowledgement, which must be sent first; null afterwards. */
+  /** Notifications that came before the acknowledgement, which must be sent first; null after it. */
   #early: [method: string, params: string | null][] | null = [];
   #earlyLength = 0;
   readonly #news: TaskNews;
@@ -175,7 +175,7 @@ class Listening implements Disposable {
     const owner = who.id;
     this.#exits.defer(this.#gw.listeners.open({ owner, scope, servers, tasks, end: () => this.#end.resolve() }));
     this.#exits.defer(this.#gw.listeners.take(owner, uris, inbound.text.length));
-    const gone = (): void => this.#end.reject(new Failure("cancelled", "The client listens no more."));
+    const gone = (): void => this.#end.reject(new Failure("cancelled", "The client stopped listening."));
     // The client may leave before anything awaits this promise.
     this.#end.promise.catch(() => {});
     onAbort(controller.signal, gone);
@@ -192,7 +192,7 @@ class Listening implements Disposable {
   async subscribe(routes: ReadonlyMap<string, Route>): Promise<string[]> {
     const granted = [...routes].map(([uri, route]) =>
       this.#granted(route.server, async () => {
-        // A reload may have come between: the servers of before it stop.
+        // The current upstreams, because a reload in between stops the old servers.
         const { upstreams } = this.#gw.inForce();
         const end = await upstreams.subscribe(this.#call, route, (params) => this.#updated(uri, route, params));
         return { names: [uri], end };
@@ -208,7 +208,7 @@ class Listening implements Disposable {
     return (await Promise.all(granted)).flat();
   }
 
-  /** The names of what a server grants; none if it refuses. */
+  /** Resolves with the names of what a server grants; none if it refuses. */
   async #granted(server: string, ask: () => Promise<{ names: string[]; end: () => void }>): Promise<string[]> {
     try {
       const { names, end } = await ask();
@@ -216,7 +216,7 @@ class Listening implements Disposable {
       return names;
     } catch (error) {
       if (!this.#call.controller.signal.aborted)
-        this.#gw.log.warn("a client cannot listen to what it asks for", { server, cause: causeOf(error) });
+        this.#gw.log.warn("a client cannot listen to what it requested", { server, cause: causeOf(error) });
       return [];
     }
   }

@@ -3,8 +3,8 @@ import { Failure } from "../core/failure.ts";
 import type { Catalog } from "../core/ports.ts";
 
 /**
- * Most listeners, in all and of one principal; the resources that one principal may be subscribed to, and the
- * characters of what it asked for that are held in memory for as long as it listens.
+ * Maximum numbers of listeners, in total and per principal; and per principal, of subscribed resources and of
+ * characters of requests, which stay in memory while it listens.
  */
 export const listenLimits = { total: 10_000, perOwner: 64, uris: 1_000, characters: 8 * 1024 ** 2 } as const;
 
@@ -13,9 +13,9 @@ export type OpenListen = {
   /** Principal id. */
   readonly owner: string;
   readonly scope: string | null;
-  /** The servers whose resources or tasks are listened to. */
+  /** The servers with resources or tasks in this request. */
   readonly servers: ReadonlySet<string>;
-  /** Whether it follows tasks; a replaced server no longer knows them. */
+  /** Whether it follows tasks, which a replaced server no longer knows. */
   readonly tasks: boolean;
   /** Ends it with a result, which tells the client to listen again. */
   readonly end: () => void;
@@ -29,7 +29,7 @@ type Serving = {
   readonly hasScope: Catalog["hasScope"];
 };
 
-/** All listening clients of this process, also across reloads; limited per principal and in total. */
+/** All listening clients of this process across reloads, limited per principal and in total. */
 export class Listeners {
   readonly #open = new Set<OpenListen>();
   readonly #perOwner = new Counts();
@@ -44,12 +44,12 @@ export class Listeners {
     return this.#uris.total;
   }
 
-  /** Takes a place. Returns the way to leave. Throws `overloaded`. */
+  /** Takes a place. Returns a function that gives it back. Throws `overloaded`. */
   open(listening: OpenListen): () => void {
     const { total, perOwner } = listenLimits;
     if (this.#open.size >= total) throw full(`All ${total} places for listeners are taken`);
     const { owner } = listening;
-    if (this.#perOwner.of(owner) >= perOwner) throw full(`You listen ${perOwner} times already`);
+    if (this.#perOwner.of(owner) >= perOwner) throw full(`You already have ${perOwner} open listeners`);
     this.#open.add(listening);
     this.#perOwner.add(owner);
     return () => {
@@ -58,14 +58,14 @@ export class Listeners {
   }
 
   /**
-   * Reserves a number of subscriptions for a principal, and room for what it wrote to ask for them. Returns the way to
-   * give them back, to be called once. Throws `overloaded`.
+   * Reserves a number of subscriptions for a principal, and memory for its request. Returns a function that gives them
+   * back, to be called once. Throws `overloaded`.
    */
   take(owner: string, count: number, length: number): () => void {
     const { uris, characters } = listenLimits;
-    if (this.#uris.of(owner) + count > uris) throw full(`No more than ${uris} resources can be subscribed to`);
+    if (this.#uris.of(owner) + count > uris) throw full(`You can subscribe to no more than ${uris} resources`);
     if (this.#characters.of(owner) + length > characters)
-      throw full(`What you listen to has more than ${characters} characters`);
+      throw full(`Your requests to listen have more than ${characters} characters`);
     this.#uris.add(owner, count);
     this.#characters.add(owner, length);
     return () => {
@@ -74,13 +74,12 @@ export class Listeners {
     };
   }
 
-  /** Ends the listeners that a configuration which comes into force does not serve. */
+  /** Ends the listeners that a new configuration does not serve. */
   endUnserved({ serves, keeps, hasScope }: Serving): void {
     for (const { scope, servers, tasks, end } of this.#open) {
       const there = tasks ? keeps : serves;
       const served = [...servers].every((server) => there.has(server));
-      // Whether a scope contains a task's tool is only checked when a client starts to listen, so that listener is
-      // ended.
+      // A scope is checked for a task's tool only when listening starts, so a listener with tasks in a scope ends.
       const scoped = scope === null || (!tasks && hasScope(scope));
       if (!served || !scoped) end();
     }
@@ -91,4 +90,4 @@ export class Listeners {
   }
 }
 
-const full = (what: string): Failure => new Failure("overloaded", `${what}; end some of what you listen to.`);
+const full = (what: string): Failure => new Failure("overloaded", `${what}; end some listeners or subscriptions.`);

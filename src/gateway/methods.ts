@@ -18,8 +18,8 @@ import { subscribe, unsubscribe } from "./subscribe.ts";
 import { resolveTask } from "./tasks.ts";
 
 /**
- * A request that the gateway answers itself; counted, but without begin and end records, because it has no effect on a
- * server. There are two exceptions: `subscriptions/listen`, which takes tokens and writes its own record, and
+ * A request that the gateway answers itself. It is counted, but has no begin and end records, because it has no effect
+ * on a server. There are two exceptions: `subscriptions/listen`, which takes tokens and writes its own record, and
  * `resources/unsubscribe`, which can only end what the session was granted.
  */
 type Own = (gw: Gateway, call: IdentifiedCall) => Reply | Promise<Reply>;
@@ -27,24 +27,24 @@ type Own = (gw: Gateway, call: IdentifiedCall) => Reply | Promise<Reply>;
 /** A request that goes to a server, and so is decided, limited and recorded. */
 export type Governed = {
   /**
-   * Whether the thing that the call names exists, whatever the caller's rights. Also false while its server is still
-   * starting.
+   * Reports whether the thing that the call names exists, regardless of the caller's rights. Also false while its
+   * server is starting.
    */
   readonly offered: (gw: Gateway, call: IdentifiedCall) => boolean;
-  /** Set if what is not offered may still be found out: waits for that, and resolves with the gateway in force then. */
+  /** Set if it may still be learned what is offered: waits for that, and resolves with the gateway current then. */
   readonly learn?: (gw: Gateway, call: IdentifiedCall) => Promise<Gateway>;
-  /** Resolves the request; throws the same failure for a missing thing and a hidden one. */
+  /** Resolves the request; throws the same failure for a missing and a hidden thing. */
   readonly resolve: (gw: Gateway, call: IdentifiedCall) => Resolved;
-  /** Set if it calls a tool: its arguments are checked, and it takes a token of what limits that tool. */
+  /** Set if it calls a tool, so that its arguments are checked and it takes a token of the tool's limit. */
   readonly callsTool?: true;
   /** Answers a subscription. It outlives its request, so one record takes the place of begin and end. */
   readonly opens?: (gw: Gateway, call: RoutedCall) => Promise<Reply>;
 };
 
-/** How a request is answered: `Own` is a function, `Governed` what the path needs to know. */
+/** How a request is answered: `Own` is a function, and `Governed` holds what the request path needs to know. */
 type Method = Own | Governed;
 
-/** The caller names its task by the handle that the gateway gave it. */
+/** The caller names a task by the handle that the gateway gave it. */
 const task: Governed = { offered: () => true, resolve: resolveTask };
 
 const methods: Readonly<Record<RequestMethod, Method>> = {
@@ -68,10 +68,10 @@ const methods: Readonly<Record<RequestMethod, Method>> = {
   "tasks/cancel": task,
 };
 
-/** Who serves a method of an extension is known only once all servers have started: it names none of them. */
+/** A method of an extension names no server, so its server is known only when all servers have started. */
 const extension: Governed = { offered: () => false, resolve: resolveExtension };
 
-/** The method of a request. Throws `unknown-method` if its era, or the gateway, does not know the method. */
+/** Returns the method of a request. Throws `unknown-method` if its era, or the gateway, does not know the method. */
 export function methodOf(call: Call): Method {
   const { method, era } = call.inbound;
   if (!isRequestMethod(method)) {
@@ -82,7 +82,7 @@ export function methodOf(call: Call): Method {
   throw new Failure("unknown-method", `The method "${method}" is not part of this protocol revision.`);
 }
 
-/** A request whose parameter names a thing; the server is sent its own name for it. */
+/** Returns the entry of a request with a parameter that names a thing; the server gets its own name for that thing. */
 function named(kind: Kind, parameter: "name" | "uri"): Governed {
   const editsFor = memoize(({ name }: Route): UpstreamRequest["edits"] => ({ [parameter]: JSON.stringify(name) }));
   return {
@@ -115,7 +115,7 @@ function completion(): Governed {
         request: { method: inbound.method, edits },
         decide() {
           policy.decide(call, call.who, route);
-          // Not before: what is wrong with it may show that its target exists.
+          // Checked only after the decision, because an error would reveal that the target exists.
           needArgument(inbound);
         },
       };
@@ -123,16 +123,16 @@ function completion(): Governed {
   };
 }
 
-/** Throws `invalid-params` if a completion brings something that its record would not show. */
+/** Throws `invalid-params` for parts of a completion that its record would not show. */
 function needArgument({ params: { argument, context } }: Call["inbound"]): void {
   const named = isObject(argument) && typeof argument.name === "string" && typeof argument.value === "string";
-  if (!named) throw new Failure("invalid-params", '"params.argument" has no name and value that are strings.');
+  if (!named) throw new Failure("invalid-params", '"params.argument" needs a name and a value that are strings.');
   const known = context ?? {};
   if (isObject(known) && isObject(known.arguments ?? {})) return;
-  throw new Failure("invalid-params", '"params.context.arguments" is not an object; leave it out when there are none.');
+  throw new Failure("invalid-params", '"params.context.arguments" is not an object; omit it if there are none.');
 }
 
-/** A parameter as it was written, without members that a server which ignores case would take for one of `keys`. */
+/** Returns a parameter as written, without members that a case-insensitive server would read as one of `keys`. */
 function unposed(inbound: Call["inbound"], name: string, keys: readonly string[]): string | null {
   const text = paramText(inbound, name);
   if (text === null || !isObject(inbound.params[name])) return text;

@@ -5,12 +5,10 @@ import { plain } from "../core/text.ts";
 
 /** Upper bounds of the duration histogram, ms. */
 const buckets = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000] as const;
-/**
- * Number of tools counted one by one. Later ones are counted together as `other`, so that names cannot exhaust memory.
- */
+/** Maximum number of tools counted separately; more are counted as `other`, so that names cannot exhaust memory. */
 const maxTools = 5_000;
 
-/** A metric, and how its values are read at each scrape: one without labels, or one for each set of them. */
+/** A metric, and how it is read at each scrape: one value without labels, or one value for each label set. */
 export type Family = {
   readonly name: string;
   readonly help: string;
@@ -19,7 +17,7 @@ export type Family = {
 };
 type Labels = Readonly<Record<string, string>>;
 type Counted = { readonly labels: Labels; value: number };
-/** How long the calls to a server took: by bucket, and together. */
+/** The durations of calls to a server: counts by bucket, and the sum. */
 type Durations = { readonly buckets: Float64Array; sum: number };
 const noDurations = (): Durations => ({ buckets: new Float64Array(buckets.length + 1), sum: 0 });
 type ToolCounts = {
@@ -30,12 +28,12 @@ type ToolCounts = {
   errors: number;
 };
 
-/** A value that may also fall. */
+/** Creates a gauge, a value that may also fall. */
 export function gauge(name: string, help: string, read: Family["read"]): Family {
   return { name, help, type: "gauge", read };
 }
 
-/** A value that only grows. */
+/** Creates a counter, a value that only grows. */
 export function counter(name: string, help: string, read: Family["read"]): Family {
   return { name, help, type: "counter", read };
 }
@@ -43,18 +41,18 @@ export function counter(name: string, help: string, read: Family["read"]): Famil
 /** Counters of all calls, and metrics from the rest of the process, in the Prometheus text format 0.0.4. */
 export class CallMetrics {
   readonly #requests = new Map<string, Map<Status, Counted>>();
-  /** The entries of `#byName` by route, so that counting a call builds no string. */
+  /** The entries of `#byName` by route, so that counting a call does not build a string. */
   readonly #countsOf = memoize(({ server, name }: Route) => this.#toolCounts(server, name));
   readonly #byName = new Map<string, ToolCounts>();
   readonly #durations = new Map<string, Durations>();
-  /** Those of the rest of the process. */
+  /** The metrics of the rest of the process. */
   readonly #others: Family[] = [];
 
   add(...families: Family[]): void {
     this.#others.push(...families);
   }
 
-  /** Counts a call that has ended. These feed metrics only, never usage. */
+  /** Counts an ended call for metrics only, never for usage. */
   count(call: Call): void {
     const status = call.status;
     const method = call.knownMethod;
@@ -102,8 +100,8 @@ export class CallMetrics {
     const families: Family[] = [
       counter("mcp_gateway_requests_total", "Requests by method and status.", () => requests),
       counter("mcp_gateway_tools_called", "Tool calls.", of("called")),
-      counter("mcp_gateway_tools_call_success", "Tool calls that ended well.", of("success")),
-      counter("mcp_gateway_tools_call_errors", "Tool calls that did not.", of("errors")),
+      counter("mcp_gateway_tools_call_success", "Tool calls that succeeded.", of("success")),
+      counter("mcp_gateway_tools_call_errors", "Tool calls that did not succeed.", of("errors")),
       counter("mcp_gateway_list_tools", "tools/list requests.", sum("method", "tools/list")),
       counter("mcp_gateway_rate_limited_total", "Calls refused by a rate limit.", sum("status", "rate_limited")),
       counter(

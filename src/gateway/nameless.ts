@@ -1,13 +1,11 @@
 import type { Catalog } from "../core/ports.ts";
 
-/** Most things that are told one by one: two servers that are alike in one name may be so in all. */
+/** Maximum number of things reported one by one: two servers that share one name may share all names. */
 const mostTold = 5;
 
-/**
- * Sentences about tools and prompts that a server lists, but that nobody is offered for want of a name of their own.
- */
+/** Returns warnings about listed tools and prompts that are not offered because they have no name of their own. */
 export function nameless(catalog: Catalog): string[] {
-  // What is wrong with a URI is for its server to mend.
+  // A bad URI can only be fixed at its server.
   const lost = catalog.allMissing().filter(({ unnamed, kind }) => unnamed && kind !== "resource");
   const told = lost
     .slice(0, mostTold)
@@ -15,5 +13,5 @@ export function nameless(catalog: Catalog): string[] {
   const more = lost.length - told.length;
   return more === 0
     ? told
-    : [...told, `others not offered for their names: ${more}; \`mcpgw servers show\` says which`];
+    : [...told, `others that are not offered because of their names: ${more}; \`mcpgw servers show\` lists them`];
 }

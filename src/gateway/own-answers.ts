@@ -6,9 +6,9 @@ import { discoverResult, initializeResult, type Introduction, negotiate } from "
 import { capabilitiesText, offersUnknown } from "./capabilities.ts";
 import { type Gateway, learnTools, whenSettled } from "./gateway.ts";
 
-// Requests that the gateway answers itself. They have no effect on a server, so they are counted but not recorded.
+// Replies to requests that have no effect on a server, so they are counted but not recorded.
 
-/** The answer to `initialize`. The client's session is open before it is answered. */
+/** Answers `initialize`. The client's session is open before the reply. */
 export async function initialize(gw: Gateway, call: IdentifiedCall): Promise<Reply> {
   const revision = negotiate(call.inbound.params.protocolVersion);
   const text = initializeResult(revision, await introduction(gw, call));
@@ -16,12 +16,12 @@ export async function initialize(gw: Gateway, call: IdentifiedCall): Promise<Rep
   return result(text);
 }
 
-/** The answer to `server/discover`, the handshake of the modern era. */
+/** Answers `server/discover`, the handshake of the modern era. */
 export async function discover(gw: Gateway, call: IdentifiedCall): Promise<Reply> {
   return result(discoverResult(await introduction(gw, call)), "modern");
 }
 
-/** Waits for the servers that start at boot where they are unknown yet: many clients are introduced only once. */
+/** Waits for servers that start at boot if they are not known yet, because many clients do the handshake only once. */
 async function introduction(gw: Gateway, call: IdentifiedCall): Promise<Introduction> {
   if (offersUnknown(gw, call)) gw = await whenSettled(gw, call);
   needWanted(call);
@@ -29,32 +29,26 @@ async function introduction(gw: Gateway, call: IdentifiedCall): Promise<Introduc
   return { server: gw.identity, capabilities: capabilitiesText(gw, call), instructions };
 }
 
-/**
- * Throws `cancelled` if the request was given up while the servers were waited for: the answer would lack what they
- * offer.
- */
+/** Throws `cancelled` if the request was cancelled while it waited for servers: the reply would be incomplete. */
 export function needWanted({ controller }: Call): void {
-  if (controller.signal.aborted) throw new Failure("cancelled", "The request was given up before it was answered.");
+  if (controller.signal.aborted) throw new Failure("cancelled", "The request was cancelled before it was answered.");
 }
 
-/** The answer to `ping`: an empty result. */
+/** Answers `ping` with an empty result. */
 export const ping = (): Reply => result("{}");
 
-/** Keeps the log level for the session. */
+/** Answers `logging/setLevel`; the level is kept in the session. */
 export function setLevel(_gw: Gateway, { inbound, session }: Call): Reply {
   const level = logLevels.find((each) => each === inbound.params.level);
-  if (!level) throw new Failure("invalid-params", `"params.level" is none of ${logLevels.join(", ")}.`);
+  if (!level) throw new Failure("invalid-params", `"params.level" must be one of ${logLevels.join(", ")}.`);
   if (!session) {
-    throw new Failure(
-      "invalid-request",
-      "A level needs a session to be kept for; send initialize and use its session.",
-    );
+    throw new Failure("invalid-request", "A log level needs a session; send initialize and use its session.");
   }
   session.logLevel = level;
   return result("{}");
 }
 
-/** A list as the caller may see it. Waits first for the servers that start at boot. */
+/** Answers a list request with what the caller may see. Waits first for the servers that start at boot. */
 export function list(name: ListName) {
   return async (before: Gateway, call: IdentifiedCall): Promise<Reply> => {
     let gw = await whenSettled(before, call);
@@ -66,7 +60,7 @@ export function list(name: ListName) {
   };
 }
 
-/** A result that the gateway made itself; `text` is raw JSON. */
+/** Returns a result from the gateway itself; `text` is raw JSON. */
 export function result(text: string, era: Era = "legacy"): Reply {
   return { kind: "result", era, text, isError: false, type: null };
 }

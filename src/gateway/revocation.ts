@@ -3,7 +3,7 @@ import { type AbortControllerLike, endingWith } from "../core/cancel.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import { lossOf, type Loss } from "../core/principal.ts";
 
-/** Ends a call if its caller's key is lost. Returns the way to stop. */
+/** Ends a call if its caller loses its rights. Returns a function that stops watching. */
 export const endOnLoss = endingWith<AbortControllerLike>((_key, controller) => controller.abort());
 
 const words: Record<Loss, string> = {
@@ -13,12 +13,12 @@ const words: Record<Loss, string> = {
   dropped: "A reload of the configuration ended or changed your rights",
 };
 
-/** Why a caller lost its rights, as a sentence. */
+/** Returns why a caller lost its rights, as a sentence. */
 export const lossText = (revoked: AbortSignal): string => `${words[lossOf(revoked)]}.`;
 
 /**
- * The failure of a call that threw. Unlike a call that the caller cancelled, one that ended because its caller lost its
- * rights, or because the gateway ended it, gets an answer.
+ * Returns the failure of a call that threw. A call that the caller cancelled gets no answer, but a call that ended
+ * because its caller lost its rights, or because the gateway ended it, does.
  */
 export function failureOf(call: Call, error: unknown): Failure {
   if (call.who?.revoked.aborted) return rightsLost(call, call.who.revoked);
@@ -26,12 +26,12 @@ export function failureOf(call: Call, error: unknown): Failure {
   const failure = asFailure(error);
   const why = controller.signal.reason;
   if (failure.code !== "cancelled" || typeof why !== "string") return failure;
-  // A retry goes on with a call that has run up to its question.
+  // A retry continues a call that has run up to its question.
   const isRetry = inbound.params.requestState !== undefined;
   return new Failure("lost", why, { ran: begun || isRetry ? "maybe" : "no" });
 }
 
-/** The reply, if its caller still has its rights: to make and to record it takes time. Throws `rights-lost`. */
+/** Returns the reply if its caller still has its rights, which it may lose during the call. Throws `rights-lost`. */
 export function withRights(call: Call, reply: Reply): Reply {
   if (call.who?.revoked.aborted) throw rightsLost(call, call.who.revoked);
   return reply;

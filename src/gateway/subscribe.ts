@@ -9,12 +9,12 @@ import { type Subscribed, updateFor } from "./updates.ts";
 export async function subscribe(gw: Gateway, call: RoutedCall): Promise<Reply> {
   const { session, who, source, scope, route } = call;
   if (!session) {
-    throw new Failure("invalid-request", "Updates need a session to be sent to; send initialize and use its session.");
+    throw new Failure("invalid-request", "A subscription needs a session; send initialize and use its session.");
   }
   const uri = uriOf(call);
   const subscribed = session.subscribedTo(uri);
   if (subscribed === route.canonical) return result("{}");
-  // A reload has given the URI to another resource, which takes the place of the one before.
+  // A reload has given the URI to another resource, which replaces the previous one.
   if (subscribed !== null) session.endSubscription(uri);
   const release = gw.listeners.take(who.id, 1, uri.length);
   let wanted = true;
@@ -28,10 +28,10 @@ export async function subscribe(gw: Gateway, call: RoutedCall): Promise<Reply> {
     });
     if (call.controller.signal.aborted) {
       end();
-      throw new Failure("cancelled", "The session ended while it was subscribed.");
+      throw new Failure("cancelled", "The session ended during the subscription.");
     }
     const stop = both(release, end);
-    // Of two requests at the same time the session keeps one.
+    // Of two concurrent requests, the session keeps one.
     if (wanted) session.keepSubscription(uri, route.canonical, stop);
     else stop();
   } catch (error) {
@@ -43,7 +43,7 @@ export async function subscribe(gw: Gateway, call: RoutedCall): Promise<Reply> {
   return result("{}");
 }
 
-// Made here, since what is made within `subscribe` would hold all that `subscribe` knows for as long.
+// Created outside of `subscribe`, because a closure inside would keep all of its variables in memory.
 const both = (one: () => void, other: () => void) => (): void => {
   one();
   other();
@@ -56,7 +56,7 @@ const teller =
     if (update !== null) notifier.notify(session, "notifications/resources/updated", update);
   };
 
-/** Ends a subscription of this session. The answer does not tell whether there was one. */
+/** Ends a subscription of this session. The reply does not reveal whether there was one. */
 export function unsubscribe(_gw: Gateway, call: Call): Reply {
   call.session?.endSubscription(uriOf(call));
   return result("{}");

@@ -8,43 +8,34 @@ import { judgeTask, type Task, underHandle } from "./tasks.ts";
 
 type Watched = { readonly handle: string; readonly route: Route };
 
-/**
- * Most states of tasks that wait to be told in their order, and their characters; a server that tells more at once ends
- * the listening.
- */
+/** Maximum number of task states that wait to be sent in order, and of their characters; more end the listening. */
 const mostUntold = { states: 1_000, characters: 32 * 1024 ** 2 };
 
-/** The client that listens. */
 type Client = {
-  /** Takes the state of a task, raw JSON. */
+  /** Sends the state of a task (raw JSON) to the client. */
   tell(state: string): void;
-  /** Ends the listening. */
   end(): void;
   hasLeft(): boolean;
 };
 
-/** What servers say of the tasks that one client listens to; it goes out in the order in which it came. */
+/** Passes on the states of the tasks that one client listens to, in the order in which they came. */
 export class TaskNews {
   readonly #gw: Gateway;
   readonly #call: IdentifiedCall;
   readonly #client: Client;
-  /** Resolves when all that came is told: to record a question takes time. */
+  /** Resolves when all states that came have been sent; recording a question takes time. */
   #told = Promise.resolve();
   readonly #untold = { states: 0, characters: 0 };
-  /**
-   * The handles of tasks whose outcome was told. It changes no more, and a server that repeats it must not fill the
-   * log.
-   */
+  /** The handles of tasks whose outcome was sent. It is final, and a server that repeats it must not fill the log. */
   readonly #over = new Set<string>();
 
-  /** `call`: the request to listen. */
   constructor(gw: Gateway, call: IdentifiedCall, client: Client) {
     this.#gw = gw;
     this.#call = call;
     this.#client = client;
   }
 
-  /** Follows tasks of a server; resolves with the handles that it granted, and the way to end it. */
+  /** Follows tasks of a server; resolves with the handles that it granted, and a function that stops following. */
   async follow(server: string, tasks: Iterable<readonly [handle: string, task: Task]>) {
     const watched = new Map<string, Watched>();
     for (const [handle, { taskId, route }] of tasks) watched.set(taskId, { handle, route });
@@ -57,7 +48,7 @@ export class TaskNews {
     return { names: [...watched].flatMap(([taskId, { handle }]) => (taskIds.has(taskId) ? [handle] : [])), end };
   }
 
-  /** Has the state of a task told after those that came before; one alone may be of any length. */
+  /** Queues the state of a task to be sent in order; a state may have any length if no other waits. */
   #hear({ length }: string, tell: () => Promise<void>): void {
     const untold = this.#untold;
     const tooMuch = untold.states > 0 && untold.characters + length > mostUntold.characters;
@@ -71,8 +62,8 @@ export class TaskNews {
   }
 
   /**
-   * Tells the client the state of a task, under the client's handle. Not if its tool is no longer allowed, nor if the
-   * state asks a question that is not allowed. The outcome of a task is recorded first, as one that is asked for.
+   * Sends the client the state of a task under the client's handle, unless its tool or a question in it is not allowed.
+   * The outcome of a task is recorded first, as if the client had requested it.
    */
   async #noticed(server: string, task: string, watched: ReadonlyMap<string, Watched>): Promise<void> {
     try {
@@ -90,11 +81,11 @@ export class TaskNews {
       }
       this.#client.tell(state);
     } catch (error) {
-      this.#gw.log.warn("the state of a task was not passed on", { server, cause: causeOf(error) });
+      this.#gw.log.warn("the state of a task could not be passed on", { server, cause: causeOf(error) });
     }
   }
 
-  /** The listening as it is recorded for what a server says of a task of this tool. */
+  /** Returns the listening call as it is recorded for the state of a task of this tool. */
   #callAbout(route: Route): RoutedCall {
     const call = this.#call.detached(this.#call.controller, () => {});
     return Object.assign(call, { route, begun: true, recordedOnce: false });

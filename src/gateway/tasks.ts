@@ -11,30 +11,27 @@ import { type Gateway, inScope } from "./gateway.ts";
 import { admitAll } from "./input/asking.ts";
 import type { Resolved } from "./resolved.ts";
 
-// Tasks (`io.modelcontextprotocol/tasks`): instead of the server's own task id a caller gets a sealed handle. It is
-// useless to others, and the gateway need not remember it.
+// Tasks (`io.modelcontextprotocol/tasks`): instead of the server's task id, a caller gets a sealed handle, which is
+// useless to others and which the gateway does not have to store.
 
 /** The content of a sealed handle. */
 type Sealed = {
   readonly server: string;
   readonly taskId: string;
-  /** The canonical name of the tool that made it. */
+  /** The canonical name of the tool that created the task. */
   readonly tool: string;
 };
 
 const purpose = "task";
 const dayMs = 86_400_000;
-/**
- * How long a handle lasts at least; longer if the task's `ttlMs` says so, up to `longestSeal`. The server itself ends
- * the task.
- */
+/** Minimum lifetime of a handle. A longer `ttlMs` extends it up to `longestSeal`; the server itself ends the task. */
 const leastAgeMs = 30 * dayMs;
-/** Clients repeat a handle in a header, and a handle is longer than the id sealed in it. */
+/** Limited because clients repeat the handle in a header, and a handle is longer than the id sealed in it. */
 const longestTaskId = 1024;
 
 /**
- * Rewrites a task result for its caller: a sealed handle instead of the taskId, every question checked. Null if the
- * taskId is missing or too long.
+ * Rewrites a task result for its caller, with a sealed handle instead of the taskId and every question checked. Returns
+ * null if the taskId is missing or too long.
  */
 export async function handOutTask(gw: Gateway, call: RoutedCall, result: string): Promise<string | null> {
   const { route } = call;
@@ -47,10 +44,10 @@ export async function handOutTask(gw: Gateway, call: RoutedCall, result: string)
   return underHandle(gw, call, result, JSON.stringify(handle));
 }
 
-/** A task of a caller: its id at its server, and the route of the tool that made it, even if the tool is gone. */
+/** A caller's task: its id at the server, and the route of the tool that created it, even if the tool is gone. */
 export type Task = { readonly taskId: string; readonly route: Route };
 
-/** Opens a caller's handle, if the task's server and tool are within the call's scope. Null for every other text. */
+/** Opens a caller's handle if the task's server and tool are in the call's scope. Returns null for any other text. */
 export function openTask(gw: Gateway, call: IdentifiedCall, handle: unknown): Task | null {
   const { who } = call;
   const text = typeof handle === "string" ? gw.sealer.open(purpose, who.id, handle) : null;
@@ -63,7 +60,8 @@ export function openTask(gw: Gateway, call: IdentifiedCall, handle: unknown): Ta
 }
 
 /**
- * A task is decided as the call that made it. A foreign, an unknown and a forbidden task get the same refusal (S24).
+ * Resolves a task request, which is decided like the call that created the task. Foreign, unknown and forbidden tasks
+ * get the same refusal, so that a caller cannot tell which ones exist.
  */
 export function resolveTask(gw: Gateway, call: IdentifiedCall): Resolved {
   needTasks(call);
@@ -86,10 +84,7 @@ export function needTasks({ capabilities }: Call): void {
   });
 }
 
-/**
- * The decision on a task. The original arguments are unknown here, so the task is allowed if its tool is allowed with
- * some arguments.
- */
+/** Decides on a task, whose arguments are not known: it is allowed if its tool is allowed with some arguments. */
 export const judgeTask = ({ policy }: Pick<Gateway, "policy">, { who, source }: IdentifiedCall, route: Route) =>
   policy.judge(who, source, route, null);
 
@@ -102,7 +97,7 @@ function decideTask(gw: Gateway, call: IdentifiedCall, route: Route): void {
 
 const unknownTask = (): Failure => new Failure("unknown-task", "Task not found.");
 
-/** The state of a task for its caller: under the caller's handle (raw JSON), every question checked. */
+/** Returns a task's state with the caller's handle (raw JSON) after every question in it was checked. */
 export async function underHandle(gw: Gateway, call: RoutedCall, state: string, handle: string): Promise<string> {
   const asked = readInputRequests(state);
   if (typeof asked === "string") throw brokeProtocol(call.route.server, asked);

@@ -3,8 +3,8 @@ const pairs = Array.from({ length: 1024 }, (_, i) => alphabet.charAt(i >> 5) + a
 const half = 2 ** 40;
 
 /**
- * A generator of ULIDs (26 characters: 48 bits of time, 80 random) that strictly ascend, also while the clock stands
- * still or steps back. `now` yields epoch milliseconds.
+ * Creates a generator of ULIDs (26 characters: 48 bits of time, 80 random) that strictly ascend, even while the clock
+ * stands still or steps back. `now` returns epoch milliseconds.
  */
 export function createUlid(now: () => number): () => string {
   let last = -1;
@@ -20,7 +20,7 @@ export function createUlid(now: () => number): () => string {
       last = ms;
       time = alphabet.charAt((ms / half) >> 5) + alphabet.charAt((ms / half) & 31) + base32(ms % half);
       crypto.getRandomValues(seed);
-      // The top bit stays clear: room to count up within one millisecond.
+      // The top bit stays clear to leave room for counting up within one millisecond.
       high = ((seed[0] ?? 0) & 0x7f) * 2 ** 32 + (seed[1] ?? 0);
       low = ((seed[2] ?? 0) & 0xff) * 2 ** 32 + (seed[3] ?? 0);
       highText = base32(high);
@@ -32,7 +32,7 @@ export function createUlid(now: () => number): () => string {
   };
 }
 
-/** Eight characters for 40 bits. */
+/** Encodes 40 bits as eight characters. */
 function base32(value: number): string {
   const upper = Math.floor(value / 2 ** 20);
   const lower = value % 2 ** 20;

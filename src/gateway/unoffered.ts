@@ -9,19 +9,19 @@ import { nearest } from "../core/nearest.ts";
 import { type Catalog, gatewayCapabilities } from "../core/ports.ts";
 import type { Gateway } from "./gateway.ts";
 
-/** Most findings that are told one by one: a server that offers nothing any more would make one of each rule. */
+/** Maximum number of findings reported one by one: a server that stops offering anything yields one for each rule. */
 const mostTold = 20;
 
-/** The names of the arguments that a tool takes; null if its schema does not say. */
+/** The names of the arguments that a tool takes; null if its schema does not define them. */
 type Arguments = ReadonlySet<string> | null;
 type Offer = {
   readonly tool: Map<string, Arguments>;
   readonly prompt: Map<string, Arguments>;
-  /** What its tools take together. */
+  /** The arguments that any of its tools takes; null if unknown. */
   takes: Set<string> | null;
   /** Whether it offers more than tools. */
   wide: boolean;
-  /** The kinds of which not all is known. */
+  /** The kinds whose lists are not fully known. */
   readonly unknown: Set<Kind>;
 };
 type Offers = ReadonlyMap<string, Offer>;
@@ -30,13 +30,12 @@ type Named = Pick<Config, "limits" | "toolsets"> & { readonly rules: readonly Me
 type Sources = Pick<Gateway, "catalog"> & { readonly upstreams: Pick<Gateway["upstreams"], "status"> };
 
 /**
- * Sentences about tools, prompts and arguments that the configuration names, but that their server does not offer now:
- * a misspelt guardrail would let everything pass. Only plain names are looked up, and only in lists that are known as a
- * whole; of globs nobody can tell whether they are meant to match something today.
+ * Returns warnings about tools, prompts and arguments that the configuration names but that their server does not offer
+ * now, because a misspelled guardrail would deny nothing. Only plain names are looked up, in fully known lists; a glob
+ * need not match anything today.
  */
 export function unoffered(named: () => Named, sources: Sources): () => readonly string[] {
-  // Looked for once in each catalog, which is replaced when something changes: of many rules and tools it takes a
-  // while.
+  // Computed once per catalog, which is replaced on changes, because it is slow with many rules and tools.
   const foundIn = memoize((_catalog: Catalog) => lookFor(named(), sources));
   return () => foundIn(sources.catalog);
 }
@@ -50,14 +49,14 @@ function lookFor(named: Named, sources: Sources): string[] {
   });
   const more = found.length - sentences.length;
   if (more === 0) return sentences;
-  return [...sentences, `other names in rules, limits and toolsets that stand for nothing now: ${more}`];
+  return [...sentences, `other names in rules, limits and toolsets that currently match nothing: ${more}`];
 }
 
-/** What each server offers that was listed, and what the gateway itself does. */
+/** Returns what each listed server offers, and what the gateway itself offers. */
 function offersOf({ catalog, upstreams }: Sources): Offers {
   const routes = listNames.flatMap((list) => catalog.routes(list, null));
   const listed = upstreams.status().filter(({ state, listedAt }) => state !== "disabled" && listedAt !== null);
-  // Its tools may be switched off, as a server may.
+  // The gateway's own tools may be disabled, like a server.
   const own = routes.some(({ server }) => server === ownServer) ? [ownServer] : [];
   const offers = new Map<string, Offer>();
   for (const id of [...own, ...listed.map((each) => each.id)])
@@ -80,7 +79,7 @@ function offersOf({ catalog, upstreams }: Sources): Offers {
   return offers;
 }
 
-/** Keywords beside which a schema may take arguments that its `properties` do not name. */
+/** Keywords with which a schema may take arguments that its `properties` do not name. */
 const opening = ["$ref", "$dynamicRef", "allOf", "anyOf", "oneOf", "if", "patternProperties", "dependentSchemas"];
 
 function argumentsOf(tool: Route["tool"]): Arguments {
@@ -103,26 +102,26 @@ function rules({ rules: mentions }: Named, offers: Offers): Finding[] {
     const listed = offer[kind];
     if (name !== null && isPlain(name)) {
       if (!listed.has(name)) return [missing({ path: [...path, kind], kind, server, name }, listed)];
-      return strange(mention, listed.get(name) ?? null, `${server}:${name} does not take`);
+      return strange(mention, listed.get(name) ?? null, `${server}:${name} does not currently take`);
     }
-    return kind === "tool" ? strange(mention, offer.takes, `no tool of server ${server} takes`) : [];
+    return kind === "tool" ? strange(mention, offer.takes, `no tool of server ${server} currently takes`) : [];
   });
 }
 
 type Missing = { readonly path: Path; readonly kind: string; readonly server: string; readonly name: string };
 
 function missing({ path, kind, server, name }: Missing, listed: ReadonlyMap<string, Arguments>): Finding {
-  const what = `server ${server} lists no ${kind} ${JSON.stringify(name)} now, at least not to every caller`;
+  const what = `server ${server} currently lists no ${kind} ${JSON.stringify(name)}, at least not to every caller`;
   return { path, what, wrong: name, known: () => [...listed.keys()] };
 }
 
-/** Conditions on other arguments than those that are taken. */
+/** Finds conditions on arguments that are not taken. */
 function strange({ path, subjects }: Mention, taken: Arguments, of: string): Finding[] {
   if (taken === null) return [];
   return subjects.flatMap((subject) => {
     const [root, wrong = ""] = subject.split(".");
     if (root !== "args" || taken.has(wrong)) return [];
-    const what = `${of} an argument ${JSON.stringify(wrong)} now`;
+    const what = `${of} an argument ${JSON.stringify(wrong)}`;
     return [{ path: [...path, "when", subject], what, wrong, known: () => [...taken] }];
   });
 }
@@ -136,7 +135,7 @@ function limits({ limits: { perTool } }: Named, offers: Offers): Finding[] {
   });
 }
 
-/** Whether a selection names resources, which need not be in any list. */
+/** Reports whether a selection names resources, which need not be in any list. */
 const isUri = (selection: string): boolean => selection.split(":").length > 2;
 
 function toolsets({ toolsets: all }: Named, offers: Offers, { catalog }: Sources): Finding[] {
@@ -159,7 +158,7 @@ function toolsets({ toolsets: all }: Named, offers: Offers, { catalog }: Sources
       servers.length > 0 && servers.every((server) => offers.get(server)?.unknown.size === 0) && !include.some(isUri);
     if (found.length > 0 || !known || listNames.some((list) => catalog.routes(list, id).length > 0)) return found;
     return [
-      { path: at, what: "selects nothing that its servers list to every caller now", wrong: id, known: () => [] },
+      { path: at, what: "selects nothing that its servers currently list to every caller", wrong: id, known: () => [] },
     ];
   });
 }

@@ -12,10 +12,7 @@ export type Subscribed = Pick<IdentifiedCall, "who" | "source" | "scope"> & {
   readonly uri: string;
 };
 
-/**
- * Notification params for a subscriber, for the resource itself or one below it; null if the caller may not read what
- * changed.
- */
+/** Returns the params of an update about a resource or one below it; null if the subscriber may not read that one. */
 export function updateFor(inForce: Gateway["inForce"], to: Subscribed, params: string | null): string | null {
   const { who, source, scope, route, uri } = to;
   const { policy, catalog } = inForce();

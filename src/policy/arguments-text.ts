@@ -2,13 +2,13 @@ import type { Span } from "../core/inbound.ts";
 import { elements, locate, openArray } from "../mcp/json-text.ts";
 
 /**
- * The JSON text from which arguments were parsed, starting at `at`. The server gets this text, but a number may be
- * rounded when it is parsed here, so a limit that holds here may not hold for the number that the server reads.
+ * The JSON text from which arguments were parsed, starting at `at`. The server gets this text, but parsing here may
+ * round a number, so a limit that holds here may not hold for the number that the server reads.
  */
 export class ArgumentsText {
   readonly #text: string;
   readonly #at: number;
-  /** Results by path: many rules test the same one, and the text may be long. */
+  /** Results by path, because many rules test the same path and the text may be long. */
   #known: Map<string, boolean> | null = null;
 
   constructor(text: string, at: number) {
@@ -16,7 +16,7 @@ export class ArgumentsText {
     this.#at = at;
   }
 
-  /** Whether the number at a path has exactly the written value, digit for digit. */
+  /** Reports whether the text at a path denotes exactly this number, without rounding. */
   means(value: number, path: string): boolean {
     const known = (this.#known ??= new Map<string, boolean>());
     let same = known.get(path);
@@ -39,7 +39,7 @@ export class ArgumentsText {
 
 const form = /^(-?)(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?$/;
 
-/** A common spelling for all texts of one number: its digits without zeros around them, and a power of ten. */
+/** Returns the canonical form of a number's text: its digits without leading or trailing zeros, and a power of ten. */
 function plainest(text: string): string {
   const [, sign = "", whole = "", fraction = "", power = "0"] = form.exec(text) ?? [];
   const digits = whole + fraction;

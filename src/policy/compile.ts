@@ -10,25 +10,25 @@ import { type About, indexRules } from "./rule-index.ts";
 import type { GuardrailOptions, PolicyOptions, PolicySet, RuleOptions } from "./options.ts";
 
 const selectable = ["tool", "prompt", "resource", "input"] as const;
-/** The kinds that a rule can select; `input` is a question of a server to the caller. */
+/** The kinds that a rule can select; `input` is a server's question to the caller. */
 type Selectable = (typeof selectable)[number];
 
 type Options = RuleOptions & { readonly input?: string | undefined };
 
-/** A rule, ready to be matched. */
+/** A compiled rule. */
 export type Rule = {
-  /** The given id, else `<policy>[index]`. */
+  /** The configured id, else `<policy>[index]`. */
   readonly id: string;
   readonly path: Path;
   readonly action: "allow" | "deny";
   readonly reason: string | null;
   readonly conditions: readonly Condition[];
   /**
-   * Whether the rule is about a route, its conditions aside; null if it is about some of the route's URIs. `readings`
-   * say what the name may mean, if it is a URI or a URI template.
+   * Reports whether the rule selects a route, ignoring its conditions; null if it selects only some of the route's
+   * URIs. `readings` holds the possible meanings of the name, if it is a URI or a URI template.
    */
   readonly selects: (route: Route, readings: Readings | null) => Truth;
-  /** The literal beginnings of the URIs that the rule is about; none if it is about no resource. */
+  /** The literal prefixes of the URIs that the rule selects; empty if it selects no resources. */
   readonly beginnings: readonly string[];
   readonly options: Options;
 };
@@ -40,10 +40,10 @@ type RolePolicy = {
   readonly about: About<Rule>;
 };
 
-/** A guardrail over the questions of servers to callers. */
+/** A guardrail for servers' questions to callers. */
 export type InputRule = Rule & { readonly asks: (server: string, method: InputMethod) => boolean };
 
-/** All rules: guardrails in the order of decision, the policies, and the guardrails over input. */
+/** All rules: guardrails in the order of decision, the policies, and the guardrails for input. */
 export type Bundle = {
   readonly guardrails: readonly Rule[];
   readonly guardrailsAbout: About<Rule>;
@@ -51,18 +51,18 @@ export type Bundle = {
   readonly policies: readonly RolePolicy[];
 };
 
-/** The kind that a rule selects; null for all. Throws RuleError if it names more than one. */
+/** Returns the kind that a rule selects; null for all kinds. Throws RuleError if it names more than one. */
 export function kindOf(options: Options): Selectable | null {
   const given = selectable.filter((kind) => options[kind] !== undefined);
-  if (given.length > 1) throw new RuleError(`has ${given.join(" and ")}; a rule selects one kind, write two`);
+  if (given.length > 1) throw new RuleError(`has ${given.join(" and ")}, but a rule selects one kind; write two rules`);
   return given[0] ?? null;
 }
 
-/** The server and name globs of a rule, null if it has none. */
+/** Returns the server and name globs of a rule, each null if not given. */
 export function selectorOf(options: RuleOptions): { readonly server: string | null; readonly name: string | null } {
   const { tool, prompt, resource, server } = options;
   const selector = tool ?? prompt;
-  // The name of a resource is a URI, so a colon is part of it.
+  // The name of a resource is a URI, so a colon in it does not separate a server.
   if (selector === undefined) return { server: server ?? null, name: resource ?? null };
   return splitSelector(selector, server);
 }
@@ -73,7 +73,7 @@ function compileSelector(options: Options): Rule["selects"] {
   const isServer = compileGlob(server ?? "*");
   const isName = compileGlob(name ?? "*");
   const isUri = compileUriGlob(name ?? "*");
-  // The gateway's own tools show what other callers did, so only a rule that names them grants them.
+  // The gateway's own tools show what other callers did, so only a rule that names their server selects them.
   const namesOwn = server === ownServer;
   return (route, readings) => {
     if (kind !== null && kind !== route.kind) return false;
@@ -85,7 +85,7 @@ function compileSelector(options: Options): Rule["selects"] {
 
 function compileInput(rule: Rule, { input, server }: Options & { readonly input: string }): InputRule {
   const onArgs = rule.conditions.find((condition) => condition.onArgs);
-  if (onArgs) throw new RuleError("what a server asks has no args; use principal or source", ["when", onArgs.path]);
+  if (onArgs) throw new RuleError("input from a server has no args; use principal or source", ["when", onArgs.path]);
   const isServer = compileGlob(server ?? "*");
   const isMethod = compileGlob(input);
   return { ...rule, asks: (id, method) => isServer(id) && isMethod(method) };
@@ -102,7 +102,7 @@ function compileRule(id: string, options: Options, path: Path): Rule | InputRule
   return input === undefined ? rule : compileInput(rule, { ...options, input });
 }
 
-// Highest priority first; at equal priority denials first, then the order of the file (sorting is stable).
+// Highest priority first; at equal priority, denials first, then file order (the sort is stable).
 function inOrder(rules: readonly GuardrailOptions[]): readonly (readonly [GuardrailOptions, number])[] {
   const denies = (rule: GuardrailOptions): number => (rule.action === "deny" ? 0 : 1);
   return rules
@@ -115,7 +115,7 @@ type Named = { readonly id: string; readonly path: Path };
 const guardrailName = ({ id }: RuleOptions, index: number): string => id ?? `rules[${index}]`;
 const ruleName = (policy: PolicyOptions, { id }: RuleOptions, index: number): string => id ?? `${policy.id}[${index}]`;
 
-/** Compiles guardrails and policies; a rule with a fault is left out. */
+/** Compiles guardrails and policies; faulty rules are left out. */
 export function compileBundle(set: PolicySet): { readonly bundle: Bundle; readonly faults: readonly Finding[] } {
   const { rules, policies } = set;
   const faults = twins(set);
@@ -146,15 +146,15 @@ export function compileBundle(set: PolicySet): { readonly bundle: Bundle; readon
 
 const isInput = (rule: Rule | InputRule): rule is InputRule => "asks" in rule;
 
-// Finds ids used twice: the audit log needs a distinct one for each rule.
+// Finds duplicate ids, because the audit log needs a distinct id for each rule.
 function twins({ rules, policies }: PolicySet): Finding[] {
   const same = repeated(policies.map(({ id }, at) => ({ id, path: ["policies", at] })));
   const above = rules.map((rule, index) => ({ id: guardrailName(rule, index), path: ["rules", index] }));
   const below = policies.flatMap((policy, at) =>
     policy.rules.map((rule, index) => ({ id: ruleName(policy, rule, index), path: ["policies", at, "rules", index] })),
   );
-  // Rules without an id are named after their policy. If two policies share an id, the doubles among their rules add
-  // nothing.
+  // Rules without an id are named after their policy, so if two policies share an id, duplicates among their rules
+  // follow from that.
   return [...same, ...repeated(same.length > 0 ? above : [...above, ...below])];
 }
 

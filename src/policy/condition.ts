@@ -7,29 +7,26 @@ import { type Fill, operators, RuleError, type Table, template, type Truth, unde
 import type { ArgumentsText } from "./arguments-text.ts";
 import { uriOperators } from "./uri-operators.ts";
 
-/**
- * The facts that conditions test. `args` is null where there are none (a list, a completion), `source` is null if there
- * is none.
- */
+/** The facts that conditions test. `args` is null for a list or a completion; `source` is null if it is unknown. */
 export type Facts = {
   readonly args: unknown;
-  /** The text from which `args` were parsed; null if they came in another way. */
+  /** The text from which `args` were parsed; null if they were not parsed from text. */
   readonly text: ArgumentsText | null;
   readonly who: Principal;
   readonly source: Source | null;
   readonly server: string;
-  /** What `args.uri` may mean, if it is a resource's URI; else null. */
+  /** The possible meanings of `args.uri`, if it is a resource's URI; else null. */
   readonly readings: Readings | null;
 };
 
-/** One dotted path and its test. */
+/** A dotted path and its tests. */
 export type Condition = {
   readonly path: string;
-  /** True if it tests arguments, which a list does not have. */
+  /** Whether it tests arguments, which a list does not have. */
   readonly onArgs: boolean;
-  /** True if it says itself what holds where there is no value. */
+  /** Whether it states itself if the value must be present. */
   readonly onPresence: boolean;
-  /** The condition in words, with the caller filled in. */
+  /** Returns the condition in words, with the caller's values filled in. */
   describe(who: Principal): string;
   evaluate(facts: Facts): Truth;
 };
@@ -71,13 +68,13 @@ const roots: Record<string, (path: string) => Read | null> = {
 const names = (facts: object): string => Object.keys(facts).join("|");
 const known = `args.…, principal.${names(principalFacts)}, source.${names(sourceFacts)}, server.id`;
 
-/** Stands for a value of which nobody knows which the server will read. */
+/** Stands for a value that different servers read differently. */
 const unclear = Symbol("unclear");
 
-/** The beginning of a text that servers made with the official Python SDK take for the object or array in it. */
+/** The start of a string that servers built with the official Python SDK parse as the object or array in it. */
 const opensJson = /^\s*[[{]/;
 
-// Own properties only: a caller sends no `constructor`, and no length of an array.
+// Reads own properties only: a caller sends neither a `constructor` nor the length of an array.
 function walk(value: unknown, keys: readonly string[]): unknown {
   for (const key of keys) {
     if (typeof value === "string" && opensJson.test(value)) return unclear;
@@ -90,7 +87,7 @@ function walk(value: unknown, keys: readonly string[]): unknown {
   return value;
 }
 
-/** The keys of arguments by their folded spelling, null for several; made once, since many rules may test an object. */
+/** The keys of an object by case-folded spelling, null for several; computed once, as many rules may test an object. */
 const spellingsOf = memoize((object: object) => {
   const keys = new Map<string, string | null>();
   for (const each of Object.keys(object)) {
@@ -100,15 +97,13 @@ const spellingsOf = memoize((object: object) => {
   return keys;
 });
 
-/** Whether an object has a key that a server which ignores case, as many in Go and .NET do, takes for this one. */
+/** Reports whether an object has a key that servers which ignore case, as many in Go and .NET do, read as this key. */
 function isPosed(object: object, key: string): boolean {
   const only = spellingsOf(object).get(foldCase(key));
   return only !== undefined && only !== key;
 }
 
-/**
- * The argument that a server which ignores case may take for the one at a condition's path; null where there is none.
- */
+/** Returns the argument that a server which ignores case may read as the one at a condition's path; null if none. */
 export function posing(args: unknown, path: string): string | null {
   const [root, ...keys] = path.split(".");
   for (const [depth, key] of keys.entries()) {
@@ -136,12 +131,12 @@ function fillFor(who: Principal): Fill {
 function checkTemplates(options: ConditionOptions): void {
   const text = JSON.stringify(options);
   for (const [whole, name = ""] of text.matchAll(template)) {
-    if (!Object.hasOwn(principalFacts, name)) throw new RuleError(`${whole} names nothing; known: ${known}`);
+    if (!Object.hasOwn(principalFacts, name)) throw new RuleError(`${whole} does not exist; known: ${known}`);
   }
   if (text.replace(template, "").includes("${principal.")) throw new RuleError("${principal.…} is malformed");
 }
 
-/** Each operand fits its operator by the type of the options; the table keeps the two in step. */
+/** Compiles the tests of a condition. The type of the options guarantees that each operand fits its operator. */
 export function compileTests<Test>(table: Table<Test>, options: ConditionOptions): Test[] {
   return Object.entries(options).map(([name, operand]) =>
     underPart(name, () => (table[name as keyof ConditionOptions] as (operand: unknown) => Test)(operand)),
@@ -153,7 +148,7 @@ function compileOne(path: string, options: ConditionOptions): Condition {
   const root = path.slice(0, dot);
   const inner = path.slice(dot + 1);
   const read = roots[root]?.(inner) ?? null;
-  if (!read) throw new RuleError(`names nothing; known: ${known}`);
+  if (!read) throw new RuleError(`does not exist; known: ${known}`);
   checkTemplates(options);
   const tests = compileTests(operators, options);
   if (tests.length === 0) throw new RuleError("has no operator");
@@ -172,13 +167,12 @@ function compileOne(path: string, options: ConditionOptions): Condition {
     },
     evaluate(facts) {
       const { readings, text } = facts;
-      // Even `exists` cannot be decided of a call of which nobody knows where it will come from, or that has no
-      // arguments.
+      // Even `exists` cannot be evaluated if the source or the arguments are not known.
       if ((root === "source" && facts.source === null) || (onArgs && facts.args === null)) return null;
       const fill = fillFor(facts.who);
       let value = read(facts);
       if (value === unclear) return null;
-      // The server may read another number, so this one cannot be compared.
+      // The server may read a different number, so this one cannot be compared.
       if (typeof value === "number" && onArgs && text && !text.means(value, inner)) value = Number.NaN;
       if (uriTests && readings && value !== undefined) return every(uriTests.map((test) => test(readings, fill)));
       return every(tests.map((test) => test(value, fill)));
@@ -186,7 +180,7 @@ function compileOne(path: string, options: ConditionOptions): Condition {
   };
 }
 
-/** Whether all hold: false if one is false, else null if one is unknown. */
+/** Reports whether all hold: false if one is false, else null if one is unknown. */
 export function every(truths: readonly Truth[]): Truth {
   if (truths.includes(false)) return false;
   return truths.includes(null) ? null : true;

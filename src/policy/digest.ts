@@ -1,10 +1,10 @@
 import { sortKeys } from "../core/json.ts";
 import type { Bundle, Rule } from "./compile.ts";
 
-/** SHA-256 over the rules in the order of decision, hex; equal digests decide equally. */
+/** Returns the SHA-256, in hex, over the rules in the order of decision; equal digests mean equal decisions. */
 export function digestOf({ guardrails, inputs, policies }: Bundle): string {
   const facts = ({ id, options }: Rule): unknown => ({ ...options, id });
-  // Sorted, because the order in which a file writes the parts of a rule decides nothing.
+  // Sorted, because the order of the keys of a rule does not affect decisions.
   const text = JSON.stringify(
     {
       guardrails: guardrails.map(facts),

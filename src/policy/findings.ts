@@ -6,13 +6,13 @@ import { type Bundle, compileBundle, type InputRule, kindOf, type Rule, selector
 import { impossible } from "./impossible.ts";
 import type { PolicyOptions, PolicySet } from "./options.ts";
 
-/** Rules and policies of correct shape, and the parts of the configuration that they refer to. */
+/** Well-formed rules and policies, and the parts of the configuration that they refer to. */
 type Examined = PolicySet & {
   readonly servers: readonly string[];
   readonly carriers: readonly Carrier[];
 };
 
-/** Everything that is wrong with rules and policies, and what is valid but cannot be meant. */
+/** Returns the errors in rules and policies, and warnings about what is valid but cannot be intended. */
 export function examine(examined: Examined): Findings {
   const { policies, servers, carriers } = examined;
   const { bundle, faults } = compileBundle(examined);
@@ -32,7 +32,7 @@ export function examine(examined: Examined): Findings {
   return { problems: faults, warnings };
 }
 
-/** What the rules say of servers that they name, for who knows what these offer. */
+/** Returns what rules refer to on the servers that they name, to be checked against what these servers offer. */
 export function mentionsIn({ guardrails, policies }: Bundle): Mention[] {
   return [...guardrails, ...policies.flatMap(({ rules }) => rules)].flatMap(({ path, options, conditions }) => {
     const { server, name } = selectorOf(options);
@@ -42,10 +42,10 @@ export function mentionsIn({ guardrails, policies }: Bundle): Mention[] {
   });
 }
 
-/** The role of local administrators, who need no key. */
+/** The role of local administrators, which need no key. */
 const localRole = "admin";
 
-/** Warnings that depend on the stored keys; roles that the configuration gives (`given`) are checked elsewhere. */
+/** Returns warnings that depend on stored keys; roles from the configuration (`given`) are checked by `examine`. */
 export function roleWarnings(
   policies: Bundle["policies"],
   given: readonly string[],
@@ -81,7 +81,7 @@ function powerless(policies: readonly Roles[], carriers: readonly Carrier[]): Fi
 function idle(policies: readonly PolicyOptions[]): Finding[] {
   return policies.flatMap(({ id, rules }, index) => {
     if (rules.some(({ action }) => action === "allow")) return [];
-    const message = `${JSON.stringify(id)} allows nothing: what no policy allows is denied anyway`;
+    const message = `${JSON.stringify(id)} allows nothing: whatever no policy allows is denied anyway`;
     return [{ path: ["policies", index], message }];
   });
 }
@@ -89,30 +89,30 @@ function idle(policies: readonly PolicyOptions[]): Finding[] {
 function ungranted({ rules, policies }: PolicySet): Finding[] {
   const index = rules.findIndex(({ action, input }) => action === "allow" && input === undefined);
   if (policies.length > 0 || index < 0) return [];
-  const message = "grants nothing, for it is a guardrail, and there are no policies: nobody may do anything";
+  const message = "grants nothing, because it is a guardrail and there are no policies: every call is denied";
   return [{ path: ["rules", index], message }];
 }
 
 function serverless({ path, options }: Rule, servers: readonly string[]): Finding[] {
   const { server } = selectorOf(options);
   if (server === null || [ownServer, ...servers].some(compileGlob(server))) return [];
-  // A rule without `server` names it in the name of its tool or prompt.
+  // A rule without `server` has the server in the name of its tool or prompt.
   const key = options.server === undefined ? (kindOf(options) ?? "server") : "server";
   return [{ path: [...path, key], message: `there is no server ${JSON.stringify(server)}: this rule never matches` }];
 }
 
-// A guardrail that is meant to deny would let everything pass.
+// A guardrail that is meant to deny would deny nothing.
 function misnamed({ path, options }: Rule, servers: readonly string[]): Finding[] {
   const { server, name } = selectorOf(options);
   const kind = kindOf(options);
   if (name === null || (kind !== "tool" && kind !== "prompt")) return [];
-  // A server that is a gateway itself has such names.
+  // A server that is itself a gateway has such names.
   const meant = [ownServer, ...servers].filter(compileGlob(server ?? "*"));
   const message = nameFault(name, meant, options.server !== undefined, besideServer(kind));
   return message === null ? [] : [{ path: [...path, kind], message }];
 }
 
-// Such a denial denies nothing, and an allowance of all but this allows everything.
+// With such an operand, a denial denies nothing, and an allow that excludes it allows everything.
 function misread({ path, options: { when = {} } }: Rule): Finding[] {
   return Object.entries(when).flatMap(([subject, tests]) =>
     Object.entries(tests).flatMap(([operator, operand]) => {
@@ -129,28 +129,30 @@ function misread({ path, options: { when = {} } }: Rule): Finding[] {
 function operandFault(subject: string, operator: string, operand: unknown, path: Path): Finding[] {
   if (typeof operand !== "string" || operator === "regex") return [];
   if (operator === "glob" && /^\^.*\$$/.test(operand))
-    return [{ path, message: "is a regular expression; only * and ? are wildcards in a glob: write it as regex" }];
+    return [
+      { path, message: "is a regular expression; a glob has only the wildcards * and ?: use the operator regex" },
+    ];
   if (subject === "source.ip" && operand.includes("/"))
-    return [{ path, message: 'networks are not understood here; write addresses, or a glob as { glob: "10.*" }' }];
-  // `**` and `*/` are signs of languages.
+    return [{ path, message: 'networks are not supported here; write addresses, or a glob as { glob: "10.*" }' }];
+  // `**` and `*/` are operators of programming languages.
   if (operator === "glob" || !/^\*\S+$|^\S+\*$/.test(operand) || !/\w/.test(operand)) return [];
-  return [{ path, message: "is compared as it stands; only the operator glob takes * for a wildcard" }];
+  return [{ path, message: "is compared literally; only the operator glob treats * as a wildcard" }];
 }
 
 function methodless({ path, options }: InputRule): Finding[] {
   const input = options.input ?? "*";
   if (inputMethods.some(compileGlob(input))) return [];
-  const message = `never matches: what servers ask is ${inputMethods.join(", ")}, never ${input}`;
+  const message = `never matches: servers send only ${inputMethods.join(", ")}, never ${input}`;
   return [{ path: [...path, "input"], message }];
 }
 
-// Finds only the plain case: an earlier rule without conditions, whose globs are `*`, absent or the same.
+// Detects only the simple case: an earlier rule without conditions whose globs are `*`, absent or the same.
 function covers(before: Rule, after: Rule): boolean {
   const wide = selectorOf(before.options);
   const narrow = selectorOf(after.options);
   const kind = kindOf(before.options);
   if (before.conditions.length > 0 || (kind !== null && kind !== kindOf(after.options))) return false;
-  // A rule for every server does not match the gateway's own.
+  // A rule for every server does not match the gateway's own tools.
   const sameServer = wide.server === narrow.server || ((wide.server ?? "*") === "*" && narrow.server !== ownServer);
   const [all, some] = [before.options.input ?? wide.name ?? "*", after.options.input ?? narrow.name];
   return sameServer && (all === "*" || all === some);
@@ -162,7 +164,10 @@ function shadowed(rules: readonly Rule[]): Finding[] {
   for (const rule of rules) {
     const before = wide.find((each) => covers(each, rule));
     if (before)
-      found.push({ path: rule.path, message: `never matches: rule ${before.id} comes first and matches the same` });
+      found.push({
+        path: rule.path,
+        message: `never matches: rule ${before.id} is earlier and matches the same calls`,
+      });
     else if (rule.conditions.length === 0 && wide.length < 100) wide.push(rule);
   }
   return found;

@@ -4,23 +4,23 @@ import { compileTests, every } from "./condition.ts";
 import { operators, template } from "./operators.ts";
 import type { ConditionOptions } from "./options.ts";
 
-/** The subjects of a rule whose tests no value can pass together, and a `when` that tests nothing. */
+/** Returns warnings about subjects of a rule whose tests no value can pass together, and about an empty `when`. */
 export function impossible({ path, options: { when, action } }: Rule): Finding[] {
   if (when === undefined) return [];
   const at = [...path, "when"];
   if (Object.keys(when).length === 0)
-    return [{ path: at, message: "has no condition, so the rule holds for every call; write one, or remove when" }];
+    return [{ path: at, message: "has no condition, so the rule matches every call; write one, or remove when" }];
   return Object.entries(when)
     .filter(([subject, tests]) => subject !== "args.uri" && isImpossible(tests, action === "deny"))
     .map(([subject]) => ({
       path: [...at, subject],
-      message: "no value passes these tests together: correct them, or write each alternative as a rule of its own",
+      message: "no value passes all of these tests: correct them, or write each alternative as a separate rule",
     }));
 }
 
-/** `unknown`: whether the rule holds where a test cannot be evaluated, as that of a denial does. */
+/** `unknown` says whether the rule matches if a test cannot be evaluated, as a denial does. */
 function isImpossible(options: ConditionOptions, unknown: boolean): boolean {
-  // Which values the caller fills in is not known here.
+  // The caller's values are not known here.
   if (JSON.stringify(options).search(template) >= 0) return false;
   const { eq, in: among, notIn } = options;
   const only = eq === undefined ? among : [eq];
@@ -29,7 +29,7 @@ function isImpossible(options: ConditionOptions, unknown: boolean): boolean {
   return !only.some((value) => every(tests.map((test) => test(value, (text) => text))) ?? unknown);
 }
 
-/** Whether no number lies between these bounds. */
+/** Reports whether no number lies within these bounds. */
 function isEmpty({ gt = -Infinity, gte = -Infinity, lt = Infinity, lte = Infinity }: ConditionOptions): boolean {
   const low = Math.max(gt, gte);
   const high = Math.min(lt, lte);

@@ -2,12 +2,12 @@ import { type GlobTokens, globTokens, literalTokens, matchTokens } from "../core
 import { compilePattern } from "../core/pattern.ts";
 import type { ConditionOptions } from "./options.ts";
 
-/** The outcome of a condition: null if it cannot be evaluated, which never helps the caller. */
+/** The result of a condition: null if it cannot be evaluated, which never helps the caller. */
 export type Truth = boolean | null;
 
 /**
- * Tests a value; undefined means that it is missing. `fill` replaces `${principal.…}` with the caller's values; null if
- * the caller lacks one.
+ * Tests a value, which is undefined if it is missing. `fill` replaces `${principal.…}` with the caller's values, and
+ * returns null if the caller lacks one.
  */
 export type Test = (value: unknown, fill: Fill) => Truth;
 export type Fill = (template: string) => string | null;
@@ -22,7 +22,7 @@ export class RuleError extends Error {
   }
 }
 
-/** Compiles a part of a rule; an error in it is placed under that part. */
+/** Compiles a part of a rule and adds the part's name to the path of a RuleError. */
 export function underPart<T>(part: string, compile: () => T): T {
   try {
     return compile();
@@ -34,17 +34,16 @@ export function underPart<T>(part: string, compile: () => T): T {
 
 export type Scalar = string | number | boolean | null;
 
-/** For each operator, what makes a test of its operand. */
+/** For each operator, a function that creates a test from the operand. */
 export type Table<T> = {
   readonly [K in keyof ConditionOptions]-?: (operand: NonNullable<ConditionOptions[K]>) => T;
 };
 
-// Longer texts are not scanned during a call; a condition on one cannot be evaluated.
+// Longer texts are not scanned during a call; a condition on them cannot be evaluated.
 const maxText = 65_536;
 
 export const template = /\$\{principal\.([A-Za-z]+)\}/g;
 
-/** One entry per operator of a condition. */
 export const operators: Table<Test> = {
   eq: (operand) => equals([operand]),
   neq: (operand) => not(equals([operand])),
@@ -59,9 +58,7 @@ export const operators: Table<Test> = {
   exists: (operand) => (value) => (value !== undefined) === operand,
 };
 
-/**
- * The tokens of a text; null if the caller lacks a value. Values are literal: a `*` in a name must not widen a glob.
- */
+/** Compiles a text into tokens; null if the caller lacks a value. Values are literal: their `*` is not a wildcard. */
 export function compileTokens(text: string, tokensOf: (part: string) => GlobTokens): (fill: Fill) => GlobTokens | null {
   const parts = text.split(/(\$\{principal\.[A-Za-z]+\})/);
   const fixed: readonly (GlobTokens | string)[] = parts.map((part, i) => (i % 2 === 0 ? tokensOf(part) : part));
@@ -76,7 +73,7 @@ export function compileTokens(text: string, tokensOf: (part: string) => GlobToke
   };
 }
 
-/** The test that passes where the given one fails. */
+/** Negates a test. */
 export const not =
   <Value>(test: (value: Value, fill: Fill) => Truth) =>
   (value: Value, fill: Fill): Truth => {
@@ -84,7 +81,7 @@ export const not =
     return truth === null ? null : !truth;
   };
 
-// An integer beyond the safe range may be read as another one by the upstream.
+// The upstream may read an integer beyond the safe range as a different one.
 const isExact = (value: number): boolean =>
   Number.isFinite(value) && (!Number.isInteger(value) || Number.isSafeInteger(value));
 
@@ -96,7 +93,7 @@ const compares =
 const filler = (text: string): ((fill: Fill) => string | null) =>
   text.search(template) < 0 ? () => text : (fill) => fill(text);
 
-// A value that has the type of no operand is of a wrong type, not merely different; null is compared with anything.
+// A value whose type is not that of any operand has a wrong type and is not merely different; null compares with any.
 function equals(operands: readonly Scalar[]): Test {
   const filled = operands.map((operand) => (typeof operand === "string" ? filler(operand) : () => operand));
   return (value, fill) => {
@@ -115,11 +112,11 @@ function equals(operands: readonly Scalar[]): Test {
 }
 
 function compileRegex(source: string): Test {
-  if (source.search(template) >= 0) throw new RuleError("takes no ${principal.…}; use eq, in or glob");
+  if (source.search(template) >= 0) throw new RuleError("cannot contain ${principal.…}; use eq, in or glob");
   const pattern = compilePattern(source);
   if (!pattern) {
     throw new RuleError(
-      "no regular expression that RE2 can run (malformed, too big, or with look-around or back-references)",
+      "is not a regular expression that RE2 can run (it is malformed, too large, or uses lookaround or backreferences)",
     );
   }
   return (value) =>

@@ -4,13 +4,13 @@ import { displayName } from "../core/options.ts";
 const glob = z.string().min(1).max(500);
 const scalar = z.union([z.string(), z.number(), z.boolean(), z.null()]);
 
-/** All that are given must hold. Each has an entry in `operators.ts`. */
+/** The given operators must all hold. Each has an entry in `operators.ts`. */
 const operators = {
   eq: scalar.optional().describe("Equal to."),
   neq: scalar.optional().describe("Not equal to."),
   in: z.array(scalar).optional().describe("One of."),
   notIn: z.array(scalar).optional().describe("None of."),
-  regex: z.string().max(1000).optional().describe("A regular expression that matches some part."),
+  regex: z.string().max(1000).optional().describe("A regular expression that matches any part."),
   glob: glob.optional().describe("A glob that matches the whole."),
   lt: z.number().optional().describe("Less than."),
   lte: z.number().optional().describe("At most."),
@@ -27,7 +27,7 @@ const subject = z
   .string()
   .regex(
     /^(args|principal|source|server)(\.[^.]+)+$/,
-    "is no subject of a condition; write args.…, principal.…, source.… or server.…",
+    "is not a subject of a condition; write args.…, principal.…, source.… or server.…",
   );
 
 const selector = {
@@ -36,47 +36,51 @@ const selector = {
   resource: glob.optional().describe("Glob of resource URIs."),
   server: glob.optional().describe("Glob of server ids."),
   when: z
-    .record(subject, conditionOptions.describe("Operators that must all hold."))
+    .record(subject, conditionOptions.describe("Operators, which must all hold."))
     .optional()
-    .describe("Conditions that must all hold: a path (args.…, principal.…, source.…, server.…) and its operators."),
-  action: z.enum(["allow", "deny"]).describe("What happens to calls that it matches."),
+    .describe("Conditions, which must all hold: a path (args.…, principal.…, source.…, server.…) and its operators."),
+  action: z.enum(["allow", "deny"]).describe("What the rule does with the calls that it matches."),
   id: z.string().max(100).optional().describe("Named in refusals and in the audit log."),
   reason: z
     .string()
     .max(500)
     .optional()
-    .describe("Shown to a caller who is denied; that of an allow is only in the audit log."),
+    .describe("Shown to a denied caller; the reason of an allow appears only in the audit log."),
 };
 
 /** A rule inside a role's policy. */
 const ruleOptions = z.strictObject(selector);
 
-/** A guardrail: decided before every policy. Its denial is final; its allow only ends the guardrails. */
+/** A guardrail, which is decided before every policy. A deny is final; an allow only ends the guardrail phase. */
 const guardrailOptions = z.strictObject({
   ...selector,
   input: glob
     .optional()
     .describe(
-      "Glob of questions from servers to callers: elicitation/create, sampling/createMessage, roots/list. Such a rule concerns nothing else.",
+      "Glob of requests from servers to callers: elicitation/create, sampling/createMessage, roots/list. A rule with input matches nothing else.",
     ),
-  priority: z.number().int().default(0).describe("Higher ones are decided first; at equal priority denials are."),
+  priority: z
+    .number()
+    .int()
+    .default(0)
+    .describe("Higher priorities are decided first; at equal priority, denials are."),
 });
 
 const policyOptions = z.strictObject({
   id: z.string().min(1).max(100).describe("Named in refusals and in the audit log."),
   name: displayName,
-  roles: z.array(z.string().min(1)).min(1).describe("The roles to which it applies."),
-  rules: z.array(ruleOptions).describe("Its rules, in order; the first that matches decides for this policy."),
+  roles: z.array(z.string().min(1)).min(1).describe("The roles to which the policy applies."),
+  rules: z.array(ruleOptions).describe("Rules in order; the first match decides for this policy."),
 });
 
 export const rulesOptions = z
   .array(guardrailOptions)
   .default([])
-  .describe("Guardrails, decided before the policies: highest priority first; the first that matches ends them.");
+  .describe("Guardrails, decided before the policies, highest priority first; the first match ends the guardrails.");
 export const policiesOptions = z
   .array(policyOptions)
   .default([])
-  .describe("What roles may do; what no policy allows is denied.");
+  .describe("What roles may do; everything that no policy allows is denied.");
 
 export type ConditionOptions = z.output<typeof conditionOptions>;
 export type RuleOptions = z.output<typeof ruleOptions>;

@@ -6,33 +6,30 @@ import type { Bundle, InputRule, Rule } from "./compile.ts";
 import { type Condition, every, type Facts, posing } from "./condition.ts";
 import type { Truth } from "./operators.ts";
 
-/** The rules about one route for one set of roles, in order; only these cost time at a decision. */
+/** The rules for one route and one set of roles, in order; a decision looks only at these. */
 export type Plan = {
   readonly guardrails: readonly Rule[];
   readonly policies: readonly (readonly Rule[])[];
-  /** What the name of the route may mean, if it is a URI or a URI template; else null. */
+  /** The possible meanings of the route's name, if it is a URI or a URI template; else null. */
   readonly readings: Readings | null;
 };
 
-/** The decision and its rule; null if no rule matched, which is the default denial. */
+/** A decision and its rule, which is null if no rule matched, so that the call is denied by default. */
 export type Decision = { readonly allowed: boolean; readonly rule: Rule | null };
 
-/**
- * Adds a condition to a rule that matches only some of the route's URIs; it counts like one on arguments that are not
- * known yet.
- */
+/** Adds a condition that counts like one on unknown arguments to a rule that matches only some of the route's URIs. */
 function onSome(rule: Rule): Rule {
   const some: Condition = {
     path: "name",
     onArgs: true,
     onPresence: false,
-    describe: () => `the URI fits ${rule.options.resource ?? "*"}`,
+    describe: () => `the URI matches ${rule.options.resource ?? "*"}`,
     evaluate: () => null,
   };
   return { ...rule, conditions: [...rule.conditions, some] };
 }
 
-// No rule after one without conditions is ever reached.
+// Rules after one without conditions are never reached.
 function reachable(rules: readonly Rule[], route: Route, readings: Readings | null): Rule[] {
   const about = rules.flatMap((rule) => {
     const selected = rule.selects(route, readings);
@@ -42,7 +39,7 @@ function reachable(rules: readonly Rule[], route: Route, readings: Readings | nu
   return last < 0 ? about : about.slice(0, last + 1);
 }
 
-/** Picks the rules of a bundle about the route for callers with these roles. */
+/** Selects the rules of a bundle that apply to a route for callers with these roles. */
 export function planFor(bundle: Bundle, roles: ReadonlySet<string>, route: Route): Plan {
   const { kind, name, template } = route;
   const readings = template ? readingsOfTemplate(name) : kind === "resource" ? readingsOf(name) : null;
@@ -56,7 +53,7 @@ export function planFor(bundle: Bundle, roles: ReadonlySet<string>, route: Route
   };
 }
 
-/** The first guardrail over input that is about this question and matches. */
+/** Returns the first matching guardrail for a server's question; null if there is none. */
 export function inputRule(rules: readonly InputRule[], method: InputMethod, facts: Facts): InputRule | null {
   return rules.find((rule) => rule.asks(facts.server, method) && matches(rule, holds(rule.conditions, facts))) ?? null;
 }
@@ -67,7 +64,7 @@ const matches = (rule: Rule, truth: Truth): boolean => truth ?? rule.action === 
 const holds = (conditions: readonly Condition[], facts: Facts): Truth =>
   conditions.length === 0 || every(conditions.map((condition) => condition.evaluate(facts)));
 
-/** Guardrails first, then each policy; an allow of any policy grants the call. */
+/** Decides by the guardrails first, then by each policy; an allow in any policy grants the call. */
 function decideBy({ guardrails, policies }: Plan, isMet: (rule: Rule) => boolean): Decision {
   const guardrail = guardrails.find(isMet);
   if (guardrail?.action === "deny") return { allowed: false, rule: guardrail };
@@ -80,18 +77,18 @@ function decideBy({ guardrails, policies }: Plan, isMet: (rule: Rule) => boolean
   return { allowed: false, rule: denial };
 }
 
-/** Decides a call. */
+/** Decides a call with these arguments. */
 export const decide = (plan: Plan, facts: Facts): Decision =>
   decideBy(plan, (rule) => matches(rule, holds(rule.conditions, facts)));
 
-/** Decides a list entry: whether some arguments would be allowed. Conditions on arguments are unknown here. */
+/** Decides whether to list an entry: whether some arguments would be allowed. Conditions on arguments are unknown. */
 export const decideSome = (plan: Plan, facts: Facts): Decision => decideBy(plan, (rule) => matchesSome(rule, facts));
 
 function matchesSome(rule: Rule, facts: Facts): boolean {
   const fixed = rule.conditions.filter((condition) => !condition.onArgs);
   const truth = holds(fixed, facts);
   if (fixed.length === rule.conditions.length) return matches(rule, truth);
-  // Some arguments escape a denial that also depends on them. An allow needs all other conditions to hold.
+  // A denial that depends on arguments does not cover all of them; an allow needs all other conditions to hold.
   return rule.action === "allow" && truth === true;
 }
 
@@ -101,7 +98,7 @@ export type Outlook = Pick<Explained, "listed" | "remedy" | "elsewhere"> & {
   readonly otherwise: Decision | null;
 };
 
-/** Decides without a source, and tells what other arguments, or another source, may change about that. */
+/** Returns the decision without a source, and what other arguments or another source may change about it. */
 export function outlook(plan: Plan, facts: Facts): Outlook {
   const here = outcome(plan, facts);
   const best = { ...plan, guardrails: atBest(plan.guardrails), policies: plan.policies.map(atBest) };
@@ -119,11 +116,11 @@ const isSame = (one: Decision, two: Decision): boolean => one.allowed === two.al
 
 function outcome(plan: Plan, facts: Facts): Pick<Outlook, "listed" | "decision"> {
   const some = decideSome(plan, facts);
-  // If no arguments would help, a rule over the given arguments is not the reason.
+  // If no arguments would help, a rule on the given arguments is not the reason.
   return { listed: some.allowed, decision: some.allowed ? decide(plan, facts) : some };
 }
 
-/** The rules as they are where every condition on the source helps the caller. */
+/** Returns the rules as they apply if every condition on the source helps the caller. */
 function atBest(rules: readonly Rule[]): Rule[] {
   return rules.flatMap((rule) => {
     const conditions = rule.conditions.filter(({ path }) => !path.startsWith("source."));
@@ -132,7 +129,7 @@ function atBest(rules: readonly Rule[]): Rule[] {
   });
 }
 
-/** The arguments with which a refused caller may succeed, in words; null if the rules name none. */
+/** Returns, in words, the arguments with which a denied caller may succeed; null if the rules name none. */
 export function remedy(plan: Plan, { rule }: Decision, { who, args }: Pick<Facts, "who" | "args">): string | null {
   const conditions = (each: Rule): Condition[] => each.conditions.filter((condition) => condition.onArgs);
   const onArgs = (each: Rule): string =>
@@ -141,13 +138,13 @@ export function remedy(plan: Plan, { rule }: Decision, { who, args }: Pick<Facts
       .join(" and ");
   const clearly = (rules: readonly Rule[]): string => {
     const [other] = rules.flatMap(conditions).flatMap(({ path }) => posing(args, path) ?? []);
-    return other === undefined ? "" : ` Leave out ${other}: a server may take it for the one that is tested.`;
+    return other === undefined ? "" : ` Leave out ${other}: a server may read it as the argument that the rule tests.`;
   };
   const allows = plan.policies.flat().filter((each) => each.action === "allow" && onArgs(each) !== "");
   if (rule && onArgs(rule) !== "") {
     const missing = conditions(rule).every(({ onPresence }) => onPresence) ? "" : "missing, ";
-    return `It denies calls where ${onArgs(rule)} (or where that is ${missing}unclear or of another type).${clearly([rule])}`;
+    return `The rule denies calls if ${onArgs(rule)} (or if a value is ${missing}unclear or of another type).${clearly([rule])}`;
   }
   const told = allows.slice(0, 3);
-  return told.length > 0 ? `Allowed are calls where ${told.map(onArgs).join(", or where ")}.${clearly(told)}` : null;
+  return told.length > 0 ? `Calls are allowed if ${told.map(onArgs).join(", or if ")}.${clearly(told)}` : null;
 }

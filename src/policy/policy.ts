@@ -25,10 +25,10 @@ import {
   remedy,
 } from "./plan.ts";
 
-// The number of role sets whose plans are kept; a plan lives as long as its route does.
+// The maximum number of role sets whose plans are kept; a plan lives as long as its route.
 const maxRoleSets = 256;
 
-/** A policy that can also report which parts of it have no effect, as `roleWarnings` does, or may have none. */
+/** A policy that can also report which of its parts have no effect, or may have none. */
 export type CompiledPolicy = Policy & {
   warnings(given: readonly string[], stored: readonly string[]): string[];
   mentions(): readonly Mention[];
@@ -40,7 +40,7 @@ const capabilityRoutes: Readonly<Record<Capability, Route>> = {
   audit_all: plainRoute("tool", ownServer, "audit_all"),
 };
 
-/** Rules that cannot be compiled; `examine` finds the same errors, each with its place. */
+/** Rules that cannot be compiled; `examine` reports the same errors, each with its location. */
 export class PolicyError extends Error {
   override readonly name = "PolicyError";
 }
@@ -114,9 +114,7 @@ function sourceKeyIn({ guardrails, policies }: Bundle): Policy["sourceKey"] {
   return (source) => JSON.stringify(facts.map(([, read]) => read(source)));
 }
 
-/**
- * The arguments that conditions test. A completion has none, so conditions on them count against it, whatever they say.
- */
+/** Returns the arguments that conditions test. A completion has none, so conditions on them count against it. */
 function argsOf({ inbound: { method, params } }: Call, { kind, name }: Route, named: Route | null): unknown {
   if (method === "completion/complete") return null;
   if (kind === "resource") return { uri: name };
@@ -142,7 +140,7 @@ function explained({ decision, otherwise, ...more }: Outlook): Explained {
   return { rule, reason: reason + also, allowed: decision.allowed, ...more };
 }
 
-/** The name as the caller wrote it, so that a refusal reveals no more than the caller knows. */
+/** Returns the name as the caller wrote it, so that a refusal reveals no more than the caller knows. */
 function nameAsked({ inbound: { method, params } }: Call, { kind, wire }: Route): string {
   const { ref } = params;
   const holder = typeof ref === "object" && ref !== null && method === "completion/complete" ? ref : params;
@@ -150,7 +148,7 @@ function nameAsked({ inbound: { method, params } }: Call, { kind, wire }: Route)
   return typeof asked === "string" && kind !== "extension" ? asked : wire;
 }
 
-/** An operator may have written a reason with or without its full stop. */
+/** Adds a full stop if the operator wrote the reason without one. */
 const sentence = (text: string): string => (/[.!?]$/.test(text.trimEnd()) ? text.trimEnd() : `${text}.`);
 
 function denied(plan: Plan, decision: Decision, facts: Pick<Facts, "who" | "args">): Failure {
@@ -162,10 +160,7 @@ function denied(plan: Plan, decision: Decision, facts: Pick<Facts, "who" | "args
   return new Failure("denied", cut(`${what} ${advice}`, 1000), { rule: rule?.id });
 }
 
-/**
- * Plans by set of roles and route, each made once, so that the cost of a decision does not depend on the number of
- * rules.
- */
+/** Caches plans by role set and route, so that the cost of a decision does not depend on the number of rules. */
 function createPlans(bundle: Bundle): (who: Principal, route: Route) => Plan {
   const keyOf = memoize((roles: readonly string[]) => JSON.stringify([...new Set(roles)].toSorted()));
   const sets = createBoundedMap<(route: Route) => Plan>({ cap: maxRoleSets });

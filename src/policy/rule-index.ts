@@ -2,12 +2,12 @@ import { byPrefix } from "../core/by-prefix.ts";
 import { onlyText } from "../core/glob.ts";
 import type { Readings } from "../core/uri-readings.ts";
 
-/** Those that may be about a URI with these readings, in order; all if there are none. */
+/** Returns, in order, the rules that may select a URI with these readings; all rules if `readings` is null. */
 export type About<Rule> = (readings: Readings | null) => readonly Rule[];
 
 /**
- * Finds rules by the literal beginnings of the URIs that they are about. Callers choose the URIs of resources, so one
- * must not cost a look at every rule.
+ * Indexes rules by the literal prefixes of the URIs that they select. Callers choose the URIs of resources, so a URI
+ * must not cost a check of every rule.
  */
 export function indexRules<Rule extends { readonly beginnings: readonly string[] }>(
   rules: readonly Rule[],

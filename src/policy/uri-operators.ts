@@ -11,7 +11,7 @@ import {
   type Truth,
 } from "./operators.ts";
 
-/** Tests all readings of a resource's URI; null also if only some of them pass. */
+/** Tests all readings of a resource's URI; also null if only some of them pass. */
 type UriTest = (readings: Readings, fill: Fill) => Truth;
 
 const incomparable = (): UriTest => () => null;
@@ -42,7 +42,7 @@ function matches(text: string, tokensOf: (part: string) => GlobTokens): UriTest 
   };
 }
 
-// A number cannot be compared with a text; null differs from every text.
+// A number cannot be compared with a URI; null differs from every URI.
 function isOneOf(operands: readonly Scalar[]): UriTest {
   const tests = operands
     .filter((operand) => typeof operand === "string" || operand === null)

@@ -4,7 +4,7 @@ import { stillClock } from "../support/principal.ts";
 
 afterEach(() => void jest.useRealTimers());
 
-test("R23: an alarm costs one timer and about a look at the clock a second, and nothing once there is nothing to wait for", () => {
+test("R23: an alarm uses one timer and checks the clock about once a second; it uses no timer when not set", () => {
   jest.useFakeTimers();
   const clock = stillClock();
   const now = clock.now() / 1000;

@@ -58,7 +58,7 @@ function setUp(options: Record<string, unknown> = {}) {
 
 const call = (credentials: string[], parts: CallParts = {}): Call => makeCall({ credentials, ...parts });
 
-test("R3: a good key gives its principal, the same object each time", () => {
+test("R3: a valid key yields its principal, the same object each time", () => {
   const { authn } = setUp();
   const who = authn.identify(call([good]));
   expect(who).toMatchObject({
@@ -75,8 +75,8 @@ const refused: [what: string, raw: string[], code: FailureCode, http: number, sa
   ["no credential", [], "unauthenticated", 401, "An API key is required"],
   ["an unknown key", [newKey().key], "unauthenticated", 401, "is not valid"],
   ["somebody else's key", ["sk-0123456789"], "unauthenticated", 401, "is not valid"],
-  ["an empty key", [""], "unauthenticated", 401, "No API key was read"],
-  ["a mistyped key", [`${good.slice(0, -1)}!`], "unauthenticated", 401, "mistyped or cut"],
+  ["an empty key", [""], "unauthenticated", 401, "No API key was found"],
+  ["a mistyped key", [`${good.slice(0, -1)}!`], "unauthenticated", 401, "mistyped or truncated"],
   ["64 KiB of key", ["a".repeat(65_536)], "unauthenticated", 401, "is not valid"],
   ["an expired key", [keys.expired.key], "unauthenticated", 401, "has expired"],
   ["a disabled key", [keys.disabled.key], "unauthenticated", 401, "is disabled"],
@@ -87,50 +87,47 @@ const refused: [what: string, raw: string[], code: FailureCode, http: number, sa
 ];
 const methods = ["initialize", "tools/list", "tools/call", "ping", "server/discover", "nobody/knows"];
 
-test.each(refused)(
-  "S30: %s is refused for every method, and nobody comes out of it",
-  (_what, raw, code, http, says) => {
-    for (const method of methods) {
-      const { authn, slow } = setUp();
-      const failure = failureOf(() => authn.identify(call(raw, { method, source: remote })));
-      expect([failure.code, failure.row.http, failure.message]).toEqual([code, http, expect.stringContaining(says)]);
-      if (http === 401) expect(failure.detail.challenge).toStartWith('Bearer realm="mcpgw"');
-      expect(slow.failures).toBe(raw.length === 0 ? 0 : 1);
-      for (const text of raw) if (text !== "") expect(failure.message).not.toContain(text);
-    }
-  },
-);
+test.each(refused)("S30: %s is refused for every method and yields no principal", (_what, raw, code, http, says) => {
+  for (const method of methods) {
+    const { authn, slow } = setUp();
+    const failure = failureOf(() => authn.identify(call(raw, { method, source: remote })));
+    expect([failure.code, failure.row.http, failure.message]).toEqual([code, http, expect.stringContaining(says)]);
+    if (http === 401) expect(failure.detail.challenge).toStartWith('Bearer realm="mcpgw"');
+    expect(slow.failures).toBe(raw.length === 0 ? 0 : 1);
+    for (const text of raw) if (text !== "") expect(failure.message).not.toContain(text);
+  }
+});
 
-test("R3: a good key in a header of another form than is read is not called invalid", () => {
+test("R3: a valid key in an unsupported header form is not reported as invalid", () => {
   const { authn } = setUp();
   for (const headers of [{ authorization: good }, { authorization: `Token ${good}` }, { "x-api-key": "" }]) {
     const credentials = credentialsOf(new Headers(headers));
     const { message } = failureOf(() => authn.identify(makeCall({ credentials })));
-    expect(message).toBe("No API key was read: send Authorization: Bearer … or X-API-Key: …");
+    expect(message).toBe("No API key was found: send Authorization: Bearer … or X-API-Key: …");
   }
 });
 
-test("R3: a key of the configuration that is never accepted is refused for the reason that config check gives", () => {
+test("R3: a configured key that is never accepted is refused with the reason that config check gives", () => {
   for (const key of [keys.inert.key, `${good.slice(0, -1)}!`]) {
     const { authn } = setUp({ keys: [{ id: "k", key, consumerId: "a", roles: ["r"] }] });
     expect(failureOf(() => authn.identify(call([key]))).message).toBe(`This API key ${whyInert(key)}.`);
   }
 });
 
-test("S30: what is longer than any key is not even looked up", () => {
+test("S30: a credential longer than any key is not looked up", () => {
   const { authn } = setUp();
   const long = (length: number) => failureOf(() => authn.identify(call(["x".repeat(length)]))).detail.internal;
   expect([long(512), long(513)]).toEqual([expect.not.stringContaining("longer"), "longer than any key"]);
 });
 
-test("FIELD T41: a key that differs in its last character only is refused", () => {
+test("FIELD T41: a key that differs only in its last character is refused", () => {
   const strong = "aB3dE5gH7jK9mN2pQ4sT6vW8yZ1cF0";
   const { authn } = setUp({ keys: [{ id: "k", key: `${strong}x`, consumerId: "a", roles: ["r"] }] });
   expect(authn.identify(call([`${strong}x`])).keyId).toBe("k");
   expect(failureOf(() => authn.identify(call([`${strong}y`]))).code).toBe("unauthenticated");
 });
 
-test("R37: a fenced key works from its networks only; without a network the caller is on this host", () => {
+test("R37: a key with networks works only from them; a caller without an address is on this host", () => {
   const { authn } = setUp();
   const from = (source: Source) => () => authn.identify(call([keys.fenced.key], { source }));
   expect(from({ ...remote, ip: "10.9.9.9" })().keyId).toBe("fenced");
@@ -148,7 +145,7 @@ test.each([
   ["::1", true],
   ["::/127", true],
   ["2001:db8::/32", false],
-])("R37: a key for %s is accepted from this host without a network: %p", (network, accepted) => {
+])("R37: a key for %s is accepted from a caller on this host without an address: %p", (network, accepted) => {
   const { key } = newKey();
   const { authn } = setUp({ keys: [{ id: "k", key, consumerId: "a", roles: ["r"], cidrs: [network] }] });
   const source: Source = { transport: "stdio", ip: null, loopback: true, forwarded: false };
@@ -157,7 +154,7 @@ test.each([
   else expect(failureOf(identify).code).toBe("unauthenticated");
 });
 
-test("T42: a reload that lets callers in without a key ends what holders of keys have open, and only that", () => {
+test("T42: a reload that accepts callers without a key ends the streams of key holders, and no others", () => {
   const { authn, keyring } = setUp();
   const { key } = keyring.create(keyRequest());
   const held = authn.identify(call([key]));
@@ -169,18 +166,18 @@ test("T42: a reload that lets callers in without a key ends what holders of keys
   expect(authn.identify(call([key])).revoked.aborted).toBe(false);
 });
 
-test("a source whose credentials keep failing is throttled, while a good key from there still passes", () => {
+test("a source whose credentials keep failing is throttled, but a valid key from there still passes", () => {
   const { authn, slow } = setUp();
   slow.blocked = 5000;
   const failure = failureOf(() => authn.identify(call(["wrong"])));
   expect([failure.code, failure.detail.retryAfterMs, slow.failures]).toEqual(["throttled", 5000, 0]);
-  // The audit log says of a throttled source too what was wrong.
+  // The audit log also records what was wrong for a throttled source.
   expect(failure.detail.internal).toBe("no such key");
   expect(authn.identify(call([good])).keyId).toBe("good");
   expect(failureOf(() => authn.identify(call([]))).code).toBe("unauthenticated");
 });
 
-test("FIELD T42: authentication looks at the key on each request of a session", () => {
+test("FIELD T42: the key is checked on each request of a session", () => {
   const { authn, keyring } = setUp();
   const who = authn.identify(call([good]));
   expect(authn.identify(makeCall({ vouched: who }))).toBe(who);
@@ -212,7 +209,7 @@ describe("frozen", () => {
 describe("type: none", () => {
   const none = { type: "none", roles: ["admin"], keys: [] };
   const stdio: Source = { transport: "stdio", ip: null, loopback: false, forwarded: false };
-  test.each([loopback, stdio])("R81: accepts %j under one name", (source) => {
+  test.each([loopback, stdio])("R81: accepts %j as the anonymous principal", (source) => {
     expect(setUp(none).authn.identify(makeCall({ source }))).toMatchObject({
       id: "anonymous",
       roles: ["admin"],
@@ -221,11 +218,11 @@ describe("type: none", () => {
   });
   test.each([remote, { ...loopback, forwarded: true }, { ...stdio, forwarded: true }])("S31: refuses %j", (source) => {
     const { code, message } = failureOf(() => setUp(none).authn.identify(makeCall({ source })));
-    expect([code, message]).toEqual(["unauthenticated", expect.stringContaining("its own host only")]);
+    expect([code, message]).toEqual(["unauthenticated", expect.stringContaining("only from its own host")]);
   });
 });
 
-test("what callers without a key may do ends for open streams too when the configuration changes it, and by a freeze", () => {
+test("a change of the roles of callers without a key ends their open streams, and so does a freeze", () => {
   const { authn, keyring } = setUp({ type: "none", roles: ["reader"] });
   const signal = (): AbortSignal => authn.identify(makeCall({ source: loopback })).revoked as AbortSignal;
   keyring.apply(keyring.prepare([], ["reader"]));
@@ -243,11 +240,11 @@ test("what callers without a key may do ends for open streams too when the confi
   expect(third.reason).toBe("dropped");
 });
 
-test("S31: loopback is no identity where keys are asked for", () => {
+test("S31: a loopback address does not replace a required key", () => {
   expect(failureOf(() => setUp().authn.identify(makeCall({ source: loopback }))).code).toBe("unauthenticated");
 });
 
-test("identifying costs the same among 10 and 100,000 keys", () => {
+test("identifying a caller costs the same with 10 and with 100,000 keys", () => {
   const contest = [10, 100_000].map((count) => {
     const store = memoryKeyStore();
     for (let i = 0; i < count; i++) {
@@ -260,7 +257,7 @@ test("identifying costs the same among 10 and 100,000 keys", () => {
     const authn = createAuthn({ options: authOptions.parse({}), keyring, throttle: throttle() });
     return { authn, request: call([key]), best: Infinity };
   });
-  // In turns, and the best of each: whatever else the machine does comes between both.
+  // Alternating, and taking the best of each, because other work on the machine disturbs both.
   for (let round = 0; round < 40; round++)
     for (const each of contest) {
       const start = performance.now();
@@ -268,6 +265,6 @@ test("identifying costs the same among 10 and 100,000 keys", () => {
       each.best = Math.min(each.best, performance.now() - start);
     }
   const [few, many] = contest.map(({ best }) => best);
-  // Linear time would make this 10,000.
+  // Linear time would give 10,000.
   expect((many ?? Infinity) / (few ?? 0)).toBeLessThan(20);
 });

@@ -18,13 +18,13 @@ const changes: object[] = [
   { cidrs: ["10.0.0.0/8"] },
 ];
 
-test("a weak key is not the key of the same hash, which nobody can tell to be weak", () => {
+test("a weak key is not the same as a keyHash of it, whose weakness cannot be seen", () => {
   const weak = "password123";
   const hashed = entry({ key: undefined, keyHash: `sha256:${hashKey(weak)}` });
   expect(sameKey(entry({ key: weak }), hashed)).toBe(false);
 });
 
-test.each(changes)("a reload takes over a key that it changes: %j", (change) => {
+test.each(changes)("a key with a changed option is not the same key: %j", (change) => {
   expect(sameKey(entry(), entry())).toBe(true);
   expect(sameKey(entry(), entry(change))).toBe(false);
   expect(sameKey(entry(change), entry(change))).toBe(true);

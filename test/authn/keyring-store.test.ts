@@ -15,7 +15,7 @@ const fails = (): never => {
   throw new StoreFailed("disk full");
 };
 
-test("R23: a key that could not be stored is none, and a freeze that could not be lifted holds", () => {
+test("R23: a key that could not be stored does not exist; an unfreeze that could not be stored has no effect", () => {
   const store = memoryKeyStore();
   using ring = on({ ...store, addKey: fails, setFrozen: (frozen) => (frozen ? store.setFrozen(true) : fails()) });
   expect(() => ring.create(request)).toThrow("disk full");
@@ -25,7 +25,7 @@ test("R23: a key that could not be stored is none, and a freeze that could not b
   expect(ring.frozen).toBe(true);
 });
 
-test("R23: what another process does while the keys are first read is not missed", () => {
+test("R23: a change by another process while the keys are first read is not missed", () => {
   const store = memoryKeyStore();
   const key = newKey().key;
   let late = (): void => store.addTombstone("k1", 1);
@@ -44,7 +44,7 @@ test("R23: what another process does while the keys are first read is not missed
   expect(ring.list().map(({ state }) => state)).toEqual(["revoked"]);
 });
 
-test("R23: what a refresh could not read is read by the next", () => {
+test("R23: a change that a refresh could not read is read by the next refresh", () => {
   const store = memoryKeyStore();
   let broken = false;
   using here = on({ ...store, keys: () => (broken ? fails() : store.keys()) });
@@ -57,7 +57,7 @@ test("R23: what a refresh could not read is read by the next", () => {
   expect(here.list()).toHaveLength(1);
 });
 
-test("R23: a refresh reads the keys once for each change of the store", () => {
+test("R23: refreshes read the keys once for each change of the store", () => {
   const store = memoryKeyStore();
   let reads = 0;
   using here = on({ ...store, keys: () => (reads++, store.keys()) });
@@ -67,7 +67,7 @@ test("R23: a refresh reads the keys once for each change of the store", () => {
   expect([reads, here.list().length]).toEqual([2, 1]);
 });
 
-test("R23: each key ends at its own expiry, and one without an expiry at none", async () => {
+test("R23: each key ends at its own expiry, and a key without an expiry never ends", async () => {
   using ring = on(memoryKeyStore());
   const now = Date.now();
   const [first, second, last, none] = [60, 120, 3_600_000, null].map((ms) => {
@@ -81,7 +81,7 @@ test("R23: each key ends at its own expiry, and one without an expiry at none", 
   expect([last?.aborted, none?.aborted]).toEqual([false, false]);
 });
 
-test("a keyring that is closed leaves no timer behind", () => {
+test("a disposed keyring leaves no timer behind", () => {
   jest.useFakeTimers();
   try {
     const store = memoryKeyStore();
@@ -98,7 +98,7 @@ test("a keyring that is closed leaves no timer behind", () => {
   }
 });
 
-test("R23: a change that the store is too busy for, or cannot take once more later, is stored as soon as it can be", () => {
+test("R23: a change that fails because the store is busy, or fails twice, is stored as soon as possible", () => {
   jest.useFakeTimers();
   try {
     const store = memoryKeyStore();
@@ -125,7 +125,7 @@ test("R23: a change that the store is too busy for, or cannot take once more lat
   }
 });
 
-test("R23: while another process holds the store, what waits to be stored leaves the calls most of the time", async () => {
+test("R23: while another process locks the store, retries of changes leave most of the time to calls", async () => {
   const store = memoryKeyStore();
   const tries: number[] = [];
   let isHeld = true;
@@ -149,7 +149,7 @@ test("R23: while another process holds the store, what waits to be stored leaves
   expect(store.keys().filter(({ revokedAt }) => revokedAt === null)).toEqual([]);
 });
 
-test("what anonymous callers may do, if it changes while all is frozen, is nothing before the freeze ends", () => {
+test("new roles of anonymous callers that arrive during a freeze take effect only when the freeze ends", () => {
   using ring = on(memoryKeyStore());
   ring.freeze();
   ring.apply(ring.prepare([], ["reader"]));

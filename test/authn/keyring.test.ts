@@ -37,7 +37,7 @@ function found(ring: Keyring, key: string) {
   return entry;
 }
 
-test("a key's rate below one a minute has room for one call, 0 for none", () => {
+test("a key's rate below one per minute allows a burst of one call, and a rate of 0 none", () => {
   const ring = keyring();
   load(ring, configured({ rateLimit: "6/h" }));
   const rate = (perMinute: number) => found(ring, ring.create({ ...request, perMinute }).key).rate;
@@ -52,7 +52,7 @@ test("a key's rate below one a minute has room for one call, 0 for none", () => 
 
 const request = keyRequest();
 
-test("R23: a new key has its form, is found by its hash and never stored in plain text", () => {
+test("R23: a new key has the documented form, is found by its hash, and is never stored in plain text", () => {
   const store = memoryKeyStore();
   const ring = keyring(store);
   const { id, key } = ring.create(request);
@@ -63,7 +63,7 @@ test("R23: a new key has its form, is found by its hash and never stored in plai
   expect(keyring(store).find(hashKey(key))?.id).toBe(id);
 });
 
-test("known defect, keys kept in plain text: S34: nothing the keyring shows holds a key", () => {
+test("known defect, keys kept in plain text: S34: nothing that the keyring shows contains a key", () => {
   const ring = keyring();
   load(ring, configured());
   const { key } = ring.create(request);
@@ -71,7 +71,7 @@ test("known defect, keys kept in plain text: S34: nothing the keyring shows hold
   for (const text of [key, secret]) expect(shown).not.toContain(text.slice(9, 57));
 });
 
-test("a typo in a key is recognised", () => {
+test("a typo in a key is recognized", () => {
   expect(isMistyped(secret)).toBe(false);
   expect(isMistyped(secret.slice(0, -1))).toBe(true);
   expect(isMistyped(secret.replace(/.$/, (char) => (char === "0" ? "1" : "0")))).toBe(true);
@@ -85,7 +85,7 @@ test.each([
   "password123",
   "correct-horse-battery-staple-and-more-of-it",
   "a".repeat(64),
-])("R3: the weak key %p is inert, with a reason, and the rest loads", (key) => {
+])("R3: the weak key %p is inert, with a reason, and the other keys load", (key) => {
   const ring = keyring();
   load(ring, configured({ id: "weak", key }), configured());
   const { reason } = ring.list().find(({ id }) => id === "weak") ?? {};
@@ -95,7 +95,7 @@ test.each([
   expect(ring.state(found(ring, secret))).toBe("active");
 });
 
-test("random keys of 128 bits and more are strong, however they are written", () => {
+test("random keys of 128 bits or more are strong in every encoding", () => {
   for (let i = 0; i < 500; i++) {
     const bytes = Buffer.from(crypto.getRandomValues(new Uint8Array(32)));
     for (const key of [bytes.toString("hex"), bytes.toString("base64url"), bytes.toString("base64"), newKey().key]) {
@@ -122,20 +122,20 @@ test.each(clashes)("T40: a configuration error changes nothing: %s", (message, k
   expect(ring.state(found(ring, before))).toBe("active");
 });
 
-test("a key for a network that is none is not made", () => {
+test("a key for an invalid network is not created", () => {
   const store = memoryKeyStore();
   expect(() => keyring(store).create({ ...request, cidrs: ["10.0.0.0/40"] })).toThrow(KeyError);
   expect(store.keys()).toEqual([]);
 });
 
-test("the same id or secret in the file and in the store is a configuration error", () => {
+test("an id or a secret that is both in the file and in the store is a configuration error", () => {
   const ring = keyring();
   const { id, key } = ring.create(request);
   expect(() => ring.prepare([configured({ id })])).toThrow("also in the stored keys");
   expect(() => ring.prepare([configured({ key })])).toThrow(`stored key ${id}`);
 });
 
-test("T42, FIELD T8: revoking a key ends its streams at once and outlives a restart", () => {
+test("T42, FIELD T8: revoking a key ends its streams at once and persists over a restart", () => {
   const store = memoryKeyStore();
   const ring = keyring(store);
   const { id, key } = ring.create(request);
@@ -147,7 +147,7 @@ test("T42, FIELD T8: revoking a key ends its streams at once and outlives a rest
   expect(later.state(found(later, key))).toBe("revoked");
 });
 
-test("a revoked YAML key stays revoked, over a reload, a restart and under another id", () => {
+test("a revoked YAML key stays revoked after a reload, after a restart, and under another id", () => {
   const store = memoryKeyStore();
   const ring = keyring(store);
   load(ring, configured());
@@ -159,7 +159,7 @@ test("a revoked YAML key stays revoked, over a reload, a restart and under anoth
   expect(later.state(found(later, secret))).toBe("revoked");
 });
 
-test("R23 a new secret under the id of a revoked YAML key is not accepted there, is told of, and may have another id", () => {
+test("R23 a new secret under the id of a revoked YAML key is refused with a warning; it works under another id", () => {
   const store = memoryKeyStore();
   const ring = keyring(store);
   load(ring, configured());
@@ -177,7 +177,7 @@ test("R23 a new secret under the id of a revoked YAML key is not accepted there,
   }
 });
 
-test("a store that fails does not keep a revoked key alive", () => {
+test("a key is revoked even if the store fails", () => {
   const store = memoryKeyStore();
   const ring = keyring({
     ...store,
@@ -190,7 +190,7 @@ test("a store that fails does not keep a revoked key alive", () => {
   expect(ring.state(found(ring, key))).toBe("revoked");
 });
 
-test("a reload ends the streams of keys it drops or changes, and of no other", () => {
+test("a reload ends the streams of the keys that it drops or changes, and of no others", () => {
   const ring = keyring();
   const [dropped, changed] = [newKey().key, newKey().key];
   load(ring, configured(), configured({ id: "k2", key: dropped }), configured({ id: "k3", key: changed }));
@@ -199,13 +199,13 @@ test("a reload ends the streams of keys it drops or changes, and of no other", (
   load(ring, configured(), configured({ id: "k3", key: changed, roles: ["admin"] }));
   expect(signals.map((signal) => signal?.aborted)).toEqual([false, true]);
   expect(ring.principal(found(ring, secret))).toBe(kept!);
-  // Asked only after the change: the signal of a principal that no longer holds has already fired.
+  // Read only after the change: the signal of a principal that is no longer valid is already aborted.
   expect(other && lossOf(other.revoked)).toBe("dropped");
   expect(ring.find(hashKey(dropped))).toBeNull();
   expect(ring.list().map(({ id }) => id)).toEqual(["k1", "k3"]);
 });
 
-test("expiry counts to the millisecond and ends streams without a timer per key", async () => {
+test("a key expires to the millisecond, and its expiry ends its streams and no others", async () => {
   const ring = keyring();
   const at = (ms: number): string => new Date(Date.now() + ms).toISOString();
   const late = newKey().key;
@@ -218,7 +218,7 @@ test("expiry counts to the millisecond and ends streams without a timer per key"
   expect([other.aborted, lossOf(revoked)]).toEqual([false, "expired"]);
 });
 
-test("the stream of a stored key ends with it, whichever process made the key and whenever", async () => {
+test("the streams of a stored key end at its expiry, whichever process created the key and whenever", async () => {
   const store = memoryKeyStore();
   const [made, told] = [keyring(store), keyring(store)];
   const { key } = made.create({ ...request, expiresAt: Date.now() + 60 });
@@ -229,7 +229,7 @@ test("the stream of a stored key ends with it, whichever process made the key an
   expect(signals.map(lossOf)).toEqual(["expired", "expired", "expired"]);
 });
 
-test("R23 a stream ends within about a second of its key's expiry by a clock that is set, or by a machine that slept", async () => {
+test("R23 a stream ends about a second after its key expires, also if the clock is set or the machine sleeps", async () => {
   const clock = stillClock();
   const ring = keyring(memoryKeyStore(), clock);
   const hour = 3_600_000;
@@ -246,7 +246,7 @@ test("R23 a stream ends within about a second of its key's expiry by a clock tha
   expect([lossOf(ahead), lossOf(again)]).toEqual(["expired", "expired"]);
 });
 
-test("an expired key is expired also before any timer fires", () => {
+test("a key is expired at its expiry time even before any timer fires", () => {
   const clock = stillClock();
   const ring = keyring(memoryKeyStore(), clock);
   load(ring, configured({ expiresAt: new Date(clock.now() / 1000 + 1000).toISOString() }));
@@ -256,20 +256,20 @@ test("an expired key is expired also before any timer fires", () => {
   expect(ring.state(found(ring, secret))).toBe("expired");
 });
 
-test("a successor has the same rights and leaves the old key alone; only for active stored keys", () => {
+test("a successor has the rights of the old key, which stays valid; only active stored keys can have one", () => {
   const ring = keyring();
   load(ring, configured());
   const old = ring.create({ ...request, perMinute: 5, cidrs: ["10.0.0.0/8"], expiresAt: Date.now() + 3_600_000 });
   const made = ring.successor(old.id);
   expect(ring.state(found(ring, old.key))).toBe("active");
   expect(made).toEqual({ ...old, id: found(ring, made.key).id, key: made.key, createdAt: made.createdAt });
-  expect(() => ring.successor("k1")).toThrow("stands in the configuration file");
+  expect(() => ring.successor("k1")).toThrow("is in the configuration file");
   ring.revoke(old.id);
   expect(() => ring.successor(old.id)).toThrow("is revoked");
   expect(() => ring.revoke("nobody")).toThrow("there is no key nobody");
 });
 
-test("freeze ends every stream, also of callers without a key, and outlives a restart", () => {
+test("a freeze ends every stream, also those of callers without a key, and persists over a restart", () => {
   const store = memoryKeyStore();
   const ring = keyring(store);
   load(ring, configured());
@@ -287,7 +287,7 @@ test("freeze ends every stream, also of callers without a key, and outlives a re
   expect([later.frozen, later.unlessFrozen().aborted, store.frozen()]).toEqual([false, false, false]);
 });
 
-test("an unfreeze where nothing is frozen leaves no open stream behind that the next freeze or change would miss", () => {
+test("after an unfreeze without a freeze, the next freeze or change still ends every open stream", () => {
   const ring = keyring();
   const signals = [ring.unlessFrozen(), ring.unlessChanged()];
   ring.unfreeze();
@@ -300,7 +300,7 @@ test("an unfreeze where nothing is frozen leaves no open stream behind that the 
   expect([ring.frozen, changing.aborted, ring.unlessChanged().aborted]).toEqual([false, true, false]);
 });
 
-test("R23 T42: what another process did to the keys is taken over by a refresh, and what it ended is cut", () => {
+test("R23 T42: a refresh applies another process's key changes and ends the streams of keys that it revoked", () => {
   const store = memoryKeyStore();
   const [here, there] = [keyring(store), keyring(store)];
   for (const ring of [here, there]) load(ring, configured());
@@ -325,7 +325,7 @@ test("R23 T42: what another process did to the keys is taken over by a refresh, 
   expect([here.frozen, here.unlessFrozen().aborted]).toEqual([false, false]);
 });
 
-test("a refresh leaves alone what another process did not change, and what it does not know", () => {
+test("a refresh keeps keys that another process did not change, and configured keys that it does not know", () => {
   const store = memoryKeyStore();
   const unsaved = () => {
     throw new StoreFailed("disk full");
@@ -346,7 +346,7 @@ test("a refresh leaves alone what another process did not change, and what it do
   expect([states, here.find(hashKey("another"))]).toEqual([["active", "active", "active", "revoked"], null]);
 });
 
-test("R23: what a store cannot take is in force at once and stored as soon as it can be; unfreeze undoes a freeze that waits", () => {
+test("R23: a change that cannot be stored is in effect at once and stored later; unfreeze drops an unsaved freeze", () => {
   jest.useFakeTimers();
   const store = memoryKeyStore();
   let [full, tries] = [true, 0];
@@ -377,7 +377,7 @@ test("R23: what a store cannot take is in force at once and stored as soon as it
   expect([store.frozen(), store.keys()[0]?.revokedAt === null]).toEqual([false, false]);
 });
 
-test("R23: what is not stored yet is stored at once where room can be made, or when asked to", () => {
+test("R23: an unsaved change is stored at once if disk space can be freed, or when asked to", () => {
   const store = memoryKeyStore();
   let full = true;
   const flaky = {

@@ -9,7 +9,7 @@ import { stillClock } from "../support/principal.ts";
 
 afterEach(() => void jest.useRealTimers());
 
-test("a key's last use is listed at once, and stored apart from calls, once an hour at most and at the end", () => {
+test("a key's last use is listed at once, and stored outside of calls, at most once an hour and at shutdown", () => {
   jest.useFakeTimers();
   const clock = stillClock();
   const store = memoryKeyStore();
@@ -52,7 +52,7 @@ test("a key's last use is listed at once, and stored apart from calls, once an h
   expect(next.lastUses().has(unused.id)).toBe(false);
 });
 
-test("the uses of many keys are stored in parts, between which calls come in, and all at once at the end", () => {
+test("the uses of many keys are stored in batches with pauses for calls, and all at once at shutdown", () => {
   jest.useFakeTimers();
   const writes: number[] = [];
   let stored: ReadonlyMap<string, number> = new Map();
@@ -74,7 +74,7 @@ test("the uses of many keys are stored in parts, between which calls come in, an
   }
 });
 
-test("those of keys that a reload drops are stored in parts too, and forgotten then", () => {
+test("the uses of keys that a reload drops are stored in batches too, and then forgotten", () => {
   jest.useFakeTimers();
   const writes: number[] = [];
   let isFull = false;
@@ -93,7 +93,7 @@ test("those of keys that a reload drops are stored in parts too, and forgotten t
   expect([writes, [...uses.all()]]).toEqual([[2_000, 2_000, 1_000], [["key-7", 3_600_000]]]);
 });
 
-test("S25: nothing is held of keys that have left the configuration, and one that comes back has its last use", () => {
+test("S25: keys removed from the configuration take no memory, and a key that returns still has its last use", () => {
   const store = memoryKeyStore();
   const { uses } = store;
   const clock = stillClock();
@@ -108,7 +108,7 @@ test("S25: nothing is held of keys that have left the configuration, and one tha
   };
   const first = use("key-0");
   for (let i = 1; i < 10; i++) use(`key-${i}`);
-  // What is held shows where the store cannot be read.
+  // Only if the store cannot be read does the list show just what is held in memory.
   store.uses = () => {
     throw new Error("the disk is broken");
   };

@@ -113,7 +113,7 @@ test("why: the rule that decides, with and without arguments, by any name of the
 test("why: what a refused caller is told to change, and nothing more", () => {
   const { keyring, make, ask } = setting();
   const id = make("agent", ["reader"]);
-  const told = 'Allowed are calls where args.of eq "agent".';
+  const told = 'Calls are allowed if args.of eq "agent".';
   const first = (target: string, args = {}) => ask("agent", target, { args }).callers[0];
   expect(first("crm:put")).toMatchObject({ reason: "no rule allows it", remedy: told, elsewhere: false });
   expect(first("crm:put", { of: "other" })).toMatchObject({ allowed: false, remedy: told });

@@ -158,8 +158,8 @@ test("R8: the use of a revoked key, or of a key from another network, is recorde
   const told = [...stdout.matchAll(/count=(\d+) cause=(.+)$/gm)].map(([, count, cause]) => `${count} ${cause}`);
   expect(told.toSorted()).toEqual([
     "1 key away used from another network",
-    "1 mistyped or cut",
-    "1 mistyped or cut",
+    "1 mistyped or truncated",
+    "1 mistyped or truncated",
     `2 key ${leaked.id} is revoked`,
   ]);
 });

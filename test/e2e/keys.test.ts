@@ -295,7 +295,7 @@ test("R3: behind a proxy status warns of stored keys whose networks would be che
   expect(await about()).toEqual([]);
   const made = await place.cli(["keys", "create", "n", "c", "user", "--cidr", "10.0.0.0/8", "--json"]);
   const { id } = JSON.parse(made.stdout) as { id: string };
-  expect(await about()).toEqual([expect.stringContaining(`the networks of key ${id} are held against`)]);
+  expect(await about()).toEqual([expect.stringContaining(`the networks of key ${id} are compared with`)]);
   await place.cli(["keys", "revoke", id]);
   expect(await about()).toEqual([]);
 });
@@ -309,7 +309,7 @@ test("R23: without a daemon, a key of the file that clashes with a stored one is
     const { code, stderr } = await place.cli(["keys", ...words]);
     expect([code, stderr]).toEqual([
       2,
-      expect.stringMatching(/gateway\.yaml:\d+:\d+: auth\.keys\[0\]\.id: key twin is the same secret/),
+      expect.stringMatching(/gateway\.yaml:\d+:\d+: auth\.keys\[0\]\.id: key twin has the same secret/),
     ]);
     expect(stderr).not.toContain(key);
   }

@@ -48,12 +48,12 @@ test("why tells an operator what the refused caller was told, and does not guess
     const { code, stdout, stderr } = await place.cli(["why", "alice", ...args]);
     return { code, stderr, last: stdout.trimEnd().split("\n").at(-1) };
   };
-  const told = `key:${id}: Allowed are calls where args.text eq "alice".`;
+  const told = `key:${id}: Calls are allowed if args.text eq "alice".`;
   expect(await why("one:echo")).toEqual({ code: 1, stderr: "judged with no arguments; give --args\n", last: told });
   expect(await why("one:echo", "--args", '{"text":"bob"}')).toEqual({ code: 1, stderr: "", last: told });
   expect(await why("one:echo", "--args", '{"text":"alice"}')).toMatchObject({ code: 0, stderr: "" });
   const { stdout } = await place.cli(["--json", "why", "alice", "one:echo"]);
-  expect(JSON.parse(stdout).callers).toMatchObject([{ remedy: 'Allowed are calls where args.text eq "alice".' }]);
+  expect(JSON.parse(stdout).callers).toMatchObject([{ remedy: 'Calls are allowed if args.text eq "alice".' }]);
   expect(await why("one:env")).toMatchObject({ code: 1, stderr: "" });
   expect(await why("one:count")).toMatchObject({
     code: 1,

@@ -5,7 +5,7 @@ import { textIn } from "../support/wire.ts";
 import { asksByResult, call, form, kinds, never, retry, type Round } from "./ask.ts";
 import { alice, type Asking, harness, item, ok, received, refused, send, session, steps } from "./support.ts";
 
-test("what a modern client declared of a mode is looked at for each question", async () => {
+test("each question is checked against the modes that a modern client declared", async () => {
   const rows: [declares: object, question: InputRequest, allowed: boolean][] = [
     [{ elicitation: {} }, form, true],
     [{ elicitation: { url: {} } }, form, false],
@@ -34,7 +34,7 @@ test("what a modern client declared of a mode is looked at for each question", a
   }
 });
 
-test("S13: a server does not speak in the gateway's name to a client of either era", async () => {
+test("S13: a server cannot send the gateway's own _meta keys to a client of either era", async () => {
   const forged = JSON.stringify({ content: [], _meta: { "mcpgw.dev/limit": { retryAfterMs: 9 }, "x/y": 1 } });
   for (const from of ["legacy", "modern"] as const) {
     const { gw } = harness({ script: () => ok(forged, from) });
@@ -46,14 +46,17 @@ test("S13: a server does not speak in the gateway's name to a client of either e
   }
 });
 
-describe("what a server asks that is no question", () => {
+describe("a malformed question of a server", () => {
   const broken: [what: string, result: string][] = [
-    ["S13: a type nobody knows", '{"resultType":"surprise","content":[]}'],
-    ["S13: a task nobody declared", '{"resultType":"task","taskId":"t"}'],
+    ["S13: an unknown result type", '{"resultType":"surprise","content":[]}'],
+    ["S13: a task without the declared extension", '{"resultType":"task","taskId":"t"}'],
     ["neither requests nor state", '{"resultType":"input_required"}'],
     ["requests that are a list", '{"resultType":"input_required","inputRequests":[]}'],
-    ["a request that is no object", '{"resultType":"input_required","inputRequests":{"k":7}}'],
-    ["a method that no client has", '{"resultType":"input_required","inputRequests":{"k":{"method":"tools/call"}}}'],
+    ["a request that is not an object", '{"resultType":"input_required","inputRequests":{"k":7}}'],
+    [
+      "a method that clients do not have",
+      '{"resultType":"input_required","inputRequests":{"k":{"method":"tools/call"}}}',
+    ],
     [
       "params that are a list",
       '{"resultType":"input_required","inputRequests":{"k":{"method":"roots/list","params":[]}}}',
@@ -78,14 +81,14 @@ describe("what a server asks that is no question", () => {
     }
   });
 
-  test("a state that could not be brought back sealed fails the call", async () => {
+  test("a state that is too long to come back sealed fails the call", async () => {
     const long = JSON.stringify({ resultType: "input_required", requestState: "s".repeat(200_000) });
     const { gw } = harness({ script: () => ok(long, "modern") });
     const { call: ended } = await send(gw, "tools/call", call, { capabilities: all });
     expect(ended.whole?.failure?.code).toBe("upstream-protocol");
   });
 
-  test("of several questions of which one is not admitted none is sent", async () => {
+  test("if one of several questions is refused, none is sent", async () => {
     const two = JSON.stringify({
       resultType: "input_required",
       inputRequests: {
@@ -99,7 +102,7 @@ describe("what a server asks that is no question", () => {
     expect(steps(h.records)).toEqual(["refused roots/list"]);
   });
 
-  test("a kind of result that only the extension of tasks is declared beside fails the call", async () => {
+  test("an extension's result type fails the call if the client declared only the tasks extension", async () => {
     const extensions = { "io.modelcontextprotocol/tasks": {}, "com.acme/x": {} };
     const servers = { crm: { tools: [makeTool("get")], capabilities: { tools: {}, extensions } } };
     const ask = (declared: object) =>
@@ -110,7 +113,7 @@ describe("what a server asks that is no question", () => {
     expect((await ask(extensions)).result).toMatchObject({ resultType: "report" });
   });
 
-  test("the links of a result of an extension's kind have their URIs on the wire too", async () => {
+  test("links in an extension's result have their wire URIs too", async () => {
     const extensions = { "com.acme/x": {} };
     const resources = [item("db://x")];
     const crm = { tools: [makeTool("get")], resources, capabilities: { tools: {}, resources: {}, extensions } };
@@ -120,7 +123,7 @@ describe("what a server asks that is no question", () => {
     expect(result.content).toEqual([{ type: "resource_link", uri: "mcpgw+crm:db://x" }]);
   });
 
-  test("only calls, prompts and resources may be answered by a question", async () => {
+  test("only calls, prompts and resource reads may be answered with a question", async () => {
     const servers = { crm: { prompts: [{ name: "p", text: "{}" }] } };
     const { gw } = harness({ servers, script: asksByResult(form) });
     const params = { ref: { type: "ref/prompt", name: "crm__p" }, argument: { name: "n", value: "" } };
@@ -136,7 +139,7 @@ describe("errors that ask for something", () => {
   const url = { elicitation: { url: {} } };
 
   test.each(["legacy", "modern"] as const)(
-    "-32042 of a %s server becomes a round, and its retry the plain call again",
+    "-32042 from a %s server becomes a round, and its retry repeats the plain call",
     async (server) => {
       let sends = 0;
       const h = harness({ script: () => (++sends === 1 ? refused(visitText, server) : ok("{}", server)) });
@@ -158,7 +161,7 @@ describe("errors that ask for something", () => {
   );
 
   test.each(["decline", "cancel"])(
-    "-32042 whose URLs a modern client answers with %s is not asked for again",
+    "-32042 is not sent to the server again if a modern client answers %s for its URLs",
     async (action) => {
       const h = harness({ script: () => visit });
       const first = await send(h.gw, "tools/call", call, { capabilities: url });
@@ -170,7 +173,7 @@ describe("errors that ask for something", () => {
     },
   );
 
-  test("-32042 is asked for again only once all its URLs were agreed to", async () => {
+  test("-32042 is sent to the server again only if all its URLs were accepted", async () => {
     const [first] = (JSON.parse(visitText) as { data: { elicitations: object[] } }).data.elicitations;
     const data = { elicitations: [first, { ...first, elicitationId: "e2" }] };
     const h = harness({ script: () => refused(JSON.stringify({ code: -32042, message: "x", data })) });
@@ -198,7 +201,7 @@ describe("errors that ask for something", () => {
     (["legacy", "modern"] as const).map((server) => [method, server, params] as const),
   );
   test.each(toLegacy)(
-    "-32042 in answer to %s of a %s server is a question to a legacy client too",
+    "-32042 in answer to %s from a %s server is also a question to a legacy client",
     async (method, server, params) => {
       const ask = async (declares: object, denies: string[] = []) => {
         const h = harness({ servers: everything, script: () => refused(visitText, server), denies });
@@ -221,7 +224,7 @@ describe("errors that ask for something", () => {
     },
   );
 
-  test("-32042 with what are no questions fails the call, and without any means what the server likes", async () => {
+  test("-32042 with malformed questions fails the call, and -32042 without questions is passed on", async () => {
     const ask = (data: string, era: Era) =>
       send(harness({ script: () => refused(`{"code":-32042,"message":"x"${data}}`) }).gw, "tools/call", call, {
         era,
@@ -235,7 +238,7 @@ describe("errors that ask for something", () => {
     expect((await ask("", "modern")).error.code).toBe(-32603);
   });
 
-  test("-32042 where no round is possible reaches a modern client without the URLs; no other error is a question", async () => {
+  test("-32042 reaches a modern client without its URLs if no round is possible; other errors are not questions", async () => {
     const h = harness({ servers: everything, script: () => visit });
     const params = { ref: { type: "ref/prompt", name: "crm__p" }, argument: { name: "n", value: "" } };
     const { error } = await send(h.gw, "completion/complete", params, { capabilities: url });
@@ -257,7 +260,7 @@ describe("errors that ask for something", () => {
     expect(other.error.code).toBe(-32603);
   });
 
-  test("a capability that the server misses is told anew for the caller's hop", async () => {
+  test("a capability that the server misses is reported as missing on the caller's side", async () => {
     const misses = refused(
       '{"code":-32021,"message":"x","data":{"requiredCapabilities":{"elicitation":{"url":{}}},"server":"secret"}}',
       "modern",
@@ -268,12 +271,12 @@ describe("errors that ask for something", () => {
     expect(JSON.stringify(modern.error)).not.toContain("secret");
     const legacy = await ask({ era: "legacy" });
     expect(textIn(legacy.result)).toContain("elicitation");
-    // What a legacy server means by that number is its own affair.
+    // The code has no defined meaning for a legacy server.
     const its = harness({ script: () => ({ ...misses, era: "legacy" }) });
     expect((await send(its.gw, "tools/call", call, { era: "legacy" })).call.failure).toBeNull();
     // The caller did declare it, so the error concerns only the server and the gateway.
     expect((await ask({ capabilities: url })).error).toEqual({ code: -32603, message: "x" });
-    // One that does not say which is passed on.
+    // An error that does not name the capabilities is passed on.
     for (const data of ["", ',"data":{}', ',"data":{"requiredCapabilities":1}']) {
       const script = () => refused(`{"code":-32021,"message":"x"${data}}`, "modern");
       expect((await send(harness({ script }).gw, "tools/call", call)).error.message).toBe("x");

@@ -8,11 +8,11 @@ import { reasonOf } from "../support/failure.ts";
 import { clientSession } from "../support/session.ts";
 import { alice, harness, ok, types } from "./support.ts";
 
-// Calls that did not come in as an MCP message: those of the command line, and those of `mcpgw__call`.
+// Calls that did not arrive as an MCP message: from the command line and from `mcpgw__call`.
 
 const caller = () => ({ source: loopback, credentials: [], vouched: alice, controller: new Cancel(), scope: null });
 
-test("T22: limits.body holds for them too, and counts bytes", async () => {
+test("T22: limits.body applies to calls by name too, in bytes", async () => {
   const { gw, sent } = harness();
   const called = (count: number) => callByName(gw, "crm:get", JSON.stringify({ x: "€".repeat(count) }), caller());
   expect((await called(1_390_000)).status).toBe("ok");
@@ -20,7 +20,7 @@ test("T22: limits.body holds for them too, and counts bytes", async () => {
   expect(sent).toHaveLength(1);
 });
 
-test("a tool whose server is still starting is waited for, as in a call by its wire name", async () => {
+test("a call by name waits for a server that is still starting, like a call by wire name", async () => {
   const { gw, sent } = harness();
   const boot = Promise.withResolvers<void>();
   const { catalog } = gw;
@@ -32,7 +32,7 @@ test("a tool whose server is still starting is waited for, as in a call by its w
   expect(sent).toHaveLength(1);
 });
 
-test("a tool that only the gateway in force knows, once its server has been waited for, is called there", async () => {
+test("a tool that only the current gateway knows after the wait is called there", async () => {
   const { gw, sent } = harness();
   const boot = Promise.withResolvers<void>();
   const before = { ...gw, settled: boot.promise, catalog: { ...gw.catalog, find: () => null } };
@@ -42,13 +42,13 @@ test("a tool that only the gateway in force knows, once its server has been wait
   expect(sent).toHaveLength(1);
 });
 
-test("a hidden tool is refused as a missing one, in the caller's spelling, which says nothing of its name on the wire", async () => {
+test("a hidden tool is refused like a missing one, in the caller's spelling and without its wire name", async () => {
   const { gw } = harness({ rules: { reader: [{ tool: "other", action: "allow" }] } });
   const said = async (tool: string) => (await callByName(gw, tool, "{}", caller())).failure?.message;
   expect([await said("crm:get"), await said("crm:none")]).toEqual(["Unknown tool: crm:get", "Unknown tool: crm:none"]);
 });
 
-test("a call that is made for another reaches no further than that, and comes from the same client", async () => {
+test("a call within another call has the same scope and the same client", async () => {
   const { gw, sent } = harness();
   const servers = { crm: { tools: ["get"] }, erp: { tools: ["get"] } };
   Object.assign(gw, { catalog: buildCatalog(servers, { policy: gw.policy }) });
@@ -62,7 +62,7 @@ test("a call that is made for another reaches no further than that, and comes fr
   expect(sent.map(({ call }) => [call.scope, call.capabilities])).toEqual([["erp", declared]]);
 });
 
-test("who is not let in over the control socket is on record", async () => {
+test("a caller that is refused over the control socket is recorded", async () => {
   const { gw, records, failing } = harness();
   const refused = () => reasonOf(identify(gw, { ...caller(), vouched: null }, "tools/list"));
   expect(await refused()).toMatchObject({ code: "unauthenticated" });
@@ -72,7 +72,7 @@ test("who is not let in over the control socket is on record", async () => {
   expect(await identify(gw, caller(), "tools/list")).toBe(alice);
 });
 
-test("a tool that only other clients are shown is not called, nor the caller's own under the same name", async () => {
+test("a tool shown only to other clients is not called, and neither is the caller's tool of that name", async () => {
   const { gw, sent } = harness();
   const shy = { ...makeTool("loose"), shownTo: new Set(['{"roots":{}}']) };
   const callerTools = () => new Map([["free", [makeTool("loose")]]]);
@@ -87,9 +87,9 @@ test("a tool that only other clients are shown is not called, nor the caller's o
 });
 
 test.each([
-  ["is asked of that client", [], ["elicitation/create"], '"action":"decline"'],
-  ["is refused where a guardrail names the server", ["crm elicitation/create"], [], '"code":-1'],
-])("what a server asks during a call that is made for another %s", async (_, denies, questions, answer) => {
+  ["is sent to that client", [], ["elicitation/create"], '"action":"decline"'],
+  ["is refused if a guardrail forbids it", ["crm elicitation/create"], [], '"code":-1'],
+])("a server's question during a call within another call %s", async (_, denies, questions, answer) => {
   const asked: string[] = [];
   const question = { method: "elicitation/create", params: '{"message":"?","requestedSchema":{}}' } as const;
   const { gw } = harness({

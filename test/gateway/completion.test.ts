@@ -3,7 +3,7 @@ import { harness, received, send } from "./support.ts";
 
 const servers = { crm: { prompts: [{ name: "greet", text: '{"name":"greet"}' }] } };
 
-test("a completion of another form, of which its record would not show all, reaches no server", async () => {
+test("a malformed completion, which its record would not fully show, reaches no server", async () => {
   const ref = { type: "ref/prompt", name: "crm__greet" };
   const argument = { name: "n", value: "v" };
   const odd = [
@@ -23,7 +23,7 @@ test("a completion of another form, of which its record would not show all, reac
     expect(await refusal({ ref, argument, context })).toBeUndefined();
 });
 
-test("S27: nor does what a server that ignores case would take for what the record shows", async () => {
+test("S27: members that a case-insensitive server would read as recorded ones reach no server", async () => {
   const posed = `{"ref":{"type":"ref/prompt","name":"crm__greet"},"Argument":{"name":"a"},"CONTEXT":{},
     "argument":{ "Name":"b", "name":"n","VALUE":"w","value":"v\\u0061", "x":1.10},
     "context":{"arguments":{"N":"1","n":"2"},"argumentſ":{"c":"d"}}}`;
@@ -43,7 +43,7 @@ test("S27: nor does what a server that ignores case would take for what the reco
   ]);
 });
 
-test("completion of nothing is refused", async () => {
+test("a completion without a valid reference is refused", async () => {
   const { gw } = harness({ servers });
   for (const ref of [undefined, 7, {}, { type: "ref/tool", name: "crm__get" }]) {
     expect((await send(gw, "completion/complete", { ref })).error).toMatchObject({ code: -32602 });

@@ -12,7 +12,7 @@ async function logged(failure: Failure): Promise<unknown[]> {
   return lines.map((line) => JSON.parse(line));
 }
 
-test("R63: what is wrong with a server is logged for operators, and what its caller did wrong is not", async () => {
+test("R63: a server's failure is logged for operators, and a caller's mistake is not", async () => {
   const internal = "connect ECONNREFUSED 10.0.0.1:443";
   expect(await logged(new Failure("upstream-down", "It is down.", { internal }))).toMatchObject([
     { level: "error", msg: "request failed", call: "call-1", code: "upstream-down", server: "crm", cause: internal },
@@ -21,7 +21,7 @@ test("R63: what is wrong with a server is logged for operators, and what its cal
   expect(await logged(new Failure("unauthenticated", "No.", { internal: "no such key" }))).toEqual([]);
 });
 
-test("T42: an answer that comes after its caller's key was lost is on record as withheld", async () => {
+test("T42: a result that comes after the caller's key was revoked is recorded as withheld", async () => {
   const who = principal("key:carol", ["reader"]);
   const h = harness({ script: () => (who.revoke(), ok()) });
   const ends: unknown[] = [];

@@ -19,7 +19,7 @@ describe("methods of extensions", () => {
   };
   const knows = (...ids: string[]) => ({ capabilities: { extensions: Object.fromEntries(ids.map((id) => [id, {}])) } });
 
-  test("go to the one server that declares it too, untouched but for what belongs to the hop", async () => {
+  test("go to the only server that also declares the extension, changed only where the hop requires it", async () => {
     const text = '{"resultType":"x","skills":[1.10],"_meta":{"io.modelcontextprotocol/serverInfo":1,"a":1}}';
     const { gw, sent, records } = harness({
       servers: some,
@@ -37,7 +37,7 @@ describe("methods of extensions", () => {
     expect(types(records)).toEqual(["call.begin", "call.end"]);
   });
 
-  test("wait for servers that are still starting, since each may serve them too", async () => {
+  test("wait for servers that are still starting, because each may serve them too", async () => {
     const { gw, sent } = harness({ servers: some });
     const boot = Promise.withResolvers<void>();
     const listings = () => gw.upstreams.listings().filter(({ server }) => server === "b");
@@ -50,7 +50,7 @@ describe("methods of extensions", () => {
     expect(sent.map(({ route }) => route.canonical)).toEqual(["a:skills/list"]);
   });
 
-  test("may be named after the whole id of their extension, but not those of tasks", async () => {
+  test("may be named after the full id of their extension, except for tasks", async () => {
     const tasks = "io.modelcontextprotocol/tasks";
     const { gw, sent } = harness({ servers: { a: declares(skills), t: declares(tasks) } });
     for (const method of [skills, `${skills}/list`]) await send(gw, method, {}, knows(skills));
@@ -66,7 +66,7 @@ describe("methods of extensions", () => {
     expect(sent).toHaveLength(2);
   });
 
-  test("are refused where their name is longer than that of any other thing may be, and recorded so", async () => {
+  test("are refused and recorded if their name is too long", async () => {
     const { gw, sent, records } = harness({ servers: { a: declares(skills) } });
     const named = (length: number): string => "skills/".padEnd(length, "x");
     expect((await send(gw, named(8192), {}, knows(skills))).error).toBeUndefined();
@@ -75,7 +75,7 @@ describe("methods of extensions", () => {
     expect([sent.length, call.target?.length, types(records).at(-1)]).toEqual([1, 8192, "call.refused"]);
   });
 
-  test("several servers: the caller is told which, and how to choose", async () => {
+  test("of several servers: the error lists the servers and how to choose one", async () => {
     const { gw } = harness({ servers: some });
     const { error } = await send(gw, "forms/fill", {}, knows(acme));
     expect(error.code).toBe(-32602);
@@ -84,7 +84,7 @@ describe("methods of extensions", () => {
     expect((await send(gw, "forms/fill", {}, { ...knows(acme), scope: "b" })).error).toBeUndefined();
   });
 
-  test("servers on which the caller has no right are as if they were not there", async () => {
+  test("ignore servers on which the caller has no right", async () => {
     const rules = { reader: [{ server: "b", action: "allow" }], other: [{ server: "d", action: "allow" }] };
     const other = principal("key:o", ["other"]);
     const { gw, sent } = harness({ servers: some, rules });
@@ -92,7 +92,7 @@ describe("methods of extensions", () => {
     expect(sent.map(({ route }) => route.server)).toEqual(["b"]);
     const refusal = async (method: string, params: object, id: string) =>
       (await send(gw, method, params, { ...knows(id), who: other })).error;
-    // Where two servers have it, one has it, and none has it.
+    // Two servers serve the first method, one serves the second, and none serves the third.
     const hidden = [await refusal("forms/fill", {}, acme), await refusal("skills/fill", {}, skills)];
     const missing = await refusal("none/fill", {}, "com.acme/none");
     for (const error of hidden) expect(error.message.replace(/"\w+\//, '"none/')).toBe(missing.message);
@@ -104,7 +104,7 @@ describe("methods of extensions", () => {
   });
 
   test.each(["initialize", "server/discover"])(
-    "%s tells of those servers alone that the caller may use",
+    "%s shows the extensions only of servers that the caller may use",
     async (method) => {
       const { gw } = harness({ servers: some, rules: { reader: [{ server: "a", tool: "get", action: "allow" }] } });
       const params = { protocolVersion: "2025-06-18", capabilities: {}, clientInfo: { name: "c", version: "1" } };
@@ -118,7 +118,7 @@ describe("methods of extensions", () => {
     },
   );
 
-  test("who did not declare it, or where no server does, is told that there is no such method", async () => {
+  test("are unknown to a client that did not declare the extension, or if no server does", async () => {
     const { gw, sent } = harness({ servers: some });
     expect((await send(gw, "skills/list")).error.code).toBe(-32601);
     expect((await send(gw, "skills/list", {}, knows(acme))).error.code).toBe(-32601);
@@ -127,7 +127,7 @@ describe("methods of extensions", () => {
     expect(sent).toEqual([]);
   });
 
-  test("a read that leads nowhere is recorded under the URI that was asked for", async () => {
+  test("are recorded under the requested URI if they read an unknown resource", async () => {
     const { gw, records } = harness({ servers: some });
     const elsewhere = await send(gw, "resources/directory/read", { uri: "mcpgw+gone:skill://x" }, knows(skills));
     expect([elsewhere.call.failure?.code, elsewhere.call.target]).toEqual(["unknown-resource", "mcpgw+gone:skill://x"]);
@@ -136,7 +136,7 @@ describe("methods of extensions", () => {
     expect(types(records)).toEqual(["call.refused", "call.refused"]);
   });
 
-  test("what only reads a resource is decided as that resource", async () => {
+  test("that only read a resource are decided like a read of it", async () => {
     const rules = { reader: [{ resource: "skill://a/*", action: "allow" }], other: [{ tool: "*", action: "allow" }] };
     const { gw, sent } = harness({ servers: some, rules });
     const read = (uri: string, who = alice) => send(gw, "resources/directory/read", { uri }, { ...knows(skills), who });
@@ -149,7 +149,7 @@ describe("methods of extensions", () => {
     expect(sent.map(({ route }) => route.name)).toEqual(["skill://a/x", "skill://a/unlisted"]);
   });
 
-  test("a right on a resource is none on a method that names it, nor the reverse", async () => {
+  test("need a right on both the method and the resource that they name", async () => {
     const rules = {
       reader: [{ resource: "skill://a/*", action: "allow" }],
       admin: [
@@ -178,7 +178,7 @@ describe("methods of extensions", () => {
     ]);
   });
 
-  test("S27: a condition on the URI is held against what the server gets, and all that this may mean", async () => {
+  test("S27: are checked against conditions on the URI by what the server gets, in every possible reading", async () => {
     const when = { "args.uri": { notIn: ["skill://a/secret"] } };
     const rules = {
       admin: [
@@ -201,7 +201,7 @@ describe("methods of extensions", () => {
     expect(sent.map((one) => received(one, "legacy"))).toEqual([{ uri: "skill://a/x" }, { uri: "skill://a/x" }]);
   });
 
-  test("S27: what a server that ignores case would take for a URI that nobody decided on reaches none", async () => {
+  test("S27: never carry members that a case-insensitive server would read as an undecided URI", async () => {
     const rules = { admin: [{ resource: "skill://a/secret", action: "deny" }, { action: "allow" }] };
     const { gw, sent } = harness({ servers: some, rules });
     const asking = { ...knows(skills), who: principal("key:admin", ["admin"]) };
@@ -210,7 +210,7 @@ describe("methods of extensions", () => {
     expect(sent.map((one) => received(one, "legacy"))).toEqual([{}, { uri: ["skill://a/x"], n: 1 }]);
   });
 
-  test("a URI of one server is sent to no other", async () => {
+  test("do not send one server's URI to another server", async () => {
     const rules = {
       reader: [{ action: "allow" }],
       other: [{ server: "a", action: "allow" }],
@@ -234,13 +234,13 @@ describe("methods of extensions", () => {
       ] as const;
       for (const [uri, who] of unknown) expect((await ask(uri, who)).call.failure?.code).toBe("unknown-resource");
       expect(sent).toEqual([]);
-      // The answer must not show whether a server hidden from the caller has the URI.
+      // The reply must not reveal whether a hidden server has the URI.
       for (const uri of ["doc://d", "doc://none"]) expect((await ask(uri, other)).error).toBeUndefined();
       expect(sent.splice(0).map(({ route }) => route.server)).toEqual(["a", "a"]);
     }
   });
 
-  test("S32: a toolset leads to those of servers that it includes, or that it names", async () => {
+  test("S32: in a toolset go to servers that it includes or whose methods it names", async () => {
     const listed = { a: declares(skills, { resources: [item("skill://a/x"), item("skill://a/y")] }) };
     const narrow = { some: ["a:put", "a:skill://a/x"], named: ["a:skills/list"], whole: ["a:*"] };
     const { gw, sent } = harness({ servers: listed, toolsets: narrow });

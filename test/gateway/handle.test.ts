@@ -15,7 +15,7 @@ import { alice, type Asking, bob, harness, type Harness, ok, request, send, sess
 
 const called = (h: Harness, asking: Asking = {}) => send(h.gw, "tools/call", call, asking);
 
-/** A server that works until the test lets it answer. */
+/** Returns a server that works until the test lets it answer. */
 function working() {
   const begun = Promise.withResolvers<void>();
   const answer = Promise.withResolvers<Reply>();
@@ -23,7 +23,7 @@ function working() {
   return { h, begun: begun.promise, answer };
 }
 
-/** A gateway whose servers are not known yet. */
+/** Returns a gateway whose servers are not known yet. */
 function starting() {
   const h = harness();
   const { promise: settled, resolve: boot } = Promise.withResolvers<void>();
@@ -34,10 +34,10 @@ const strict = { ...makeTool("get"), inputSchema: { type: "object", required: ["
 const cancelled = (): Failure => new Failure("cancelled", "The call was cancelled.");
 
 describe.each([
-  ["a call whose caller can be asked nothing", {}],
+  ["a call whose caller cannot be asked", {}],
   ["a call whose caller is asked in rounds", { capabilities: { elicitation: {} } }],
 ] as [string, Asking][])("the end of %s", (_whose, asking) => {
-  test("has to be on record, else its result is withheld", async () => {
+  test("must be recorded, or the result is withheld", async () => {
     const h = harness({ script: () => ok('{"content":[{"type":"text","text":"secret"}]}') });
     h.failing.on = "call.end";
     const { error, call: ended } = await called(h, asking);
@@ -45,13 +45,13 @@ describe.each([
     expect([ended.reply, h.sent.length]).toEqual([null, 1]);
   });
 
-  test("is answered also where it cannot be counted", async () => {
+  test("is answered even if it cannot be counted", async () => {
     const h = harness();
     Object.assign(h.gw, { metrics: null });
     expect((await called(h, asking)).error.code).toBe(-32603);
   });
 
-  test("is on record where its begin is, though that is not on the disk in time", async () => {
+  test("is recorded if its begin is, even if the begin is not synced in time", async () => {
     const h = harness();
     const { begin } = h.gw.audit;
     const late = async (each: Parameters<typeof begin>[0]) => {
@@ -64,7 +64,7 @@ describe.each([
     expect(h.sent).toEqual([]);
   });
 
-  test("is that it was not made where its begin was not on the disk in time, also where that cannot be recorded", async () => {
+  test("reports that it did not run if its begin was not synced in time, even if that cannot be recorded", async () => {
     using at = tempState();
     const [clock, disk] = [handClock(), faultyStore(at)];
     await using opened = await openBroker(at, { durability: "standard" }, { store: disk.store, clock });
@@ -88,7 +88,7 @@ describe.each([
     ]);
   });
 
-  test("leaves nothing that ends with its key", async () => {
+  test("leaves nothing that a later revocation would abort", async () => {
     const who = principal("key:carol", ["reader"]);
     const h = harness();
     await called(h, { ...asking, who });
@@ -109,7 +109,7 @@ describe.each([
     expect((await called(h, { ...asking, controller })).call.failure?.code).toBe("cancelled");
   });
 
-  test("by the gateway is told to its caller, with the reason", async () => {
+  test("by the gateway is reported to its caller with the reason", async () => {
     const { h, begun, answer } = working();
     const controller = new AbortController();
     const ending = called(h, { ...asking, controller });
@@ -121,7 +121,7 @@ describe.each([
     expect(failure?.message).toStartWith("The gateway stops.");
   });
 
-  test("by the loss of its key is told to its caller, and that it may have run", async () => {
+  test("by a revoked key is reported to its caller, and that it may have run", async () => {
     const { h, begun, answer } = working();
     const who = principal("key:carol", ["reader"]);
     const ending = called(h, { ...asking, who });
@@ -133,7 +133,7 @@ describe.each([
     expect(failure?.message).toContain("while the call ran");
   });
 
-  test("by the loss of its key while it is recorded is told to its caller instead of the answer", async () => {
+  test("replaces the reply if the key is revoked while the end is recorded", async () => {
     const h = harness();
     const who = principal("key:carol", ["reader"]);
     const { end } = h.gw.audit;
@@ -145,7 +145,7 @@ describe.each([
 });
 
 test.each([{}, { capabilities: { elicitation: {} } }, { era: "legacy" }] as Asking[])(
-  "a call whose server a reload removes while its begin is recorded is made there (%j)",
+  "a call still runs at a server that a reload removes while its begin is recorded (%j)",
   async (asking) => {
     const old = upstreams([fake("crm")]);
     await old.settled();
@@ -167,7 +167,7 @@ test.each([{}, { capabilities: { elicitation: {} } }, { era: "legacy" }] as Aski
   },
 );
 
-test("a refusal is on record before it is answered", async () => {
+test("a refusal is recorded before it is sent", async () => {
   const h = harness();
   const refused = request(h.gw, "tools/call", call);
   await refuse(h.gw, refused, new Failure("body-too-large", "Too large."));
@@ -178,7 +178,7 @@ test("a refusal is on record before it is answered", async () => {
   expect(unrecorded.failure?.code).toBe("audit-unavailable");
 });
 
-test("a request gives its place back, however it ends", async () => {
+test("a request gives its place back however it ends", async () => {
   const h = harness({ script: (_call, { method }) => (method === "tools/call" ? ok() : Promise.reject(cancelled())) });
   const options = limitsOptions.parse({ inFlight: { perPrincipal: 1, total: 1 } });
   const state = createLimitsState(h.clock);
@@ -198,7 +198,7 @@ test("a request gives its place back, however it ends", async () => {
   expect(codes).toEqual([null, "unknown-tool", null, "unknown-method", null]);
 });
 
-test("a client at its limit can still cancel: what is no request takes no place, nor does an answer that cannot be read", async () => {
+test("a client at its limit can still cancel: notifications and malformed answers take no place", async () => {
   const h = harness();
   const state = createLimitsState(h.clock);
   const limits = createLimits(limitsOptions.parse({ inFlight: { perPrincipal: 1, total: 1 } }), h.clock, state);
@@ -211,13 +211,13 @@ test("a client at its limit can still cancel: what is no request takes no place,
   }
 });
 
-test("arguments that do not fit cost their caller a token: checking them costs the gateway", async () => {
+test("invalid arguments cost their caller a token, because checking them costs the gateway", async () => {
   const h = harness({ servers: { crm: { tools: [strict] } } });
   const { failure } = (await called(h)).call;
   expect([failure?.code, h.taken.count, h.sent]).toEqual(["invalid-arguments", 1, []]);
 });
 
-test("a caller waits for a log that takes no records once only, and for one that took its call until that ended there", async () => {
+test("a caller waits for a failing audit log only once, unless the log has taken its begin", async () => {
   for (const [stage, waits] of [
     ["call.begin", false],
     ["asked", true],
@@ -234,13 +234,13 @@ test("a caller waits for a log that takes no records once only, and for one that
   }
 });
 
-test("a call's time is counted from its arrival to its end", async () => {
+test("a call's duration counts from its arrival to its end", async () => {
   const h = harness({ script: () => (h.clock.advance(7), ok()) });
   h.clock.advance(5);
   expect((await called(h, { started: 1_000 })).call.took).toBe(11_000);
 });
 
-test("a call that fails at its server keeps that failure, although the gateway ends it too", async () => {
+test("a call that fails at its server keeps that failure even if the gateway ends it too", async () => {
   const { h, begun, answer } = working();
   const controller = new AbortController();
   const ending = called(h, { controller });
@@ -250,7 +250,7 @@ test("a call that fails at its server keeps that failure, although the gateway e
   expect((await ending).call.failure?.code).toBe("timeout");
 });
 
-test("what the gateway answers itself is refused, on record, to a caller that lost its key meanwhile", async () => {
+test("the gateway's own answer is refused, and recorded, if the caller's key was revoked in the meantime", async () => {
   const { h, boot, gw } = starting();
   const who = principal("key:carol", ["reader"]);
   const ending = send(gw, "tools/list", {}, { who });
@@ -261,14 +261,14 @@ test("what the gateway answers itself is refused, on record, to a caller that lo
 });
 
 describe("a call is not made", () => {
-  test("before the servers are known, and not at all if its caller leaves meanwhile", async () => {
+  test("before the servers are known, and not at all if its caller leaves while waiting", async () => {
     const { h, boot, gw } = starting();
     const controller = new AbortController();
     const stays = send(gw, "tools/call", call);
     const leaving = ["tools/call", "tools/list"].map((method) => send(gw, method, call, { controller }));
     expect(types(h.records)).toEqual([]);
     controller.abort();
-    // At once: nobody waits for the answers.
+    // They end at once, because no client waits for the answers.
     for (const { failure } of (await Promise.all(leaving)).map(({ call: one }) => one))
       expect(failure?.code).toBe("cancelled");
     boot();
@@ -276,7 +276,7 @@ describe("a call is not made", () => {
     expect(h.sent).toHaveLength(1);
   });
 
-  test("before the gateway in force knows its servers, if a reload took them over meanwhile", async () => {
+  test("before the current gateway knows its servers, if there was a reload while it waited", async () => {
     const { h, boot, gw } = starting();
     const resolve = (): never => {
       throw new Failure("unknown-tool", "Unknown tool");
@@ -298,7 +298,7 @@ describe("a call is not made", () => {
     expect(h.sent).toHaveLength(1);
   });
 
-  test("at an endpoint that a reload took away while it waited, nor is that listed", async () => {
+  test("at an endpoint that a reload removed while it waited, and neither is a list", async () => {
     const { h, boot, gw } = starting();
     const methods = ["tools/call", "tools/list"];
     const waiting = methods.map((method) => send(gw, method, call, { scope: "crm" }));
@@ -308,7 +308,7 @@ describe("a call is not made", () => {
     expect(h.sent).toEqual([]);
   });
 
-  test("for a key that is lost before the servers are known, and its caller is not told that it may have run", async () => {
+  test("for a key revoked before the servers are known, and is not reported as possibly run", async () => {
     const { h, boot, gw } = starting();
     const who = principal("key:carol", ["reader"]);
     const ending = send(gw, "tools/call", call, { who });
@@ -319,7 +319,7 @@ describe("a call is not made", () => {
     expect(h.sent).toEqual([]);
   });
 
-  test("once the gateway has ended it, and its caller is told that it did not run", async () => {
+  test("after the gateway has ended it, and the caller reads that it did not run", async () => {
     const { boot, gw } = starting();
     const controller = new AbortController();
     const ending = send(gw, "tools/call", call, { controller });
@@ -339,7 +339,7 @@ describe("a call is not made", () => {
 });
 
 describe("a tool that its server shows only to clients of the caller's kind", () => {
-  /** A gateway that has not heard of it, until it `learns`; `asked` counts how often it was made to. */
+  /** Returns a gateway that does not know the tool until it `learns`; `asked` counts how often it had to. */
   function unaware(how: "learns" | "knows" = "learns") {
     const learning = Promise.withResolvers<void>();
     const begun = Promise.withResolvers<void>();
@@ -355,7 +355,7 @@ describe("a tool that its server shows only to clients of the caller's kind", ()
     return { h, begun: begun.promise, catalog, counted, learn: learning.resolve };
   }
 
-  test("is called once it is known, also by a client that has not listed", async () => {
+  test("is called once it is known, even by a client that has not listed tools", async () => {
     const { h, begun, catalog, learn } = unaware();
     const ending = called(h);
     await begun;
@@ -365,7 +365,7 @@ describe("a tool that its server shows only to clients of the caller's kind", ()
     expect(h.sent).toHaveLength(1);
   });
 
-  test("is looked for in what a reload has put into force meanwhile", async () => {
+  test("is looked up in the gateway of a reload that came in the meantime", async () => {
     const { h, begun, catalog, learn } = unaware();
     const ending = called(h);
     await begun;
@@ -374,7 +374,7 @@ describe("a tool that its server shows only to clients of the caller's kind", ()
     expect((await ending).error).toBeUndefined();
   });
 
-  test("is waited for once, and its call not made if its caller leaves meanwhile", async () => {
+  test("is waited for once, and not called if its caller leaves while waiting", async () => {
     const { h, begun, counted } = unaware();
     const controller = new AbortController();
     const ending = called(h, { controller });
@@ -384,13 +384,13 @@ describe("a tool that its server shows only to clients of the caller's kind", ()
     expect([counted.asked, h.sent]).toEqual([1, []]);
   });
 
-  test("is not waited for where all that such clients are shown is known", async () => {
+  test("is not waited for if all tools for such clients are known", async () => {
     const { h, counted } = unaware("knows");
     expect((await called(h)).call.failure?.code).toBe("unknown-tool");
     expect(counted.asked).toBe(1);
   });
 
-  test("is not waited for where it is known, and for the sake of a prompt neither", async () => {
+  test("is not waited for if it is known, or if a prompt is requested", async () => {
     const { h, catalog, counted } = unaware();
     await send(h.gw, "prompts/get", { name: "crm__greet" });
     h.gw.catalog = catalog;

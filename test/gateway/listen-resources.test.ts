@@ -5,16 +5,16 @@ import { writtenLog } from "../support/written-log.ts";
 import { Client, everything, servers } from "./listener.ts";
 import { allowsNothing, harness, type Harness, types } from "./support.ts";
 
-// What a client that listens is told of resources: by the configuration in force, not by the one it began with.
+// Notifications about resources follow the current configuration, and not that of the time when listening began.
 
-test("a resource below the one that is subscribed to is told of under its own URI", async () => {
+test("an update of a resource below the subscribed one carries its own URI", async () => {
   const h = harness({ servers });
   await using client = await new Client(h, everything).acknowledged();
   h.subscribed.get("key:alice file:///a")?.('{"uri":"file:///a/b"}');
   expect(client.said.at(-1)).toContain('"uri":"file:///a/b"');
 });
 
-test("why a server grants nothing is in the log, also where nobody foresaw it", async () => {
+test("the reason why a server grants nothing is logged, even for an unexpected error", async () => {
   const h = harness({ servers });
   const { lines, log } = writtenLog();
   const subscribe = (): never => {
@@ -26,7 +26,7 @@ test("why a server grants nothing is in the log, also where nobody foresaw it", 
   expect(lines.join()).toInclude("the subscribing failed");
 });
 
-test("a resource that rules hide by now is told of no more", async () => {
+test("a resource that rules now hide is no longer reported", async () => {
   const h = harness({ servers });
   await using client = await new Client(h, everything).acknowledged();
   h.inForce.policy = allowsNothing;
@@ -34,7 +34,7 @@ test("a resource that rules hide by now is told of no more", async () => {
   expect(client.methods).toEqual(["notifications/subscriptions/acknowledged"]);
 });
 
-test("a resource is told of only where the rules on its own URI allow it", async () => {
+test("an update is sent only if the rules for its own URI allow it", async () => {
   const rules = {
     reader: [
       { resource: "*", when: { "args.uri": { glob: "file:///a/open/*" } }, action: "deny" },
@@ -48,7 +48,7 @@ test("a resource is told of only where the rules on its own URI allow it", async
   expect(client.messages.slice(1).map(({ params }) => params.uri)).toEqual(["file:///a/b"]);
 });
 
-test("S32: what is told of is what the endpoint in force contains", async () => {
+test("S32: updates are limited to what the endpoint currently contains", async () => {
   const h = harness({ servers });
   const wanted = { toolsListChanged: true, resourceSubscriptions: ["file:///a"] };
   const joined: unknown[] = [];
@@ -60,7 +60,7 @@ test("S32: what is told of is what the endpoint in force contains", async () => 
   expect([client.methods.length, joined]).toEqual([1, ["crm"]]);
 });
 
-test("what is granted after a wait for the servers is decided by the policy in force by then", async () => {
+test("after a wait for servers, the policy that is current then decides what is granted", async () => {
   const h = harness({ servers });
   const settled = Promise.withResolvers<void>();
   const gw = { ...h.gw, settled: settled.promise, catalog: { ...h.gw.catalog, offers: () => false } };
@@ -71,7 +71,7 @@ test("what is granted after a wait for the servers is decided by the policy in f
   expect([client.granted, h.subscribed.size]).toEqual([{}, 0]);
 });
 
-test("nothing is recorded as granted to a client that leaves while the servers start", async () => {
+test("nothing is recorded as granted to a client that leaves while servers start", async () => {
   const h = harness({ servers });
   const settled = Promise.withResolvers<void>();
   const gw = { ...h.gw, settled: settled.promise, catalog: { ...h.gw.catalog, offers: () => false } };
@@ -82,7 +82,7 @@ test("nothing is recorded as granted to a client that leaves while the servers s
   expect([types(h.records), h.subscribed.size, h.gw.listeners.size]).toEqual([["call.refused"], 0, 0]);
 });
 
-test("a resource is subscribed to at the servers in force, though a reload replaced them while that was recorded", async () => {
+test("a resource is subscribed at the current servers even if a reload replaced them during the recording", async () => {
   const h = harness({ servers });
   const { upstreams, audit } = h.gw;
   const stopped: typeof upstreams.subscribe = () => Promise.reject(new Failure("upstream-down", "It is stopping."));
@@ -100,7 +100,7 @@ test("a resource is subscribed to at the servers in force, though a reload repla
   expect(h.subscribed.size).toBe(0);
 });
 
-test("short updates count too while another resource is not granted yet: too many end the listening", async () => {
+test("too many short updates before all resources are granted end the listening", async () => {
   const h = harness({ servers });
   const { subscribe } = h.gw.upstreams;
   const granted = Promise.withResolvers<void>();

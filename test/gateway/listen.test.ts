@@ -12,7 +12,7 @@ import { Client, everything, servers } from "./listener.ts";
 import { alice, type Asking, bob, harness, type Harness, request, types } from "./support.ts";
 
 describe("subscriptions/listen", () => {
-  test("says first what is granted, then only what was asked for, each under its id as it was written", async () => {
+  test("first acknowledges what is granted, then sends only that, always with the request id as written", async () => {
     for (const id of ["7", '"7"', "9007199254740993", '"\\u00e9"']) {
       const h = harness({ servers });
       await using client = await new Client(
@@ -38,7 +38,7 @@ describe("subscriptions/listen", () => {
     }
   });
 
-  test("only the acknowledgement and changed lists reach even a client that reads slowly", async () => {
+  test("only the acknowledgement and changed lists are sent even to a slow client", async () => {
     const h = harness({ servers });
     const said: [method: string, must: boolean | undefined][] = [];
     const emit = (text: string, must?: boolean): void =>
@@ -54,7 +54,7 @@ describe("subscriptions/listen", () => {
     ]);
   });
 
-  test("what changes before the acknowledgement comes after it, once", async () => {
+  test("a change before the acknowledgement is reported after it, once", async () => {
     const h = harness({ servers });
     const grant = grantLater(h);
     await using client = new Client(h, everything);
@@ -76,7 +76,7 @@ describe("subscriptions/listen", () => {
     ["loses its key", "rights-lost", (client: Client) => (client.call.who as ReturnType<typeof principal>).revoke()],
     ["leaves", "cancelled", (client: Client) => client.controller.abort()],
   ] as const)(
-    "T42: who %s before all is granted is told nothing, not what changed until then",
+    "T42: a client that %s before everything is granted gets no notification of earlier changes",
     async (_how, code, end) => {
       const h = harness({ servers });
       const grant = grantLater(h);
@@ -84,7 +84,7 @@ describe("subscriptions/listen", () => {
       await until(() => h.subscribed.size === 3, "it is being subscribed");
       h.subscribed.get("key:alice file:///a")?.(null);
       end(client);
-      // A turn in which nothing awaits the end of the stream yet.
+      // In this turn, nothing awaits the end of the stream yet.
       await new Promise(setImmediate);
       grant();
       await client.ended;
@@ -92,7 +92,7 @@ describe("subscriptions/listen", () => {
     },
   );
 
-  test("S16: it takes a token itself and one for each resource; what there is none left for is not granted", async () => {
+  test("S16: takes a token for itself and one for each resource; a resource without a token is not granted", async () => {
     const h = harness({ servers });
     const taken: (string | null)[] = [];
     const limitedTo = (most: number): Harness => {
@@ -111,14 +111,14 @@ describe("subscriptions/listen", () => {
     expect([refused.call.failure?.code, h.subscribed.size, h.gw.listeners.size]).toEqual(["rate-limited", 2, 1]);
   });
 
-  test("without anything to be told of it still listens", async () => {
+  test("listens even if nothing is requested", async () => {
     const h = harness({ servers });
     await using client = await new Client(h, {}).acknowledged();
     expect(client.granted).toEqual({});
     expect(h.gw.listeners.size).toBe(1);
   });
 
-  test("leaves out what is unknown, out of scope, forbidden, or refused by its server", async () => {
+  test("skips resources that are unknown, out of scope, forbidden, or refused by their server", async () => {
     const rules = {
       reader: [
         { resource: "file:*", action: "allow" },
@@ -155,11 +155,11 @@ describe("subscriptions/listen", () => {
     expect(call.failure?.code).toBe("invalid-request");
   });
 
-  test("is on record once, before anything is told; what cannot be recorded is not granted", async () => {
+  test("is recorded once, before any notification, and is not granted if it cannot be recorded", async () => {
     const h = harness({ servers });
     const client = await new Client(h, everything).acknowledged();
     expect(types(h.records)).toEqual(["call.end"]);
-    // It names none of the resources.
+    // The record names no single resource.
     expect([h.records[0]?.call.target, h.records[0]?.call.verdict]).toEqual([null, null]);
     expect(h.records[0]?.facts).toEqual({
       opens: "subscription",
@@ -177,7 +177,7 @@ describe("subscriptions/listen", () => {
     expect([other.said.length, h.subscribed.size, h.gw.listeners.size]).toEqual([0, 0, 0]);
   });
 
-  test("that finds no place is on record as refused alone", async () => {
+  test("is only recorded as refused if there is no place for it", async () => {
     const h = harness({ servers });
     const join = (): never => {
       throw new Failure("overloaded", "All places are taken.");
@@ -211,7 +211,7 @@ describe("a stream ends", () => {
     expect(client.said).toHaveLength(before);
   });
 
-  test("with a result when the gateway stops, or takes away what was listened to", async () => {
+  test("with a result when the gateway stops or no longer serves a subject", async () => {
     const inForce = ({ gw }: Harness, ids: readonly string[], scoped = false) =>
       gw.listeners.endUnserved({
         serves: new Set(ids),
@@ -252,7 +252,7 @@ describe("a stream ends", () => {
 });
 
 describe("limits", () => {
-  test("T20: of streams and resources, per principal and in all", async () => {
+  test("T20: apply to streams and resources, per principal and in total", async () => {
     const h = harness({ servers });
     const { listeners } = h.gw;
     const { total, perOwner, uris, characters } = listenLimits;
@@ -267,10 +267,10 @@ describe("limits", () => {
       return undefined;
     };
     expect(await listen(everything)).toBeUndefined();
-    expect(await listen({ resourceSubscriptions: ["file:///a"] })).toContain("No more than 1000 resources");
+    expect(await listen({ resourceSubscriptions: ["file:///a"] })).toContain("no more than 1000 resources");
     expect(await listen({ _meta: "x".repeat(2_000) })).toContain(`more than ${characters} characters`);
     expect(await listen({})).toBeUndefined();
-    expect(await listen({})).toContain("64 times");
+    expect(await listen({})).toContain("64 open listeners");
     expect(await listen(everything, bob)).toBeUndefined();
     expect(await listen({}, bob)).toContain("All 10000 places");
     expect([listeners.size, listeners.uris]).toEqual([total, uris + 3]);
@@ -292,7 +292,7 @@ test.each(["resourceSubscriptions", "taskIds"])(
   },
 );
 
-/** Has servers grant every subscription only once the function that is returned was called. */
+/** Makes servers grant subscriptions only after the returned function was called. */
 function grantLater({ gw }: Harness): () => void {
   const gate = Promise.withResolvers<void>();
   const { subscribe } = gw.upstreams;
@@ -304,7 +304,7 @@ function grantLater({ gw }: Harness): () => void {
   return gate.resolve;
 }
 
-test("T20: who names many resources keeps nobody waiting meanwhile, and what a reload takes away is not granted", async () => {
+test("T20: a request for many resources does not block other work, and follows a reload in the meantime", async () => {
   const h = harness({ servers });
   const { resolve } = h.gw.catalog;
   const slow: typeof resolve = (...of) => (use(3), resolve(...of));
@@ -327,7 +327,7 @@ test("T20: who names many resources keeps nobody waiting meanwhile, and what a r
   expect(client.granted).toEqual({});
 });
 
-test("T20: nor while it is looked whether all that it names is known", async () => {
+test("T20: a request for many unknown resources does not block other work", async () => {
   const h = harness({ servers });
   let looked = 0;
   const offers = (): boolean => (use(3), ++looked > 0);
@@ -341,7 +341,7 @@ test("T20: nor while it is looked whether all that it names is known", async () 
   expect(seen.filter((some) => some > 0 && some < uris.length).length).toBeGreaterThan(3);
 });
 
-test("what a reload takes away while it is looked whether all is known is not granted", async () => {
+test("a resource that a reload forbids while the request is checked is not granted", async () => {
   const h = harness({ servers });
   const inForce = (): Gateway => now;
   const after: Gateway = { ...h.gw, inForce, policy: policyOf([]) };
@@ -353,7 +353,7 @@ test("what a reload takes away while it is looked whether all is known is not gr
   expect((await client.acknowledged()).granted).toEqual({});
 });
 
-test("at an endpoint that a reload takes away meanwhile nobody listens", async () => {
+test("listening is refused if a reload removes the endpoint in the meantime", async () => {
   const h = harness({ servers });
   const offers = () => {
     h.inForce.catalog = { ...h.gw.catalog, hasScope: () => false };
@@ -365,7 +365,7 @@ test("at an endpoint that a reload takes away meanwhile nobody listens", async (
   expect([client.call.failure?.code, client.said, h.gw.listeners.size]).toEqual(["session-not-found", [], 0]);
 });
 
-test("a client waits for the servers before what it names counts as unknown", async () => {
+test("a client waits for servers before a requested resource counts as unknown", async () => {
   const h = harness({ servers });
   const settled = Promise.withResolvers<void>();
   let known = false;

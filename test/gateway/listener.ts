@@ -12,7 +12,7 @@ export const servers: NonNullable<Options["servers"]> = {
 
 type Message = { method: string; params: Record<string, unknown> & { _meta: Record<string, unknown> } };
 
-/** A client that listens; disposing it makes it leave. */
+/** A listening client; disposing it makes it leave. */
 export class Client implements AsyncDisposable {
   readonly said: string[] = [];
   readonly controller = new AbortController();
@@ -63,7 +63,7 @@ export class Client implements AsyncDisposable {
   }
 }
 
-/** All that a client can ask to be told of. */
+/** A filter with everything to which a client can listen. */
 export const everything = {
   toolsListChanged: true,
   promptsListChanged: true,

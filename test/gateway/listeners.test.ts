@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { Listeners, listenLimits } from "../../src/gateway/listeners.ts";
 import { failureOf } from "../support/failure.ts";
 
-test("S16: who listens gives back what it held, and only then may hold it again", () => {
+test("S16: a listener's reservations count until it gives them back", () => {
   const listeners = new Listeners();
   const { uris, characters, perOwner } = listenLimits;
   for (const [count, length] of [

@@ -19,7 +19,7 @@ const servers: NonNullable<Options["servers"]> = {
   erp: { resources: [item("twin:b")] },
 };
 
-/** For every method that names a thing, a request that names an existing one. */
+/** For every method, params that name existing things. */
 const params: Record<string, object> = {
   initialize: { protocolVersion: "2025-06-18", capabilities: {}, clientInfo: { name: "c", version: "1" } },
   "logging/setLevel": { level: "info" },
@@ -47,7 +47,7 @@ describe("the table of methods", () => {
     expect(call.knownMethod).toBe(method);
   });
 
-  test("a list waits for what only some clients are shown no longer than its caller does, and asks only their servers", async () => {
+  test("a list stops waiting for tools when its caller leaves, and asks only the servers in scope", async () => {
     const asked = Promise.withResolvers<(server: string) => boolean>();
     const learnTools: Options["learnTools"] = (_, of) => (asked.resolve(of), new Promise(() => {}));
     const { gw } = harness({ servers: { ...servers, other: {} }, learnTools });
@@ -58,7 +58,7 @@ describe("the table of methods", () => {
     expect((await listing).call.inbound.method).toBe("tools/list");
   });
 
-  test("a list asks no server that its caller has no right to any tool of", async () => {
+  test("a list asks no server on which its caller has no right to any tool", async () => {
     let mayUse: ((server: string) => boolean) | null = null;
     const learnTools: Options["learnTools"] = (_, of) => ((mayUse = of), null);
     const reader = [
@@ -70,7 +70,7 @@ describe("the table of methods", () => {
     expect(["crm", "other", "erp"].map((server) => mayUse?.(server))).toEqual([true, false, false]);
   });
 
-  test("T42: an answer of the gateway's own is withheld from a caller who lost its rights while it waited", async () => {
+  test("T42: the gateway's own answer is withheld if its caller lost its rights while waiting", async () => {
     const { gw } = harness({ servers });
     const boot = Promise.withResolvers<void>();
     Object.assign(gw, { settled: boot.promise });
@@ -83,7 +83,7 @@ describe("the table of methods", () => {
     expect(error).toEqual({ code: failures["rights-lost"].rpc, message: "The key was revoked." });
   });
 
-  test("T42: no session is opened for a caller who lost its rights while servers were waited for", async () => {
+  test("T42: no session is opened for a caller that lost its rights while waiting for servers", async () => {
     const { gw } = harness({ servers: { crm: {} } });
     const boot = Promise.withResolvers<void>();
     Object.assign(gw, { settled: boot.promise });
@@ -97,7 +97,7 @@ describe("the table of methods", () => {
     expect(opened).toBe(0);
   });
 
-  test("what nobody knows is refused and counted as other", async () => {
+  test("an unknown method is refused and counted as other", async () => {
     for (const method of ["tools/destroy", "skills/list", "constructor", "__proto__", "toString", ""]) {
       const { gw, records, counted } = harness({ servers });
       const { error, call } = await send(gw, method);
@@ -164,7 +164,7 @@ describe("what reaches a server", () => {
     expect(sent[0]?.request.method).toBe(method);
   });
 
-  test("the URI of a resource is the one on the wire again in what was read", async () => {
+  test("the result of a read has the wire URI of the resource again", async () => {
     const text = '{"contents":[{"uri":"twin:b","text":"1.10"}, {"uri":"other:c"},7],"n":1.10}';
     const { gw } = harness({
       servers,
@@ -177,7 +177,7 @@ describe("what reaches a server", () => {
   });
 });
 
-describe("S33: lists and everything else agree", () => {
+describe("S33: lists agree with all other methods", () => {
   const rules = {
     all: [{ action: "allow" }],
     tools: [{ tool: "get", action: "allow" }],
@@ -225,7 +225,7 @@ describe("S33: lists and everything else agree", () => {
     expect(sent.length + subscribed.size).toBe(allowed ? 1 : 0);
   });
 
-  test("listening leaves out what may not be read, in silence", async () => {
+  test("listening silently skips resources that may not be read", async () => {
     for (const [role, kinds] of Object.entries(sees)) {
       const { gw } = harness({ servers, rules });
       const said: string[] = [];
@@ -268,7 +268,7 @@ describe("handshakes", () => {
   const tools = { tools: { listChanged: true } };
   const b = { ...tools, prompts: { listChanged: true }, completions: {} };
 
-  test("what is offered in the scope, and extensions that the client knows too", async () => {
+  test("show a legacy client what is offered in the scope, and extensions that it declared too", async () => {
     expect(await capabilities("legacy", "a")).toEqual(tools);
     expect(await capabilities("legacy", "b")).toEqual(b);
     expect(await capabilities("legacy", null, { extensions: { [skills]: {}, [tasks]: {}, "com.acme/y": {} } })).toEqual(
@@ -283,17 +283,17 @@ describe("handshakes", () => {
     [{ subscribe: true }, { listChanged: true, subscribe: true }],
     [{ subscribe: false }, { listChanged: true }],
     [{ listChanged: true }, { listChanged: true }],
-  ])("subscriptions where a server has them: %j", async (resources, shown) => {
+  ])("show subscriptions if a server has them: %j", async (resources, shown) => {
     const { gw } = harness({ servers: { a: { capabilities: { resources } }, b: { capabilities: { tools: {} } } } });
     expect((await send(gw, "server/discover")).result.capabilities).toEqual({ ...tools, resources: shown });
   });
 
-  test("to a modern client all extensions", async () => {
+  test("show all extensions to a modern client", async () => {
     expect(await capabilities("modern", "a")).toEqual({ ...tools, extensions: ext });
     expect(await capabilities("modern", "both")).toEqual({ ...b, extensions: { ...ext, [skills]: {} } });
   });
 
-  test.each(["legacy", "modern"] as const)("settings that a %s client could not read are empty", async (era) => {
+  test.each(["legacy", "modern"] as const)("settings that a %s client could not parse are empty", async (era) => {
     const extensions = { "com.acme/on": true, "com.acme/list": [], "com.acme/none": null };
     const { gw } = harness({ servers: { odd: { capabilities: { tools: {}, extensions } } } });
     const method = era === "modern" ? "server/discover" : "initialize";
@@ -302,7 +302,7 @@ describe("handshakes", () => {
     expect(asked.result.capabilities).toEqual({ ...tools, extensions: shown });
   });
 
-  test("who has not been heard of yet may offer anything", async () => {
+  test("show everything for a server that is not known yet", async () => {
     const { gw } = harness({ servers: { late: {} } });
     expect((await send(gw, "server/discover")).result.capabilities).toEqual({
       ...tools,
@@ -313,7 +313,7 @@ describe("handshakes", () => {
     });
   });
 
-  test("who declared nothing offers no more than tools", async () => {
+  test("show only tools for a server that declared nothing", async () => {
     const { gw } = harness({ servers: { bare: { capabilities: {} } } });
     expect((await send(gw, "server/discover")).result.capabilities).toEqual(tools);
   });
@@ -325,14 +325,14 @@ describe("handshakes", () => {
     const ask = (scope: string | null) =>
       send(h.gw, method, params.initialize ?? {}, { era: method === "initialize" ? "legacy" : "modern", scope });
     const asked = ask(null);
-    // Who has nothing to wait for is answered meanwhile.
+    // A client whose servers are all known is answered in the meantime.
     expect((await ask("known")).result.capabilities).toEqual(tools);
     Object.assign(h.gw.upstreams.listings()[0] ?? {}, { capabilities: { prompts: {} } });
     booting.resolve();
     expect((await asked).result.capabilities).toEqual({ ...tools, prompts: { listChanged: true } });
   });
 
-  test.each(["initialize", "server/discover"])("%s says after that wait what is in force by then", async (method) => {
+  test.each(["initialize", "server/discover"])("%s answers with the gateway current by then", async (method) => {
     const h = harness({ servers: { a: {} } });
     const booting = Promise.withResolvers<void>();
     h.gw.settled = booting.promise;
@@ -343,7 +343,7 @@ describe("handshakes", () => {
     expect((await asked).result.instructions).toBe("in force");
   });
 
-  test("the newest revision is named first", async () => {
+  test("list the newest revision first", async () => {
     const { gw } = harness();
     expect((await send(gw, "server/discover")).result.supportedVersions).toEqual([
       "2026-07-28",
@@ -369,7 +369,7 @@ test("the log level belongs to its session", async () => {
   expect(without.error).toMatchObject({ code: -32600, message: expect.stringContaining("needs a session") });
 });
 
-test("servers are told that a legacy client's roots changed", async () => {
+test("servers are notified that a legacy client's roots changed", async () => {
   const { gw, told } = harness();
   const call = request(gw, "notifications/roots/list_changed", {}, { era: "legacy" });
   Object.assign(call.inbound, { kind: "notification", idText: null });
@@ -378,7 +378,7 @@ test("servers are told that a legacy client's roots changed", async () => {
   expect(told).toEqual(["key:alice notifications/roots/list_changed"]);
 });
 
-test("the trace that a caller names is known to its call", () => {
+test("a call has the trace id of its caller's traceparent", () => {
   const { gw } = harness();
   const traced = (traceparent: unknown) => request(gw, "tools/call", { name: "x", _meta: { traceparent } }).trace;
   expect(traced("00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01")).toBe("0af7651916cd43dd8448eb211c80319c");

@@ -2,11 +2,11 @@ import { expect, test } from "bun:test";
 import { CallMetrics } from "../../src/gateway/metrics.ts";
 import { makeCall, makeRoute } from "../support/call.ts";
 
-test("a tool is counted under its own name for ever, also after so many others came that further ones are not", () => {
+test("a counted tool keeps its own name, even after more tools came than are counted separately", () => {
   const metrics = new CallMetrics();
   const called = (name: string) => metrics.count(Object.assign(makeCall(), { route: makeRoute("crm", name) }));
   for (let at = 0; at < 5_002; at++) called(`t${at}`);
-  // By another route, as after a change of its server.
+  // With another route, as after a change of the server.
   called("t0");
   const lines = metrics.render().match(/^mcp_gateway_tools_called\{tool="(?:t0|t5000|other)".*$/gm);
   expect(lines).toEqual([
@@ -15,7 +15,7 @@ test("a tool is counted under its own name for ever, also after so many others c
   ]);
 });
 
-test("T58: a tool's name forges no line of the metrics and hides nothing in one", () => {
+test("T58: a tool's name can neither forge a line of the metrics nor hide text in one", () => {
   const metrics = new CallMetrics();
   const names = ['a"} 1\nb 2', "\u001b[2J\r\u009b", "get\u202e\u200ball", "back\\slash"];
   for (const name of names) metrics.count(Object.assign(makeCall(), { route: makeRoute("crm", name) }));
@@ -30,7 +30,7 @@ test("T58: a tool's name forges no line of the metrics and hides nothing in one"
   ]);
 });
 
-test("R99 the durations of calls are in milliseconds, and counted in all buckets from the first that holds them", () => {
+test("R99 durations of calls are in milliseconds, and the buckets are cumulative", () => {
   const metrics = new CallMetrics();
   for (const took of [900, 5_000, 5_001, 70_000_000])
     metrics.count(Object.assign(makeCall(), { route: makeRoute("crm", "get"), took }));

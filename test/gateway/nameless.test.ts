@@ -5,7 +5,7 @@ import { buildCatalog } from "../support/catalog.ts";
 const clash = (what: string, other: string) =>
   `${what} is not offered: its name cannot be distinguished from that of ${other}; set prefix: always, or rename one of them on its server`;
 
-test("tools and prompts that no caller is offered for want of a name are told, and nothing else", () => {
+test("warns only about tools and prompts that no caller is offered because of their names", () => {
   const served = {
     crm: {
       prefix: "none" as const,
@@ -24,7 +24,7 @@ test("tools and prompts that no caller is offered for want of a name are told, a
     clash("prompt crm:help", "erp:Help"),
     clash("prompt erp:Help", "crm:help"),
     "tool files:one is not offered: toolset desk: its name cannot be distinguished from that of files:two; rename one",
-    "others not offered for their names: 1; `mcpgw servers show` says which",
+    "others that are not offered because of their names: 1; `mcpgw servers show` lists them",
   ]);
   expect(nameless(buildCatalog({ crm: served.crm, files: served.files }))).toEqual([]);
 });

@@ -1,7 +1,7 @@
 import { expect, jest, test } from "bun:test";
 import { harness, type Options, send } from "./support.ts";
 
-test("a list waits ten seconds for what only some clients are shown, then answers without it", async () => {
+test("a list waits ten seconds for tools shown only to some clients, then answers without them", async () => {
   jest.useFakeTimers();
   try {
     const asked = Promise.withResolvers<void>();
@@ -18,7 +18,7 @@ test("a list waits ten seconds for what only some clients are shown, then answer
   }
 });
 
-test("R112 whoever is given a list is noted as its reader, who is told of a change back", async () => {
+test("R112 the reader of a list is remembered, so that it can be notified of a change", async () => {
   const { gw, inForce, notifier } = harness();
   const given: string[] = [];
   inForce.notifier = { ...notifier, served: (_to, list) => void given.push(list) };

@@ -55,7 +55,7 @@ describe("related messages and the end of a call", () => {
     },
   );
 
-  test("a round's progress comes under the token of the request that waits; logs only where they are wanted, and what extensions say as it came", async () => {
+  test("a round's progress has the waiting request's token, logs need a request, and others pass unchanged", async () => {
     const go = Promise.withResolvers<void>();
     const h = harness({
       script: async (running) => {
@@ -90,7 +90,7 @@ describe("related messages and the end of a call", () => {
   });
 });
 
-describe("what cannot be recorded does not happen", () => {
+describe("a step that cannot be recorded does not happen", () => {
   const declares = { elicitation: {} };
   const steps: [what: string, on: string, asked: number, told: string][] = [
     ["the question", "asked", 0, "withheld"],
@@ -125,7 +125,7 @@ describe("what cannot be recorded does not happen", () => {
     }
   });
 
-  test("modern caller, modern server: the question does not leave, the answer is not passed on", async () => {
+  test("modern caller, modern server: neither question nor answer is passed on", async () => {
     const h = harness({ script: asksByResult(form) });
     h.failing.on = "asked";
     expect((await send(h.gw, "tools/call", call, { capabilities: declares })).call.failure?.code).toBe(
@@ -141,7 +141,7 @@ describe("what cannot be recorded does not happen", () => {
     expect(types(h.records).slice(-2)).toEqual(["call.begin", "call.end"]);
   });
 
-  test("a call whose begin cannot be recorded is not made; one whose end cannot be keeps its result to itself", async () => {
+  test("a call whose begin cannot be recorded is not made; without a recorded end it returns no result", async () => {
     for (const on of ["call.begin", "call.end"]) {
       const h = harness();
       h.failing.on = on;
@@ -153,7 +153,7 @@ describe("what cannot be recorded does not happen", () => {
   });
 });
 
-test("nobody else can be asked: the question goes to the caller of the call alone", async () => {
+test("a question goes only to the caller of the call", async () => {
   const asked: string[] = [];
   const { gw } = harness({
     script: async (running) => {
@@ -195,7 +195,7 @@ test("a question that its server withdraws ends at the client with the server's 
   expect(await ended.promise).toEqual(new Withdrawn("enough"));
 });
 
-test("a legacy client that does not answer is waited for ten minutes, then asked no more", async () => {
+test("a question to a legacy client that does not answer ends after ten minutes", async () => {
   jest.useFakeTimers();
   try {
     const { gw, records } = harness({ script: asksMeanwhile(form) });

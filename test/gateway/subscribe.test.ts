@@ -10,7 +10,7 @@ const servers: NonNullable<Options["servers"]> = {
 };
 
 describe("resources/subscribe", () => {
-  test("updates reach the session under the URI on the wire, until it unsubscribes", async () => {
+  test("updates reach the session under the wire URI until it unsubscribes", async () => {
     const { gw, subscribed, notifier } = harness({ servers });
     const own = session(alice);
     const asking = { era: "legacy", session: own } as const;
@@ -29,7 +29,7 @@ describe("resources/subscribe", () => {
     expect([gw.listeners.uris, subscribed.size, own.subscribedTo(uri)]).toEqual([0, 0, null]);
   });
 
-  test("holds neither its request nor the gateway that it came through, and follows the catalog in force", async () => {
+  test("holds neither its request nor its gateway in memory, and follows the current catalog", async () => {
     const count = 20;
     const resources = Array.from({ length: count }, (_, i) => item(`file:///${i}`));
     const h = harness({ servers: { crm: { resources } } });
@@ -53,7 +53,7 @@ describe("resources/subscribe", () => {
     expect(h.subscribed.size).toBe(count);
   });
 
-  test("a URI that a reload gives to another server's resource is subscribed to anew, and recorded", async () => {
+  test("a URI that a reload gives to another server's resource is subscribed again and recorded", async () => {
     const [before, after] = ["crm", "erp"].map((id) =>
       harness({ servers: { [id]: { resources: [item("file:///a")] } } }),
     );
@@ -65,7 +65,7 @@ describe("resources/subscribe", () => {
     expect([before!.gw.listeners.uris, after!.gw.listeners.uris]).toEqual([0, 1]);
   });
 
-  test("a URI that is subscribed to already needs no second place, also where a reload gives it to another resource", async () => {
+  test("an already subscribed URI takes no second place, even if a reload gives it to another resource", async () => {
     const [before, after] = ["crm", "erp"].map(
       (id) => harness({ servers: { [id]: { resources: [item("file:///a")] } } }).gw,
     );
@@ -77,7 +77,7 @@ describe("resources/subscribe", () => {
     expect(listeners.uris).toBe(listenLimits.uris);
   });
 
-  test("a resource that a reload takes out of the endpoint is not told of", async () => {
+  test("no update is sent about a resource that a reload removed from the endpoint", async () => {
     const h = harness({ servers });
     const own = session(alice);
     const scope = "crm";
@@ -88,7 +88,7 @@ describe("resources/subscribe", () => {
     expect(h.notifier.told).toEqual([]);
   });
 
-  test("a resource that may not be read any more is not told of", async () => {
+  test("no update is sent about a resource that may no longer be read", async () => {
     const { gw, inForce, subscribed, notifier } = harness({ servers });
     const own = session(alice);
     await send(gw, "resources/subscribe", { uri: "file:///a" }, { era: "legacy", session: own });
@@ -97,7 +97,7 @@ describe("resources/subscribe", () => {
     expect(notifier.told).toEqual([]);
   });
 
-  test("of one below it is told under its own URI, if it may be read", async () => {
+  test("an update of a resource below carries its own URI, if that may be read", async () => {
     const rules = { reader: [{ resource: "*secret*", action: "deny" }, { action: "allow" }] };
     const { gw, subscribed, notifier } = harness({ servers, rules });
     const asking = { era: "legacy", session: session(alice) } as const;
@@ -111,25 +111,28 @@ describe("resources/subscribe", () => {
     );
   });
 
-  test.each(["session", "call"] as const)("of a %s that ends meanwhile nothing is left", async (what) => {
-    const { gw, subscribed } = harness({ servers });
-    const controller = new AbortController();
-    const own = session(alice);
-    const ends = {
-      ...gw.upstreams,
-      subscribe: async (...args: Parameters<typeof gw.upstreams.subscribe>) => {
-        const end = await gw.upstreams.subscribe(...args);
-        if (what === "call") controller.abort();
-        else own.end();
-        return end;
-      },
-    };
-    const asking = { era: "legacy", session: own, controller } as const;
-    await send({ ...gw, upstreams: ends }, "resources/subscribe", { uri: "file:///a" }, asking);
-    expect([own.subscribedTo("file:///a"), subscribed.size, gw.listeners.uris]).toEqual([null, 0, 0]);
-  });
+  test.each(["session", "call"] as const)(
+    "a %s that ends in the meantime leaves no subscription behind",
+    async (what) => {
+      const { gw, subscribed } = harness({ servers });
+      const controller = new AbortController();
+      const own = session(alice);
+      const ends = {
+        ...gw.upstreams,
+        subscribe: async (...args: Parameters<typeof gw.upstreams.subscribe>) => {
+          const end = await gw.upstreams.subscribe(...args);
+          if (what === "call") controller.abort();
+          else own.end();
+          return end;
+        },
+      };
+      const asking = { era: "legacy", session: own, controller } as const;
+      await send({ ...gw, upstreams: ends }, "resources/subscribe", { uri: "file:///a" }, asking);
+      expect([own.subscribedTo("file:///a"), subscribed.size, gw.listeners.uris]).toEqual([null, 0, 0]);
+    },
+  );
 
-  test("is none if its client ends it before the server has granted it; one that is asked for afterwards is kept", async () => {
+  test("does not remain if it is ended before the server grants it; a later request for it is kept", async () => {
     const { gw } = harness({ servers });
     const own = session(alice);
     const granted = Promise.withResolvers<void>();
@@ -171,7 +174,7 @@ describe("resources/subscribe", () => {
     expect(other.error).toBeUndefined();
   });
 
-  test("is one record: of the subscription once its server has granted it, else of the refusal alone", async () => {
+  test("writes one record: of the granted subscription, or only of the refusal", async () => {
     const h = harness({ servers: { crm: { resources: [item("file:///a"), item("file:///unavailable")] } } });
     const own = session(alice);
     const ask = (uri: string) => send(h.gw, "resources/subscribe", { uri }, { era: "legacy", session: own });
@@ -182,7 +185,7 @@ describe("resources/subscribe", () => {
     expect(h.records[1]?.facts).toEqual({ opens: "subscription" });
   });
 
-  test("D6: what cannot be recorded is not subscribed to", async () => {
+  test("D6: is not made if it cannot be recorded", async () => {
     const h = harness({ servers });
     h.failing.on = "call.end";
     const own = session(alice);

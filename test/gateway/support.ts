@@ -39,7 +39,7 @@ import { buildCatalog } from "../support/catalog.ts";
 import { plainGateway, quietAudit, quietLimits, quietUpstreams } from "../support/gateway.ts";
 import { principal, stillClock } from "../support/principal.ts";
 
-/** A gateway whose ports are small fakes, and everything that tests look at. */
+/** A gateway whose ports are small fakes, and everything that tests check. */
 export type Harness = ReturnType<typeof harness>;
 
 /** Plays a server; `request` is what arrives there. */
@@ -52,7 +52,7 @@ export type Options = {
   readonly denies?: readonly string[];
   readonly rules?: Record<string, Record<string, unknown>[]>;
   readonly parking?: ParkingLimits;
-  /** What each toolset includes. */
+  /** The selections of each toolset. */
   readonly toolsets?: Record<string, string[]>;
   /** Set if no server sends the states of its tasks. */
   readonly silent?: boolean;
@@ -80,7 +80,7 @@ function typeOf(text: string): string | null {
   return resultType === undefined || resultType === "complete" ? null : resultType;
 }
 
-/** A policy without rules, which so denies everything. */
+/** A policy without rules, which denies everything. */
 export const allowsNothing: Policy = createPolicy({ rules: [], policies: [] });
 
 /** What a server offers besides tools, by its name. */
@@ -143,7 +143,7 @@ export function harness(options: Options = {}) {
     clock,
     nextId: () => `call-${++serial}`,
   });
-  // The same gateway until a test puts another part into force: then another, as after a reload.
+  // The same gateway until a test changes a part of it, as a reload does.
   let current: Gateway = Object.create(gw);
   const inForce = new Proxy<{ -readonly [K in keyof Gateway]: Gateway[K] }>(gw, {
     get: (_, part) => Reflect.get(current, part),
@@ -167,7 +167,7 @@ export type Recorded = {
   readonly facts?: object;
 };
 
-/** A notifier that tells its listeners at once when a test says that something changed. */
+/** A notifier that notifies its listeners at once when a test reports a change. */
 function notifierOf() {
   const members = new Set<Listener>();
   const told: string[] = [];
@@ -216,7 +216,7 @@ function auditOf(records: Recorded[], failing: { on: string | null }): Audit {
   };
 }
 
-/** A catalog as an object of functions, which a test can copy and replace one by one. */
+/** Returns a catalog as an object of functions, which a test can copy and replace one by one. */
 function replaceable(catalog: Catalog): Catalog {
   const names = Object.getOwnPropertyNames(Object.getPrototypeOf(catalog)).filter((name) => name !== "constructor");
   const bound = names.map((name) => [name, (Reflect.get(catalog, name) as () => void).bind(catalog)] as const);

@@ -4,7 +4,7 @@ import { until } from "../support/until.ts";
 import { allowsNothing, type Asking, bob, harness, type Harness, request, send, steps, types } from "./support.ts";
 import { declared, knows, script, servers, start, working } from "./task.ts";
 
-describe("news of tasks", () => {
+describe("notifications of tasks", () => {
   type Said = { method: string; params: Record<string, unknown> };
   const listen = (h: Harness, taskIds: string[], asking: Asking = knows, resourceSubscriptions: string[] = []) => {
     const said: Said[] = [];
@@ -22,7 +22,7 @@ describe("news of tasks", () => {
     for (const watch of h.followed) watch.changed(task);
   };
 
-  test("reach who owns them, under its handle", async () => {
+  test("reach the owner of the task, under its handle", async () => {
     const h = harness({ servers, script });
     const taskId = await start(h);
     const own = listen(h, [taskId, "nonsense"]);
@@ -44,7 +44,7 @@ describe("news of tasks", () => {
     expect(h.followed.size).toBe(0);
   });
 
-  test("S13: say nothing in the gateway's name", async () => {
+  test("S13: cannot carry the gateway's own _meta keys", async () => {
     const h = harness({ servers, script });
     const own = listen(h, [await start(h)]);
     await until(() => own.said.length > 0, "it is acknowledged");
@@ -56,7 +56,7 @@ describe("news of tasks", () => {
     await own.ended;
   });
 
-  test("are not promised where their server does not tell of them, and end when it does no more", async () => {
+  test("are not granted if the server does not send them, and end when it stops sending them", async () => {
     const silent = harness({ servers, script, silent: true });
     const unheard = listen(silent, [await start(silent)]);
     await until(() => unheard.said.length > 0, "it is acknowledged");
@@ -72,7 +72,7 @@ describe("news of tasks", () => {
     expect(h.followed.size).toBe(0);
   });
 
-  test("are promised only of tasks that their server granted", async () => {
+  test("are granted only for tasks that the server granted", async () => {
     const h = harness({ servers, script });
     h.gw.upstreams.followTasks = () => Promise.resolve({ taskIds: new Set<string>(), end() {} });
     const own = listen(h, [await start(h)]);
@@ -82,7 +82,7 @@ describe("news of tasks", () => {
     await own.ended;
   });
 
-  test("may be as many as a task makes: what was told counts no more", async () => {
+  test("are not limited in total: sent notifications no longer count", async () => {
     const h = harness({ servers, script });
     const own = listen(h, [await start(h)]);
     await until(() => own.said.length > 0, "it is acknowledged");
@@ -95,7 +95,7 @@ describe("news of tasks", () => {
     await own.ended;
   });
 
-  test("are only for clients that declared tasks, and end with the servers that tell them", async () => {
+  test("are only for clients that declared tasks, and end when a reload replaces their server", async () => {
     const h = harness({ servers, script });
     const taskId = await start(h);
     const undeclared = listen(h, [taskId], {});
@@ -124,7 +124,7 @@ describe("news of tasks", () => {
     expect(own.call.reply?.text).toContain('"resultType":"complete"');
   });
 
-  test("end with every reload where only one scope is listened to, which may have lost the tool", async () => {
+  test("end with every reload if the client listens in one scope, which may no longer contain the tool", async () => {
     const h = harness({ servers, script });
     const own = listen(h, [await start(h)], { ...knows, scope: "crm" });
     await until(() => own.said.length > 0, "it is acknowledged");
@@ -135,7 +135,7 @@ describe("news of tasks", () => {
     expect(own.call.reply?.text).toContain('"resultType":"complete"');
   });
 
-  test("are not promised to who may not call the tool any more", async () => {
+  test("are not granted to a caller that may no longer call the tool", async () => {
     const h = harness({ servers, script });
     const taskId = await start(h);
     h.inForce.policy = allowsNothing;
@@ -146,7 +146,7 @@ describe("news of tasks", () => {
     await own.ended;
   });
 
-  test("reach who may call the tool with certain arguments only", async () => {
+  test("reach a caller that may call the tool only with certain arguments", async () => {
     const rules = { reader: [{ tool: "get", when: { "args.case": { eq: "open" } }, action: "allow" }] };
     const h = harness({ servers, script, rules });
     const { result } = await send(h.gw, "tools/call", { name: "crm__get", arguments: { case: "open" } }, knows);
@@ -163,7 +163,7 @@ describe("news of tasks", () => {
     [1_001, 0],
     [5, 8 * 1024 ** 2],
   ])(
-    "end where their server tells more than can be recorded: %i states with %i characters more",
+    "end if the server sends more than can be recorded: %i states with %i more characters each",
     async (times, more) => {
       const h = harness({ servers, script });
       const gw = { ...h.gw, audit: { ...h.gw.audit, input: () => new Promise<void>(() => {}) } };
@@ -180,7 +180,7 @@ describe("news of tasks", () => {
     },
   );
 
-  test("end where a server tells more than is kept while another thing that is listened to is not granted yet", async () => {
+  test("end if a server sends more than is kept before everything is granted", async () => {
     const resources = [{ name: "file:///a", text: '{"name":"file:///a"}' }];
     const h = harness({ servers: { ...servers, erp: { resources } }, script });
     const granted = Promise.withResolvers<() => void>();
@@ -190,7 +190,7 @@ describe("news of tasks", () => {
     const padding = "x".repeat(100_000);
     for (let n = 0; n < 500; n++) {
       tell(h, JSON.stringify({ taskId: "t-1", status: "working", n, padding }));
-      // What was told goes through.
+      // Lets the queued states through.
       await new Promise(setImmediate);
     }
     granted.resolve(() => {});
@@ -200,7 +200,7 @@ describe("news of tasks", () => {
     expect(own.said[0]?.params.notifications).toMatchObject({ resourceSubscriptions: ["file:///a"] });
   });
 
-  test("come in the order in which their server told them, also where the record of a question takes longer", async () => {
+  test("come in the server's order, even if recording a question takes longer", async () => {
     const h = harness({ servers, script });
     const recorded = Promise.withResolvers<void>();
     const gw = { ...h.gw, audit: { ...h.gw.audit, input: () => recorded.promise } };
@@ -218,7 +218,7 @@ describe("news of tasks", () => {
     await own.ended;
   });
 
-  test("that ask what may not be asked are kept back", async () => {
+  test("with a question that is not allowed are withheld", async () => {
     const h = harness({ servers, script });
     const taskId = await start(h);
     const own = listen(h, [taskId]);
@@ -235,7 +235,7 @@ describe("news of tasks", () => {
 
   const finished = (result: object): string => JSON.stringify({ taskId: "t-1", status: "completed", result });
 
-  test("of how it ended are recorded before they are told, once, and name their server where links would not", async () => {
+  test("of an outcome are recorded once, before they are sent, with links as the caller sees them", async () => {
     const h = harness({ servers, script });
     h.inForce.catalog = {
       ...h.gw.catalog,
@@ -267,7 +267,7 @@ describe("news of tasks", () => {
     expect(own.said).toHaveLength(3);
   });
 
-  test("T42: of how it ended are neither recorded nor told once its client has left", async () => {
+  test("T42: of an outcome are neither recorded nor sent after the client has left", async () => {
     const h = harness({ servers, script });
     const own = listen(h, [await start(h)]);
     await until(() => own.said.length > 0, "it is acknowledged");
@@ -280,7 +280,7 @@ describe("news of tasks", () => {
     expect([h.records.length - before, own.said.length]).toEqual([0, 1]);
   });
 
-  test("T42: of how it ended are not told to a client that leaves while that is recorded", async () => {
+  test("T42: of an outcome are not sent to a client that leaves during the recording", async () => {
     const h = harness({ servers, script });
     const [recording, recorded] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
     const own = listen(h, [await start(h)]);
@@ -297,7 +297,7 @@ describe("news of tasks", () => {
     expect(own.said).toHaveLength(1);
   });
 
-  test("of how it ended are told though the server wrote null for that as long as there was nothing to say", async () => {
+  test("of an outcome are sent even if the server sent null for it while the task worked", async () => {
     const h = harness({ servers, script });
     const own = listen(h, [await start(h)]);
     await until(() => own.said.length > 0, "it is acknowledged");
@@ -311,7 +311,7 @@ describe("news of tasks", () => {
     await own.ended;
   });
 
-  test("of how it ended are kept back where they cannot be recorded", async () => {
+  test("of an outcome are withheld if they cannot be recorded", async () => {
     const h = harness({ servers, script });
     const own = listen(h, [await start(h)]);
     await until(() => own.said.length > 0, "it is acknowledged");

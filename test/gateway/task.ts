@@ -1,7 +1,7 @@
 import { makeTool } from "../support/call.ts";
 import { type Asking, type Harness, ok, type Options, send } from "./support.ts";
 
-// A server with tasks, and a client that knows them.
+// A server with tasks, and a client that declared them.
 
 export const id = "io.modelcontextprotocol/tasks";
 export const declared = { extensions: { [id]: {} } };
@@ -12,7 +12,7 @@ export const servers: NonNullable<Options["servers"]> = {
 };
 export const working = '{"taskId":"t-1","status":"working","createdAt":"2026-11-25T10:00:00Z","ttlMs":60000,"n":1.10}';
 
-/** Every call becomes the task `t-1`, which works. */
+/** Turns every call into the task `t-1`, which is working. */
 export const script: NonNullable<Options["script"]> = (_call, { method }) => {
   if (method === "tools/call") return ok(`{"resultType":"task",${working.slice(1)}`, "modern");
   return method === "tasks/get"

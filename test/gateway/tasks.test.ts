@@ -22,7 +22,7 @@ import { declared, id, knows, script, servers, start, working } from "./task.ts"
 const get = (h: Harness, taskId: unknown, asking: Asking = knows) => send(h.gw, "tasks/get", { taskId }, asking);
 
 describe("a call that becomes a task", () => {
-  test("is known to its caller by a handle, which leads back to its server", async () => {
+  test("is known to its caller by a handle, which leads to the task at its server", async () => {
     const h = harness({ servers, script });
     const { result, call } = await send(h.gw, "tools/call", { name: "crm__get" }, knows);
     const { taskId, _meta, ...rest } = result;
@@ -53,7 +53,7 @@ describe("a call that becomes a task", () => {
     expect(new Set(h.records.map(({ call: each }) => each.route?.canonical))).toEqual(new Set(["crm:get"]));
   });
 
-  test("R36: is followed and ended though its tool may be called no more for now: that takes of the caller's tokens only", async () => {
+  test("R36: can be followed and cancelled when its tool's limit is used up; that takes the caller's tokens", async () => {
     const h = harness({ servers, script });
     const options = limitsOptions.parse({ perMinute: 3, perTool: [{ tool: "get", perMinute: 1 }] });
     const gw = { ...h.gw, limits: createLimits(options, h.clock, createLimitsState(h.clock)) };
@@ -65,7 +65,7 @@ describe("a call that becomes a task", () => {
     expect((await send(gw, "tasks/get", { taskId }, knows)).call.failure?.detail.limit).toBe("perMinute");
   });
 
-  test("follows its call where that was allowed with its arguments only", async () => {
+  test("is allowed if its call was allowed only with certain arguments", async () => {
     const rules = { reader: [{ tool: "get", when: { "args.case": { eq: "open" } }, action: "allow" }] };
     const h = harness({ servers, script, rules });
     const call = { name: "crm__get", arguments: { case: "open" } };
@@ -75,7 +75,7 @@ describe("a call that becomes a task", () => {
     expect(other.call.failure?.code).toBe("denied");
   });
 
-  test("has no arguments that would have to fit the tool's schema", async () => {
+  test("is not checked against the tool's schema", async () => {
     const h = harness({ servers, script });
     const taskId = await start(h);
     const strict = {
@@ -91,7 +91,7 @@ describe("a call that becomes a task", () => {
     expect((await send(gw, "tools/call", { name: "crm__get" }, knows)).call.failure?.code).toBe("invalid-arguments");
   });
 
-  test("S13: only a caller and a server that both declared it make one", async () => {
+  test("S13: needs a caller and a server that both declared tasks", async () => {
     const asked: [asking: Asking, name: string][] = [
       [{}, "crm__get"],
       [{ capabilities: { extensions: { "com.acme/x": {} } } }, "crm__get"],
@@ -113,7 +113,7 @@ describe("a call that becomes a task", () => {
     }
   });
 
-  test("a handle outlives what its server says it keeps the task for, which may grow", async () => {
+  test("a handle lasts 30 days even if the task's ttlMs is shorter, because the server may extend it", async () => {
     const h = harness({ servers, script });
     const taskId = await start(h);
     h.clock.advance(29 * 86_400_000);
@@ -122,7 +122,7 @@ describe("a call that becomes a task", () => {
     expect((await get(h, taskId)).error.message).toBe("Task not found.");
   });
 
-  test("a handle lasts as long as its server says that it keeps the task, where that is longer", async () => {
+  test("a handle lasts as long as the task's ttlMs if that is longer", async () => {
     const days = 45 * 86_400_000;
     const kept = working.replace('"ttlMs":60000', `"ttlMs":${days}`);
     const keeps: typeof script = (...asked) =>
@@ -135,7 +135,7 @@ describe("a call that becomes a task", () => {
     expect((await get(h, taskId)).error.message).toBe("Task not found.");
   });
 
-  test.each(["1e300", "1e400", "-1"])("a task that its server keeps for %s ms has a handle too", async (ttlMs) => {
+  test.each(["1e300", "1e400", "-1"])("a task with a ttlMs of %s has a handle too", async (ttlMs) => {
     const kept = working.replace('"ttlMs":60000', `"ttlMs":${ttlMs}`);
     const h = harness({ servers, script: () => ok(`{"resultType":"task",${kept.slice(1)}`, "modern") });
     expect((await send(h.gw, "tools/call", { name: "crm__get" }, knows)).result.taskId).toBeString();
@@ -158,7 +158,7 @@ describe("S24: tasks of others", () => {
       ] as const
     ).map((what) => [method, what] as const),
   );
-  test.each(rows)("%s of one that is %s: the same words as for one that never was", async (method, what) => {
+  test.each(rows)("%s of a handle that is %s fails like that of an unknown task", async (method, what) => {
     const h = harness({
       servers,
       script,
@@ -185,7 +185,7 @@ describe("S24: tasks of others", () => {
     expect(h.records.at(-1)?.type).toBe("call.refused");
   });
 
-  test("one that a rule forbids by now is refused on record with the rule, which its caller does not learn", async () => {
+  test("a task that a rule now forbids is refused, and only the record shows the rule", async () => {
     const rules = { reader: [{ action: "allow" }], outsider: [{ id: "closed", tool: "get", action: "deny" }] };
     const h = harness({ servers, script, rules });
     const taskId = await start(h);
@@ -214,7 +214,7 @@ describe("S24: tasks of others", () => {
     },
   );
 
-  test("who did not declare tasks is told to", async () => {
+  test("a client that did not declare tasks is told to declare them", async () => {
     const h = harness({ servers, script });
     const taskId = await start(h);
     const { error, call } = await get(h, taskId, {});
@@ -222,7 +222,7 @@ describe("S24: tasks of others", () => {
     expect(call.failure?.row.http).toBe(400);
   });
 
-  test("a server's own refusal travels", async () => {
+  test("a server's own refusal is passed on", async () => {
     const h = harness({
       servers,
       script: (call, request, route) =>
@@ -233,7 +233,7 @@ describe("S24: tasks of others", () => {
     expect((await get(h, await start(h))).error).toEqual({ code: -32602, message: "gone" });
   });
 
-  test("a task whose tool is gone is still its caller's, by the same rule, which is on record", async () => {
+  test("a task whose tool is gone is still decided by the tool's rule, which is recorded", async () => {
     const h = harness({ servers, script, rules: { reader: [{ id: "gets", tool: "get", action: "allow" }] } });
     const taskId = await start(h);
     const gw = { ...h.gw, catalog: { ...h.gw.catalog, find: () => null } };
@@ -242,7 +242,7 @@ describe("S24: tasks of others", () => {
     expect([call.verdict?.rule, call.policy]).toEqual(["gets", h.gw.policy.digest]);
   });
 
-  test("a task whose server is gone is as unknown as one that never was", async () => {
+  test("a task whose server is gone is unknown", async () => {
     const h = harness({ servers, script });
     const taskId = await start(h);
     const gw = { ...h.gw, upstreams: { ...h.gw.upstreams, listings: () => [] } };
@@ -258,7 +258,7 @@ describe("questions of a task", () => {
     ok(method === "tools/call" ? `{"resultType":"task",${working.slice(1)}` : asks, "modern");
   const both = { capabilities: { ...declared, elicitation: {} } };
 
-  test("pass where they were declared, and are on record", async () => {
+  test("are passed on if the client declared them, and are recorded", async () => {
     const h = harness({ servers, script: asking });
     const taskId = await start(h, both);
     const { result } = await get(h, taskId, both);
@@ -271,7 +271,7 @@ describe("questions of a task", () => {
     expect((await get(h, taskId, knows)).call.failure?.code).toBe("input-undeclared");
   });
 
-  test("are none where the server writes null for them", async () => {
+  test("may be null, which means none", async () => {
     const none = `"inputRequests":null,${working.slice(1)}`;
     const script: Options["script"] = (_call, { method }) =>
       ok(`{"resultType":"${method === "tools/call" ? "task" : "complete"}",${none}`, "modern");
@@ -281,7 +281,7 @@ describe("questions of a task", () => {
     expect(steps(h.records)).toEqual([]);
   });
 
-  test("asked as soon as the task is made are questions too", async () => {
+  test("in the result that creates the task are checked too", async () => {
     const script: Options["script"] = () => ok(asks.replace("complete", "task"), "modern");
     const h = harness({ servers, script });
     const { result } = await send(h.gw, "tools/call", { name: "crm__get" }, both);
@@ -295,7 +295,7 @@ describe("questions of a task", () => {
     expect(steps(barred.records)).toEqual(["refused elicitation/create"]);
   });
 
-  test("are answered by what answers a question, was declared and passes the guardrails", async () => {
+  test("accept only answers that are well-formed, declared and allowed by the guardrails", async () => {
     const h = harness({ servers, script: asking, denies: ["crm roots/list"] });
     const taskId = await start(h, both);
     const give = (inputResponses: unknown, capabilities: Record<string, unknown> = both.capabilities) =>
@@ -312,7 +312,7 @@ describe("questions of a task", () => {
     expect(given).toEqual([["tasks/update", JSON.stringify(accept)]]);
   });
 
-  test("need not be answered by an update, and fail the call if they are malformed", async () => {
+  test("need not be answered in an update, and fail the call if they are malformed", async () => {
     const h = harness({ servers, script: () => ok(asks.replace('{"k"', '[{"k"').replace(/}$/, "]}"), "modern") });
     const made = harness({ servers, script: asking });
     const taskId = await start(made, both);
@@ -322,7 +322,7 @@ describe("questions of a task", () => {
     expect((await get(h, taskId, both)).call.failure?.code).toBe("upstream-protocol");
   });
 
-  test("do not pass a guardrail", async () => {
+  test("are refused if a guardrail forbids them", async () => {
     const h = harness({ servers, script: asking, denies: ["crm elicitation/create"] });
     const taskId = await start(h, both);
     const { error } = await get(h, taskId, both);

@@ -20,7 +20,7 @@ test("ulid: the first ten characters are the time of the specification's example
   expect(createUlid(() => 1_469_918_176_385)().slice(0, 10)).toBe("01ARYZ6S41");
 });
 
-test("ulid: two generators do not meet", () => {
+test("ulid: two generators do not collide", () => {
   const all = new Set(Array.from({ length: 1000 }, () => createUlid(() => 1)()));
   expect(all.size).toBe(1000);
 });

@@ -33,7 +33,7 @@ const upstreams = {
 
 const namesOf = (config: Config) => () => ({ ...config, rules: createPolicy(config).mentions() });
 
-/** What is told of a configuration with these parts. */
+/** Returns the warnings about a configuration with these parts. */
 function told(parts: Record<string, unknown>, offered: Parameters<typeof buildCatalog>[0] = served): string[] {
   const ids = Object.keys(served).filter((id) => id !== "mcpgw");
   const servers = ids.map((id) => ({ id, command: "true" }));
@@ -44,7 +44,7 @@ function told(parts: Record<string, unknown>, offered: Parameters<typeof buildCa
 }
 const deny = { action: "deny" };
 
-test("a rule for a tool or prompt that its server lacks is told, with the name that was meant", () => {
+test("warns about a rule for a tool or prompt that its server lacks, and suggests the nearest name", () => {
   const rules = [
     { server: "git", tool: "git_rest", ...deny },
     { tool: "git:git_rest", ...deny },
@@ -53,7 +53,7 @@ test("a rule for a tool or prompt that its server lacks is told, with the name t
     { server: "odd", tool: "hidden", ...deny },
   ];
   const lacks = (at: string, kind: string, name: string, meant: string) =>
-    `${at}: server git lists no ${kind} "${name}" now, at least not to every caller; did you mean ${meant}?`;
+    `${at}: server git currently lists no ${kind} "${name}", at least not to every caller; did you mean ${meant}?`;
   expect(told({ rules })).toEqual([
     lacks("rules[0].tool", "tool", "git_rest", "git_reset"),
     lacks("rules[1].tool", "tool", "git_rest", "git_reset"),
@@ -63,17 +63,17 @@ test("a rule for a tool or prompt that its server lacks is told, with the name t
   expect(told({ policies })).toEqual([lacks("policies[0].rules[1].tool", "tool", "git_rest", "git_reset")]);
 });
 
-test("a rule for a tool that the gateway itself lacks is told too, and none for what it allows beside its tools", () => {
+test("warns about a rule for a tool that the gateway itself lacks, but not about its capabilities", () => {
   const names = ["audit_lgo", "audit_log", "metrics", "status", "audit_all", "audit_*"];
   const rules = names.map((tool) => ({ server: "mcpgw", tool, ...deny }));
   expect(told({ rules })).toEqual([
-    'rules[0].tool: server mcpgw lists no tool "audit_lgo" now, at least not to every caller; did you mean audit_log?',
+    'rules[0].tool: server mcpgw currently lists no tool "audit_lgo", at least not to every caller; did you mean audit_log?',
   ]);
   const { mcpgw: _tools, ...off } = served;
   expect(told({ rules }, off)).toEqual([]);
 });
 
-test("of globs, of every server's tools, of URIs and of a server that is not known in full nothing is told", () => {
+test("does not warn about globs, rules for every server, URIs, or servers that are not fully known", () => {
   const rules = [
     { server: "git", tool: "*drop*", ...deny },
     { tool: "drop", ...deny },
@@ -90,7 +90,7 @@ test("of globs, of every server's tools, of URIs and of a server that is not kno
   expect(told({ rules, toolsets })).toEqual([]);
 });
 
-test("where a list cannot be had, names of that kind are left unchecked, and no others", () => {
+test("does not check names of a kind whose list is not available, but checks others", () => {
   const rules = [
     { server: "half", tool: "gte", ...deny },
     { server: "half", prompt: "reveiw", ...deny },
@@ -109,26 +109,26 @@ test("where a list cannot be had, names of that kind are left unchecked, and no 
   ]);
 });
 
-test("a condition on an argument that no tool of the rule takes is told", () => {
+test("warns about a condition on an argument that no tool of the rule takes", () => {
   const when = (name: string) => ({ when: { [`args.${name}`]: { eq: "x" } }, ...deny });
   const rules = [
     { server: "git", tool: "git_log", ...when("maxcount") },
     { server: "files", ...when("pth.0") },
     { server: "files", tool: "r*", ...when("file") },
     { server: "files", ...when("content") },
-    // This tool takes whatever it is given, prompts have arguments too, and of hidden tools nothing is known.
+    // This tool takes any argument, prompts have arguments too, and nothing is known about hidden tools.
     { server: "git", tool: "anything", ...when("x") },
     { server: "git", ...when("x") },
     { server: "odd", tool: "*", ...when("x") },
   ];
   expect(told({ rules })).toEqual([
-    'rules[0].when["args.maxcount"]: git:git_log does not take an argument "maxcount" now; did you mean max_count?',
-    'rules[1].when["args.pth.0"]: no tool of server files takes an argument "pth" now; did you mean path?',
-    'rules[2].when["args.file"]: no tool of server files takes an argument "file" now',
+    'rules[0].when["args.maxcount"]: git:git_log does not currently take an argument "maxcount"; did you mean max_count?',
+    'rules[1].when["args.pth.0"]: no tool of server files currently takes an argument "pth"; did you mean path?',
+    'rules[2].when["args.file"]: no tool of server files currently takes an argument "file"',
   ]);
 });
 
-test("a schema that may take more than it names is not judged", () => {
+test("does not check a schema that may take more arguments than it names", () => {
   const open = [{ additionalProperties: true }, { allOf: [{}] }, { patternProperties: { "^x": {} } }, { $ref: "#" }];
   for (const more of open) {
     const tools = [makeTool("get", { type: "object", properties: { a: {} }, ...more })];
@@ -144,7 +144,7 @@ test("a schema that may take more than it names is not judged", () => {
   }
 });
 
-test("limits and toolsets are held to the same, and a toolset with nothing in it is told", () => {
+test("checks limits and toolsets in the same way, and warns about an empty toolset", () => {
   const perTool = [
     { tool: "git:gitlog", perMinute: 1 },
     { tool: "git_log", server: "git", perMinute: 1 },
@@ -155,22 +155,22 @@ test("limits and toolsets are held to the same, and a toolset with nothing in it
     { id: "c", include: ["git:review"] },
   ];
   expect(told({ limits: { perMinute: 9, perTool }, toolsets }).map((each) => each.split("; ")[0])).toEqual([
-    'limits.perTool[0].tool: server git lists no tool "gitlog" now, at least not to every caller',
-    'toolsets[0].include[1]: server git lists no tool or prompt "reveiw" now, at least not to every caller',
-    'toolsets[0].exclude[0]: server git lists no tool or prompt "git_rest" now, at least not to every caller',
-    'toolsets[0].rename["git:gitlog"]: server git lists no tool or prompt "gitlog" now, at least not to every caller',
-    "toolsets[1]: selects nothing that its servers list to every caller now",
+    'limits.perTool[0].tool: server git currently lists no tool "gitlog", at least not to every caller',
+    'toolsets[0].include[1]: server git currently lists no tool or prompt "reveiw", at least not to every caller',
+    'toolsets[0].exclude[0]: server git currently lists no tool or prompt "git_rest", at least not to every caller',
+    'toolsets[0].rename["git:gitlog"]: server git currently lists no tool or prompt "gitlog", at least not to every caller',
+    "toolsets[1]: selects nothing that its servers currently list to every caller",
   ]);
 });
 
-test("of very many findings the rest is counted", () => {
+test("counts the findings above the maximum", () => {
   const rules = Array.from({ length: 25 }, (_, index) => ({ server: "git", tool: `gone_${index}`, ...deny }));
   const all = told({ rules });
   expect(all).toHaveLength(21);
-  expect(all.at(-1)).toBe("other names in rules, limits and toolsets that stand for nothing now: 5");
+  expect(all.at(-1)).toBe("other names in rules, limits and toolsets that currently match nothing: 5");
 });
 
-test("they are looked for anew when the catalog is another", () => {
+test("computes the warnings again for a new catalog", () => {
   const { config } = loadText(
     JSON.stringify({
       servers: [{ id: "one", command: "true" }],

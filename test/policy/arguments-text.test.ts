@@ -9,7 +9,7 @@ import { principal } from "../support/principal.ts";
 const limits = { depth: 64, nodes: 1_000 };
 const extension: Route = { ...makeRoute("crm", "acme/do"), kind: "extension", tool: null };
 
-/** Whether a call with these arguments, as they are written, is allowed. */
+/** Reports whether a call with this text of arguments is allowed. */
 function allows(rules: Rule[], args: string, route = makeRoute("crm", "pay")): boolean {
   const params = route.kind === "extension" ? args : `{"name":"crm__pay","arguments": ${args}}`;
   const method = route.kind === "extension" ? route.name : "tools/call";
@@ -49,17 +49,17 @@ const spellings: [rules: Rule[], number: string, allowed: boolean][] = [
   [five, "50e-1", true],
   [five, "4.9999999999999999999", false],
   [five, "5.00000000000000000001", false],
-  // A denial that cannot be evaluated holds; what is written there at all is no question of digits.
+  // A denial that cannot be evaluated matches; `exists` does not depend on the digits.
   [open, "1000", true],
   [open, "1000.00000000000000001", false],
 ];
 
-test.each(spellings)("R6: %j decides on %s as its server reads it: %p", (rules, text, allowed) => {
+test.each(spellings)("R6: %j decides on %s as the server reads it: %p", (rules, text, allowed) => {
   expect(allows(rules, `{"n":${text}}`)).toBe(allowed);
   expect(allows(rules, `{"n": ${text} }`, extension)).toBe(allowed);
 });
 
-test("R6: a number is found wherever its path leads", () => {
+test("R6: the text of a number is found at any path", () => {
   const rule = (path: string): Rule[] => [{ when: { [`args.${path}`]: { lte: 1000 } }, action: "allow" }];
   const rounded = "1000.00000000000000001";
   const places: [path: string, args: (n: string) => string][] = [
@@ -76,7 +76,7 @@ test("R6: a number is found wherever its path leads", () => {
   expect(allows([{ when: { "args.m": { lte: 1 } }, action: "allow" }], `{"m":1,"n":${rounded}}`)).toBe(true);
 });
 
-test("whatever JSON.stringify writes is as written, with an exponent too", () => {
+test("a number that JSON.stringify or toExponential wrote is exact", () => {
   for (let i = 0; i < 2_000; i++) {
     const value = (Math.random() - 0.5) * 10 ** Math.floor(Math.random() * 600 - 300);
     for (const number of [JSON.stringify(value), value.toExponential()])

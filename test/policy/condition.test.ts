@@ -5,7 +5,7 @@ import { ask, policyOf, type Rule } from "../support/policy.ts";
 import { principal } from "../support/principal.ts";
 
 const allowAll = { action: "allow" };
-// What JSON.parse makes of 9007199254740993 and of 1e400.
+// The results of JSON.parse for 9007199254740993 and 1e400.
 const unsafe = 2 ** 53;
 const infinite = Infinity;
 
@@ -19,49 +19,83 @@ const conditional: [law: string, when: Rule, args: unknown, outcome: string, who
   ["known defect, conditions skipped without arguments: an allow does not match", own, undefined, "deny"],
   ["an allow with a missing argument does not match", own, {}, "deny"],
   ["an allow with a wrong type does not match", own, { customerId: ["consumer-k1"] }, "deny"],
-  ["neq is no way around a missing argument", { "args.x": { neq: "a" } }, {}, "deny"],
-  ["an inherited property is none", { "args.constructor": { exists: true } }, {}, "deny"],
-  ["the length of an array is none", { "args.a.length": { gt: 0 } }, { a: [1] }, "deny"],
-  ["nested paths and indexes", { "args.a.0.b": { eq: 1 } }, { a: [{ b: 1 }] }, "allow"],
+  ["neq does not match a missing argument", { "args.x": { neq: "a" } }, {}, "deny"],
+  ["an inherited property does not exist", { "args.constructor": { exists: true } }, {}, "deny"],
+  ["the length of an array does not exist", { "args.a.length": { gt: 0 } }, { a: [1] }, "deny"],
+  ["nested paths and array indexes", { "args.a.0.b": { eq: 1 } }, { a: [{ b: 1 }] }, "allow"],
   [
-    "S27: what a server that ignores case may read otherwise cannot be evaluated",
+    "S27: an argument that a case-insensitive server may read differently cannot be evaluated",
     { "args.n": { eq: 1 } },
     { n: 1, N: 2 },
     "deny",
   ],
-  ["S27: nor whether it is there", { "args.n": { exists: false } }, { N: 2 }, "deny"],
-  ["S27: an argument in another case is not taken to be there", { "args.n": { exists: true } }, { N: 2 }, "deny"],
-  ["an object is of another type than null, not different from it", { "args.n": { neq: null } }, { n: {} }, "deny"],
+  [
+    "S27: the absence of an argument that a case-insensitive server may find cannot be evaluated",
+    { "args.n": { exists: false } },
+    { N: 2 },
+    "deny",
+  ],
+  ["S27: an argument in another case does not count as present", { "args.n": { exists: true } }, { N: 2 }, "deny"],
+  [
+    "an object compared with null has a wrong type and is not merely different",
+    { "args.n": { neq: null } },
+    { n: {} },
+    "deny",
+  ],
   ["an unsafe integer cannot be evaluated", { "args.n": { gt: 1 } }, { n: unsafe }, "deny"],
   ["infinity cannot be evaluated", { "args.n": { gt: 1 } }, { n: infinite }, "deny"],
   ["all operators must hold", { "args.n": { gt: 1, lt: 3 } }, { n: 3 }, "deny"],
   ["all paths must hold", { "args.n": { eq: 1 }, "args.m": { eq: 1 } }, { n: 1, m: 2 }, "deny"],
-  ["arguments that are no object", { "args.n": { exists: false } }, [], "allow"],
+  ["arguments that are not an object", { "args.n": { exists: false } }, [], "allow"],
   [
-    "a name with wildcards widens no glob",
+    "wildcards in the caller's name do not widen a glob",
     { "args.p": { glob: "/${principal.name}/*" } },
     { p: "/x/1" },
     "deny",
     { ...me, name: "*" },
   ],
   ["a template in a glob", { "args.p": { glob: "/${principal.consumerId}/*" } }, { p: "/consumer-k1/1" }, "allow"],
-  ["what the caller lacks fills no template", { "args.p": { eq: "${principal.keyId}" } }, { p: "" }, "deny", keyless],
-  ["nor does anything differ from it", { "args.p": { neq: "${principal.keyId}" } }, { p: "x" }, "deny", keyless],
-  ["nor from a list with it", { "args.p": { notIn: ["y", "${principal.keyId}"] } }, { p: "x" }, "deny", keyless],
-  ["nor does it widen a glob", { "args.p": { glob: "${principal.keyId}*" } }, { p: "x" }, "deny", keyless],
-  ["an unsafe integer differs from no other", { "args.n": { neq: 5 } }, { n: unsafe }, "deny"],
-  ["an unsafe integer equals none", { "args.n": { eq: unsafe } }, { n: unsafe }, "deny"],
-  ["a text has no parts", { "args.t.0": { exists: true } }, { t: "abc" }, "deny"],
-  ["nor a length", { "args.t.length": { gt: 0 } }, { t: "abc" }, "deny"],
-  ["null has no parts", { "args.t.a": { exists: true } }, { t: null }, "deny"],
   [
-    "what depends on the caller too is listed for nobody else",
+    "a value that the caller lacks does not fill a template",
+    { "args.p": { eq: "${principal.keyId}" } },
+    { p: "" },
+    "deny",
+    keyless,
+  ],
+  [
+    "a value that the caller lacks is not different from anything",
+    { "args.p": { neq: "${principal.keyId}" } },
+    { p: "x" },
+    "deny",
+    keyless,
+  ],
+  [
+    "a value that the caller lacks makes notIn fail",
+    { "args.p": { notIn: ["y", "${principal.keyId}"] } },
+    { p: "x" },
+    "deny",
+    keyless,
+  ],
+  [
+    "a value that the caller lacks does not widen a glob",
+    { "args.p": { glob: "${principal.keyId}*" } },
+    { p: "x" },
+    "deny",
+    keyless,
+  ],
+  ["an unsafe integer is not different from any number", { "args.n": { neq: 5 } }, { n: unsafe }, "deny"],
+  ["an unsafe integer is not equal to any number", { "args.n": { eq: unsafe } }, { n: unsafe }, "deny"],
+  ["a string has no members", { "args.t.0": { exists: true } }, { t: "abc" }, "deny"],
+  ["a string has no length", { "args.t.length": { gt: 0 } }, { t: "abc" }, "deny"],
+  ["null has no members", { "args.t.a": { exists: true } }, { t: null }, "deny"],
+  [
+    "a rule that also depends on the caller is not listed for other callers",
     { "args.n": { eq: 1 }, "principal.id": { eq: "key:k2" } },
     { n: 1 },
     "hidden",
   ],
   [
-    "nor for whom that cannot be told of",
+    "a rule that also depends on the caller is not listed if that condition cannot be evaluated",
     { "args.n": { eq: 1 }, "principal.keyId": { neq: "k2" } },
     { n: 1 },
     "hidden",
@@ -75,14 +109,19 @@ test.each(conditional)("%s", (_law, when, args, outcome, who = me) => {
 
 const guarded: [law: string, when: Rule, args: unknown, outcome: string][] = [
   ["R6 a conditional deny matches", { "args.table": { eq: "users" } }, { table: "users" }, "deny"],
-  ["R6 and does not", { "args.table": { eq: "users" } }, { table: "orders" }, "allow"],
+  ["R6 a conditional deny does not match", { "args.table": { eq: "users" } }, { table: "orders" }, "allow"],
   [
     "known defect, a conditional deny bypassed by omitting the parameter",
     { "args.table": { eq: "users" } },
     {},
     "deny",
   ],
-  ["known defect, the same without any arguments", { "args.table": { eq: "users" } }, undefined, "deny"],
+  [
+    "known defect, a conditional deny bypassed by sending no arguments",
+    { "args.table": { eq: "users" } },
+    undefined,
+    "deny",
+  ],
   ["a deny with a wrong type matches", { "args.table": { eq: "users" } }, { table: ["users"] }, "deny"],
   ["a deny with null matches", { "args.table": { eq: "users" } }, { table: null }, "deny"],
   ["a deny on an unsafe integer matches", { "args.n": { gt: 2 ** 60 } }, { n: unsafe }, "deny"],
@@ -93,7 +132,7 @@ const guarded: [law: string, when: Rule, args: unknown, outcome: string][] = [
     { q: "a".repeat(60_000) },
     "deny",
   ],
-  ["a deny by a glob on one matches too", { "args.q": { glob: "drop" } }, { q: "x".repeat(70_000) }, "deny"],
+  ["a deny by a glob on an overlong text matches", { "args.q": { glob: "drop" } }, { q: "x".repeat(70_000) }, "deny"],
   [
     "a deny that another condition rules out does not match",
     { "args.table": { eq: "users" }, "args.mode": { eq: "w" } },
@@ -101,24 +140,54 @@ const guarded: [law: string, when: Rule, args: unknown, outcome: string][] = [
     "allow",
   ],
   [
-    "S27: a deny matches beside a key that may be read for its own",
+    "S27: a deny matches if another key may be read as the tested one",
     { "args.t": { eq: "u" } },
     { t: "x", T: "u" },
     "deny",
   ],
-  ["S27: whichever comes first", { "args.t": { eq: "u" } }, { T: "u", t: "x" }, "deny"],
-  ["S27: and where only the other is there", { "args.force": { exists: true } }, { Force: true }, "deny"],
-  ["S27: in letters beyond ASCII too", { "args.task": { exists: true } }, { "ta\u017f\u212a": 1 }, "deny"],
-  ["S27: and within what a path leads through", { "args.a.b": { exists: true } }, { a: {}, A: { b: 1 } }, "deny"],
   [
-    "S27: and within a text that a server may take for the object in it",
+    "S27: a deny matches if another key comes before the tested one",
+    { "args.t": { eq: "u" } },
+    { T: "u", t: "x" },
+    "deny",
+  ],
+  [
+    "S27: a deny matches if only a key in another case is present",
+    { "args.force": { exists: true } },
+    { Force: true },
+    "deny",
+  ],
+  [
+    "S27: a deny matches with non-ASCII letters in another case",
+    { "args.task": { exists: true } },
+    { "ta\u017f\u212a": 1 },
+    "deny",
+  ],
+  [
+    "S27: a deny matches if an object on the path has another case",
+    { "args.a.b": { exists: true } },
+    { a: {}, A: { b: 1 } },
+    "deny",
+  ],
+  [
+    "S27: a deny matches if a server may parse a string as the object in it",
     { "args.filter.table": { exists: true, eq: "users" } },
     { filter: ' {"table":"users"}' },
     "deny",
   ],
-  ["any other text has no parts", { "args.filter.table": { exists: true } }, { filter: "table {}" }, "allow"],
-  ["a key in another case that no condition is about", { "args.t": { eq: "u" } }, { t: "x", Q: 1, q: 2 }, "allow"],
-  ["exists narrows a deny to what is there", { "args.table": { exists: true, eq: "users" } }, {}, "allow"],
+  [
+    "a string that is not JSON has no members",
+    { "args.filter.table": { exists: true } },
+    { filter: "table {}" },
+    "allow",
+  ],
+  [
+    "a key in another case that no condition tests does not matter",
+    { "args.t": { eq: "u" } },
+    { t: "x", Q: 1, q: 2 },
+    "allow",
+  ],
+  ["exists limits a deny to present values", { "args.table": { exists: true, eq: "users" } }, {}, "allow"],
 ];
 
 test.each(guarded)("%s", (_law, when, args, outcome) => {
@@ -160,7 +229,7 @@ test.each(operatorRows)("R6 operator %j on %j: %p; %j never helps", (condition, 
   const passes = (v: unknown) =>
     ask(policyOf([{ when, action: "deny" }], { reader: [allowAll] }), { args: { v } }).startsWith("allow");
   expect(allows(value)).toBe(match);
-  // An empty list holds nothing to compare with, so it cannot be evaluated either.
+  // An empty list has nothing to compare with, so it cannot be evaluated either.
   if (JSON.stringify(condition) !== '{"in":[]}') expect(passes(value)).toBe(!match);
   expect(allows(wrong)).toBe(false);
   if (!("exists" in condition)) expect(passes(wrong)).toBe(false);
@@ -179,7 +248,7 @@ test.each<[fact: string, value: unknown]>([
   ["source.loopback", false],
   ["source.forwarded", true],
   ["server.id", "crm"],
-])("R6: %s is compared with what it is: %p", (fact, value) => {
+])("R6: %s is compared with its value: %p", (fact, value) => {
   const other = typeof value === "boolean" ? !value : "another";
   const allows = (eq: unknown) => ask(policyOf([], { reader: [{ when: { [fact]: { eq } }, action: "allow" }] }), asked);
   const denies = (eq: unknown) =>
@@ -189,7 +258,7 @@ test.each<[fact: string, value: unknown]>([
   expect([allows(other), denies(value)]).toEqual(["hidden null", "hidden rules[0]"]);
 });
 
-test.each(["principal.keyId", "source.ip"])("R6: %s that is not there is missing, and not null", (fact) => {
+test.each(["principal.keyId", "source.ip"])("R6: an absent %s is missing, and not null", (fact) => {
   const asked = { who: keyless, source: { ...loopback, ip: null } };
   const allows = (test: Rule) =>
     ask(policyOf([], { reader: [{ when: { [fact]: test }, action: "allow" }] }), asked).startsWith("allow");

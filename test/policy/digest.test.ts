@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { createPolicy } from "../../src/policy/policy.ts";
 import { policyOf, type Rule } from "../support/policy.ts";
 
-test("the digest names the rules, not the way they are written", () => {
+test("the digest depends on the rules, and not on how they are written", () => {
   const digest = (rule: Rule) => policyOf([rule]).digest;
   expect(digest({ tool: "a", action: "deny" })).toBe(digest({ action: "deny", tool: "a" }));
   expect(digest({ tool: "a", action: "deny" })).not.toBe(digest({ tool: "b", action: "deny" }));

@@ -23,7 +23,7 @@ const requests = {
   extension: ["skills/get", "name"],
 } as const;
 
-/** What becomes of a request for this: the rule that allows it, or the code of the refusal. */
+/** Returns the outcome of a request: the rule that allows it, or the code of the refusal. */
 function outcome(
   rules: Rule[],
   to: Route,
@@ -51,7 +51,7 @@ describe("kinds", () => {
   };
   const kinds = ["tool", "prompt", "resource", "extension"] as const;
   for (const kind of kinds) {
-    test(`a rule of another kind never grants a ${kind}, one without a kind does`, () => {
+    test(`a rule of another kind never grants a ${kind}, but a rule without a kind does`, () => {
       for (const other of ["tool", "prompt", "resource"] as const) {
         const said = outcome([{ [other]: "*", action: "allow" }], route(kind, "x"));
         expect(said).toBe(other === kind ? "reader-policy[0]" : unknown[kind]);
@@ -60,7 +60,7 @@ describe("kinds", () => {
       expect(outcome([{ server: "files", action: "allow" }], route(kind, "x"))).toBe(unknown[kind]);
     });
   }
-  test("server:prompt is short for both, a URI keeps its colon", () => {
+  test("server:prompt names the server and the prompt, but a colon in a URI does not separate a server", () => {
     expect(outcome([{ prompt: "crm:p*", action: "allow" }], route("prompt", "px"))).toBe("reader-policy[0]");
     expect(outcome([{ prompt: "files:p*", action: "allow" }], route("prompt", "px"))).toBe("unknown-prompt");
     expect(outcome([{ resource: "crm:x", action: "allow" }], route("resource", "x"))).toBe("unknown-resource");
@@ -68,7 +68,7 @@ describe("kinds", () => {
       "reader-policy[0]",
     );
   });
-  test("a hidden one is refused in the words for what is missing, by the name that was asked", () => {
+  test("a hidden thing is refused like a missing one, under the name that the caller sent", () => {
     const policy = policyOf([], {});
     const refusal = (to: Route, method: string, params: Record<string, unknown>) => {
       const call = makeCall({ method });
@@ -87,7 +87,7 @@ describe("kinds", () => {
   });
 });
 
-describe("what conditions on args look at", () => {
+describe("conditions on args test", () => {
   const when = (path: string, value: unknown): Rule => ({ when: { [path]: { eq: value } }, action: "allow" });
   test("a prompt's arguments", () => {
     expect(outcome([when("args.a", "1")], route("prompt", "p"), { arguments: { a: "1" } })).toBe("reader-policy[0]");
@@ -98,7 +98,7 @@ describe("what conditions on args look at", () => {
     expect(outcome([when("args.uri", "db://a")], to)).toBe("reader-policy[0]");
     expect(outcome([when("args.uri", "db://b")], to)).toBe("denied");
   });
-  test("a URI that each server reads in its own way is allowed only where all that it may mean is", () => {
+  test("an ambiguous URI, which is allowed only if all of its possible meanings are", () => {
     const srv = [{ resource: "file:///srv/*", action: "allow" }];
     for (const way of ["..", ".", "%2e%2E", ".%2e"]) {
       const uri = `file:///srv/${way}/etc/passwd`;
@@ -113,7 +113,7 @@ describe("what conditions on args look at", () => {
   test("an extension's parameters", () => {
     expect(outcome([when("args.name", "n")], route("extension", "skills/get"), { name: "n" })).toBe("reader-policy[0]");
   });
-  test("a completion has none: what depends on them counts against it", () => {
+  test("nothing for a completion, so every condition on args counts against it", () => {
     const ref = { ref: { type: "ref/prompt", name: "p" }, argument: { name: "a", value: "1" }, arguments: { a: "1" } };
     expect(outcome([{ prompt: "p", action: "allow" }], route("prompt", "p"), ref, "completion/complete")).toBe(
       "reader-policy[0]",
@@ -137,7 +137,7 @@ describe("what conditions on args look at", () => {
   });
 });
 
-test("judge says what decide would, without a call", () => {
+test("judge returns the decision of decide, without a call", () => {
   const policy = policyOf([], {
     reader: [
       { id: "mine", when: { "args.a": { eq: 1 } }, action: "allow", reason: "yours" },
@@ -159,7 +159,7 @@ test("judge says what decide would, without a call", () => {
   expect(policy.judge(who, null, route("tool", "n"), {})).toMatchObject({ allowed: false });
 });
 
-describe("input: what servers ask of callers", () => {
+describe("input: servers' questions to callers", () => {
   const rules = [
     { id: "safe", input: "elicitation/*", server: "crm", priority: 1, action: "allow" },
     { id: "no-sampling", input: "sampling/*", action: "deny", reason: "no model of ours" },
@@ -183,24 +183,24 @@ describe("input: what servers ask of callers", () => {
   test.each(rows)("%s %s", (server, method, source, allowed, rule) => {
     expect(policy.admitsInput(who, source, server, method)).toMatchObject({ allowed, rule });
   });
-  test("the reason is the rule's", () => {
+  test("the reason comes from the rule", () => {
     expect(policy.admitsInput(who, loopback, "crm", "sampling/createMessage").reason).toBe("no model of ours");
   });
-  test("such a rule is about nothing else", () => {
+  test("a rule with input matches nothing else", () => {
     const above = policyOf([{ input: "*", action: "deny" }], { reader: [{ action: "allow" }] });
     for (const kind of ["tool", "prompt", "resource", "extension"] as const)
       expect(above.lists(who, route(kind, "x"), loopback)).toBe(true);
     const tools = policyOf([{ action: "deny" }], { reader: [{ action: "allow" }] });
     expect(tools.admitsInput(who, loopback, "crm", "roots/list")).toMatchObject({ allowed: true });
   });
-  test("the digest covers it", () => {
+  test("the digest covers rules with input", () => {
     const one = { tool: "a", action: "deny" };
     expect(policyOf([one, { input: "roots/list", action: "deny" }]).digest).not.toBe(policyOf([one]).digest);
     expect(policyOf([{ input: "roots/list", action: "deny" }]).digest).not.toBe(
       policyOf([{ input: "*", action: "deny" }]).digest,
     );
   });
-  test("what never matches is a warning", () => {
+  test("a rule that never matches is a warning", () => {
     const rules = rulesOptions.parse([
       { id: "typo", input: "elicit/*", action: "deny" },
       { id: "all", input: "*", action: "deny" },
@@ -213,16 +213,16 @@ describe("input: what servers ask of callers", () => {
     expect(warnings.map(({ path, message }) => [formatPath(path), message])).toEqual([
       [
         "rules[0].input",
-        "never matches: what servers ask is elicitation/create, sampling/createMessage, roots/list, never elicit/*",
+        "never matches: servers send only elicitation/create, sampling/createMessage, roots/list, never elicit/*",
       ],
-      ["rules[2]", "never matches: rule all comes first and matches the same"],
+      ["rules[2]", "never matches: rule all is earlier and matches the same calls"],
       ["rules[4].prompt", 'there is no server "nowhere": this rule never matches'],
       ["rules[3].server", 'there is no server "gone": this rule never matches'],
     ]);
   });
 });
 
-test("whether a caller has any right on a server is not worked out anew for each handshake", () => {
+test("whether a caller has any right on a server is not computed again for each handshake", () => {
   const servers = Array.from({ length: 100 }, (_, at) => `s${at}`);
   const rules = Array.from({ length: 10_000 }, (_, at) => ({ tool: `s${at % 100}:t${at}`, action: "allow" }));
   const policy = policyOf([], { reader: rules });

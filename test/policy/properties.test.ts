@@ -50,7 +50,7 @@ const build = (rules: Drawn, drawn: { role: string; rules: Drawn }[]) =>
 const argumentsOf = (a: unknown, b: unknown, c: unknown): Record<string, unknown> =>
   Object.fromEntries(Object.entries({ p0: a, p1: b, p2: c }).filter(([, value]) => value !== undefined));
 const everyArguments = values.flatMap((a) => values.flatMap((b) => values.map((c) => argumentsOf(a, b, c))));
-// Made once: a call and a principal cost far more than the decision about them.
+// Created once, because a call and a principal cost far more than a decision.
 const everyCall = everyArguments.map((args) => makeCall({ args }));
 const withoutArguments = makeCall({ args: {} });
 const inA = principal("key:k", ["a"]);
@@ -66,7 +66,7 @@ function allows(policy: ReturnType<typeof build>, who: Principal, route: (typeof
   }
 }
 
-test("R7: what no policy of the caller's roles allows is denied, whatever the guardrails say", () => {
+test("R7: a call that no policy of the caller's roles allows is denied, whatever the guardrails say", () => {
   fc.assert(
     fc.property(guardrails, (rules) => {
       const policy = build(rules, []);
@@ -77,7 +77,7 @@ test("R7: what no policy of the caller's roles allows is denied, whatever the gu
   );
 });
 
-test("another role never takes away what was allowed", () => {
+test("an additional role never removes a right", () => {
   fc.assert(
     fc.property(guardrails, policies, fc.constantFrom(...everyCall), (rules, drawn, call) => {
       const policy = build(rules, drawn);
@@ -86,7 +86,7 @@ test("another role never takes away what was allowed", () => {
   );
 });
 
-test("R2 S33: whatever may be called with some arguments is listed", () => {
+test("R2 S33: a tool that may be called with some arguments is listed", () => {
   fc.assert(
     fc.property(guardrails, policies, (rules, drawn) => {
       const policy = build(rules, drawn);
@@ -98,8 +98,8 @@ test("R2 S33: whatever may be called with some arguments is listed", () => {
   );
 });
 
-test("R2 S33: listed ⇔ some arguments are allowed, where each condition has an argument of its own", () => {
-  // At most one rule per path: then no two conditions can contradict each other.
+test("R2 S33: listed ⇔ some arguments are allowed, if each condition tests its own argument", () => {
+  // With at most one rule per path, no two conditions can contradict each other.
   const three = fc.array(rule, { minLength: 1, maxLength: 3 }).map((rules) =>
     rules.map((each, i) => {
       const { when: own, ...rest } = each.rule;
@@ -119,7 +119,7 @@ test("R2 S33: listed ⇔ some arguments are allowed, where each condition has an
   );
 });
 
-test("the rules about a URI are the same whether or not they are looked for by their beginnings", () => {
+test("the index by literal prefixes finds the same rules for a URI as checking every rule", () => {
   const part = fc.constantFrom("a", "B", "/", "//", "..", "*", "?", "%2e", ":", ":80", "file:", "db:", "@");
   const text = fc.array(part, { minLength: 1, maxLength: 6 }).map((parts) => parts.join(""));
   fc.assert(
@@ -136,7 +136,7 @@ test("the rules about a URI are the same whether or not they are looked for by t
   );
 });
 
-test("a URI in no list is held against those rules only that may be about it", () => {
+test("an unlisted URI is checked only against the rules that may select it", () => {
   const rules = Array.from({ length: 10_000 }, (_, i) => ({ resource: `file:///dept${i}/*`, action: "allow" }));
   const { bundle } = compileBundle({
     rules: [],
@@ -147,7 +147,7 @@ test("a URI in no list is held against those rules only that may be about it", (
   expect(about(`file:///other/${"x/".repeat(1000)}`)).toEqual([]);
 });
 
-test("deciding costs the same among 10 and 10,000 rules", () => {
+test("deciding costs the same with 10 and with 10,000 rules", () => {
   const route = makeRoute("crm", "get");
   const call = makeCall({ args: {} });
   const who = principal();
@@ -161,7 +161,7 @@ test("deciding costs the same among 10 and 10,000 rules", () => {
     });
     return { policy, best: Infinity };
   });
-  // In turns, and the best of each: whatever else the machine does comes between both.
+  // Alternating, and taking the best of each, because other work on the machine disturbs both.
   for (let round = 0; round < 40; round++)
     for (const each of contest) {
       const start = performance.now();
@@ -169,6 +169,6 @@ test("deciding costs the same among 10 and 10,000 rules", () => {
       each.best = Math.min(each.best, performance.now() - start);
     }
   const [few, many] = contest.map(({ best }) => best);
-  // Linear time would make this 1,000.
+  // Linear time would give 1,000.
   expect((many ?? Infinity) / (few ?? 0)).toBeLessThan(20);
 });

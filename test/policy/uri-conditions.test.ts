@@ -10,7 +10,7 @@ type Condition = Record<string, unknown>;
 const who = { ...principal("key:k1"), keyId: null };
 const resource = (name: string): Route => ({ ...makeRoute("files", name), kind: "resource", tool: null });
 
-/** Whether a read of the URI is allowed. */
+/** Reports whether a read of the URI is allowed. */
 function reads(uri: string, rules: Rule[], guardrails: Rule[] = []): boolean {
   const call = makeCall({ method: "resources/read" });
   Object.assign(call.inbound, { params: { uri } });
@@ -28,7 +28,7 @@ const grants = (condition: Condition, uri: string): boolean =>
 const forbids = (condition: Condition, uri: string): boolean =>
   !reads(uri, [{ action: "allow" }], [{ when: { "args.uri": condition }, action: "deny" }]);
 
-describe("S27: no spelling of a URI gets around a condition on it", () => {
+describe("S27: no spelling of a URI bypasses a condition on it", () => {
   const spelled = [
     "file:///etc/passwd",
     "file:///\tetc/passwd",
@@ -48,7 +48,7 @@ describe("S27: no spelling of a URI gets around a condition on it", () => {
     { notIn: ["file:///srv/a"] },
   ];
   for (const condition of about)
-    test.each(spelled)(`a denial where ${JSON.stringify(condition)} meets %j`, (uri) => {
+    test.each(spelled)(`a denial with ${JSON.stringify(condition)} matches %j`, (uri) => {
       expect(forbids(condition, uri)).toBe(true);
     });
   const elsewhere: Condition[] = [
@@ -59,17 +59,17 @@ describe("S27: no spelling of a URI gets around a condition on it", () => {
     { notIn: ["file:///etc/passwd"] },
   ];
   for (const condition of elsewhere)
-    test.each(spelled)(`a grant where ${JSON.stringify(condition)} does not reach %j`, (uri) => {
+    test.each(spelled)(`an allow with ${JSON.stringify(condition)} does not match %j`, (uri) => {
       expect(grants(condition, uri)).toBe(false);
     });
-  test("nor with a rule about resources, whatever else the rule looks at", () => {
+  test("nor a condition of a rule for resources that also tests other facts", () => {
     const when = { "args.uri": { glob: "file:///etc/*" }, "source.loopback": { eq: true } };
     for (const uri of spelled)
       expect([uri, reads(uri, [{ action: "allow" }], [{ resource: "*", when, action: "deny" }])]).toEqual([uri, false]);
   });
 });
 
-describe("S27: no spelling of the authority gets around a rule", () => {
+describe("S27: no spelling of the authority bypasses a rule", () => {
   const spelled = [
     "notes://private/1",
     "notes:///private/1",
@@ -91,7 +91,7 @@ describe("S27: no spelling of the authority gets around a rule", () => {
     ),
   ];
   for (const denial of denials)
-    test.each(spelled)(`a denial ${JSON.stringify(denial)} meets %j`, (uri) => {
+    test.each(spelled)(`the denial ${JSON.stringify(denial)} matches %j`, (uri) => {
       expect(reads(uri, [{ action: "allow" }], [{ ...denial, action: "deny" }])).toBe(false);
     });
   const others: Rule[] = [
@@ -101,10 +101,10 @@ describe("S27: no spelling of the authority gets around a rule", () => {
     })),
   ];
   for (const grant of others)
-    test.each(spelled)(`a grant ${JSON.stringify(grant)} does not reach %j`, (uri) => {
+    test.each(spelled)(`the allow ${JSON.stringify(grant)} does not match %j`, (uri) => {
       expect(reads(uri, [{ ...grant, action: "allow" }])).toBe(false);
     });
-  test("what is said of a resource is what becomes of a read, and what is allowed is listed", () => {
+  test("judge decides like a read, and every allowed resource is listed", () => {
     const policy = policyOf([{ resource: glob, action: "deny" }], { reader: [{ action: "allow" }] });
     const all = [
       ...spelled,
@@ -120,7 +120,7 @@ describe("S27: no spelling of the authority gets around a rule", () => {
       expect([uri, policy.lists(who, resource(uri)) || !allowed]).toEqual([uri, true]);
     }
   });
-  test("a template that makes only such URIs is not offered", () => {
+  test("a template that yields only denied URIs is not offered", () => {
     const policy = policyOf([{ resource: glob, action: "deny" }], {
       reader: [{ resource: "notes://*", action: "allow" }],
     });
@@ -130,7 +130,7 @@ describe("S27: no spelling of the authority gets around a rule", () => {
   });
 });
 
-describe("a condition on an honest URI says what it says", () => {
+describe("a condition on an unambiguous URI is taken literally", () => {
   const rows: [condition: Condition, uri: string, holds: boolean][] = [
     [{ glob: "file:///srv/*" }, "file:///srv/My%20File%C3%A9.txt", true],
     [{ glob: "file:///srv/My%20Files/*" }, "file:///srv/My%20Files/a", true],
@@ -161,18 +161,18 @@ describe("a condition on an honest URI says what it says", () => {
     expect(grants(condition, uri)).toBe(holds);
     expect(forbids(condition, uri)).toBe(holds);
   });
-  test("what cannot be compared with a text never helps", () => {
+  test("an operand that cannot be compared with a URI never helps the caller", () => {
     for (const condition of [{ eq: 1 }, { neq: 1 }, { in: [] }, { gt: 1 }, { eq: "${principal.keyId}" }])
       expect([grants(condition, "db://a"), condition]).toEqual([false, condition]);
     for (const condition of [{ eq: 1 }, { neq: 1 }, { notIn: [1] }, { lt: 1 }])
       expect([forbids(condition, "db://a"), condition]).toEqual([true, condition]);
   });
-  test("an argument of a tool is no resource, whatever its name", () => {
+  test("a tool's argument named uri is not treated as a resource", () => {
     const policy = policyOf([], { reader: [{ when: { "args.uri": { glob: "file:///srv/*" } }, action: "allow" }] });
     const args = { uri: "file:///srv/../x" };
     expect(policy.judge(who, null, makeRoute("files", "open"), args)).toMatchObject({ allowed: true });
   });
-  test("a template is judged by all URIs that it makes", () => {
+  test("a template is judged by all URIs that it can yield", () => {
     const route: Route = { ...resource("file:///srv/{name}"), template: true };
     const judged = (glob: string): boolean =>
       policyOf([], { reader: [{ when: { "args.uri": { glob } }, action: "allow" }] }).judge(who, null, route, {

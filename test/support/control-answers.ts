@@ -227,7 +227,7 @@ const granted = (who: string, kind: NonNullable<Why["kind"]>): Why => ({
       allowed: who === "agent-prod",
       rule: "reader-policy[0]",
       reason: who === "agent-prod" ? "allowed" : "only your own customer",
-      remedy: who === "agent-prod" ? null : 'Allowed are calls where args.of eq "\u001b[31m".',
+      remedy: who === "agent-prod" ? null : 'Calls are allowed if args.of eq "\u001b[31m".',
       elsewhere: false,
     },
     {

@@ -21,26 +21,26 @@ import { forNextHop } from "../../mcp/meta.ts";
 import type { Gateway } from "../gateway.ts";
 import { inputDenied } from "./client-answers.ts";
 
-// A server asks the client by a request of its own (legacy) or by a result that asks for input (modern), and a client
-// can be asked by a request (legacy) or by a result (modern). So there are four ways:
+// A server asks by a request of its own (legacy) or by a result that asks for input (modern), and a client can be asked
+// by a request (legacy) or by a result (modern). So there are four cases:
 // - legacy server, legacy client: the question goes over the stream of the call (`askCaller`);
-// - legacy server, modern client: the call to the server stays open while its client answers in rounds (`Rounds`), and
-//   between two of them it waits in `Parking`;
-// - modern server, legacy client: the questions go over the stream of the call, and it is sent again with the answers
-//   (`bridge`);
-// - modern server, modern client: the result is passed on (`admitReply`), its state sealed, and the client calls again
-//   (`retry`).
+// - legacy server, modern client: the call to the server stays open while the client answers in rounds (`Rounds`);
+//   between two rounds it waits in `Parking`;
+// - modern server, legacy client: the questions go over the stream of the call, and the call is sent again with the
+//   answers (`bridge`);
+// - modern server, modern client: the result is passed on with its state sealed (`admitReply`), and the client calls
+//   again (`retry`).
 
-/** A client that a server asks something; `record` records each step of that. */
+/** A client that a server asks; `record` records each step. */
 type Client = Pick<Reached, "who" | "source"> & {
   readonly server: string;
   readonly capabilities: ClientCapabilities;
   readonly revision: Revision | null;
-  /** Whether there is no way to ask it during this call, whatever it declared. */
+  /** Whether it cannot be asked during this call, whatever it declared. */
   readonly unreachable: boolean;
-  /** The way to send it a request; null where there is none. */
+  /** Sends it a request; null if that is not possible. */
   readonly ask: Reached["ask"] | null;
-  /** An id for a URL question that has none of its own. */
+  /** Returns an id for a URL question that has none. */
   questionId(): string;
   readonly inForce: Gateway["inForce"];
   record(step: InputStep): Promise<void>;
@@ -52,8 +52,8 @@ const callerOf = (gw: Gateway, call: RoutedCall): Client => ({
   server: call.route.server,
   capabilities: call.capabilities,
   revision: call.inbound.revision,
-  // A legacy client without a session has declared nothing. So this is a call that `mcpgw__call` makes for a client of
-  // 2026-07-28, which is asked in rounds, and a call within another has none.
+  // A legacy client without a session has declared nothing, so this is a call that `mcpgw__call` makes for a client of
+  // 2026-07-28. Such a client is asked in rounds, which a call within another call does not have.
   unreachable: call.inbound.era === "legacy" && call.session === null,
   ask: call.ask,
   questionId: () => `${call.id}-${gw.nextId()}`,
@@ -62,8 +62,8 @@ const callerOf = (gw: Gateway, call: RoutedCall): Client => ({
 });
 
 /**
- * Refuses a question, and records that, if the client did not declare its kind, a guardrail in force now forbids it, or
- * the call gives no way to ask. Throws `input-undeclared`, `denied` or `input-unavailable`.
+ * Refuses a question, and records that, if the client did not declare its kind, a current guardrail forbids it, or the
+ * client cannot be asked during the call. Throws `input-undeclared`, `denied` or `input-unavailable`.
  */
 async function admit(client: Client, request: InputRequest): Promise<void> {
   const refusal = refusalOf(client, request);
@@ -75,7 +75,7 @@ async function refuse(client: Client, request: InputRequest, refusal: Failure): 
   throw refusal;
 }
 
-/** Why the caller may not be asked this now; null if it may. */
+/** Returns why the caller may not be asked this question now; null if it may. */
 export const refusalTo = (gw: Gateway, call: RoutedCall, request: InputRequest): Failure | null =>
   refusalOf(callerOf(gw, call), request);
 
@@ -88,12 +88,15 @@ function refusalOf(client: Client, request: InputRequest): Failure | null {
   const { allowed, ...verdict } = client.inForce().policy.admitsInput(who, source, server, method);
   if (!allowed) return inputDenied(`The server "${server}" may not ask the client for ${method}`, verdict);
   if (!unreachable) return null;
-  return new Failure("input-unavailable", `${asks}, for which call cannot ask this client: call the tool directly.`);
+  return new Failure(
+    "input-unavailable",
+    `${asks}, but the tool "call" cannot ask this client: call the tool directly.`,
+  );
 }
 
 /**
- * Admits all questions to a call's caller or none, as `admit` does, and records that they are sent in a round. Throws
- * also `audit-unavailable`.
+ * Admits either all questions to a call's caller or none, as `admit` does, and records that they are sent in a round.
+ * Also throws `audit-unavailable`.
  */
 export async function admitAll(gw: Gateway, call: RoutedCall, all: readonly Pick<Asked, "request">[]): Promise<void> {
   const client = callerOf(gw, call);
@@ -101,17 +104,13 @@ export async function admitAll(gw: Gateway, call: RoutedCall, all: readonly Pick
   for (const { request } of all) await client.record(askedStep(request));
 }
 
-/**
- * What puts the questions of a modern server's result: where that fails, the call ends, and its server had it up to
- * these questions.
- */
+/** Marks a failure to ask a modern server's questions: the call may have run up to them. */
 export const asking = <T>(questions: Promise<T>): Promise<T> =>
   questions.catch((error: unknown) => {
     if (!(error instanceof Failure) || error.detail.ran) throw error;
     throw new Failure(error.code, error.said, { ...error.detail, ran: "maybe" });
   });
 
-/** The step that is recorded before a question is sent. */
 const askedStep = (request: InputRequest): InputStep => ({
   request,
   outcome: "asked",
@@ -119,7 +118,7 @@ const askedStep = (request: InputRequest): InputStep => ({
   rule: null,
 });
 
-/** The step of a question that is not sent, or not answered. */
+/** Returns the step of a question that is not sent or not answered. */
 export const refusedStep = (request: InputRequest, { message, detail }: Failure): InputStep => ({
   request,
   outcome: "refused",
@@ -128,7 +127,7 @@ export const refusedStep = (request: InputRequest, { message, detail }: Failure)
   reason: message,
 });
 
-/** The step that is recorded before an answer is passed on. */
+/** Returns the step that is recorded before an answer is passed on. */
 export const answeredStep = (request: InputRequest, answer: ClientAnswer): InputStep => ({
   request,
   outcome: outcomeOf(request.method, answer),
@@ -151,28 +150,28 @@ export const askCaller = (
 async function ask(client: Client, request: InputRequest, signal: AbortSignalLike): Promise<ClientAnswer> {
   await admit(client, request);
   if (!client.ask) {
-    const message = `The server "${client.server}" asks for ${request.method}, but this client cannot be asked: that takes a session, and an Accept header with text/event-stream.`;
+    const message = `The server "${client.server}" asks for ${request.method}, but this client cannot be asked: it needs a session, and an Accept header with text/event-stream.`;
     return refuse(client, request, new Failure("input-unavailable", message));
   }
   await client.record(askedStep(request));
   const until = new AbortController();
   const giveUp = (why: "late" | "aborted"): never => {
     until.abort(signal.reason);
-    if (why === "aborted") throw new Failure("cancelled", "The question was given up while the client was asked.");
+    if (why === "aborted") throw new Failure("cancelled", "The question was cancelled while the client was asked.");
     throw new Failure("input-unavailable", `The client did not answer within ${answerTime / 60_000} minutes.`);
   };
   if (signal.aborted) giveUp("aborted");
   const question = forLegacyClient(request, client.revision, client.questionId());
   const answer = await within(client.ask(question, until.signal), answerTime, signal, giveUp);
-  // The guardrails may have changed while the user thought about it.
+  // The guardrails may have changed before the user answered.
   if (answer.kind === "result") await admit(client, request);
   await client.record(answeredStep(request, answer));
   return answer.kind === "result" ? { kind: "result", text: forNextHop(answer.text, "progressToken") } : answer;
 }
 
 /**
- * Sends a question that a server asks outside of any call to the client whose session the server's instance belongs to.
- * `signal` withdraws it. Never throws: a failure becomes the answer to the server.
+ * Sends a server's question outside of any call to the client whose session owns the server's instance. `signal`
+ * withdraws it. Never throws: a failure becomes the answer to the server.
  */
 export async function askSession(
   { notifier, audit, inForce }: Pick<Gateway, "notifier" | "audit" | "inForce">,
@@ -181,7 +180,7 @@ export async function askSession(
 ): Promise<ClientAnswer> {
   const to = notifier.reach(id);
   if (to?.who.id !== owner) {
-    const message = "No request is in flight that this could be about, and the client listens to nothing else";
+    const message = "This belongs to no request in flight, and the client has no stream open for other requests";
     return { kind: "error", text: JSON.stringify({ code: rpcCodes.methodNotFound, message }) };
   }
   const { session, ...reached } = to;
@@ -196,7 +195,7 @@ export async function askSession(
     record: (step) => audit.inputOutside(to, server, step),
   };
   try {
-    // No call runs for which this was decided, and a reload may have taken the caller's rights.
+    // No running call has passed policy for this, and a reload may have removed the caller's rights.
     if (!mayUse(inForce().policy, to.who, to.source, server)) await refuse(client, request, withoutRight(server));
     return await ask(client, request, signal);
   } catch (error) {
@@ -207,20 +206,20 @@ export async function askSession(
 const withoutRight = (server: string): Failure =>
   inputDenied(`The server "${server}" may not ask the client`, {
     rule: null,
-    reason: "since its caller has no right on it any more",
+    reason: "because its caller no longer has any right on it",
   });
 
-/** The answer that a legacy server gets if its question was refused or failed; operators are told what is for them. */
+/** Returns the answer that a legacy server gets if its question was refused or failed; logs what concerns operators. */
 export function refusalAnswer(error: unknown, log: Logger): ClientAnswer {
-  // Whether its call has run is no news to a server.
+  // `said` leaves out whether the call has run, which its server knows.
   const { code, said: message } = failureFrom(error, log);
   return { kind: "error", text: JSON.stringify({ code: answerCodes[code] ?? rpcCodes.internalError, message }) };
 }
 
-// -1 is how clients say that their user declined (2025-11-25, sampling).
+// Clients send -1 if their user declined (2025-11-25, sampling).
 const answerCodes: Partial<Record<FailureCode, number>> = { "input-undeclared": rpcCodes.methodNotFound, denied: -1 };
 
-/** The failure of a call whose client answered a server's question with an error, or with no answer to it. */
+/** Returns the failure of a call whose client answered a server's question with an error or with something else. */
 export function refusedByClient({ method }: InputRequest, { text }: ClientAnswer): Failure {
   const { message } = objectIn(text);
   const said = typeof message === "string" ? `: ${cut(message, 300)}` : "";

@@ -5,20 +5,14 @@ import { outcomeOf, readRound, responsesText } from "../../mcp/input-round.ts";
 import type { Gateway } from "../gateway.ts";
 import { askCaller, asking, refusedByClient } from "./asking.ts";
 
-/** How often a server may ask for input before it answers a call. */
+/** Maximum number of times that a server may ask for input before it answers a call. */
 const mostRounds = 8;
 
-/**
- * Whether a server's result asks for input, and the caller's era knows no such results. The caller is asked over its
- * stream instead.
- */
+/** Reports whether a server's result asks for input although the caller's era has no such results. */
 export const needsBridge = ({ inbound }: Call, reply: Reply): boolean =>
   inbound.era === "legacy" && reply.kind === "result" && reply.type === "input_required";
 
-/**
- * Asks a legacy caller what a modern server's results ask for, until a result is complete. The request is sent again
- * with the answers.
- */
+/** Asks a legacy caller over its stream and sends the request again with the answers, until a result is complete. */
 export async function bridge(gw: Gateway, call: BegunCall, request: UpstreamRequest, first: Reply): Promise<Reply> {
   let reply = first;
   for (let round = 1; needsBridge(call, reply); round++) {
@@ -31,7 +25,7 @@ export async function bridge(gw: Gateway, call: BegunCall, request: UpstreamRequ
   return reply;
 }
 
-/** Puts a result's questions to the caller, one after the other, as people answer, and returns the answers. */
+/** Asks the caller a result's questions one after the other, as people answer them, and returns the answers. */
 async function fulfil(gw: Gateway, call: BegunCall, { text }: Reply): Promise<UpstreamRequest["edits"]> {
   const round = readRound(text);
   if (typeof round === "string") throw brokeProtocol(call.route.server, round);
@@ -47,7 +41,7 @@ async function fulfil(gw: Gateway, call: BegunCall, { text }: Reply): Promise<Up
   };
 }
 
-/** A request that did not run continues a call that did, up to its question: so the call may have run, and is lost. */
+/** Turns the failure of a request that did not run into `lost`, because the call ran up to its question. */
 function lostBetween(error: unknown): unknown {
   if (!(error instanceof Failure) || error.detail.ran !== "no") return error;
   const { internal = error.said } = error.detail;

@@ -7,20 +7,20 @@ import { cut, plain } from "../../core/text.ts";
 import { type Asked, answers, readResponses } from "../../mcp/input-round.ts";
 import type { Gateway } from "../gateway.ts";
 
-// The answers that callers send in `inputResponses`. Answers to no question are ignored and not passed on, as the
-// protocol demands (2026-07-28, MRTR).
+// The answers that callers send in `inputResponses`. Answers without a question are ignored and not passed on, as the
+// protocol requires (2026-07-28, MRTR).
 
-/** An answer as it was written (raw JSON), with the key and method of its question. */
+/** An answer as written (raw JSON), with the key and method of its question. */
 export type Given = { readonly key: string; readonly method: InputMethod; readonly text: string };
 /** The questions of a round: the key and the method of each. */
 export type Asks = readonly (readonly [key: string, method: InputMethod])[];
 
-/** Reduces the questions of a round to what checking their answers needs. */
+/** Returns the parts of a round's questions that are needed to check the answers. */
 export const asksOf = (asked: readonly Asked[]): Asks => asked.map(({ key, request }) => [key, request.method]);
 
 /**
- * The answers to the questions in `asks`. Throws `invalid-params` if an answer does not fit its question, `denied` if
- * the rules forbid it.
+ * Returns the answers to the questions in `asks`. Throws `invalid-params` if an answer does not fit its question,
+ * `denied` if the rules forbid it.
  */
 export function answersTo(gw: Gateway, call: IdentifiedCall, server: string, asks: Asks): Given[] {
   const methods = new Map(asks);
@@ -40,8 +40,8 @@ export function checkAnswer(policy: Policy, call: IdentifiedCall, server: string
 }
 
 /**
- * Answers to questions that the gateway did not relay. Such an answer may fit several methods; the policy has to allow
- * all of them. Throws `input-undeclared` if the client could not have been asked, `denied`.
+ * Returns answers to questions that the gateway did not relay. Such an answer may fit several methods, and the policy
+ * has to allow all of them. Throws `input-undeclared` if the client could not have been asked, and `denied`.
  */
 export function unasked(gw: Gateway, call: IdentifiedCall, server: string): Given[] {
   return [...readResponses(call.inbound)].flatMap(([key, text]) => {
@@ -63,22 +63,19 @@ function needDeclared({ capabilities }: Call, key: string, method: InputMethod):
   );
 }
 
-/**
- * Checks the rules again when the answer arrives; if they now forbid the question, the answer is refused. Throws
- * `denied`.
- */
+/** Throws `denied` if the rules forbid the question by the time its answer arrives. */
 function admitAnswer(policy: Policy, call: IdentifiedCall, server: string, method: InputMethod): void {
   const { allowed, rule, reason } = policy.admitsInput(call.who, call.source, server, method);
   if (allowed) return;
   call.verdict = { rule, reason };
-  throw inputDenied(`The server "${server}" may not be answered ${method}`, call.verdict);
+  throw inputDenied(`The server "${server}" may not receive an answer to ${method}`, call.verdict);
 }
 
-/** The failure of a question, or of its answer, that the rules forbid; `what` begins its message. */
+/** Returns the failure of a question or answer that the rules forbid; `what` starts the message. */
 export function inputDenied(what: string, { rule, reason }: Verdict): Failure {
   const why = rule === null ? reason : `by rule ${rule}: ${reason}`;
   return new Failure("denied", `${what}; denied ${why}.`, rule === null ? {} : { rule });
 }
 
-/** The name of an answer in error messages. */
+/** Returns the name of an answer for error messages. */
 export const answerName = (key: string): string => `inputResponses.${plain(cut(key, 100))}`;

@@ -9,27 +9,27 @@ import type { Policy } from "../../core/ports.ts";
 
 /** A call that waits for its caller's answers. */
 export type ParkedCall = {
-  /** Principal id; nobody else gets it back. */
+  /** Principal id; only this principal can resume the call. */
   readonly owner: string;
-  /** What it calls, by the name under which its caller asked last: a reload may rename it between two answers. */
+  /** The route that its caller used last, because a reload may rename the tool between two answers. */
   readonly route: Route;
-  /** The endpoint at which that was. */
+  /** The endpoint that its caller used last. */
   readonly scope: string | null;
   /** Characters that it holds in memory while it waits. */
   readonly weight: number;
   /**
-   * Continues with these answers (raw JSON by key), if the rules in force now allow them. Resolves with the next reply.
-   * The call itself gives its place back.
+   * Continues with these answers (raw JSON by key) if the current rules allow them. Resolves with the next reply. The
+   * call itself gives its place back.
    */
   resume(call: RoutedCall, responses: ReadonlyMap<string, string>, policy: Policy): Promise<Reply>;
-  /** Ends the call with this failure, unless it has already ended. Resolves once the ending is recorded. */
+  /** Ends the call with this failure, unless it has already ended. Resolves when its end is recorded. */
   expire(failure: Failure): Promise<void>;
 };
 
 export type ParkingLimits = {
   readonly total: number;
   readonly perOwner: number;
-  /** Characters that all waiting calls may hold together; those of one owner half of that, unless there is but one. */
+  /** Maximum characters held by all waiting calls; one owner may hold half of that, or more with a single call. */
   readonly weight: number;
   readonly ageMs: number;
 };
@@ -38,16 +38,13 @@ const usual: ParkingLimits = { total: 1_000, perOwner: 16, weight: 64 * 1024 ** 
 
 type Place = { readonly parked: ParkedCall; weight: number; unwatch: () => void };
 
-/**
- * The calls of this process that wait for their callers' answers. Their number, size and age are limited, and each
- * id works once.
- */
+/** The calls of this process that wait for answers, limited in number, size and age. Each id works only once. */
 export class Parking {
   readonly #places = new Map<string, Place>();
   readonly #perOwner = new Counts();
   readonly #weights = new Counts();
   readonly #limits: ParkingLimits;
-  /** Questions that were refused: there was no place for them, or they were too long or too many. */
+  /** Number of questions refused because there was no place for them, or because they were too long or too many. */
   refused = 0;
   #closed = false;
 
@@ -59,13 +56,11 @@ export class Parking {
     return this.#places.size;
   }
 
-  /**
-   * Keeps a call and returns its id. Throws `overloaded` if all places, all of the owner's, or all room is taken.
-   */
+  /** Keeps a call and returns its id. Throws `overloaded` if there is no place left, in total or for the owner. */
   park(parked: ParkedCall): string {
     const { total, perOwner, ageMs } = this.#limits;
     const { weight } = parked;
-    if (this.#closed) throw new Failure("overloaded", "The gateway stops; no call can wait for answers any more.");
+    if (this.#closed) throw new Failure("overloaded", "The gateway is stopping; calls can no longer wait for answers.");
     if (this.#places.size >= total) throw this.#full("Too many calls are", total);
     if (this.#perOwner.of(parked.owner) >= perOwner) throw this.#full("Too many of your calls are", perOwner);
     this.#needRoom(parked.owner, weight);
@@ -87,7 +82,7 @@ export class Parking {
     this.#weights.add(owner, by);
   }
 
-  /** The call with this id; it keeps its place. Null if there is none or it belongs to another owner. */
+  /** Returns the call with this id, which keeps its place; null if there is none or it belongs to another owner. */
   find(id: string, owner: string): ParkedCall | null {
     const parked = this.#places.get(id)?.parked;
     return parked?.owner === owner ? parked : null;
@@ -103,7 +98,7 @@ export class Parking {
     this.#perOwner.add(place.parked.owner, -1);
   }
 
-  /** Gives the place back as soon as its owner loses its rights: for a call that has ended, which that does not end. */
+  /** Gives the place of an ended call back when its owner loses its rights. */
   releaseOnLoss(id: string, revoked: AbortSignal): void {
     const place = this.#places.get(id);
     if (!place) return;
@@ -115,27 +110,27 @@ export class Parking {
     };
   }
 
-  /** Ends all waiting calls and accepts no more, since nobody can come back to a stopped process. */
+  /** Ends all waiting calls and accepts no more, because callers cannot come back to a stopped process. */
   async close(): Promise<void> {
     this.#closed = true;
     const stops = new Failure("lost", "The gateway stopped while the call waited for answers. The call may have run.");
     await Promise.all([...this.#places.keys()].map((id) => this.expire(id, stops)));
   }
 
-  /** Ends a waiting call and gives its place back. Resolves once its ending is recorded. */
+  /** Ends a waiting call and gives its place back. Resolves when its end is recorded. */
   async expire(id: string, failure: Failure): Promise<void> {
     const parked = this.#places.get(id)?.parked;
     this.release(id);
     await parked?.expire(failure);
   }
 
-  /** Throws where there is no room for so much more of a call that holds `own` already. */
+  /** Throws `overloaded` if there is no room for `more` characters of a call that already holds `own`. */
   #needRoom(owner: string, more: number, own = 0): void {
     const { weight } = this.#limits;
-    if (this.#weights.total + more > weight) throw this.#full("Too much is", `${weight} characters`);
+    if (this.#weights.total + more > weight) throw this.#full("Too much data is", `${weight} characters`);
     const held = this.#weights.of(owner);
     if (held > own && held + more > weight / 2)
-      throw this.#full("Too much of your calls is", `${weight / 2} characters`);
+      throw this.#full("Too much data of your calls is", `${weight / 2} characters`);
   }
 
   #full(what: string, limit: number | string): Failure {

@@ -5,8 +5,8 @@ import type { ParkedCall } from "./parking.ts";
 import { parkedIdOf } from "./retry.ts";
 
 /**
- * Ends the waiting call that a refused request of its caller was to continue: nobody could come back to it, and its
- * server would wait in vain. Resolves with the refusal, which then says so, or with any other error as it is.
+ * Ends the waiting call that a refused request should have continued, because its caller could not continue it and its
+ * server would wait in vain. Resolves with the refusal, which then says so, or with any other error unchanged.
  */
 export async function endRefused(gw: Gateway, call: IdentifiedCall, error: unknown): Promise<unknown> {
   const id = parkedIdOf(gw, call);
@@ -22,9 +22,9 @@ export async function endRefused(gw: Gateway, call: IdentifiedCall, error: unkno
 }
 
 /**
- * Whether a refused request was refused what the waiting call is about. One that was not even resolved may name
- * something else by mistake: then the call can still be continued, also under another name that a reload gave its tool.
- * One that names it as the last one did was made by a caller who knows of no other name.
+ * Reports whether a refused request was about the target of the waiting call. A request that was not even resolved may
+ * name something else by mistake; then the call can still be continued, also under a new name that a reload gave its
+ * tool. A request with the same name as the previous one comes from a caller that knows no other name.
  */
 function isRefused({ catalog }: Gateway, call: IdentifiedCall, parked: ParkedCall): boolean {
   const { route, inbound } = call;
@@ -38,6 +38,6 @@ function isRefused({ catalog }: Gateway, call: IdentifiedCall, parked: ParkedCal
 }
 
 function ended({ route }: IdentifiedCall): Failure {
-  const why = route ? "may not make this call any more" : "came back under a name that leads to nothing now";
-  return new Failure("lost", `Its caller ${why}, so it was ended while it waited for answers.`, { ran: "maybe" });
+  const why = route ? "may no longer make it" : "came back with a name that no longer exists";
+  return new Failure("lost", `The call was ended while it waited for answers: its caller ${why}.`, { ran: "maybe" });
 }

@@ -10,29 +10,26 @@ import type { Gateway } from "../gateway.ts";
 import { answerName, answersTo, type Asks, type Given, unasked } from "./client-answers.ts";
 import { answeredStep } from "./asking.ts";
 
-/** The content of a sealed `requestState`; `asks` are the questions of the call `of`. */
+/** The content of a sealed `requestState`; `asks` holds the questions of the call `of`. */
 type Kept =
   /** A call that waits in this process, by its id there. */
   | { readonly kind: "parked"; readonly id: string }
-  /** The state of a modern server, null where it gave none. */
+  /** The state of a modern server; null if it gave none. */
   | { readonly kind: "state"; readonly state: string | null; readonly asks: Asks; readonly of: string }
-  /** A call that is to be made again unchanged: its server wants URLs to be visited first. */
+  /** A call to be made again unchanged, because its server wants URLs visited first. */
   | { readonly kind: "again"; readonly asks: Asks; readonly of: string };
 
-/** The request that a state belongs to; a retry has to be exactly the same. */
+/** The request to which a state belongs; a retry has to match it exactly. */
 type Bound = { readonly method: string; readonly name: string; readonly args: string };
 
 const purpose = "input";
 
-/**
- * Seals the state that a caller sends back with its answers. It opens only for the same caller and request, and only
- * for a while (D12).
- */
+/** Seals the state that comes back with answers. It opens only for the same caller and request, for `answerTime`. */
 export function sealState(gw: Gateway, call: RoutedCall, kept: Kept): string {
   return gw.sealer.seal(purpose, call.who.id, JSON.stringify({ ...boundOf(call), ...kept }), answerTime);
 }
 
-/** The result that asks a modern caller for input; its state is sealed as `kept`. */
+/** Returns the result that asks a modern caller for input, with `kept` as its sealed state. */
 export function roundReply(gw: Gateway, call: RoutedCall, asked: readonly Asked[], kept: Kept): Reply {
   const text = roundText(asked, sealState(gw, call, kept));
   return { kind: "result", era: "modern", text, isError: false, type: "input_required" };
@@ -44,20 +41,20 @@ export type Retry =
   | NewRequest;
 
 /**
- * A retry that is a request of its own to the server, with the answers to the questions of the call `of`, or of none
- * that the gateway knows.
+ * A retry that becomes a new request to the server, with the answers to the questions of the call `of`; `of` is null if
+ * the gateway does not know the call.
  */
 export type NewRequest = {
   readonly kind: "state" | "again";
   readonly given: readonly Given[];
   readonly of: string | null;
-  /** The server's own state and the answers, as written. */
+  /** The server's own state, and the answers as written. */
   readonly edits: UpstreamRequest["edits"];
 };
 
 /**
- * Reads a retry with the answers that may be passed on; null if the request is none. Throws `bad-state` if the state
- * expired or was not given to this caller for exactly this request, and what `answersTo` and `unasked` throw.
+ * Reads a retry with the answers that may be passed on; null if the request is not a retry. Throws `bad-state` if the
+ * state expired or was not given to this caller for exactly this request, and what `answersTo` and `unasked` throw.
  */
 export function retryOf(gw: Gateway, call: RoutedCall): Retry | null {
   const { server } = call.route;
@@ -68,8 +65,7 @@ export function retryOf(gw: Gateway, call: RoutedCall): Retry | null {
   if (inputResponses !== undefined && !isObject(inputResponses)) {
     throw new Failure("invalid-params", '"params.inputResponses" is not an object.');
   }
-  // No state goes with a task's questions, but one with every other, so that these answers belong to no question of
-  // ours.
+  // Every question that the gateway relays has a state, except a task's questions, so these answers have no question.
   if (isTask || requestState === undefined) {
     if (!inputResponses) return null;
     if (isTask) needObjects(inputResponses);
@@ -97,14 +93,14 @@ function editsOf({ inbound }: Call, given: readonly Given[], state: string | nul
   };
 }
 
-/** One message, whatever is wrong with the state. */
+/** Returns the same failure whatever is wrong with the state. */
 const badState = (): Failure =>
   new Failure(
     "bad-state",
-    "This requestState was not given to you for this request or has expired. The call that it belongs to may have run: check before you make it anew.",
+    "This requestState was not given to you for this request or has expired. The call that it belongs to may have run: check before you make it again.",
   );
 
-/** Records the answers of a retry; called before they are passed on. */
+/** Records the answers of a retry, before they are passed on. */
 export async function recordRetry(gw: Gateway, call: Call, retry: NewRequest): Promise<void> {
   const steps = retry.given.map(({ method, text }) =>
     gw.audit.input(call, { ...answeredStep({ method, params: "{}" }, { kind: "result", text }), of: retry.of }),
@@ -112,10 +108,7 @@ export async function recordRetry(gw: Gateway, call: Call, retry: NewRequest): P
   await Promise.all(steps);
 }
 
-/**
- * Throws `input-unavailable` if the caller would not visit the URLs that its server wants visited before the call: the
- * server would only ask for the same again.
- */
+/** Throws `input-unavailable` if the caller did not agree to visit the URLs: the server would only ask again. */
 export function needVisited({ server }: Route, { kind, given }: NewRequest): void {
   if (kind !== "again" || given.every(({ method, text }) => outcomeOf(method, { kind: "result", text }) === "accept"))
     return;
@@ -127,8 +120,8 @@ export function needVisited({ server }: Route, { kind, given }: NewRequest): voi
 }
 
 /**
- * The id of the parked call that a request continues, if its caller was given the state for this method and these
- * arguments; null for every other request. What the request names need not be there any more.
+ * Returns the id of the parked call that a request continues, if its caller was given the state for this method and
+ * these arguments; null for every other request. The target of the request need not exist any more.
  */
 export function parkedIdOf(gw: Gateway, call: IdentifiedCall): string | null {
   const { era, method, params } = call.inbound;
@@ -137,7 +130,7 @@ export function parkedIdOf(gw: Gateway, call: IdentifiedCall): string | null {
   return kept?.kind === "parked" ? kept.id : null;
 }
 
-/** Not the name on the wire, which a reload may change while the caller thinks. */
+/** Uses the canonical name, because a reload may change the wire name before the caller answers. */
 const boundOf = (call: RoutedCall): Bound => ({
   method: call.inbound.method,
   name: call.route.canonical,

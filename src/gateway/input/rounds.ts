@@ -17,25 +17,25 @@ import { admitAll, answeredStep, refusalAnswer, refusalTo, refusedStep } from ".
 import { type Retry, roundReply } from "./retry.ts";
 import { endOnLoss, failureOf } from "../revocation.ts";
 
-/** A question that was sent to the caller, or is about to be. A failure in place of its answer: it cannot be sent. */
+/** A question that was or will be sent to the caller. It is answered with a failure if it cannot be sent. */
 type Question = Asked & { readonly answered: (answer: ClientAnswer | Failure) => void };
-/** The caller's request that waits for the next reply. */
+/** The caller's request, which waits for the next reply. */
 type Waiting = { readonly call: RoutedCall; resolve(reply: Reply): void; reject(failure: Failure): void };
 
-/** The longest result that is kept until an absent caller comes back, in characters. */
+/** Maximum length of a result that is kept until an absent caller comes back, in characters. */
 const longestKept = 256 * 1024;
 const gone: ClientAnswer = {
   kind: "error",
   text: JSON.stringify({ code: rpcCodes.internalError, message: "The call has ended." }),
 };
 
-/** Whether this call's caller can be asked in rounds, if the server should ask. */
+/** Reports whether this call's caller can be asked in rounds. */
 export function answersInRounds({ inbound, capabilities: { value } }: Call): boolean {
   const declares = (value.elicitation ?? value.sampling ?? value.roots) !== undefined;
   return inbound.era === "modern" && declares && specOf(inbound.method)?.inRounds === true;
 }
 
-/** Continues a waiting call of this caller; throws `lost` if it no longer waits. */
+/** Continues a waiting call of this caller. Throws `lost` if it no longer waits. */
 export async function resume(
   gw: Gateway,
   call: RoutedCall,
@@ -43,7 +43,7 @@ export async function resume(
 ): Promise<Reply> {
   const parked = gw.parking.find(id, call.who.id);
   if (!parked) throw waitsNoMore();
-  // Its first request is in memory for as long as it runs.
+  // The first request stays in memory as long as the call runs.
   const leave = gw.limits.carry(call.who, parked.weight);
   try {
     return await parked.resume(call, responses, gw.policy);
@@ -54,9 +54,9 @@ export async function resume(
 
 /**
  * A call whose caller answers in rounds: the request to the server stays open between the caller's requests. All rounds
- * together are one call, the whole, with one begin and one end record.
+ * form one call, the whole, with one begin and one end record.
  *
- * In each round a request of the caller waits until the call has ended or its server asks something. In the latter case
+ * In each round, a request of the caller waits until the call ends or its server asks something. In the latter case,
  * the request is answered with the questions, and the call is parked until the next request brings the answers.
  */
 export class Rounds implements ParkedCall {
@@ -65,17 +65,17 @@ export class Rounds implements ParkedCall {
   scope: string | null;
   readonly #gw: Gateway;
   readonly #whole: RoutedCall;
-  /** Those that are not answered yet, by key. */
+  /** The unanswered questions, by key. */
   readonly #questions = new Map<string, Question>();
-  /** Resolves once the ending of the call is recorded. */
+  /** Resolves when the end of the call is recorded. */
   #concluded: Promise<void> = Promise.resolve();
   #waiting: Waiting | null = null;
-  /** Its id while it is parked. */
+  /** The id of the call while it is parked. */
   #parkedId: string | null = null;
   #ended = false;
   #expired: Failure | null = null;
   #serial = 0;
-  /** Questions that are still being recorded. Those that arrive together are asked together. */
+  /** Number of questions that are being recorded; questions that arrive together are asked together. */
   #arriving = 0;
 
   constructor(gw: Gateway, call: RoutedCall) {
@@ -92,7 +92,7 @@ export class Rounds implements ParkedCall {
     return sum;
   }
 
-  /** Records and makes the call by `make`. Resolves with the reply to its first request. */
+  /** Runs the call with `make`. Resolves with the reply to its first request. */
   start(call: RoutedCall, make: (whole: RoutedCall) => Promise<Reply>): Promise<Reply> {
     this.#whole.input = (request, signal) => this.#ask(request, signal);
     const reply = this.#awaitReply(call);
@@ -100,10 +100,7 @@ export class Rounds implements ParkedCall {
     return reply;
   }
 
-  /**
-   * Passes the caller's answers on. Resolves with the reply to this request. Throws `invalid-params` or `denied`, and
-   * then nothing has changed.
-   */
+  /** Passes answers on; resolves with the next reply. Throws `invalid-params` or `denied`, with nothing changed. */
   resume(call: RoutedCall, responses: ReadonlyMap<string, string>, policy: Policy): Promise<Reply> {
     const given = [...this.#questions.values()].flatMap(({ key, request: { method }, answered }) => {
       const text = responses.get(key);
@@ -119,7 +116,7 @@ export class Rounds implements ParkedCall {
     return this.#awaitReply(call);
   }
 
-  /** Ends the call, because its caller did not come back or the gateway stops. */
+  /** Ends the call because its caller did not come back or the gateway stops. */
   expire(failure: Failure): Promise<void> {
     this.#parkedId = null;
     this.#expired ??= failure;
@@ -145,10 +142,7 @@ export class Rounds implements ParkedCall {
     this.#answerWaiting();
   }
 
-  /**
-   * A result for an absent caller is kept until the caller comes back, unless it is too large, there is no room for it,
-   * or the caller loses its rights.
-   */
+  /** Keeps a result for an absent caller, unless it is too large, there is no room, or the caller loses its rights. */
   #forgetWhileAway(parkedId: string): void {
     const whole = this.#whole;
     const { parking } = this.#gw;
@@ -158,21 +152,21 @@ export class Rounds implements ParkedCall {
     try {
       if (length <= longestKept) {
         parking.grow(parkedId, length);
-        // It may have been cut out of a message that is much longer.
+        // Copied, because it may be a slice of a much longer message.
         whole.reply = reply && { ...reply, text: copied(reply.text) };
         return;
       }
     } catch {
-      // There is no room.
+      // No room is left.
     }
     whole.reply = null;
     whole.failure = new Failure(
       "result-too-large",
-      "The call ended while its caller was away, with a result that is too large to be kept, or for which there was no room. The call did run.",
+      "The call ended while its caller was away, and its result was too large to keep or there was no room for it. The call did run.",
     );
   }
 
-  /** Lets a request of the caller wait for the next reply. If the client cancels this request, the whole call ends. */
+  /** Makes a request of the caller wait for the next reply. If the client cancels this request, the whole call ends. */
   async #awaitReply(call: RoutedCall): Promise<Reply> {
     call.whole = this.#whole;
     this.route = call.route;
@@ -194,7 +188,7 @@ export class Rounds implements ParkedCall {
     }
   }
 
-  /** Answers the waiting request if there is something to say: the end of the call, or questions. */
+  /** Answers the waiting request if the call has ended or there are questions. */
   #answerWaiting(): void {
     const waiting = this.#waiting;
     if (!waiting || (!this.#ended && (this.#questions.size === 0 || this.#arriving > 0))) return;
@@ -208,7 +202,7 @@ export class Rounds implements ParkedCall {
   #park(waiting: Waiting): void {
     const { call } = waiting;
     try {
-      // What the caller declares with this request, or a reload since the question came, may forbid to ask it.
+      // The capabilities in this request, or a reload since the question came, may forbid the question.
       this.#refuse((request) => refusalTo(this.#gw, call, request));
       if (this.#questions.size === 0) return void (this.#waiting = waiting);
       const id = (this.#parkedId = this.#gw.parking.park(this));
@@ -219,7 +213,7 @@ export class Rounds implements ParkedCall {
     }
   }
 
-  /** Asks no more the questions for which `why` gives a reason. */
+  /** Drops the questions for which `why` returns a failure. */
   #refuse(why: (request: InputRequest) => Failure | null): void {
     for (const { key, request, answered } of this.#questions.values()) {
       const failure = why(request);
@@ -229,7 +223,7 @@ export class Rounds implements ParkedCall {
     }
   }
 
-  /** Asks the caller a server's question, and resolves when the caller comes back with an answer. Never throws. */
+  /** Asks the caller a server's question, and resolves with the answer when the caller comes back. Never throws. */
   async #ask(request: InputRequest, signal: AbortSignalLike): Promise<ClientAnswer> {
     if (this.#questions.size + this.#arriving >= mostQuestions) return this.#recorded(request, tooMany());
     if (request.params.length > longestQuestion) return this.#recorded(request, tooLong());
@@ -247,12 +241,12 @@ export class Rounds implements ParkedCall {
     return this.#recorded(request, await answer.catch(asFailure));
   }
 
-  /** Records an answer, or why there is none, before the server is told. */
+  /** Records an answer, or why there is none, before it goes to the server. */
   async #recorded(request: InputRequest, answer: ClientAnswer | Failure): Promise<ClientAnswer> {
     if (answer === gone) return answer;
     try {
       if (answer instanceof Failure) {
-        // Another failure does not say that there was no place for it.
+        // Other failures do not mean that there was no place for the question.
         if (answer.code === "overloaded" || answer.code === "input-unavailable") this.#gw.parking.refused++;
         await this.#gw.audit.input(this.#whole, refusedStep(request, answer));
         return refusalAnswer(answer, this.#gw.log);
@@ -264,7 +258,7 @@ export class Rounds implements ParkedCall {
     }
   }
 
-  /** Lets a question wait for its answer; throws `overloaded` if there is no room for it. */
+  /** Makes a question wait for its answer. Throws `overloaded` if there is no room for it. */
   async #put({ method, params }: InputRequest, signal: AbortSignalLike): Promise<ClientAnswer | Failure> {
     if (this.#ended || signal.aborted) return gone;
     const { promise, resolve } = Promise.withResolvers<ClientAnswer | Failure>();
@@ -272,7 +266,7 @@ export class Rounds implements ParkedCall {
     const question = { key, request: { method, params: forNextHop(params, "progressToken") }, answered: resolve };
     const weight = question.request.params.length;
     if (this.#parkedId !== null) this.#gw.parking.grow(this.#parkedId, weight);
-    // A question that the server withdraws is dropped.
+    // Drops a question that the server withdraws.
     const withdraw = (): void => {
       if (this.#questions.delete(key) && this.#parkedId !== null) this.#gw.parking.grow(this.#parkedId, -weight);
       resolve(gone);
@@ -281,7 +275,7 @@ export class Rounds implements ParkedCall {
     return promise.finally(onAbort(signal, withdraw));
   }
 
-  /** Sends progress and log messages to the waiting request, under its own token. If none waits, they are dropped. */
+  /** Sends progress and log messages to the waiting request under its own token; drops them if no request waits. */
   #emit(notification: string): void {
     const call = this.#waiting?.call;
     const text = call?.emit ? underToken(notification, call.inbound) : null;
@@ -289,13 +283,13 @@ export class Rounds implements ParkedCall {
   }
 }
 
-// The id of a parked call works once. Afterwards nothing tells whether its call was answered, has ended or was lost.
+// The id of a parked call works only once. After that, it is not known whether the call was answered, ended or lost.
 const waitsNoMore = (): Failure =>
   new Failure(
     "lost",
-    "The call does not wait for these answers any more: it was answered before, has ended, or was lost when the gateway stopped. It may have run: check before you make it anew.",
+    "The call no longer waits for these answers: it was already answered, has ended, or was lost when the gateway stopped. It may have run: check before you make it again.",
   );
 const tooLong = (): Failure =>
   new Failure("input-unavailable", `A question may have no more than ${longestQuestion} characters.`);
 const tooMany = (): Failure =>
-  new Failure("input-unavailable", `No more than ${mostQuestions} questions can wait for one call's caller.`);
+  new Failure("input-unavailable", `No more than ${mostQuestions} questions of one call can wait for its caller.`);

@@ -9,7 +9,7 @@ import { writtenLog } from "../../support/written-log.ts";
 import { asksMeanwhile, call, form, kinds, never, retry, type Round } from "../ask.ts";
 import { type Asking, harness, type Harness, ok, type Options, send, steps, types } from "../support.ts";
 
-// What becomes of a call in rounds, of its place and of its questions, from one round to the next.
+// What happens between rounds to a call, to its place and to its questions.
 
 const declares: Asking = { capabilities: { elicitation: { form: {}, url: {} }, sampling: {}, roots: {} } };
 const accept = '{"action":"accept","content":{}}';
@@ -18,7 +18,7 @@ const roots = kinds.roots?.request ?? form;
 const first = async (h: Harness, asking = declares): Promise<Round> =>
   (await send(h.gw, "tools/call", call, asking)).result as unknown as Round;
 
-test("a caller that waits gets a result of any size, also after a round", async () => {
+test("a waiting caller gets a result of any size, also after a round", async () => {
   const text = "y".repeat(300_000);
   const h = harness({
     async script(running) {
@@ -30,7 +30,7 @@ test("a caller that waits gets a result of any size, also after a round", async 
   expect(textIn(result)).toBe(text);
 });
 
-test("what is kept of a call that ended while its caller was away is kept no longer than the caller's key", async () => {
+test("a result kept for an absent caller is dropped when the caller's key is revoked", async () => {
   const ended = Promise.withResolvers<void>();
   const h = harness({
     async script(running) {
@@ -42,13 +42,13 @@ test("what is kept of a call that ended while its caller was away is kept no lon
   const who = principal("key:carol", ["reader"]);
   await first(h, { ...declares, who });
   ended.resolve();
-  await until(() => types(h.records).includes("call.end"), "its end is on record");
+  await until(() => types(h.records).includes("call.end"), "its end to be recorded");
   expect(h.gw.parking.size).toBe(1);
   who.revoke();
   await until(() => h.gw.parking.size === 0, "its place is given back");
 });
 
-test("who comes back while the end of its call is recorded is answered once that is on record", async () => {
+test("a caller that comes back while the end of its call is recorded is answered after the recording", async () => {
   const [ended, ending, recorded] = Array.from({ length: 3 }, () => Promise.withResolvers<void>());
   const h = harness({
     async script(running) {
@@ -70,7 +70,7 @@ test("who comes back while the end of its call is recorded is answered once that
   expect(await answered).toBe("call.end");
 });
 
-test("of the answer to a call that ended while its caller was away no more is kept than counts", async () => {
+test("a kept result does not hold the longer message of which it is a part in memory", async () => {
   const ended = Promise.withResolvers<void>();
   const h = harness({
     async script(running) {
@@ -88,13 +88,13 @@ test("of the answer to a call that ended while its caller was away no more is ke
   const before = heap();
   for (let at = 0; at < 8; at++) await first(h);
   ended.resolve();
-  await until(() => types(h.records).filter((type) => type === "call.end").length === 8, "their ends are on record");
+  await until(() => types(h.records).filter((type) => type === "call.end").length === 8, "their ends to be recorded");
   h.records.length = 0;
   expect(h.gw.parking.size).toBe(8);
   expect(heap() - before).toBeLessThan(16 * 2 ** 20);
 });
 
-test("what is asked while the caller is away takes no second place, and is asked in the next round", async () => {
+test("a question that comes while the caller is away takes no second place and is asked in the next round", async () => {
   const more = Promise.withResolvers<void>();
   const h = harness({
     async script(running) {
@@ -115,7 +115,7 @@ test("what is asked while the caller is away takes no second place, and is asked
   expect(h.gw.parking.size).toBe(0);
 });
 
-test("progress reaches the request that waits for it, under the token of that request", async () => {
+test("progress reaches the waiting request under that request's token", async () => {
   const h = harness({
     async script(running) {
       await running.input?.(form, never);
@@ -134,14 +134,14 @@ test("progress reaches the request that waits for it, under the token of that re
   expect(seen.map((text) => JSON.parse(text).params)).toEqual([{ progressToken: "second", progress: 1 }]);
 });
 
-test("a question reaches its caller without what its server meant for the gateway only", async () => {
+test("a question reaches its caller without the server's progress token for the gateway", async () => {
   const params = '{"mode":"form","message":"?","requestedSchema":{"type":"object"},"_meta":{"progressToken":1,"a":2}}';
   const h = harness({ script: asksMeanwhile({ ...form, params }) });
   const [asked] = Object.values((await first(h)).inputRequests);
   expect(asked?.params).toHaveProperty("_meta", { a: 2 });
 });
 
-test("what found no place to wait counts as refused, and is not asked later, when there is room", async () => {
+test("a question without a place to wait counts as refused, and is not asked later when there is room", async () => {
   const refusals: (string | undefined)[] = [];
   const refused = Promise.withResolvers<void>();
   const room = Promise.withResolvers<void>();
@@ -164,7 +164,7 @@ test("what found no place to wait counts as refused, and is not asked later, whe
     "asked elicitation/create",
     "refused elicitation/create",
   ]);
-  // The record of a refusal holds what was asked.
+  // The record of a refusal contains the question.
   expect(h.records.flatMap(({ step }) => (step?.outcome === "refused" ? [step.request] : []))).toEqual([form]);
   expect(h.gw.parking.refused).toBe(1);
   await retry(h, round, accept, { ...declares, id: "3" });
@@ -174,7 +174,7 @@ test("what found no place to wait counts as refused, and is not asked later, whe
   expect(refusals).toEqual([expect.stringContaining("Too many calls are waiting")]);
 });
 
-test("a question beyond what one call may ask at once is refused, and that is on record before the server is told", async () => {
+test("a question above the maximum per call is refused, and recorded before the server gets the refusal", async () => {
   const records: number[] = [];
   const h = harness({
     async script(running) {
@@ -188,10 +188,10 @@ test("a question beyond what one call may ask at once is refused, and that is on
   const round = await first(h);
   expect(Object.keys(round.inputRequests)).toHaveLength(mostQuestions);
   expect([records, h.gw.parking.refused]).toEqual([[1], 1]);
-  expect(textIn((await retry(h, round, accept, declares)).result)).toContain("can wait for one call");
+  expect(textIn((await retry(h, round, accept, declares)).result)).toContain("can wait for its caller");
 });
 
-test("a question whose refusal cannot be recorded is still refused, and whether the call has run is not told its server", async () => {
+test("a question whose refusal cannot be recorded is still refused, without saying whether the call ran", async () => {
   const long = { ...form, params: JSON.stringify({ message: "x".repeat(1024 ** 2) }) };
   for (const asked of [long, { method: "sampling/createMessage", params: "{}" } as const]) {
     const h = harness({ script: asksMeanwhile(asked), denies: ["crm sampling/createMessage"] });
@@ -203,7 +203,7 @@ test("a question whose refusal cannot be recorded is still refused, and whether 
   }
 });
 
-test("a question that is taken back gives back its room", async () => {
+test("a withdrawn question gives back its room", async () => {
   const more = Promise.withResolvers<void>();
   const told: (string | undefined)[] = [];
   const large = { ...form, params: JSON.stringify({ message: "x".repeat(600) }) };
@@ -230,10 +230,10 @@ test("a question that is taken back gives back its room", async () => {
   expect((await retry(h, round, accept, declares)).result).toMatchObject({ resultType: "complete" });
 });
 
-test("results that wait for their callers count: for one that finds no room it is only told that the call did run", async () => {
+test("kept results take room, and a result without room is replaced by the report that the call did run", async () => {
   const text = "y".repeat(10_000);
   const h = harness({
-    // Half of it for all calls of one caller.
+    // One caller's calls may use half of it.
     parking: { total: 9, perOwner: 9, weight: 50_000, ageMs: 60_000 },
     async script(running) {
       void running.input?.(form, never);
@@ -251,7 +251,7 @@ test("results that wait for their callers count: for one that finds no room it i
   expect(told).toEqual([text, text, expect.stringContaining("The call did run.")]);
 });
 
-test("a question that is taken back while it is recorded is not asked", async () => {
+test("a question that is withdrawn while it is recorded is not asked", async () => {
   const h = harness({
     async script(running) {
       const withdrawn = new AbortController();
@@ -265,7 +265,7 @@ test("a question that is taken back while it is recorded is not asked", async ()
   expect(h.gw.parking.size).toBe(0);
 });
 
-test("a question whose call ends while it is recorded, or asked, is told that to its server, and counts for nothing", async () => {
+test("a question whose call ends while it is recorded or asked is answered with that, and takes no place", async () => {
   const told: unknown[] = [];
   const go = Promise.withResolvers<void>();
   const h = harness({
@@ -289,7 +289,7 @@ test("a question whose call ends while it is recorded, or asked, is told that to
   expect(told).toEqual([expect.stringContaining("has ended"), expect.stringContaining("has ended")]);
 });
 
-test("a question is not put in a round whose request does not declare its kind, though an earlier one did", async () => {
+test("a question is refused if the request of the round does not declare its kind, though an earlier did", async () => {
   const h = harness({ script: asksMeanwhile(roots, form) });
   const round = await first(h);
   const { result } = await retry(h, round, '{"roots":[]}', { capabilities: { roots: {} } });
@@ -301,7 +301,7 @@ test("a question is not put in a round whose request does not declare its kind, 
   expect([h.gw.parking.size, h.gw.parking.refused]).toEqual([0, 0]);
 });
 
-test("R6: a question that a reload forbids is not asked again of a caller who comes back without an answer", async () => {
+test("R6: a question that a reload forbids is not asked again when the caller comes back without an answer", async () => {
   const h = harness({ script: asksMeanwhile(form) });
   const { requestState } = await first(h);
   const admitsInput = () => ({ allowed: false, rule: "no-forms", reason: "not any more" });
@@ -318,7 +318,7 @@ test("R6: a question that a reload forbids is not asked again of a caller who co
   ]);
 });
 
-test("the questions that a call waits with weigh what they say", async () => {
+test("the questions of a parked call count by their length", async () => {
   const large = { ...form, params: JSON.stringify({ message: "x".repeat(600) }) };
   for (const [weight, outcome] of [
     [2_000, "input_required"],
@@ -330,7 +330,7 @@ test("the questions that a call waits with weigh what they say", async () => {
   }
 });
 
-test("a method that knows no rounds is not answered by one", async () => {
+test("a method without rounds is not answered with a round", async () => {
   const servers: Options["servers"] = {
     crm: { prompts: [{ name: "greet", text: '{"name":"greet"}' }], capabilities: { prompts: {}, completions: {} } },
   };
@@ -343,7 +343,7 @@ test("a method that knows no rounds is not answered by one", async () => {
   expect(h.gw.parking.size).toBe(0);
 });
 
-test("a question of which nobody can tell whether it may be asked is not, and its call goes on", async () => {
+test("a question is not asked if the check of it fails, and its call goes on", async () => {
   const h = harness({ script: asksMeanwhile(form) });
   const { lines, log } = writtenLog();
   Object.assign(h.gw, { log });
@@ -351,7 +351,7 @@ test("a question of which nobody can tell whether it may be asked is not, and it
   let asked = 0;
   Object.assign(h.gw.policy, {
     admitsInput(...of: Parameters<typeof admitsInput>) {
-      // Once when it comes, and once before it goes out.
+      // Checked once when it arrives, and once before it is sent.
       if (++asked === 2) throw new Error("the rules failed");
       return admitsInput(...of);
     },

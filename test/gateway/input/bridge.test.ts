@@ -7,14 +7,14 @@ import { textIn } from "../../support/wire.ts";
 import { asksByResult, asksMeanwhile, call, form, kinds, never, outcomes, retry, type Round } from "../ask.ts";
 import { alice, type Asking, harness, ok, type Options, received, send, session, steps, types } from "../support.ts";
 
-// The four cells of PROTOCOL 5.5: each kind of question between each pair of eras.
+// The four cells of PROTOCOL 5.5: each kind of question for each pair of eras.
 
 const mayHaveRun = "The call may have run: check before you repeat it.";
 
-describe("R6: a guardrail that a reload adds while a legacy caller is asked binds its answer, and what is asked after", () => {
+describe("R6: a guardrail that a reload adds during a question applies to the answer and to later questions", () => {
   const secret = '{"action":"accept","content":{"pin":"secret"}}';
   const servers: [string, NonNullable<Options["script"]>][] = [
-    ["a legacy server is refused it", asksMeanwhile(form, form)],
+    ["a legacy server does not get the answer", asksMeanwhile(form, form)],
     ["a modern server's call fails", asksByResult(form)],
   ];
   test.each(servers)("%s", async (_what, script) => {
@@ -36,7 +36,7 @@ describe("R6: a guardrail that a reload adds while a legacy caller is asked bind
   });
 });
 
-test("a question is judged by who is asked, from where, and by which server", async () => {
+test("a question is decided by the caller, its source and the server", async () => {
   const h = harness({ script: asksMeanwhile(form) });
   const judged: unknown[] = [];
   const { admitsInput } = h.gw.policy;
@@ -70,7 +70,7 @@ describe.each(Object.entries(kinds))("%s", (name, { request: question, declares,
     expect(types(records)).toEqual(["call.begin", "call.input", "call.input", "call.end"]);
   });
 
-  test("legacy caller, modern server: asked and sent again within the one call", async () => {
+  test("legacy caller, modern server: asked, and sent again within the same call", async () => {
     asked.length = 0;
     const { gw, records, sent } = harness({ script: asksByResult(question) });
     const { result } = await send(gw, "tools/call", call, legacy());
@@ -95,11 +95,11 @@ describe.each(Object.entries(kinds))("%s", (name, { request: question, declares,
     expect(result).toMatchObject({ got: { k: JSON.parse(answer) }, state: "its own state" });
     expect(steps(h.records)).toEqual(expected);
     expect(types(h.records)).toEqual(["call.begin", "call.input", "call.end", "call.begin", "call.input", "call.end"]);
-    // The record of the retry names the call that asked the question.
+    // The record of the retry names the call that asked.
     expect(h.records[4]?.step?.of).toBe(h.records[0]?.call.id);
   });
 
-  test("modern caller, legacy server: the call waits, and goes on with the retry", async () => {
+  test("modern caller, legacy server: the call waits, and the retry continues it", async () => {
     const h = harness({ script: asksMeanwhile(question) });
     const first = await send(h.gw, "tools/call", call, { capabilities: declares });
     expect(first.result.resultType).toBe("input_required");
@@ -123,7 +123,7 @@ describe.each(Object.entries(kinds))("%s", (name, { request: question, declares,
     ["denied by a guardrail", { denies: [`crm ${question.method}`] }, declares, "no-questions"],
   ];
   describe.each(refusals)("%s", (_why, options, declared, word) => {
-    test.each(["legacy", "modern"] as const)("a legacy server gets an error, %s caller", async (era) => {
+    test.each(["legacy", "modern"] as const)("a legacy server gets an error with a %s caller", async (era) => {
       asked.length = 0;
       const { gw, records } = harness({ ...options, script: asksMeanwhile(question) });
       const asking = era === "legacy" ? legacy({ session: session(alice, declared) }) : { capabilities: declared };
@@ -135,7 +135,7 @@ describe.each(Object.entries(kinds))("%s", (name, { request: question, declares,
       expect(steps(records)).toEqual([`refused ${question.method}`]);
     });
 
-    test.each(["legacy", "modern"] as const)("a modern server fails the call, %s caller", async (era) => {
+    test.each(["legacy", "modern"] as const)("the call fails at a modern server with a %s caller", async (era) => {
       asked.length = 0;
       const h = harness({ ...options, script: asksByResult(question) });
       const asking = era === "legacy" ? legacy({ session: session(alice, declared) }) : { capabilities: declared };
@@ -169,7 +169,7 @@ describe("a legacy caller on a modern server", () => {
     expect(sent).toHaveLength(9);
   });
 
-  test("without a way to be asked gets an error that says so", async () => {
+  test("that cannot be asked gets an error that says why", async () => {
     for (const method of ["tools/call", "prompts/get", "resources/read"]) {
       const servers = {
         crm: {
@@ -181,7 +181,7 @@ describe("a legacy caller on a modern server", () => {
       const { gw } = harness({ servers, script: asksByResult(form) });
       const names = { "tools/call": { name: "crm__get" }, "prompts/get": { name: "crm__p" } } as Record<string, object>;
       const { result, error } = await send(gw, method, names[method] ?? { uri: "f:a" }, legacy(null));
-      const why = `that takes a session, and an Accept header with text/event-stream. ${mayHaveRun}`;
+      const why = `it needs a session, and an Accept header with text/event-stream. ${mayHaveRun}`;
       if (method === "tools/call") expect(textIn(result)).toEndWith(why);
       else expect(error).toMatchObject({ code: -32603, message: expect.stringContaining(why) });
     }
@@ -220,7 +220,7 @@ describe("a legacy caller on a modern server", () => {
     expect(steps(records)).toEqual(["asked elicitation/create", "error elicitation/create"]);
   });
 
-  test("that answers with what is no answer fails the call, and is not on record as one that agreed", async () => {
+  test("that answers with something else fails the call, which is not recorded as accepted", async () => {
     const { gw, records, sent } = harness({ script: asksByResult(form) });
     const ask = legacy(() => Promise.resolve({ kind: "result", text: "{}" }));
     const { result } = await send(gw, "tools/call", call, ask);
@@ -228,7 +228,7 @@ describe("a legacy caller on a modern server", () => {
     expect([steps(records)[1], sent.length]).toEqual(["error elicitation/create", 1]);
   });
 
-  test("is asked in the words of its revision", async () => {
+  test("is asked in the form of its revision", async () => {
     const asked: string[] = [];
     const ask: NonNullable<Asking["ask"]> = (each) => {
       asked.push(each.params);
@@ -254,7 +254,7 @@ describe("a legacy caller on a modern server", () => {
     ["upstream-overloaded", "no", "lost"],
     ["timeout", "maybe", "timeout"],
   ] as const)(
-    "whose answers find the server %s is told that the call may have run: it did, up to its question",
+    "whose answers fail with %s reads that the call may have run, because it ran up to its question",
     async (code, ran, status) => {
       const script: Options["script"] = (running, request) => {
         if (request.edits.inputResponses)
@@ -268,7 +268,7 @@ describe("a legacy caller on a modern server", () => {
     },
   );
 
-  test("keeps the server from its first request to its last, also where it is not answered", async () => {
+  test("holds the server from its first request to its last, even if it does not answer", async () => {
     for (const answer of [accept, () => Promise.resolve({ kind: "error", text: '{"code":-1}' } as const)]) {
       const h = harness({ script: asksByResult(form) });
       const held: string[] = [];
@@ -287,7 +287,7 @@ describe("a legacy caller on a modern server", () => {
     }
   });
 
-  test("a state alone is brought back at once", async () => {
+  test("a state without questions is sent back at once", async () => {
     let sends = 0;
     const script = (): Reply =>
       ++sends === 1

@@ -8,11 +8,11 @@ import { principal } from "../../support/principal.ts";
 import { kinds } from "../ask.ts";
 import { allowsNothing, harness, session } from "../support.ts";
 
-// Questions of a server outside of any call, to the one session that its instance belongs to.
+// A server's questions outside of any call, to the session that owns its instance.
 
 const answer = '{"roots":[{"uri":"file:///r"}],"_meta":{"progressToken":1}}';
 
-/** A gateway with one listening session, and the order of records and questions to the client. */
+/** Returns a gateway with one listening session, and the order of records and questions to the client. */
 function door({ declares = { roots: {} }, denies = [] as string[], failing = "", isBarred = false } = {}) {
   const who = principal("key:a");
   const happened: string[] = [];
@@ -41,13 +41,13 @@ function door({ declares = { roots: {} }, denies = [] as string[], failing = "",
   return { happened, put };
 }
 
-test("the question is on record before it leaves, and its answer before it is passed on", async () => {
+test("the question is recorded before it is sent, and its answer before it is passed on", async () => {
   const { happened, put } = door();
   expect(await put()).toEqual({ kind: "result", text: '{"roots":[{"uri":"file:///r"}]}' });
   expect(happened).toEqual(["record crm asked", "client roots/list", "record crm accept"]);
 });
 
-test("D16: a session that is another principal's, or listens to nothing, is asked nothing", async () => {
+test("D16: a session of another principal, or one that does not listen, is not asked", async () => {
   const { happened, put } = door();
   for (const refused of [await put("key:b"), await put("key:a", "another")]) {
     expect(refused).toMatchObject({ kind: "error", text: expect.stringContaining("-32601") });
@@ -55,7 +55,7 @@ test("D16: a session that is another principal's, or listens to nothing, is aske
   expect(happened).toEqual([]);
 });
 
-test("guardrails and what the client declared bind it, and the refusal is on record", async () => {
+test("a question must be declared and allowed by the guardrails, and a refusal is recorded", async () => {
   const denied = door({ denies: ["crm roots/list"] });
   expect(await denied.put()).toMatchObject({ kind: "error", text: expect.stringContaining("no-questions") });
   expect(denied.happened).toEqual(["record crm refused no-questions"]);
@@ -64,13 +64,13 @@ test("guardrails and what the client declared bind it, and the refusal is on rec
   expect(undeclared.happened).toEqual(["record crm refused"]);
 });
 
-test("R2: whom the rules in force leave no right on the server is asked nothing, and that is on record", async () => {
+test("R2: a caller without any current right on the server is not asked, and that is recorded", async () => {
   const { happened, put } = door({ isBarred: true });
-  expect(await put()).toMatchObject({ kind: "error", text: expect.stringContaining("no right on it") });
+  expect(await put()).toMatchObject({ kind: "error", text: expect.stringContaining("no longer has any right on it") });
   expect(happened).toEqual(["record crm refused"]);
 });
 
-test("what cannot be recorded neither leaves nor is passed on", async () => {
+test("a question or answer that cannot be recorded is not passed on", async () => {
   for (const failing of ["asked", "accept"]) {
     expect((await door({ failing }).put()).kind).toBe("error");
   }

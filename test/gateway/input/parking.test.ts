@@ -14,7 +14,7 @@ describe("places to wait", () => {
     expire: () => Promise.resolve(),
   });
 
-  test("T20: are limited per principal and in all", () => {
+  test("T20: are limited per principal and in total", () => {
     const parking = new Parking({ total: 3, perOwner: 2, weight: 99, ageMs: 1_000 });
     parking.park(parkedCall("a"));
     const second = parking.park(parkedCall("a"));
@@ -28,36 +28,36 @@ describe("places to wait", () => {
     expect(parking.size).toBe(3);
     const heavy = new Parking({ total: 9, perOwner: 9, weight: 10, ageMs: 1_000 });
     const whole = heavy.park(parkedCall("a", 10));
-    expect(() => heavy.park(parkedCall("b"))).toThrow("Too much is waiting");
+    expect(() => heavy.park(parkedCall("b"))).toThrow("Too much data is waiting");
     heavy.release(whole);
     heavy.park(parkedCall("b", 10));
   });
 
-  test("T20: are limited also where no test says otherwise", () => {
+  test("T20: are limited by default", () => {
     const parking = new Parking();
     for (let i = 0; i < 1_000; i++) parking.park(parkedCall(`owner ${i % 63}`));
     expect(() => parking.park(parkedCall("late"))).toThrow("(limit 1000)");
     const own = new Parking();
     for (let i = 0; i < 16; i++) own.park(parkedCall("a"));
     expect(() => own.park(parkedCall("a"))).toThrow("(limit 16)");
-    expect(() => own.park(parkedCall("b", 64 * 1024 ** 2))).toThrow("Too much is waiting");
+    expect(() => own.park(parkedCall("b", 64 * 1024 ** 2))).toThrow("Too much data is waiting");
     return Promise.all([parking.close(), own.close()]);
   });
 
-  test("count what is asked while a call waits, and give it back with the place", () => {
+  test("count questions that come while a call waits, and give their room back with the place", () => {
     const parking = new Parking({ total: 9, perOwner: 9, weight: 10, ageMs: 1_000 });
     const id = parking.park(parkedCall("a", 4));
     parking.grow(id, 6);
-    expect(() => parking.grow(id, 1)).toThrow("Too much is waiting");
+    expect(() => parking.grow(id, 1)).toThrow("Too much data is waiting");
     parking.grow(id, -2);
     parking.park(parkedCall("b", 2));
-    expect(() => parking.park(parkedCall("b"))).toThrow("Too much is waiting");
+    expect(() => parking.park(parkedCall("b"))).toThrow("Too much data is waiting");
     parking.release(id);
     parking.grow(id, 99);
     parking.park(parkedCall("c", 8));
   });
 
-  test("leave nothing behind: no timer, and nothing that waits for the loss of a key", () => {
+  test("leave no timer and no revocation listener behind", () => {
     jest.useFakeTimers();
     try {
       const { signal } = new AbortController();
@@ -72,18 +72,20 @@ describe("places to wait", () => {
     }
   });
 
-  test("T20: several of one principal leave room for those of others", () => {
+  test("T20: several calls of one principal leave room for those of others", () => {
     const parking = new Parking({ total: 9, perOwner: 9, weight: 10, ageMs: 1_000 });
     const id = parking.park(parkedCall("a", 4));
-    expect(() => parking.park(parkedCall("a", 2))).toThrow("Too much of your calls is waiting for answers (limit 5");
+    expect(() => parking.park(parkedCall("a", 2))).toThrow(
+      "Too much data of your calls is waiting for answers (limit 5",
+    );
     parking.park(parkedCall("a"));
-    expect(() => parking.grow(id, 1)).toThrow("Too much of your calls is waiting");
+    expect(() => parking.grow(id, 1)).toThrow("Too much data of your calls is waiting");
     parking.grow(id, -1);
     parking.grow(id, 1);
     parking.park(parkedCall("b", 5));
   });
 
-  test("are kept until what came while the process stood still is read, and not much longer", async () => {
+  test("are kept until messages that came while the process was stopped are read, and not much longer", async () => {
     const parking = new Parking({ total: 9, perOwner: 9, weight: 10, ageMs: 300 });
     const { promise: expired, resolve: expire } = Promise.withResolvers<void>();
     const id = parking.park({ ...parkedCall("a"), expire: async () => expire() });
@@ -95,7 +97,7 @@ describe("places to wait", () => {
     expect(parking.size).toBe(0);
   });
 
-  test("are found by id and owner alone", () => {
+  test("are found only by id and owner", () => {
     const parking = new Parking();
     const a = parkedCall("a");
     const id = parking.park(a);

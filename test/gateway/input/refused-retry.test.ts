@@ -6,7 +6,7 @@ import { textIn } from "../../support/wire.ts";
 import { asksAndWorks, asksMeanwhile, call, form, never, retry, type Round } from "../ask.ts";
 import { allowsNothing, type Asking, bob, harness, type Harness, type Options, send, types } from "../support.ts";
 
-// A waiting call whose caller may not make it any more: nobody can come back to it.
+// A waiting call whose caller may no longer make it, so that it can never be continued.
 
 const declares: Asking = { capabilities: { elicitation: {} } };
 const accept = '{"action":"accept","content":{}}';
@@ -24,7 +24,7 @@ const without = (h: Harness): Gateway => {
   return gw;
 };
 
-/** A reload after which crm__get has another name. */
+/** Returns the gateway after a reload that renames crm__get. */
 const renaming = (h: Harness, wire = "crm__fetch"): Gateway => {
   const { catalog } = h.gw;
   const was = (name: unknown): unknown => (name === wire ? "crm__get" : name === "crm__get" ? "" : name);
@@ -38,8 +38,16 @@ const renaming = (h: Harness, wire = "crm__fetch"): Gateway => {
 };
 
 const reloads: [what: string, later: (h: Harness) => Gateway, why: string][] = [
-  ["takes the right to it away", forbidding, "Its caller may not make this call any more"],
-  ["takes its server away", without, "Its caller came back under a name that leads to nothing"],
+  [
+    "removes the right to the target",
+    forbidding,
+    "The call was ended while it waited for answers: its caller may no longer make it",
+  ],
+  [
+    "removes the server",
+    without,
+    "The call was ended while it waited for answers: its caller came back with a name that no longer exists",
+  ],
 ];
 const things: [method: string, params: Record<string, unknown>][] = [
   ["tools/call", call],
@@ -48,7 +56,7 @@ const things: [method: string, params: Record<string, unknown>][] = [
 ];
 
 describe.each(reloads)("a reload that %s", (_what, later, why) => {
-  test.each(things)("ends a call of %s with its retry, which says that it may have run", async (method, params) => {
+  test.each(things)("ends a waiting %s at its retry, which reports that it may have run", async (method, params) => {
     const h = harness({ servers, script: asksAndWorks });
     const { requestState } = (await send(h.gw, method, params, declares)).result as unknown as Round;
     const { error } = await send(later(h), method, { ...params, requestState }, declares);
@@ -69,29 +77,29 @@ const asksTwice = async (running: Call): Promise<Reply> => {
   return asksAndWorks(running);
 };
 
-test("a reload that renames its tool ends a call with its retry under the name of the last one, and with no other", async () => {
+test("after a reload renames the tool, only a retry under the last used name ends the waiting call", async () => {
   const h = harness({ script: asksTwice });
   const under = (gw: Gateway, name: string, round: unknown) =>
     retry({ ...h, gw }, round, accept, declares, { ...call, name });
   const first = (await send(h.gw, "tools/call", call, declares)).result;
   const second = (await under(renaming(h), "crm__fetch", first)).result;
   expect([second["resultType"], h.gw.parking.size]).toEqual(["input_required", 1]);
-  // Its caller has used the new name already, and can do so again.
+  // The caller has already used the new name, and can do so again.
   expect((await under(renaming(h), "crm__get", second)).error.message).toMatch(/^Unknown tool: \S*$/);
   expect(h.gw.parking.size).toBe(1);
   const { error } = await under(renaming(h, "crm__load"), "crm__fetch", second);
   expect(error.message).toMatch(/^Unknown tool: crm__fetch\. The call was ended while .* may have run: check/);
   expect([types(h.records).slice(-2), h.gw.parking.size]).toEqual([["call.end", "call.refused"], 0]);
-  expect(h.records.at(-2)?.call.failure?.message).toContain("under a name that leads to nothing");
+  expect(h.records.at(-2)?.call.failure?.message).toContain("with a name that no longer exists");
 });
 
-/** A reload after which nothing has the name that it had. */
+/** Returns the gateway after a reload that renames everything. */
 const renamingAll = (h: Harness): Gateway => {
   const gw: Gateway = { ...h.gw, catalog: { ...h.gw.catalog, offers: () => false }, inForce: () => gw };
   return gw;
 };
 
-test("under any other name a retry ends its call only where no name leads to its tool any more", async () => {
+test("a retry under any other name ends the waiting call only if its tool has no name any more", async () => {
   const h = harness({ servers: { crm: { tools: [makeTool("get")] } }, script: asksAndWorks });
   const { requestState } = (await send(h.gw, "tools/call", call, declares)).result as unknown as Round;
   const mistaken = { ...call, name: "crm__nothing", requestState };
@@ -101,7 +109,7 @@ test("under any other name a retry ends its call only where no name leads to its
   expect(h.gw.parking.size).toBe(0);
 });
 
-test("a reload that renames its tool ends a call with its retry under the old name", async () => {
+test("after a reload renames the tool, a retry under the old name ends the waiting call", async () => {
   const h = harness({ script: asksAndWorks });
   const round = (await send(h.gw, "tools/call", call, declares)).result;
   const { error } = await retry({ ...h, gw: renaming(h) }, round, accept, declares);
@@ -109,7 +117,7 @@ test("a reload that renames its tool ends a call with its retry under the old na
   expect([types(h.records).slice(-2), h.gw.parking.size]).toEqual([["call.end", "call.refused"], 0]);
 });
 
-test("a rule over its arguments ends a call with its retry, and is named", async () => {
+test("a rule on the arguments ends a waiting call at its retry, and is reported", async () => {
   const when = { "args.a": { eq: 1 } };
   const rules = { reader: [{ id: "no-ones", when, action: "deny" }, { action: "allow" }] };
   const h = harness({ script: asksAndWorks });
@@ -122,20 +130,20 @@ test("a rule over its arguments ends a call with its retry, and is named", async
 
 describe("a refused request", () => {
   const others: [what: string, more: object, asking: Asking, later?: (h: Harness) => Gateway, method?: string][] = [
-    ["of somebody else", {}, { ...declares, who: bob }],
+    ["of another caller", {}, { ...declares, who: bob }],
     ["with other arguments", { arguments: { a: 2 } }, declares],
     ["of another tool", { name: "crm__set" }, declares],
-    ["of a tool that there is not, while there is its own", { name: "crm__nothing" }, declares, ({ gw }) => gw],
-    ["of a tool that there is not, while its own has another name", { name: "crm__nothing" }, declares, renaming],
+    ["of an unknown tool, while the call's tool exists", { name: "crm__nothing" }, declares, ({ gw }) => gw],
+    ["of an unknown tool, while the call's tool has a new name", { name: "crm__nothing" }, declares, renaming],
     ["of another method", {}, declares, forbidding, "prompts/get"],
     ["of the other era", {}, { ...declares, era: "legacy" }],
     ["with a state that was not given out", { requestState: "forged" }, declares, without],
-    ["of somebody else, once the server is gone", {}, { ...declares, who: bob }, without],
-    ["with other arguments, once the server is gone", { arguments: { a: 2 } }, declares, without],
-    ["of another method, once the server is gone", {}, declares, without, "prompts/get"],
+    ["of another caller, after the server is gone", {}, { ...declares, who: bob }, without],
+    ["with other arguments, after the server is gone", { arguments: { a: 2 } }, declares, without],
+    ["of another method, after the server is gone", {}, declares, without, "prompts/get"],
   ];
   test.each(others)(
-    "%s ends no waiting call",
+    "%s does not end the waiting call",
     async (_what, more, asking, later = forbidding, method = "tools/call") => {
       const h = harness({ servers, script: asksMeanwhile(form) });
       const round = (await send(h.gw, "tools/call", call, declares)).result as unknown as Round;
@@ -148,7 +156,7 @@ describe("a refused request", () => {
   );
 });
 
-test("a refused request of a resource that there is not ends no read of another that waits", async () => {
+test("a refused request for an unknown resource does not end a waiting read of another resource", async () => {
   const h = harness({ servers, script: asksAndWorks });
   const { requestState } = (await send(h.gw, "resources/read", { uri: "f:a" }, declares)).result as unknown as Round;
   const { error } = await send(h.gw, "resources/read", { uri: "mcpgw+gone:f", requestState }, declares);

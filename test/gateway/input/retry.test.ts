@@ -35,12 +35,12 @@ const again = (
 
 const kinds: [kind: string, script: NonNullable<Options["script"]>][] = [
   ["the state of a modern server", asksByResult(form)],
-  ["a call that waits", asksMeanwhile(form)],
+  ["a waiting call", asksMeanwhile(form)],
 ];
 
 describe.each(kinds)("%s", (_kind, script) => {
   const attempts: [what: string, attempt: (h: Harness, state: string) => ReturnType<typeof send>][] = [
-    ["somebody else's", (h, state) => again(h, state, {}, { ...declares, who: bob })],
+    ["of another caller", (h, state) => again(h, state, {}, { ...declares, who: bob })],
     ["for other arguments", (h, state) => again(h, state, { arguments: { id: 13 } })],
     [
       "for arguments that parse to the same number",
@@ -49,9 +49,9 @@ describe.each(kinds)("%s", (_kind, script) => {
     ["for another tool", (h, state) => again(h, state, { name: "crm__set" })],
     ["for the same tool of another server", (h, state) => again(h, state, { name: "erp__get" })],
     ["for another method", (h, state) => again(h, state, {}, declares, "prompts/get")],
-    ["cut", (h, state) => again(h, state.slice(0, -1))],
+    ["that is truncated", (h, state) => again(h, state.slice(0, -1))],
     ["with one character changed", (h, state) => again(h, `${state.startsWith("A") ? "B" : "A"}${state.slice(1)}`)],
-    ["that is no text", (h) => again(h, 7)],
+    ["that is not a string", (h) => again(h, 7)],
     ["that is null", (h) => again(h, null)],
     ["that is empty", (h) => again(h, "")],
     [
@@ -63,7 +63,7 @@ describe.each(kinds)("%s", (_kind, script) => {
     ],
   ];
   test.each(attempts)(
-    "a state %s is refused, in the same words, and nothing reaches the server",
+    "a state %s is refused with the same message, and nothing reaches the server",
     async (_what, attempt) => {
       const h = harness({ servers, script });
       const state = await open(h);
@@ -72,7 +72,7 @@ describe.each(kinds)("%s", (_kind, script) => {
       expect(error).toEqual({
         code: -32602,
         message:
-          "This requestState was not given to you for this request or has expired. The call that it belongs to may have run: check before you make it anew.",
+          "This requestState was not given to you for this request or has expired. The call that it belongs to may have run: check before you make it again.",
       });
       expect(call.failure?.code).toBe("bad-state");
       expect(h.sent).toHaveLength(before);
@@ -80,7 +80,7 @@ describe.each(kinds)("%s", (_kind, script) => {
     },
   );
 
-  test("T46: a retry that comes when the gateway stops is told that its call may have run", async () => {
+  test("T46: a retry while the gateway stops reads that its call may have run", async () => {
     const h = harness({ servers, script });
     const state = await open(h);
     const before = h.sent.length;
@@ -91,7 +91,7 @@ describe.each(kinds)("%s", (_kind, script) => {
     expect(h.sent).toHaveLength(before);
   });
 
-  test("what was refused can still be answered by its caller", async () => {
+  test("after a refused attempt, the caller can still answer", async () => {
     const h = harness({ servers, script });
     const state = await open(h);
     await again(h, state, {}, { ...declares, who: bob });
@@ -100,7 +100,7 @@ describe.each(kinds)("%s", (_kind, script) => {
   });
 });
 
-test("a state of a modern server may be brought back again until it expires: an answer may get lost", async () => {
+test("a modern server's state may be sent again until it expires, because a reply may get lost", async () => {
   const h = harness({ servers, script: asksByResult(form) });
   const state = await open(h);
   for (const left of [10, 5, 1]) {
@@ -114,19 +114,16 @@ test("a state of a modern server may be brought back again until it expires: an 
 test.each([
   ["ASCII", "x", 190 << 10],
   ["other text", "\u20ac", 63 << 10],
-  ["what JSON escapes", "\u0001", 31 << 10],
-])(
-  "T20: a state of %s that the caller is given comes back, and a longer one fails the call",
-  async (_of, text, fits) => {
-    const state = text.repeat(fits);
-    const h = harness({ servers, script: asksByResult(form, state) });
-    expect((await again(h, await open(h))).result).toMatchObject({ state });
-    const longer = harness({ servers, script: asksByResult(form, text.repeat(fits + fits / 30)) });
-    expect((await send(longer.gw, "tools/call", params, declares)).call.failure?.code).toBe("upstream-protocol");
-  },
-);
+  ["characters that JSON escapes", "\u0001", 31 << 10],
+])("T20: a state of %s that fits can come back, and a longer one fails the call", async (_of, text, fits) => {
+  const state = text.repeat(fits);
+  const h = harness({ servers, script: asksByResult(form, state) });
+  expect((await again(h, await open(h))).result).toMatchObject({ state });
+  const longer = harness({ servers, script: asksByResult(form, text.repeat(fits + fits / 30)) });
+  expect((await send(longer.gw, "tools/call", params, declares)).call.failure?.code).toBe("upstream-protocol");
+});
 
-test("where the server gave no state, the caller is given one that says what was asked", async () => {
+test("if the server gave no state, the caller gets one that holds the questions", async () => {
   const h = harness({ servers, script: asksByResult(form, null) });
   const requestState = await open(h);
   const inputResponses = { k: { action: "accept", content: { n: 1 } } };
@@ -152,23 +149,26 @@ describe("answers", () => {
       { capabilities: { ...capabilities } },
     );
 
-  test.each(volunteered)("of %s, volunteered, pass neither undeclared nor a guardrail", async (...row) => {
-    const [, answer, method, capability] = row;
-    const free = harness({ servers });
-    const undeclared = await give(free, { k: answer }, {});
-    expect(undeclared.call.failure?.code).toBe("input-undeclared");
-    const h = harness({ servers, denies: [`crm ${method}`] });
-    const { result, call } = await give(h, { k: answer }, capability);
-    expect(result.isError).toBe(true);
-    expect(call.failure?.detail.rule).toBe("no-questions");
-    expect(call.verdict?.rule).toBe("no-questions");
-    for (const { sent, records } of [free, h]) {
-      expect(sent).toEqual([]);
-      expect(records.map(({ type }) => type)).toEqual(["call.refused"]);
-    }
-  });
+  test.each(volunteered)(
+    "to unasked questions of %s have to be declared and allowed by the guardrails",
+    async (...row) => {
+      const [, answer, method, capability] = row;
+      const free = harness({ servers });
+      const undeclared = await give(free, { k: answer }, {});
+      expect(undeclared.call.failure?.code).toBe("input-undeclared");
+      const h = harness({ servers, denies: [`crm ${method}`] });
+      const { result, call } = await give(h, { k: answer }, capability);
+      expect(result.isError).toBe(true);
+      expect(call.failure?.detail.rule).toBe("no-questions");
+      expect(call.verdict?.rule).toBe("no-questions");
+      for (const { sent, records } of [free, h]) {
+        expect(sent).toEqual([]);
+        expect(records.map(({ type }) => type)).toEqual(["call.refused"]);
+      }
+    },
+  );
 
-  test("that fit several questions have to pass as each of them; what fits none is passed over", async () => {
+  test("that fit several methods have to be allowed for each, and answers that fit none are ignored", async () => {
     const h = harness({ servers, denies: ["crm sampling/createMessage"], script: asksByResult(form) });
     const both = { ...accept, ...sampled };
     expect((await give(h, { k: both }, { elicitation: {}, sampling: {} })).call.failure?.code).toBe("denied");
@@ -180,7 +180,7 @@ describe("answers", () => {
     expect(steps(free.records)).toHaveLength(1);
   });
 
-  test("under keys that were never asked are passed over, next to a state too", async () => {
+  test("with unknown keys are ignored, also next to a state", async () => {
     const h = harness({ servers, script: asksByResult(form), denies: ["crm sampling/createMessage"] });
     const state = await open(h);
     const { result } = await give(h, { k: accept, __proto: accept, z: sampled, w: { roots: [] } }, {}, state);
@@ -194,7 +194,7 @@ describe("answers", () => {
     expect(error).toEqual({ code: -32602, message: "inputResponses.k does not answer elicitation/create." });
   });
 
-  test("to what a guardrail forbids by now are refused", async () => {
+  test("to questions that a guardrail now forbids are refused", async () => {
     const h = harness({ servers, script: asksByResult(form) });
     const state = await open(h);
     const later = harness({ servers, script: asksByResult(form), denies: ["crm elicitation/create"] });
@@ -202,7 +202,7 @@ describe("answers", () => {
     expect(later.sent).toEqual([]);
   });
 
-  test("to what a guardrail forbids by now are refused while a call waits, too, and do not end it", async () => {
+  test("to questions that a guardrail now forbids are refused for a waiting call too, and do not end it", async () => {
     const h = harness({ servers, script: asksMeanwhile(form) });
     const asked = (await send(h.gw, "tools/call", params, declares)).result as unknown as Round;
     const admitsInput = () => ({ allowed: false, rule: "no-forms", reason: "not any more" });
@@ -217,7 +217,7 @@ describe("answers", () => {
   });
 });
 
-test("answers that are no object are refused; others travel as they were written", async () => {
+test("answers that are not an object are refused, and others are passed on as written", async () => {
   const h = harness({ servers, script: asksByResult(form) });
   const state = await open(h);
   for (const inputResponses of [7, [], "x", null]) {
@@ -239,7 +239,7 @@ test("P1 answers that cannot be recorded are not passed on", async () => {
   expect([call.failure, h.sent.length]).toEqual([refused, sent]);
 });
 
-test("a requestState means nothing where there are no rounds", async () => {
+test("a requestState has no meaning for a method without rounds", async () => {
   const h = harness({ servers });
   const completion = {
     ref: { type: "ref/prompt", name: "crm__get" },
@@ -249,7 +249,7 @@ test("a requestState means nothing where there are no rounds", async () => {
   expect((await send(h.gw, "completion/complete", completion, declares)).error).toBeUndefined();
 });
 
-test("a legacy caller's requestState and inputResponses mean nothing", async () => {
+test("a legacy caller's requestState and inputResponses have no meaning", async () => {
   const h = harness({ servers });
   const { error } = await again(h, "forged", {}, { era: "legacy" });
   expect(error).toBeUndefined();
@@ -260,7 +260,7 @@ test("a legacy caller's requestState and inputResponses mean nothing", async () 
   }
 });
 
-test("a resource is bound by its URI, a prompt by its arguments", async () => {
+test("a state is bound to a resource's URI or a prompt's arguments", async () => {
   const h = harness({ servers, script: asksByResult(form) });
   const read = (uri: string, more = {}) => send(h.gw, "resources/read", { uri, ...more }, declares);
   const { requestState } = (await read("f:a")).result as unknown as Round;
@@ -273,7 +273,7 @@ test("a resource is bound by its URI, a prompt by its arguments", async () => {
   expect((await get({ a: "1" }, { requestState: prompt.requestState })).error).toBeUndefined();
 });
 
-test("S07: no text that was not given out opens anything", async () => {
+test("S07: a forged state never opens anything", async () => {
   const h = harness({ servers, script: asksByResult(form) });
   const state = await open(h);
   const before = h.sent.length;

@@ -18,7 +18,7 @@ const roots = kinds.roots?.request ?? form;
 const first = async (h: Harness, asking: Asking = declares): Promise<Round> =>
   (await send(h.gw, "tools/call", call, asking)).result as unknown as Round;
 
-/** A call that has asked something; `end` ends it while its caller is away. */
+/** Starts a call that asks a question; `end` ends it while its caller is away. */
 async function endedAway(end: (ending: PromiseWithResolvers<Reply>) => void) {
   const ending = Promise.withResolvers<Reply>();
   const h = harness({
@@ -29,12 +29,12 @@ async function endedAway(end: (ending: PromiseWithResolvers<Reply>) => void) {
   });
   const round = await first(h);
   end(ending);
-  await until(() => types(h.records).includes("call.end"), "its end is on record");
+  await until(() => types(h.records).includes("call.end"), "its end to be recorded");
   return { h, round };
 }
 
 describe("a call that waits for its caller", () => {
-  test("questions one after the other are as many rounds of one call", async () => {
+  test("questions one after the other become rounds of one call", async () => {
     const h = harness({ script: asksMeanwhile(form, sampling, roots) });
     const opening = await send(h.gw, "tools/call", call, declares);
     expect(opening.call.reply).toMatchObject({ isError: false, type: "input_required" });
@@ -51,7 +51,7 @@ describe("a call that waits for its caller", () => {
     expect(h.sent).toHaveLength(1);
   });
 
-  test("questions at the same time are one round, answered together", async () => {
+  test("concurrent questions become one round and are answered together", async () => {
     const h = harness({
       async script(running) {
         const all = [form, sampling, roots].map(async (each) => running.input?.(each, never));
@@ -68,7 +68,7 @@ describe("a call that waits for its caller", () => {
     expect((result.content as { text: string }[]).map((each) => each.text)).toEqual(answers);
   });
 
-  test("what is not answered is asked again, under the same key", async () => {
+  test("an unanswered question is asked again under the same key", async () => {
     const h = harness({
       async script(running) {
         await Promise.all([form, roots].map(async (each) => running.input?.(each, never)));
@@ -86,7 +86,7 @@ describe("a call that waits for its caller", () => {
     expect((await give(half.requestState, { [two]: { roots: [] } })).result).toMatchObject({ resultType: "complete" });
   });
 
-  test("an answer that answers something else is refused and can be mended", async () => {
+  test("an answer of another kind is refused and can be corrected", async () => {
     const h = harness({ script: asksMeanwhile(form) });
     const round = await first(h);
     for (const wrong of ['{"roots":[]}', '{"action":"maybe"}', "7", "null", "[]"]) {
@@ -95,7 +95,7 @@ describe("a call that waits for its caller", () => {
     expect((await retry(h, round, accept, declares)).error).toBeUndefined();
   });
 
-  test("the id of a parked call is good for one return", async () => {
+  test("the id of a parked call works once", async () => {
     const h = harness({ script: asksMeanwhile(form, form) });
     const round = await first(h);
     const [a, b] = await Promise.all([retry(h, round, accept, declares), retry(h, round, accept, declares)]);
@@ -107,7 +107,7 @@ describe("a call that waits for its caller", () => {
     expect(h.sent).toHaveLength(1);
   });
 
-  test("S24: nobody but its owner gets it back, and learns nothing from trying", async () => {
+  test("S24: only its owner can continue it, and others learn nothing from trying", async () => {
     const h = harness({ script: asksMeanwhile(form) });
     const round = await first(h);
     const foreign = await retry(h, round, accept, { ...declares, who: bob });
@@ -116,7 +116,7 @@ describe("a call that waits for its caller", () => {
     expect((await retry(h, round, accept, declares)).error).toBeUndefined();
   });
 
-  test("T20: each of its rounds is admitted like any request, and takes no second token", async () => {
+  test("T20: each round is admitted like any request but takes no second token", async () => {
     const h = harness({ script: asksMeanwhile(form) });
     const round = await first(h);
     const admit = () => {
@@ -130,7 +130,7 @@ describe("a call that waits for its caller", () => {
     expect([h.taken.count, types(h.records).filter((type) => type === "call.begin").length]).toEqual([1, 1]);
   });
 
-  test("T20: while one of its later rounds runs, the request that it began with counts as in progress too", async () => {
+  test("T20: the first request counts as in progress during later rounds too", async () => {
     const h = harness({ script: asksAndWorks });
     const state = createLimitsState(h.clock);
     const limits = createLimits(limitsOptions.parse({}), h.clock, state);
@@ -148,7 +148,7 @@ describe("a call that waits for its caller", () => {
     expect([state.weight.total, state.inFlight.total]).toEqual([0, 0]);
   });
 
-  test("while it waits a disconnect means nothing; while a request of it runs, it is cancelled", async () => {
+  test("a disconnect is ignored between rounds and cancels the call during a round", async () => {
     const h = harness({ script: asksAndWorks });
     const leaves = new AbortController();
     const round = await first(h, { ...declares, controller: leaves });
@@ -163,7 +163,7 @@ describe("a call that waits for its caller", () => {
     expect(h.records.at(-1)?.call.status).toBe("cancelled");
   });
 
-  test("a question that the server takes back is not asked", async () => {
+  test("a question that the server withdraws is dropped", async () => {
     const withdrawn = new AbortController();
     const h = harness({
       async script(running) {
@@ -181,7 +181,7 @@ describe("a call that waits for its caller", () => {
     expect(steps(h.records)).toEqual(["asked elicitation/create", "asked roots/list", "accept roots/list"]);
   });
 
-  test("no more questions wait than anybody would answer", async () => {
+  test("the number of waiting questions is limited", async () => {
     const refusals: ClientAnswer[] = [];
     const h = harness({
       async script(running) {
@@ -199,7 +199,7 @@ describe("a call that waits for its caller", () => {
 });
 
 describe("a call ends while its caller is away", () => {
-  test("by itself: the result is kept for the retry, and is on record already", async () => {
+  test("by itself: the result is recorded and kept for the retry", async () => {
     const { h, round } = await endedAway(({ resolve }) =>
       resolve(ok('{"content":[{"type":"text","text":"gave up asking"}]}')),
     );
@@ -208,14 +208,14 @@ describe("a call ends while its caller is away", () => {
     expect(h.gw.parking.size).toBe(0);
   });
 
-  test("with a large result: that it ran is all that is told", async () => {
+  test("with a large result: the retry only learns that it ran", async () => {
     const { h, round } = await endedAway(({ resolve }) => resolve(ok(`{"content":[],"x":"${"y".repeat(300_000)}"}`)));
     const { result } = await retry(h, round, accept, declares);
     expect(result.isError).toBe(true);
     expect(textIn(result)).toContain("did run");
   });
 
-  test("with its server: the retry is told that it may have run", async () => {
+  test("with its server: the retry reads that it may have run", async () => {
     const { h, round } = await endedAway(({ reject }) =>
       reject(new Failure("lost", "The server went away. The call may have run.")),
     );
@@ -223,7 +223,7 @@ describe("a call ends while its caller is away", () => {
     expect(textIn(result)).toContain("may have run");
   });
 
-  test("when nobody comes back in time: cancelled at the server, lost on record", async () => {
+  test("when the caller does not come back in time: cancelled at the server, and recorded as lost", async () => {
     const h = harness({ script: asksAndWorks, parking: { total: 9, perOwner: 9, weight: 9_999, ageMs: 20 } });
     const round = await first(h);
     await until(() => types(h.records).includes("call.end"), "it expires");
@@ -235,7 +235,7 @@ describe("a call ends while its caller is away", () => {
     expect(textIn(result)).toContain("may have run");
   });
 
-  test("with its process: the retry is told that it may have run, and nobody else is told anything", async () => {
+  test("with its process: the retry reads that it may have run, and another caller learns nothing", async () => {
     const h = harness({ script: asksMeanwhile(form) });
     const round = await first(h);
     const next = harness({ script: asksMeanwhile(form) });
@@ -260,7 +260,7 @@ describe("a call ends while its caller is away", () => {
     expect(h.gw.parking.size).toBe(0);
   });
 
-  test("with the gateway, which then takes in no more", async () => {
+  test("with the gateway, which then parks no more calls", async () => {
     const h = harness({
       async script(running) {
         const answer = await Promise.race([running.input?.(form, never), untilCancelled(running)]);
@@ -276,7 +276,7 @@ describe("a call ends while its caller is away", () => {
   });
 });
 
-test("a call whose ending fails is answered nevertheless", async () => {
+test("a call is answered even if counting its end fails", async () => {
   const h = harness({ script: asksMeanwhile(form) });
   const round = await first(h);
   const count = () => {
@@ -288,7 +288,7 @@ test("a call whose ending fails is answered nevertheless", async () => {
 });
 
 describe("places to wait", () => {
-  test("T20: a question that finds no room, or is too long, is not kept", async () => {
+  test("T20: a question without room, or one that is too long, is refused", async () => {
     const more = Promise.withResolvers<void>();
     const refusals: string[] = [];
     const roomy = (length: number): InputRequest => ({
@@ -315,7 +315,7 @@ describe("places to wait", () => {
       "all of them",
     );
     expect(refusals).toEqual([
-      expect.stringContaining("Too much is waiting"),
+      expect.stringContaining("Too much data is waiting"),
       expect.stringContaining("1048576 characters"),
     ]);
     const reasons = h.records.flatMap(({ step }) => step?.reason ?? []);
@@ -323,7 +323,7 @@ describe("places to wait", () => {
     expect((await retry(h, round, accept, declares)).error).toBeUndefined();
   });
 
-  test("when all are taken the server is told so, and may end the call as it sees fit", async () => {
+  test("if all are taken, the server gets an error and may end the call as it likes", async () => {
     const h = harness({
       script: asksMeanwhile(form),
       parking: { total: 1, perOwner: 1, weight: 9_999, ageMs: 60_000 },
@@ -339,7 +339,7 @@ describe("places to wait", () => {
   });
 });
 
-test("S20: callers with equal ids, tokens and questions at the same time get their own answers alone", async () => {
+test("S20: concurrent callers with equal ids, tokens and questions get only their own answers", async () => {
   const h = harness({
     parking: { total: 200, perOwner: 4, weight: 99_999, ageMs: 60_000 },
     async script(running) {
@@ -366,7 +366,7 @@ test("S20: callers with equal ids, tokens and questions at the same time get the
   expect(h.gw.parking.size).toBe(0);
 });
 
-test("any number of questions, in any grouping, is one begin, one end and an answer for each", async () => {
+test("any number and grouping of questions has one begin, one end and one answer for each", async () => {
   const groups: InputRequest[][] = [[form], [roots, sampling], [form, form, form], [sampling]];
   const h = harness({
     async script(running) {
