@@ -232,7 +232,7 @@ test("who the parent is: the key it gives, else auth.stdio, else nobody; a wrong
   expect(empty).toMatchObject({
     code: 1,
     stdout: "",
-    stderr: expect.stringContaining("MCPGW_API_KEY is set, but empty"),
+    stderr: expect.stringContaining("MCPGW_API_KEY is set but empty"),
   });
   // The empty key is on no record, as no gateway was asked.
   const failed = (await place.records()).filter(({ type }) => type === "auth.failed");
