@@ -6,15 +6,15 @@ import type { Usage } from "./uncounted-usage.ts";
 type Soon<T> = Promise<T> | T;
 type Read = Pick<AuditReader, "find" | "page" | "last" | "payloads" | "subject">;
 
-/** What is on record. Beside a running gateway, reading it does not hold up the thread that serves calls. */
+/** Read access to the audit records. In a running gateway, reads do not block the thread that serves calls. */
 export type Archive = { readonly [N in keyof Read]: (...args: Parameters<Read[N]>) => Soon<ReturnType<Read[N]>> } & {
   chains(): string[];
   usage(query: UsageQuery): Soon<Usage>;
-  /** Ends early once the signal fires. */
+  /** Stops early when the signal fires. */
   verify(options: VerifyOptions, signal: AbortSignalLike): Promise<ChainReport>;
 };
 
-/** Reads in this thread, which serves no calls: that of a command without a daemon, or the housekeeper's. */
+/** Returns an archive that reads in this thread; for offline commands and the housekeeper, which serve no calls. */
 export const archiveOf = (reader: AuditReader, usage: Archive["usage"]): Archive => ({
   ...reader,
   usage,

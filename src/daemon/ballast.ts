@@ -4,19 +4,19 @@ import { join } from "node:path";
 import { thrownBy } from "../core/attempt.ts";
 
 const bytes = 1024 ** 2;
-/** Room for recording one act. It is not all given up at once, or the log would take it all. */
+/** Bytes given up at a time, enough to record one act. Freeing everything at once would let the log consume it all. */
 const piece = 64 * 1024;
-/** The ballast is laid only where so many times its size is free, or it would itself fill the disk. */
+/** The ballast is written only if this many times its size is free, so that it does not fill the disk itself. */
 const times = 4;
 
-/** A file that only reserves room on a disk, to be given up when the disk is full. */
+/** A file that reserves disk space, to be freed when the disk is full. */
 export type Ballast = {
-  /** Gives up a piece of it; false when there is none left, or it cannot be given up. */
+  /** Frees one piece; false if nothing is left or it cannot be freed. */
   readonly give: () => boolean;
   readonly giveAll: () => void;
 };
 
-/** Lays the ballast of a state directory, unless its disk is short of room already. */
+/** Writes the ballast file of a state directory, unless its disk is already short of space. */
 export function layBallast(stateDir: string): Ballast {
   const path = join(stateDir, "ballast");
   const size = (): number => statSync(path, { throwIfNoEntry: false })?.size ?? 0;
@@ -33,9 +33,9 @@ export function layBallast(stateDir: string): Ballast {
   try {
     const { bavail, bsize } = statfsSync(stateDir);
     if (size() >= bytes || bavail * bsize <= times * bytes) return ballast;
-    // A named pipe in its place would keep whoever opens it waiting.
+    // Opening a named pipe at this path would block.
     giveAll();
-    // Random, or a file system that compresses would keep no room for it.
+    // Random bytes, because a compressing file system would reserve no space for zeros.
     writeFileSync(path, randomBytes(bytes), { mode: 0o600 });
   } catch {
     giveAll();
@@ -43,5 +43,5 @@ export function layBallast(stateDir: string): Ballast {
   return ballast;
 }
 
-/** Whether it was possible: who needs room has more to do than to tell that there is none, as on a read-only disk. */
+/** Reports whether the work succeeded. Errors, such as a read-only disk, are ignored: the ballast is best effort. */
 const attempt = (work: () => void): boolean => thrownBy(work) === null;

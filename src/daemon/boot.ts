@@ -13,11 +13,11 @@ export type BootOptions = {
   readonly installation: Installation;
   readonly self: Self;
   readonly log: Logger;
-  /** Chains to write, the first that is free. */
+  /** Names of the chains to try; the first free one is written. */
   readonly chains: readonly string[];
 } & Pick<EngineOptions, "admit">;
 
-/** Starts everything below the listeners: state directory, audit, housekeeper, engine. Ends children of a dead run. */
+/** Starts everything below the listeners, from state directory to engine, and ends child processes of a crashed run. */
 export async function boot({ installation, self, log, chains, admit }: BootOptions) {
   const { loaded, paths } = installation;
   const run = crypto.randomUUID();
@@ -61,7 +61,7 @@ export async function boot({ installation, self, log, chains, admit }: BootOptio
   };
   try {
     engine = await startEngine({ stores, loaded, self, log, run, local: [tools], admit });
-    // So that even the first verification has a checkpoint to prove the chain by.
+    // Gives even the first verification a checkpoint to check the chain against.
     await stores.audit.checkpoint();
   } catch (error) {
     await close();
@@ -71,6 +71,6 @@ export async function boot({ installation, self, log, chains, admit }: BootOptio
 }
 
 function endNow(log: Logger, reason: string): never {
-  log.error("the disk failed under the audit log; ending at once, since what was written may be gone", { reason });
+  log.error("the disk failed under the audit log; exiting at once, because written records may be lost", { reason });
   process.exit(1);
 }

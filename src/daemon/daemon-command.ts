@@ -12,10 +12,10 @@ import { openLog } from "./own-log.ts";
 import { endProcess, guardProcess } from "./process.ts";
 import { createService } from "./service-manager.ts";
 
-/** How long running calls may take to end after SIGTERM, ms. */
+/** Drain timeout for running calls after SIGTERM, ms. */
 const drain = 30_000;
 
-/** `mcpgw daemon`, in a prepared process: serves until it is told to stop. Resolves to the exit code. */
+/** Runs `mcpgw daemon` in a prepared process until it is asked to stop. Resolves to the exit code. */
 export async function runDaemon(flags: Flags, self: Self): Promise<number> {
   const signals = takeSignals();
   const installation = openInstallation("daemon", flags);
@@ -47,14 +47,14 @@ export async function runDaemon(flags: Flags, self: Self): Promise<number> {
     }
     service.close();
     log.flush();
-    // Whoever reads the last line may start the next daemon.
+    // A supervisor that sees the last log line may start the next daemon at once, so the lock must be free by then.
     lock[Symbol.dispose]();
     log.info("stopped");
   });
-  // The reload itself logs and records what went wrong. A signal does not tell who sent it.
+  // The reload logs and records its own failures. The sender of a signal is unknown, so the actor is "system".
   const reload = () => void daemon.reload("system").catch(() => {});
   signals.reload(reload);
-  // Whoever edited the file since it was read met no daemon yet that could load it again.
+  // An edit between reading the file and this point found no daemon to reload it.
   if (isEdited(loaded)) reload();
   await whenBooted(engine);
   if (!daemon.ready()) return endProcess(await stopped);
@@ -71,7 +71,7 @@ export async function runDaemon(flags: Flags, self: Self): Promise<number> {
   return endProcess(await stopped);
 }
 
-/** Resolves once each server that starts at boot was listed or failed, those of a reload meanwhile too. */
+/** Resolves once every server that starts at boot is listed or has failed, including servers of a concurrent reload. */
 async function whenBooted({ upstreams }: Engine): Promise<void> {
   let waited: ReturnType<Engine["upstreams"]>;
   do {
@@ -80,7 +80,7 @@ async function whenBooted({ upstreams }: Engine): Promise<void> {
   } while (waited !== upstreams());
 }
 
-/** Throws where another process listens already. Called before anything of this installation is opened. */
+/** Throws if another process already listens there. Called before any file of this installation is opened. */
 async function refuseTaken({ host, port }: { host: string; port: number }, socket: string): Promise<void> {
   await prepareSocket(socket);
   if (port === 0) return;
@@ -91,13 +91,13 @@ async function refuseTaken({ host, port }: { host: string; port: number }, socke
   }
 }
 
-/** Why an address cannot be listened at, by the code of the error, whose own words do not tell. */
+/** Why the gateway cannot listen on an address, by error code; the error's own message does not explain it. */
 const whyUnusable: ReadonlyMap<string | null, string> = new Map([
-  ["EADDRINUSE", "the address is in use; stop what listens there, or name another with --listen"],
+  ["EADDRINUSE", "the address is in use; stop the process that listens there, or choose another with --listen"],
   ["EADDRNOTAVAIL", "this machine has no such address"],
   [
     "EACCES",
-    "this user may not take the port; take one from 1024 on, or under systemd add CAP_NET_BIND_SERVICE to " +
+    "this user may not bind to the port; use port 1024 or higher, or under systemd add CAP_NET_BIND_SERVICE to " +
       "AmbientCapabilities and CapabilityBoundingSet of the unit",
   ],
 ]);
@@ -105,16 +105,13 @@ const whyUnusable: ReadonlyMap<string | null, string> = new Map([
 type Signals = {
   /** Resolves once the process is asked to stop. */
   readonly asked: Promise<void>;
-  /** Resolves to the exit code once everything has ended that `stop` ends. */
+  /** Waits until the process is asked to stop, runs `stop`, and resolves to the exit code. */
   heed(stop: () => Promise<void>): Promise<number>;
-  /** From now on SIGHUP means this; so does one that came before. */
+  /** Sets the SIGHUP handler; a SIGHUP received earlier triggers it too. */
   reload(reload: () => void): void;
 };
 
-/**
- * Takes the signals that ask to stop or to reload, from now on. One that comes before the daemon stands waits until it
- * does. A second signal to stop ends the process at once.
- */
+/** Handles stop and reload signals, which wait until the daemon is up. A second stop signal exits at once. */
 function takeSignals(): Signals {
   const asked = Promise.withResolvers<void>();
   const reloading = Promise.withResolvers<() => void>();
@@ -134,7 +131,7 @@ function takeSignals(): Signals {
         await stop();
         return 0;
       } catch (error) {
-        process.stderr.write(`mcpgw: could not stop in order: ${String(error)}\n`);
+        process.stderr.write(`mcpgw: could not shut down cleanly: ${String(error)}\n`);
         return 1;
       }
     },

@@ -25,7 +25,7 @@ import { Tls } from "./tls.ts";
 export type DaemonOptions = {
   readonly engine: Engine;
   readonly archive: Archive;
-  /** Flags of the command line, which stay in force over every reload. */
+  /** Command-line flags, which stay in effect across reloads. */
   readonly flags: Flags;
   readonly self: Self;
   readonly log: OwnLog;
@@ -33,7 +33,7 @@ export type DaemonOptions = {
 
 const sessionSweep = 60_000;
 
-/** The listeners around an engine: MCP over HTTP and the control socket. */
+/** The listeners of an engine: MCP over HTTP and the control socket. */
 export class Daemon {
   readonly #options: DaemonOptions;
   readonly #sessions: Sessions;
@@ -42,11 +42,11 @@ export class Daemon {
   #control: ControlServer | null = null;
   #state: State = "starting";
   #reloading: Promise<void> = Promise.resolve();
-  /** Why the last reload failed; null once one has succeeded. */
+  /** Why the last reload failed; null if it succeeded. */
   #rejected: string | null = null;
   readonly #startedAt = Date.now();
 
-  /** Opens both listeners; throws when one cannot be opened. */
+  /** Opens both listeners. Throws if either cannot be opened. */
   static async start(options: DaemonOptions): Promise<Daemon> {
     const daemon = new Daemon(options);
     await daemon.#listenControl();
@@ -63,7 +63,7 @@ export class Daemon {
       onEnd: (session, reason) => finishSession(engine.current(), session, reason),
     });
     engine.metrics.add(...gaugesOf(engine));
-    const help = "0 since a reload was refused, until one is taken: the configuration before it is in force.";
+    const help = "0 after a reload was rejected, until one succeeds; the previous configuration stays in effect.";
     engine.metrics.add(gauge("mcpgw_config_ok", help, () => (this.#rejected === null ? 1 : 0)));
     this.#tls = listen.tls ? new Tls(listen.tls) : null;
     this.#http = serveHttp({
@@ -86,33 +86,30 @@ export class Daemon {
     return this.#http.url;
   }
 
-  /** From now on `status` and `/ready` say ready; false when the daemon is stopping already. */
+  /** Makes `status` and `/ready` report ready; returns false if the daemon is already stopping. */
   ready(): boolean {
     if (this.#state !== "starting") return false;
     this.#state = "ready";
     return true;
   }
 
-  /**
-   * Loads the file again and puts it into force, one reload at a time. A bad file is recorded and changes nothing.
-   * `actor` is who asked for it.
-   */
+  /** Reloads the configuration file for `actor`, one reload at a time. A bad file is recorded and changes nothing. */
   reload(actor: string): Promise<void> {
     const run = this.#reloading.catch(() => {}).then(() => this.#reload(actor));
     this.#reloading = run;
     return run;
   }
 
-  /** Stops accepting, lets calls finish for `ms`, cancels the rest and closes the listeners. */
+  /** Stops accepting requests, lets running calls finish for `ms`, cancels the rest, and closes the listeners. */
   async stop(ms: number): Promise<void> {
     const { engine } = this.#options;
     this.#state = "draining";
-    // A service manager signals the children too: servers that end because of it must not be started again.
+    // A service manager signals the child processes too; servers that end because of it must not be restarted.
     engine.upstreams().retire();
     this.#http.stop();
     engine.running.stop();
     const since = performance.now();
-    // A reload that is under way would put servers in place behind the stop.
+    // A reload in progress would start servers after the shutdown.
     const reloaded = this.#reloading.catch(() => {});
     await within(reloaded, ms, null, () => {});
     await engine.finish(Math.max(0, ms - (performance.now() - since)));
@@ -124,7 +121,7 @@ export class Daemon {
   async #listenControl(): Promise<void> {
     const { engine, self, log, archive } = this.#options;
     const { control } = engine.loaded().config;
-    // Who is in which group is looked up now, and a reload changes nothing of it.
+    // Group membership is resolved only here; a reload does not resolve it again.
     const noGroups = withoutGroup({ control });
     for (const warning of noGroups) log.warn(warning);
     this.#control = await listenControl({
@@ -132,7 +129,7 @@ export class Daemon {
       path: engine.stores.paths.socket,
       version: self.version,
       log,
-      // The gateway refuses a message that is too long, under its id; so the tunnel has to let it through.
+      // The gateway itself refuses a message that is too long, under the message's id, so the tunnel must pass it on.
       tunnelLine: () => engine.current().caps.body + headroom,
       handlers: createHandlers({
         engine,
@@ -164,13 +161,13 @@ export class Daemon {
       for (const warning of [...engine.warnings(), this.#tls?.outdated()]) if (warning) log.warn(warning);
     } catch (error) {
       const facts = { file: before.file, cause: messageOf(error) };
-      // A warning is one line, and a file may have many mistakes.
+      // A warning must fit on one line, but a file may have many mistakes.
       const mistakes = facts.cause.replaceAll("\n", "; ");
-      this.#rejected = `the configuration was not reloaded, the one before is in force: ${mistakes}`;
-      log.error("configuration rejected; the one before stays in force", facts);
+      this.#rejected = `the configuration was not reloaded; the previous one stays in effect: ${mistakes}`;
+      log.error("configuration rejected; the previous one stays in effect", facts);
       await engine.stores.audit
         .recordEvent({ type: "config.rejected", actor, facts })
-        .catch((unrecorded: unknown) => log.error("the rejection is not on record", { cause: messageOf(unrecorded) }));
+        .catch((unrecorded: unknown) => log.error("the rejection was not recorded", { cause: messageOf(unrecorded) }));
       throw error;
     }
   }

@@ -23,13 +23,13 @@ import { openLog } from "./own-log.ts";
 import { guardProcess, prepareProcess } from "./process.ts";
 
 type Served = Streams & {
-  /** The key that the parent process gave; null if it gave none. */
+  /** The API key from the parent process; null if there is none. */
   readonly key: string | null;
-  /** How long to wait for answers after standard input has ended, ms. */
+  /** How long to wait for responses after standard input has ended, ms. */
   readonly patience: number;
 };
 
-/** Serves one stdio client by a gateway inside this process, with an audit chain of its own (SEMANTICS §5). */
+/** Serves one stdio client with a gateway inside this process, which writes an audit chain of its own. */
 export async function serveEmbedded(
   flags: Flags,
   self: Self,
@@ -40,7 +40,7 @@ export async function serveEmbedded(
   const log = openLog(installation.loaded.config.log);
   guardProcess();
   const unread = new AbortController();
-  // A client that reads nothing more has left, which is no failure. Its standard input may stay open in other hands.
+  // A client that no longer reads has left, which is not a failure. Other processes may still hold standard input open.
   const left = new AbortController();
   output.onFailure((error) => (codeOf(error) === "EPIPE" ? left.abort() : unread.abort(error.message)));
   const over = AbortSignal.any([stopped, unread.signal]);
@@ -51,7 +51,7 @@ export async function serveEmbedded(
   let watch: Timer | undefined;
   try {
     const outlet: Outlet = {
-      // The one client: nobody else's memory is at stake, and nothing is counted.
+      // There is only one client, so queued bytes need not be counted per owner.
       owner: "",
       queued: () => output.queued,
       put: (message) => output.write(encodeLine(message)),
@@ -66,13 +66,13 @@ export async function serveEmbedded(
       send: (message, must) => sendWithin(outlet, message, must, engine),
     });
     watch = watchKeys(engine.stores.keyring, log);
-    // A line that is too long is refused under its id, like any other message that is refused.
+    // The connection refuses a line that is too long under its id, like any other bad message.
     const receive = (line: string): void => void connection.receive(line);
     const takers = { onLine: receive, onOverflow: receive };
     const most = engine.current().caps.body + headroom;
     const endless = await readLines(most, takers, AbortSignal.any([over, left.signal]));
     if (endless !== null) unread.abort(endless);
-    // A client that has closed its own end may still read the answers; a call that a signal cuts off is told so.
+    // A client that has closed its own end may still read responses. A call cut off by a signal gets an error response.
     const giveUp = left.signal.aborted ? () => {} : sayGivenUp;
     await (over.aborted ? engine.finish(0) : within(connection.answered(), patience, null, giveUp));
     connection.close();
@@ -87,22 +87,22 @@ export async function serveEmbedded(
   return 1;
 }
 
-/** Milliseconds between two looks at the keys, which other processes may have changed. */
+/** How often to check for keys changed by other processes, ms. */
 const keyWatch = 1_000;
 
-/** Another process may revoke a key or freeze everything without a word to this one, so this one looks. */
+/** Polls for revocations and freezes, because another process that makes them does not notify this one. */
 export function watchKeys(keyring: Keyring, log: Logger): Timer {
   const look = () => {
     try {
       keyring.refresh();
     } catch (error) {
-      log.warn("cannot tell whether keys were revoked", { cause: String(error) }, "keys");
+      log.warn("cannot check whether keys were revoked", { cause: String(error) }, "keys");
     }
   };
   return setInterval(look, keyWatch).unref();
 }
 
-/** Who the parent process is: the holder of the key it gave, else what `auth.stdio` says. Throws when it is nobody. */
+/** Returns the parent process as a caller, by its key or else by `auth.stdio`. Throws if neither identifies it. */
 async function parentCaller(
   gateway: Gateway,
   keyring: Keyring,
@@ -114,7 +114,7 @@ async function parentCaller(
   const controller = new AbortController();
   const caller = { source: localSource("stdio"), credentials, vouched, controller };
   if (key === null && !vouched && type === "api-key") {
-    throw new Error("nobody to serve: set MCPGW_API_KEY, or say in auth.stdio who the parent process is");
+    throw new Error("there is no caller to serve: set MCPGW_API_KEY, or name the parent process in auth.stdio");
   }
   try {
     await identify(gateway, caller, "initialize");

@@ -22,49 +22,43 @@ export type EngineOptions = {
   readonly loaded: Loaded;
   readonly self: Self;
   readonly log: Logger;
-  /** Marks the child processes of this run. */
+  /** Id of this run, which marks its child processes. */
   readonly run: string;
   readonly local: readonly LocalServer[];
-  /** Throws when nobody is to be served, before a server is started. */
+  /** Called before a server is started; throws if there is no caller to serve. */
   readonly admit?: ((gateway: Gateway, stores: Stores) => Promise<unknown>) | undefined;
 };
 
-/** A running gateway, whoever serves it: the daemon, or an embedded `serve`. */
+/** A running gateway, used by the daemon and by an embedded `serve`. */
 export type Engine = {
   readonly stores: Stores;
   readonly metrics: CallMetrics;
   readonly running: Running;
   readonly traffic: Traffic;
-  /** Calls that wait for answers of their callers, and open subscriptions. */
+  /** Calls that wait for their callers' answers, and open subscriptions. */
   readonly waiting: { readonly parking: Parking; readonly listeners: Listeners };
-  /** The gateway in force; to be asked for again for each request. */
+  /** Returns the current gateway. Call it for each request, since a reload replaces the gateway. */
   current(): Gateway;
   upstreams(): Built["upstreams"];
-  /** The configuration in force; its secrets are also those of earlier ones. */
+  /** Returns the current configuration. Its secrets include those of earlier configurations. */
   loaded(): Loaded;
-  /** Epoch ms. */
+  /** When the current configuration was loaded, epoch ms. */
   loadedAt(): number;
   warnings(): readonly string[];
-  /** Requests of a principal, by its id, that are being worked on. */
+  /** Number of requests in flight of a principal, by its id. */
   inFlight(principal: string): number;
-  /**
-   * Puts a new configuration into force as a whole, at the wish of `actor`. If that is not possible, throws and changes
-   * nothing.
-   */
+  /** Replaces the whole configuration on behalf of `actor`. If that fails, throws and changes nothing. */
   replace(next: Loaded, actor: string): Promise<void>;
   /** Waits `ms` for running calls to end, then cancels the rest. */
   finish(ms: number): Promise<void>;
-  /** Stops the servers and closes the evidence. */
   close(): Promise<void>;
 };
 
-/** Milliseconds that servers get to stop. */
+// How long servers may take to stop, and how long calls to a removed server may continue after a reload, ms.
 const stopGrace = 5_000;
-
-/** Milliseconds that calls to a removed server may go on after a reload. */
 const reloadDrain = 60_000;
 
-/** Builds the first gateway, records its configuration, then puts it into force; throws where it cannot be recorded. */
+/** Builds the first gateway, records its configuration, then activates it. Throws if it cannot be recorded. */
 export async function startEngine(options: EngineOptions): Promise<Engine> {
   const { stores, loaded: first, self, log, run, local, admit } = options;
   const metrics = new CallMetrics();
@@ -128,7 +122,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
 
 function asRoot({ servers }: Loaded["config"]): string[] {
   if (process.getuid?.() !== 0 || !servers.some((server) => "command" in server && server.enabled)) return [];
-  return ["the gateway runs as root, and so does every server that is a program: run it as a user of its own"];
+  return ["the gateway runs as root, and so does every server that it starts; run it as a dedicated user"];
 }
 
 const loadedEvent = ({ file, digest, config }: Loaded, { gateway }: Built, actor: string): AuditEvent => ({
@@ -137,13 +131,13 @@ const loadedEvent = ({ file, digest, config }: Loaded, { gateway }: Built, actor
   facts: { file, digest, policy: gateway.policy.digest, ...serversOf(config) },
 });
 
-/** Which servers are in use: the digests do not tell. */
+/** Lists which servers are enabled, since the digests do not show it. */
 const serversOf = ({ servers }: Loaded["config"]) =>
   Object.fromEntries(servers.map(({ id, enabled }) => [`server.${id}`, enabled ? "on" : "off"] as const));
 
 function drainPrevious({ upstreams }: Built, log: Logger): void {
   upstreams.drainPrevious(reloadDrain).catch((error: unknown) => {
-    log.warn("a removed server did not stop in order", { cause: String(error) });
+    log.warn("a removed server did not stop cleanly", { cause: String(error) });
   });
 }
 

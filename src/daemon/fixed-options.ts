@@ -6,7 +6,7 @@ import { valueAt } from "../core/finding.ts";
 
 const fixed = [["listen"], ["state"], ["control"], ["audit", "path"], ["usage", "enabled"]] as const;
 
-/** Throws for a change that a running daemon cannot make: what it listens on and where it keeps things. */
+/** Throws if an option changed that a running daemon cannot change, such as its listeners or its directories. */
 export function refuseFixedChange(before: Config, next: Loaded): void {
   const changed = fixed.filter((path) => !isDeepStrictEqual(valueAt(before, path), valueAt(next.config, path)));
   if (changed.length === 0) return;

@@ -2,7 +2,7 @@ import type { ServerState } from "../core/upstream.ts";
 import { counter, type Family, gauge } from "../gateway/metrics.ts";
 import type { Engine } from "./engine.ts";
 
-/** Metrics of everything but the calls themselves. */
+/** Returns all metrics except those of calls. */
 export function gaugesOf(engine: Engine): Family[] {
   return [
     ...waitingGauges(engine),
@@ -14,7 +14,7 @@ export function gaugesOf(engine: Engine): Family[] {
   ];
 }
 
-/** Not by the wall clock, which may be set back. */
+/** Returns the uptime metric. It uses a monotonic clock, since the wall clock may be set back. */
 export function uptimeGauge(): Family {
   const since = performance.now();
   return gauge("mcp_gateway_uptime_seconds", "Seconds since the start.", () =>
@@ -24,18 +24,18 @@ export function uptimeGauge(): Family {
 
 function waitingGauges({ waiting: { parking, listeners } }: Engine): Family[] {
   return [
-    gauge("mcp_gateway_parked_calls", "Calls that wait for answers of their callers.", () => parking.size),
+    gauge("mcp_gateway_parked_calls", "Calls waiting for an answer from their caller.", () => parking.size),
     counter(
       "mcp_gateway_parked_refused_total",
-      "Questions that were refused: without a place to wait for their answers, too long, or too many at once.",
+      "Questions to callers refused because no waiting slot was free, they were too long, or too many came at once.",
       () => parking.refused,
     ),
     gauge("mcp_gateway_listens", "Open subscriptions/listen streams.", () => listeners.size),
-    gauge("mcp_gateway_subscribed_resources", "Resources that callers have subscribed to.", () => listeners.uris),
+    gauge("mcp_gateway_subscribed_resources", "Resources that callers are subscribed to.", () => listeners.uris),
   ];
 }
 
-/** The states of a server that need nobody's care: an idle one is started by its next call. */
+/** Server states that need no attention; an idle server is started by its next call. */
 const usable: ReadonlySet<ServerState> = new Set(["ready", "idle", "disabled"]);
 
 function serverGauges({ current }: Engine): Family[] {
@@ -49,22 +49,22 @@ function serverGauges({ current }: Engine): Family[] {
       "Servers that are ready.",
       () => servers().filter(({ state }) => state === "ready").length,
     ),
-    gauge("mcpgw_server_ok", "0 while a server is to be used and cannot be.", () =>
+    gauge("mcpgw_server_ok", "0 while an enabled server cannot be used.", () =>
       servers().map(({ id, state }) => ({ labels: { server: id }, value: usable.has(state) ? 1 : 0 })),
     ),
     gauge(
       "mcpgw_server_restarts",
-      "Restarts of a server since the start, and unexpected ends of its callers' instances.",
+      "Restarts of a server since the gateway started, and unexpected exits of its per-caller instances.",
       perServer("restarts"),
     ),
-    gauge("mcpgw_server_in_flight", "Calls a server is working on.", perServer("inFlight")),
-    gauge("mcpgw_server_tools", "Tools a server offers.", perServer("tools")),
-    gauge("mcpgw_server_instances", "Instances of a server that callers use.", perServer("instances")),
-    gauge("mcpgw_server_streams", "Streams held open to a server besides calls.", perServer("streams")),
-    gauge("mcpgw_server_subscriptions", "Resources of a server that are subscribed to.", perServer("subscriptions")),
+    gauge("mcpgw_server_in_flight", "Calls in flight to a server.", perServer("inFlight")),
+    gauge("mcpgw_server_tools", "Tools that a server offers.", perServer("tools")),
+    gauge("mcpgw_server_instances", "Per-caller instances of a server.", perServer("instances")),
+    gauge("mcpgw_server_streams", "Streams open to a server, not counting calls.", perServer("streams")),
+    gauge("mcpgw_server_subscriptions", "Subscribed resources of a server.", perServer("subscriptions")),
     counter(
       "mcpgw_server_messages_dropped_total",
-      "Messages of a server that belonged to nothing.",
+      "Messages from a server that were dropped because nothing waited for them.",
       perServer("dropped"),
     ),
   ];
@@ -72,19 +72,19 @@ function serverGauges({ current }: Engine): Family[] {
 
 function trafficGauges({ running, traffic }: Engine): Family[] {
   return [
-    gauge("mcpgw_requests_in_flight", "Requests that are running.", () => running.size),
+    gauge("mcpgw_requests_in_flight", "Requests in flight.", () => running.size),
     gauge("mcpgw_sessions", "Open legacy sessions.", () => traffic.sessions),
     gauge("mcpgw_streams", "Open event streams and WebSockets.", () => traffic.streams),
-    gauge("mcpgw_client_requests", "Requests to clients that wait for an answer.", () => traffic.asked),
+    gauge("mcpgw_client_requests", "Requests to clients that are waiting for a response.", () => traffic.asked),
     counter(
       "mcpgw_notifications_lost_total",
-      "Notifications that a client was too slow or away too long for.",
+      "Notifications lost because a client was too slow or disconnected for too long.",
       () => traffic.lost,
     ),
-    counter("mcpgw_client_answers_stray_total", "Answers of clients to nothing they were asked.", () => traffic.stray),
+    counter("mcpgw_client_answers_stray_total", "Client responses that match no request.", () => traffic.stray),
     counter(
       "mcpgw_connections_refused_total",
-      "Requests refused because all places were taken (listen.maxConnections).",
+      "Requests refused because the connection limit was reached (listen.maxConnections).",
       () => traffic.refused,
     ),
   ];
@@ -98,17 +98,17 @@ function auditGauges({ stores }: Engine): Family[] {
     gauge("mcpgw_audit_ok", "1 while calls can be recorded.", () => (health().ok ? 1 : 0)),
     gauge(
       "mcpgw_audit_checkpoint_age_seconds",
-      "Seconds since every file for checkpoints has taken one, since the start for one without any; none is due while nothing is recorded.",
+      "Seconds since every checkpoint file last received a checkpoint, or since the start if it has none; none is due while nothing is recorded.",
       () => Math.floor(health().checkpointLag.us / 1_000_000),
     ),
     gauge(
       "mcpgw_audit_checkpoint_behind_records",
-      "Records after the last checkpoint that every file for them has taken; all records for a file without any.",
+      "Records after the last checkpoint that every checkpoint file has received; all records if a file has none.",
       () => health().checkpointLag.records,
     ),
-    gauge("mcpgw_audit_checkpoint_ok", "1 while checkpoints can be kept.", () =>
+    gauge("mcpgw_audit_checkpoint_ok", "1 while checkpoints can be stored.", () =>
       health().checkpointFault === null ? 1 : 0,
     ),
-    gauge("mcpgw_audit_unrecorded", "Calls that passed unrecorded (onFailure: allow).", () => health().unrecorded),
+    gauge("mcpgw_audit_unrecorded", "Calls allowed without a record (onFailure: allow).", () => health().unrecorded),
   ];
 }

@@ -5,15 +5,14 @@ import { within } from "../core/wait.ts";
 import type { ChainHome } from "../store/sqlite/paths.ts";
 import type { Archive } from "./archive.ts";
 
-/** The questions that the Worker answers. */
 export type Answers = Omit<Archive, "chains" | "verify"> & {
   verify(options: VerifyOptions): Promise<ChainReport>;
 };
 
-/** The first message to the Worker: what it is to keep. */
+/** The first message to the Worker: the files it maintains. */
 export type Start = { readonly home: ChainHome; readonly chain: string; readonly usage: boolean };
 
-/** `durable` is the last record that may be read. A question has its name in `Answers`, and the arguments of that. */
+/** A message to the Worker. `durable` is the last record that may be read; `name` and `args` call one of `Answers`. */
 export type Request =
   | { readonly kind: "wake"; readonly durable: number }
   | {
@@ -23,7 +22,7 @@ export type Request =
       readonly name: keyof Answers;
       readonly args: readonly unknown[];
     }
-  /** Nobody waits any more for the one verification that runs. */
+  /** Cancels the running verification, of which there is at most one. */
   | { readonly kind: "giveUp" }
   | { readonly kind: "close" };
 
@@ -48,7 +47,7 @@ const maxAsked = 1000;
 
 type Waiting = { readonly resolve: (value: unknown) => void; readonly reject: (error: Error) => void };
 
-/** The Worker as seen from the thread that serves calls. One that dies is replaced. The broker calls `wake`. */
+/** The client of the Worker, in the thread that serves calls. Replaces a Worker that dies. The broker calls `wake`. */
 export class HousekeeperClient {
   readonly #options: HousekeeperOptions;
   readonly #waiting = new Map<number, Waiting>();
@@ -64,7 +63,7 @@ export class HousekeeperClient {
     this.#worker = this.#spawn();
   }
 
-  /** Says how far the chain is durable; cheap, at most ten messages a second go out. */
+  /** Reports how far the chain is durable. Cheap: sends at most ten messages per second. */
   readonly wake = (durable: number): void => {
     this.#durable = durable;
     this.#timer ??= setTimeout(() => {
@@ -75,24 +74,24 @@ export class HousekeeperClient {
 
   /** Rejects with the Worker's error, or when the Worker dies. */
   ask<K extends keyof Answers>(name: K, ...args: Parameters<Answers[K]>): Promise<Awaited<ReturnType<Answers[K]>>> {
-    if (!this.#worker) return Promise.reject(new Error("the housekeeper is being started again"));
-    if (this.#waiting.size >= maxAsked) return Promise.reject(new Error("too many questions to the housekeeper"));
+    if (!this.#worker) return Promise.reject(new Error("the housekeeper is restarting"));
+    if (this.#waiting.size >= maxAsked) return Promise.reject(new Error("too many requests to the housekeeper"));
     const id = this.#next++;
     type Value = Awaited<ReturnType<Answers[K]>>;
     const { promise, resolve, reject } = Promise.withResolvers<Value>();
-    // Both ends share the table that pairs a question with its answer.
+    // Client and Worker share the type `Answers`, which pairs each request with its response.
     this.#waiting.set(id, { resolve: (value) => resolve(value as Value), reject });
     this.#post({ kind: "ask", id, durable: this.#durable, name, args });
     return promise;
   }
 
-  /** Asks for a verification, of which one runs at a time, and ends it once the signal fires. */
+  /** Runs a verification, which the signal cancels. Only one may run at a time. */
   async verify(options: VerifyOptions, signal: AbortSignalLike): Promise<ChainReport> {
     const stop = onAbort(signal, () => this.#post({ kind: "giveUp" }));
     return this.ask("verify", options).finally(stop);
   }
 
-  /** Finishes the rollups and starts the log over, within five seconds; then the Worker is gone. */
+  /** Finishes the rollups and resets the write-ahead logs, within five seconds, then terminates the Worker. */
   async close(): Promise<void> {
     clearTimeout(this.#timer);
     const { promise, resolve } = Promise.withResolvers<void>();
@@ -101,7 +100,7 @@ export class HousekeeperClient {
     this.#post({ kind: "close" });
     if (!this.#worker) resolve();
     await within(promise, closeMs, null, () => {});
-    this.#failAll("the gateway stops");
+    this.#failAll("the gateway is stopping");
     this.#worker?.terminate();
   }
 
@@ -133,10 +132,10 @@ export class HousekeeperClient {
   }
 
   #died(report: string): void {
-    // Bun reports the source around the error as well: numbered lines, and one that points at the place.
+    // Bun also reports the source around the error, as numbered lines and a caret line; drop those.
     const [cause = report] = report.split("\n").filter((line) => !/^\s*(\d+ \|.*|\^)?$/.test(line));
     const facts = { cause: cause.replace(/^error: /, "") };
-    this.#options.log.error("the housekeeper died; starting it again", facts, "housekeeper");
+    this.#options.log.error("the housekeeper died; restarting it", facts, "housekeeper");
     this.#worker?.terminate();
     this.#worker = null;
     this.#failAll("the housekeeper died");

@@ -13,12 +13,12 @@ import type { Answers, FromWorker, Request, Start } from "./housekeeper-client.t
 import { rollUpPage, type Rollups } from "./rollup.ts";
 import { withUncounted } from "./uncounted-usage.ts";
 
-// Entry file of the only Worker: copies the write-ahead logs, rolls records up, and answers questions that would hold
-// up the thread that serves calls.
+// Entry file of the only Worker. It checkpoints the write-ahead logs, rolls up records, and answers requests that would
+// block the thread that serves calls.
 
-/** Milliseconds between rollups while records keep coming: fewer, larger transactions cost less. */
+/** Time between rollups while records keep coming, ms. Fewer, larger transactions cost less. */
 const rollupEvery = 2000;
-/** Milliseconds between two looks at the logs: keys and lists of tools are stored without a message to this thread. */
+/** Time between checks of the logs, ms. Keys and tool lists are stored without a message to this thread. */
 const copyEvery = 2000;
 
 class Housekeeper {
@@ -30,7 +30,7 @@ class Housekeeper {
   readonly #start: Start;
   readonly #opened = new DisposableStack();
   #durable = 0;
-  /** Why a chain could not be rolled up the last time. */
+  /** Why the last rollup of a chain failed, by chain. */
   readonly #failed = new Map<string, string>();
   #rolling: Promise<void> | null = null;
   #verification = new Cancel();
@@ -62,7 +62,7 @@ class Housekeeper {
 
   async #answer({ id, name, args }: Extract<Request, { kind: "ask" }>): Promise<void> {
     try {
-      // `ask` has paired the arguments with the name.
+      // The types of `ask` guarantee that the arguments match the name.
       const respond = this.#answers[name] as (...given: readonly unknown[]) => unknown;
       send({ kind: "answer", id, value: await respond(...args) });
     } catch (error) {
@@ -78,7 +78,7 @@ class Housekeeper {
     }, rollupEvery);
   }
 
-  /** Leaves short logs behind, so that the next start is quick. */
+  /** Rolls up, and shortens the logs so that the next start is fast. */
   async #close(): Promise<void> {
     clearInterval(this.#copying);
     clearTimeout(this.#timer);
@@ -95,7 +95,7 @@ class Housekeeper {
       ...archive,
       verify: (options) => archive.verify(options, (this.#verification = new Cancel())),
       find: async (query) => {
-        // Beyond what is indexed it looks at each record.
+        // A search scans every record that is not indexed yet.
         await this.#rollUp().catch(complain);
         return archive.find(query);
       },
@@ -106,15 +106,13 @@ class Housekeeper {
     };
   }
 
-  /** A query has found the index damaged: the next rollup fills a new one. */
+  /** Discards an index that a query found damaged; the next rollup fills a new one. */
   #renewIndex(error: unknown): void {
     complain(error);
     attempt(() => this.#rollups.index?.renew());
   }
 
-  /**
-   * One that lies on a full disk keeps neither the other one from being copied nor the records from being rolled up.
-   */
+  /** Checkpoints each log. A failure, such as a full disk, stops neither the other log nor the rollups. */
   #copyLogs(): void {
     for (const log of this.#logs) attempt(() => log.run());
   }
@@ -124,8 +122,8 @@ class Housekeeper {
   }
 
   /**
-   * Other chains are rolled up too: an embedded gateway may have ended before it did so itself. One that cannot be read
-   * keeps no other from it.
+   * Rolls up all chains, because an embedded gateway may have ended before it rolled up its own. A chain that cannot be
+   * read does not stop the others.
    */
   async #rollUpAll(): Promise<void> {
     for (const chain of this.#reader.chains()) {
@@ -134,14 +132,14 @@ class Housekeeper {
         this.#failed.delete(chain);
       } catch (error) {
         const message = messageOf(error);
-        // Once: what is damaged stays so.
+        // Damage is permanent, so it is reported once.
         if (this.#failed.get(chain) !== message) complain(error, `chain ${chain}: `);
         this.#failed.set(chain, message);
       }
     }
   }
 
-  /** What is wrong with the index keeps no usage from being counted, but a disk that failed ends the process. */
+  /** Rolls up one chain. If the index fails, usage is still counted; a failed disk ends the process. */
   async #rollUpChain(chain: string): Promise<void> {
     const upto = this.#reach(chain);
     try {
@@ -156,17 +154,17 @@ class Housekeeper {
   async #rollUpTo(chain: string, upto: number, rollups: Rollups): Promise<void> {
     while (this.#rollUpPage(chain, upto, rollups)) {
       this.#copyLogs();
-      // Lets questions and wake-ups in between.
+      // Lets requests and wake-ups run in between.
       await setImmediate();
     }
   }
 
-  /** The last record of a chain that is read: of the own one no record that a power cut could take back. */
+  /** Returns the last record to read of a chain. In the own chain, records that a power cut could undo are excluded. */
   #reach(chain: string): number {
     return chain === this.#start.chain ? this.#durable : (this.#reader.last(chain)?.seq ?? 0);
   }
 
-  /** A chain that another process is rolling up now is left to that process. */
+  /** Rolls up one page, unless another process is rolling up this chain; reports whether there are more. */
   #rollUpPage(chain: string, upto: number, rollups: Rollups): boolean {
     try {
       return rollUpPage(this.#reader, chain, upto, rollups);
@@ -198,9 +196,9 @@ function attempt(work: () => void): void {
 
 self.onmessage = ({ data: start }: MessageEvent<Start>) => {
   self.onmessage = null;
-  // Calls come first: the work of this thread may wait.
+  // Serving calls has priority over the work of this thread.
   lowerThreadPriority();
-  // An error here ends the Worker, and its client starts another.
+  // An error here ends the Worker, and the client starts another.
   const housekeeper = new Housekeeper(start);
   self.onmessage = ({ data }: MessageEvent<Request>) => void housekeeper.receive(data).catch(complain);
 };

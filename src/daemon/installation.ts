@@ -8,12 +8,12 @@ import type { Problem } from "../config/problem.ts";
 import { Refusal } from "../control/refusal.ts";
 import { loadingFrom } from "./loading.ts";
 
-/** A configuration with the places it works in. */
+/** A loaded configuration and its paths; `why` says how the file was found. */
 export type Installation = { readonly loaded: Loaded; readonly paths: Paths; readonly why: string };
 
 /**
  * Finds and loads the configuration that a command starts with; only `daemon` may read `./gateway.yaml`. Throws a
- * Refusal where there is none, ConfigError with everything that is wrong.
+ * `Refusal` if there is none, or a `ConfigError` that lists every mistake.
  */
 export function openInstallation(command: "daemon" | "serve", flags: Flags, host: Host = thisHost()): Installation {
   const daemon = command === "daemon";
@@ -24,10 +24,10 @@ export function openInstallation(command: "daemon" | "serve", flags: Flags, host
   return { loaded, paths: resolvePaths(host, { state, socket: control.socket }), why: found.why };
 }
 
-/** `starts`: a daemon is to start with it, which reads the certificate and key; a reload does not. */
+/** `starts`: a daemon starts with this configuration, so the certificate and key are checked; a reload skips them. */
 type LoadFlags = Flags & { readonly starts?: boolean };
 
-/** Loads this file, with the flags and the environment on top. Throws ConfigError. */
+/** Loads this file and applies the flags and the environment. Throws `ConfigError`. */
 export function loadAt(path: string, flags: LoadFlags, host: Host = thisHost()): Loaded {
   const loaded = loadConfig(path, {
     ...loadingFrom(dirname(path), host.env),
@@ -42,7 +42,7 @@ export function loadAt(path: string, flags: LoadFlags, host: Host = thisHost()):
 
 function withinState({ config, locate }: Loaded, state: string): Problem[] {
   const why =
-    "whoever can write there has the key of the log, and could remove its checkpoints too: keep them elsewhere";
+    "anyone who can write there has the signing key of the log and could remove its checkpoints too; keep them elsewhere";
   return config.audit.checkpoints.flatMap(({ file }, index) => {
     const message = `${file} is in the state directory; ${why}`;
     return file.startsWith(join(state, sep)) ? locate({ path: ["audit", "checkpoints", index, "file"], message }) : [];

@@ -7,8 +7,8 @@ import type { Archive } from "./archive.ts";
 import type { HousekeeperClient } from "./housekeeper-client.ts";
 
 /**
- * Beside a running gateway: the housekeeper reads, in its own thread, from the files that are there. Once those of the
- * gateway's own log are gone or replaced, nothing is answered: what it still records is not in them.
+ * Returns the archive of a running gateway, which the housekeeper reads in its own thread. If the files of the
+ * gateway's own log are gone or replaced, every read is refused, because new records are not in the files on disk.
  */
 export function liveArchive(
   keeper: Pick<HousekeeperClient, "ask" | "verify">,
@@ -21,7 +21,7 @@ export function liveArchive(
     return Promise.reject(new Refusal("unavailable", `the audit log cannot be read: ${fault}`));
   };
   return {
-    // Its own chain is one of them, also where its file is gone.
+    // Includes its own chain even if the file is gone.
     chains: () => [...new Set([...chainNames(home), audit.chain])].sort(),
     find: (...args) => ask("find", ...args),
     page: (...args) => ask("page", ...args),
@@ -32,7 +32,7 @@ export function liveArchive(
     async verify(options, signal) {
       const fault = options.chain === audit.chain ? audit.fault() : null;
       if (fault === null) return keeper.verify(options, signal);
-      // A log that is gone while it is in use is as much cut off as one that was gone before.
+      // A log whose file disappears while in use counts as truncated, like one that was missing at the start.
       const isGone = !existsSync(chainPath(home, audit.chain));
       const verifier = new Verifier(options);
       verifier.fail({ seq: null, kind: isGone ? "truncated" : "unreadable", detail: fault });

@@ -4,13 +4,13 @@ import { ConfigError } from "../config/problem.ts";
 import { examine } from "../policy/findings.ts";
 import { createResolver } from "../secrets/index.ts";
 
-/** What loading a configuration file from this directory needs besides overrides; the same for every command. */
+/** Returns what every command needs to load a configuration file from this directory, except overrides. */
 export function loadingFrom(directory: string, env: Readonly<Record<string, string | undefined>>): Loading {
   const resolve = createResolver({ env, credentialsDirectory: env["CREDENTIALS_DIRECTORY"], directory });
   return { resolve, inert: whyInert, examinePolicy: examine };
 }
 
-/** Says where in the configuration a key stands that clashes with the stored ones. */
+/** Turns a `KeyError` of `make` into a `ConfigError` that locates the conflicting key in the configuration. */
 export function placed<T>(locate: Loaded["locate"], make: () => T): T {
   try {
     return make();

@@ -35,19 +35,19 @@ import { restartWithRoom } from "./process.ts";
 import { ChainsTaken, openStores, type Stores } from "./stores.ts";
 import { withUncounted } from "./uncounted-usage.ts";
 
-/** Answers reads and key commands from the state directory. All else needs running servers, so it needs the daemon. */
+/** Returns a client that answers reads and key commands from the state directory. Other commands need the daemon. */
 export async function openOffline(flags: Flags, self: Self): Promise<Client> {
   const state = findState(flags);
   const { paths, audit } = state;
   let stores: Promise<Stores> | null = null;
-  /** Only a first key may begin a state directory: a change to one where nothing is would reach no gateway. */
+  /** Only creating a key may create a state directory: any other change to an empty one would reach no gateway. */
   const opened = (begin = false) => (stores ??= openWith(state, begin, self));
   const archive = () => writtenArchive(state);
   const keys = async (begin = false) => {
     const { keyring, audit: log } = await opened(begin);
     const recordDone = async (act: AuditEvent): Promise<boolean> => {
       if (keyring.saved) return log.recordDone(act);
-      // A change that is not stored would end with this process; one that is stored as it ends would be on no record.
+      // An unstored change would be lost when this process ends; one that is stored at exit would not be recorded.
       keyring.giveUp();
       throw new Refusal("unavailable", "the keys cannot be stored now, so nothing was changed");
     };
@@ -82,7 +82,7 @@ export async function openOffline(flags: Flags, self: Self): Promise<Client> {
   const close = () =>
     void Promise.resolve(stores)
       .then((open) => open?.close())
-      // The command has been told already why the state directory could not be opened.
+      // The command has already reported why the state directory could not be opened.
       .catch(() => {})
       .then(endUnanswered);
   return localClient(complete(handlers), here(), close);
@@ -93,14 +93,13 @@ const warn: Logger["warn"] = (message, facts = {}) => {
   process.stderr.write(`mcpgw: warning: ${plain(`${message}${more.join("")}`)}\n`);
 };
 
-/** What goes wrong with the stores; a command has no log for all else. */
+/** Writes warnings and errors of the stores to standard error; a command has no log for anything else. */
 const commandLog: Logger = { ...silent, warn, error: warn };
 
 async function openWith(state: OfflineState, begin: boolean, self: Self): Promise<Stores> {
   const { paths, audit, takeKeys } = state;
-  // Each file of checkpoints that does not answer takes a thread away from all other files. Commands that only read do
-  // without: what they were given on standard input or as a descriptor would not outlive the restart. Whatever is said
-  // before the restart would be said twice.
+  // A hung checkpoint file occupies a thread that other files need. Commands that only read skip the restart, because
+  // data on standard input or a descriptor would not survive it. Output before the restart would appear twice.
   if (audit.checkpoints.length > 0) restartWithRoom(self);
   checkChange(state, begin);
   const run = crypto.randomUUID();
@@ -125,15 +124,15 @@ async function openWith(state: OfflineState, begin: boolean, self: Self): Promis
 const isReadOnly = (error: unknown): boolean =>
   codeOf(error) === "EROFS" || (error instanceof StoreFailed && codeOf(error.cause) === "EROFS");
 
-/** Why keys can only be listed as they are stored; null where the error says something else. */
+/** Returns why keys can only be listed as stored; null if the error has another cause. */
 function whyOnlyStored(error: unknown): string | null {
   if (isReadOnly(error)) return "it is read-only";
   return error instanceof ChainsTaken ? "another process is writing its audit log" : null;
 }
 
-/** The keys as they are stored, where the store cannot be brought up to what the log says. */
+/** Lists the keys as stored, for a store that cannot be brought up to date with the log. */
 function storedKeys({ paths, takeKeys }: OfflineState, why: string): Answer<"keys.list"> {
-  const doubt = "a revocation or freeze that a kill kept from being stored is not among them";
+  const doubt = "a revocation or freeze that was not stored because the gateway was killed is missing";
   warn(`${paths.state}: ${why}, so these are the keys as stored; ${doubt}`);
   using store = openState(paths.state);
   using keyring = new Keyring({ store, clock: systemClock });
@@ -141,7 +140,7 @@ function storedKeys({ paths, takeKeys }: OfflineState, why: string): Answer<"key
   return listKeys(keyring);
 }
 
-/** Throws a `Refusal` where nothing is recorded. */
+/** Throws a `Refusal` if nothing is recorded. */
 function writtenArchive(state: OfflineState) {
   checkChainKnown(state);
   const archive = archiveIn(state);
@@ -157,7 +156,7 @@ function archiveIn(state: OfflineState) {
   return archiveOf(reader, (query) => withUncounted(reader, readUsage(db, query), query, uncounted));
 }
 
-/** The invoker, who may do what the files let it do. */
+/** Returns the context of the user who runs the command; file permissions limit what that user may do. */
 function here(): Context {
   const uid = process.getuid?.() ?? 0;
   const [gid, groups] = [process.getgid?.() ?? 0, process.getgroups?.() ?? []];
@@ -170,6 +169,6 @@ function complete(handlers: Partial<Handlers>): Handlers {
     throw new Unreachable(`${name} needs a running daemon, and none answers; start one with \`mcpgw daemon\``);
   };
   const missing = Object.keys(operations).filter((name) => !(name in handlers));
-  // Every name of the table is there now: the handlers given, and a refusal for each of the rest.
+  // Every operation is present: a given handler, or one that refuses.
   return { ...Object.fromEntries(missing.map((name) => [name, offline(name)])), ...handlers } as Handlers;
 }

@@ -24,26 +24,22 @@ import { type ChainHome, chainNames, chainPath, statePath } from "../store/sqlit
 import { loadingFrom, placed } from "./loading.ts";
 import { type Metering, tagsOf } from "./handlers/usage.ts";
 
-/**
- * The state directory that a command without a daemon works on, and what the configuration says, where there is one.
- */
+/** The state directory that a command without a daemon works on, and its configuration if there is one. */
 export type OfflineState = {
   readonly paths: Paths;
-  /** Where no daemon answered. */
+  /** The control socket on which no daemon answered. */
   readonly socket: string;
   readonly audit: AuditOptions & { readonly path: string | null };
-  /** Gives a keyring the keys of the configuration. Throws `ConfigError` where one clashes with the stored ones. */
+  /** Adds the configured keys to a keyring. Throws `ConfigError` if one conflicts with a stored key. */
   readonly takeKeys: (keyring: Keyring) => void;
   readonly metering: Metering;
-  /** The roles that policies name; null without a configuration that can be used. */
+  /** The roles that policies name; null without a usable configuration. */
   readonly roles: readonly string[] | null;
-  /** Why the one that was found cannot be used, so that what it says is unknown; else null. */
+  /** Why the configuration that was found cannot be used; null if it can, or if none was found. */
   readonly fault: ConfigError | null;
 };
 
-/**
- * Finds it. Throws `ConfigError` where the configuration cannot be used and nothing else says which directory is meant.
- */
+/** Finds the state. Throws `ConfigError` if the configuration is unusable and nothing else names a state directory. */
 export function findState(flags: Flags): OfflineState {
   const host = thisHost();
   const file = findConfig(host, { flag: flags.config, local: false }).path;
@@ -53,10 +49,10 @@ export function findState(flags: Flags): OfflineState {
   try {
     own = file === null ? null : loadOwnParts(file, resolving(file));
   } catch (error) {
-    // Keys and records can still be read as long as it is known which state directory is meant.
+    // Keys and records can still be read if a flag or the environment names the state directory.
     if (!(error instanceof ConfigError) || chosenPaths(host, flags).state === undefined) throw error;
     fault = error;
-    process.stderr.write(`mcpgw: warning: going on without the configuration:\n${indented(error.message)}\n`);
+    process.stderr.write(`mcpgw: warning: continuing without the configuration:\n${indented(error.message)}\n`);
   }
   const chosen = chosenPaths(host, flags, { state: own?.state, socket: own?.control.socket });
   const paths = resolvePaths(host, chosen);
@@ -74,79 +70,82 @@ export function findState(flags: Flags): OfflineState {
 
 const indented = (text: string): string => text.replace(/^.*$/gm, (line) => `  ${plain(line)}`);
 
-/** Where the last writer of the daemon's chain noted that it lies; null: in the state directory. */
+/** Returns the path of the daemon's chain as noted by its last writer; null means the state directory. */
 function notedMainPath({ state, heads }: Paths): string | null {
   if (!existsSync(signingKeyFile(state))) return null;
   return notedChainPath(installDir(heads, publicKeyIn({ state, main: null })), "main");
 }
 
-/** Without them, every server would seem to have none. */
+/** Throws instead of returning no tags, which would look as if no server had any. */
 function unknownTags(fault: ConfigError | null): never {
-  throw fault ?? new Refusal("invalid", "the configuration says what servers are tagged with: name it with --config");
+  throw fault ?? new Refusal("invalid", "server tags come from the configuration; name its file with --config");
 }
 
-/** Where its chains lie. */
+/** Returns where the chains are stored. */
 export const homeOf = ({ paths, audit }: OfflineState): ChainHome => ({ state: paths.state, main: audit.path });
 const hasMain = (state: OfflineState): boolean => existsSync(chainPath(homeOf(state), "main"));
 
 /**
- * Says which state directory is changed, since no daemon was asked. Throws where the change would reach no gateway, or
- * begin a second log: only what may `begin` one is done where nothing is.
+ * Prints which state directory will change, since no daemon answers. Throws if the change would reach no gateway or
+ * start a second log; only a command that may `begin` one may work on an empty directory.
  */
 export function checkChange(state: OfflineState, begin: boolean): void {
   const { paths, socket, roles, fault } = state;
   const isConfigured = roles !== null;
   const dir = paths.state;
   const lost = `no daemon answers at ${socket}`;
-  // One that was named and cannot be used was not passed over.
+  // A configuration that was found but is unusable was not passed over.
   const near = isConfigured || fault ? "" : passedOver(process.cwd());
   const isEmpty = !existsSync(statePath(dir)) && !hasMain(state);
   if (isEmpty) refuseClosed(dir);
   if (isEmpty && !begin) {
     const start = "start a gateway with this configuration first, or give --state or --socket";
     const instead = isConfigured ? start : `give --config, --state or --socket${near}`;
-    throw new Refusal("invalid", `${lost}, and nothing is in ${dir}: ${instead}`);
+    throw new Refusal("invalid", `${lost}, and ${dir} holds no state: ${instead}`);
   }
-  const doing = isEmpty ? "nothing is there yet, so this begins" : "going by what is in";
+  const doing = isEmpty ? "creating" : "working directly on";
   process.stderr.write(`mcpgw: ${plain(`${lost}; ${doing} ${dir}${near}`)}\n`);
   checkChainKnown(state);
-  // The writer of a chain leaves one of its locks there, wherever the chain lies; alone, it is of one that was killed
-  // before there was a chain.
+  // The writer of a chain leaves a lock file here, wherever the chain is stored. A lock file alone is left by a writer
+  // that was killed before it created the chain.
   if (isConfigured || isEmpty || hasMain(state) || !existsSync(join(dir, "audit", "main.lock"))) return;
-  const elsewhere = `the audit log of ${dir} is not in it: if it lies elsewhere, name its configuration with --config`;
+  const elsewhere = `the audit log of ${dir} is not in it; if it is elsewhere, name its configuration with --config`;
   throw new Refusal("invalid", elsewhere);
 }
 
-/** Throws where the configuration cannot be used and the chain is not found: `audit.path` may name another place. */
+/** Throws if the configuration is unusable and the chain is not found, since `audit.path` may name another place. */
 export function checkChainKnown(state: OfflineState): void {
   if (state.fault && !hasMain(state)) throw state.fault;
 }
 
-/** The key that signs the checkpoints of an installation. Throws where it, or all else, is missing. */
+/** Returns the public key of an installation's checkpoints. Throws a `Refusal` if the key file is missing. */
 export function publicKeyIn(home: ChainHome): Uint8Array {
   const file = signingKeyFile(home.state);
   if (!existsSync(file)) {
     refuseClosed(home.state);
     if (!existsSync(statePath(home.state)) && chainNames(home).length === 0) refuseEmpty(home.state);
     const instead = "`mcpgw audit export --out FILE`, then `audit verify --jsonl FILE --pubkey KEY --checkpoint FILE`";
-    const lost = `${file} is missing: nothing says whose log this is`;
-    throw new Refusal("not-found", `${lost}; restore it, or check an export by what was kept elsewhere: ${instead}`);
+    const lost = `${file} is missing, so nothing shows whose log this is`;
+    throw new Refusal(
+      "not-found",
+      `${lost}; restore it, or verify an export against checkpoints kept elsewhere: ${instead}`,
+    );
   }
   return signingKeyIn(file).publicKey;
 }
 
-/** Refuses to read a log that is not there. */
+/** Throws the refusal for a log that does not exist. */
 export function refuseEmpty(stateDir: string): never {
   refuseClosed(stateDir);
   throw new Refusal(
     "invalid",
-    `nothing is recorded in ${stateDir}, or its log lies elsewhere: name its configuration with --config, or another state directory with --state`,
+    `nothing is recorded in ${stateDir}, or its log is elsewhere; name its configuration with --config, or another state directory with --state`,
   );
 }
 
-/** Nobody can tell what is in a state directory that lets this user not in. */
+/** Throws a `Refusal` if this user may not read the state directory, whose contents are then unknown. */
 function refuseClosed(dir: string): void {
-  // A file in its place lets nobody in either, but that is another matter.
+  // `/.` makes a regular file at this path fail with ENOTDIR instead, since that is not a permission problem.
   const error = thrownBy(() => accessSync(`${dir}/.`, constants.R_OK));
   const why = whyUnreadable(error, dir);
   if (why !== null) throw new Refusal("denied", `${dir}: ${why}; run this as its owner`);

@@ -7,27 +7,27 @@ import { LineWriter } from "./stdio.ts";
 
 type Line = LogFacts & { readonly level: Level; readonly msg: string };
 
-/** Which lines are written, and how. */
+/** The minimum level and the format of log lines. */
 export type LogStyle = { readonly level: Level; readonly format: "json" | "text" };
 
 export type LogOptions = LogStyle & {
-  /** False: the line cannot be taken now; it is lost, and counted. */
+  /** Returns false if the line cannot be written now; it is then dropped and counted. */
   readonly write: (line: string, level: Level) => boolean;
   readonly clock?: Clock;
 };
 
-/** Milliseconds between two looks at what was counted. */
+/** How often to write counts of repeated lines, ms. */
 const look = 1_000;
 
 /** The log of a process. */
 export type OwnLog = Logger & {
-  /** What a reload has put into force. */
+  /** Applies the style of a reloaded configuration. */
   configure(style: LogStyle): void;
-  /** Writes what was only counted so far. */
+  /** Writes repeated lines that have only been counted so far. */
   flush(): void;
 };
 
-/** A logger whose lines are JSON objects (`t`, `level`, `msg`, facts) or text; untrusted values cannot forge a line. */
+/** Returns a logger of JSON lines (`t`, `level`, `msg`, facts) or text lines. Untrusted values cannot forge a line. */
 export function createLogger(options: LogOptions): OwnLog {
   const { write, clock = systemClock } = options;
   let { format } = options;
@@ -37,7 +37,7 @@ export function createLogger(options: LogOptions): OwnLog {
   let lost = 0;
 
   function put(line: Line): void {
-    const gap: Line = { level: "warn", msg: "lines of the log are lost, as nobody read it", lines: lost };
+    const gap: Line = { level: "warn", msg: "log lines were lost because nobody read the log", lines: lost };
     if (lost > 0 && write(spell(gap, format), gap.level)) lost = 0;
     if (!write(spell(line, format), line.level)) lost += 1;
   }
@@ -78,10 +78,10 @@ function spell({ level, msg, ...facts }: Line, format: LogStyle["format"]): stri
   return `${plain(`${t} ${level.padEnd(5)} ${msg}${tail.join("")}`)}\n`;
 }
 
-/** Bytes that may wait for the reader of the log; what comes beyond them is lost, and counted. */
+/** Maximum number of bytes queued for the log's reader; further lines are dropped and counted. */
 const maxUnread = 1 << 20;
 
-/** The log of this process, on standard error. */
+/** Opens the log of this process on standard error. */
 export function openLog(style: LogStyle): OwnLog {
   const output = new LineWriter(process.stderr);
   const mark = priorityMarks();

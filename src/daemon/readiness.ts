@@ -1,28 +1,27 @@
 import type { Readiness } from "../serve/health.ts";
 import type { Engine } from "./engine.ts";
 
-/** Where the daemon is between its start and its end. */
 export type State = "starting" | "ready" | "draining";
 
-/** Why the gateway is not ready; null when it accepts calls and can record them. */
+/** Returns why the gateway is not ready; null if it accepts calls and can record them. */
 export function notReady(engine: Engine, state: State): string | null {
   const { ok, reason } = engine.stores.audit.health();
   const awaited = awaitedBy(engine, state);
-  if (state !== "ready") return `it is ${state}${awaited.length > 0 ? `, waits for ${awaited.join(", ")}` : ""}`;
+  if (state !== "ready") return `it is ${state}${awaited.length > 0 ? ` and waits for ${awaited.join(", ")}` : ""}`;
   return ok ? null : `the audit log cannot record: ${reason}`;
 }
 
-/** The servers that have to start before the gateway is ready. */
+/** Returns the servers that must start before the gateway is ready. */
 export const awaitedBy = (engine: Engine, state: State): string[] =>
   state === "starting" ? engine.upstreams().awaited() : [];
 
-/** How callers are told apart. */
+/** Describes how callers are authenticated. */
 export function authOf(engine: Engine): string {
   const { type, roles } = engine.loaded().config.auth;
   return type === "none" ? `none: every local caller is anonymous (${roles?.join(", ")})` : type;
 }
 
-/** What `/ready` answers. */
+/** Returns the answer of `/ready`. */
 export function readinessOf(engine: Engine, state: State): Readiness {
   const { stores, current } = engine;
   const { ok, reason, durability, onFailure, durable, records } = stores.audit.health();

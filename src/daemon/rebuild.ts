@@ -17,19 +17,18 @@ export type RebuildOptions = {
 };
 
 const pageRows = 2000;
-/** All changes of keys are recorded here: a gateway without a daemon makes none. */
+/** The chain that records all key changes; a gateway without a daemon makes none. */
 const chain = "main";
 
 /**
- * Stores the revocations and the freeze that are on record but not in the store, which must not revive a revoked key or
- * end a freeze. The last process may have died after recording a change and before storing it, or the store is an older
- * copy: its `keysAsOf` tells what it has missed. Or it is new, since somebody has deleted it, and the whole log is
- * read. The keys that it never knew are lost.
+ * Stores revocations and a freeze that are in the log but not in the store: the last process may have died between
+ * recording and storing a change, or the store is an older copy. Reads the log from the store's `keysAsOf`, or all of
+ * it if the store is new because it was deleted. Keys that the store never held are lost.
  */
 export async function rebuildKeys(options: RebuildOptions): Promise<void> {
   const { store, audit, log } = options;
   const known = store.keysAsOf();
-  // Read before the log: a freeze that another process ends meanwhile is over.
+  // Read before the log, so that a freeze that another process ends in the meantime is not set again.
   const wasFrozen = store.frozen();
   const { revoked, frozen, created, end } = await readActs(options, known);
   const stored = new Map(store.keys().map(({ id, revokedAt }) => [id, revokedAt !== null]));
@@ -53,12 +52,12 @@ export async function rebuildKeys(options: RebuildOptions): Promise<void> {
 
 function found(isNew: boolean, lost: number): string {
   if (isNew)
-    return "mcpgw.db is new, but the log is not: revocations and freeze are taken from it, stored keys are lost";
-  if (lost === 0) return "mcpgw.db lacked revocations or a freeze that are on record: they are stored now";
-  return "mcpgw.db is older than the log: revocations and freeze are taken from it, keys created since are lost";
+    return "mcpgw.db is new, but the log is not: revocations and freeze are restored from the log, stored keys are lost";
+  if (lost === 0) return "mcpgw.db lacked revocations or a freeze that are in the log: they are stored now";
+  return "mcpgw.db is older than the log: revocations and freeze are restored from the log, newer keys are lost";
 }
 
-/** Moves the store's `keysAsOf`; where that fails, a next start reads more of the log. */
+/** Sets the store's `keysAsOf`. If that fails, the next start reads more of the log. */
 export function noteKeysAsOf(store: StateStore, seq: number): void {
   try {
     store.setKeysAsOf(seq);
@@ -67,15 +66,15 @@ export function noteKeysAsOf(store: StateStore, seq: number): void {
   }
 }
 
-/** `revoked`: ids, and the hashes of configured keys. */
+/** Key changes found in the log. `revoked` holds key ids, and hashes of configured keys. */
 type Acts = { readonly revoked: Set<string>; frozen: boolean; readonly created: Set<string> };
 
-/** The acts recorded from `known` on; `end` is where the log goes on. */
+/** Reads the key changes recorded from `known` on; `end` is the sequence of the next record. */
 async function readActs({ home }: RebuildOptions, known: number): Promise<Acts & { readonly end: number }> {
   const acts: Acts = { revoked: new Set(), frozen: false, created: new Set() };
   using reader = openReader(home);
   const isThere = reader.chains().includes(chain);
-  // A log that is an older copy than the store ends before that.
+  // A log that is an older copy than the store ends before `known`.
   const newest = isThere ? (reader.last(chain)?.seq ?? 0) : Infinity;
   for (let end = Math.max(1, Math.min(known, newest + 1)); ;) {
     const rows = isThere ? reader.page(chain, end, pageRows) : [];
@@ -88,7 +87,7 @@ async function readActs({ home }: RebuildOptions, known: number): Promise<Acts &
 }
 
 function take({ type, facts = {} }: Recorded, acts: Acts): void {
-  // Another version of this program may have written the record: a type that is unknown here changes nothing.
+  // Another version of mcpgw may have written the record, so an unknown type is ignored.
   const event = { type, facts } as Read<KeyEvent>;
   switch (event.type) {
     case "key.created":

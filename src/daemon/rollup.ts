@@ -5,15 +5,15 @@ import { timeOf } from "../core/time-text.ts";
 import type { IndexEntry, IndexWriter } from "../store/sqlite/index-writer.ts";
 import { createCounters } from "../usage/counters.ts";
 
-/** Where records are rolled up to; null: that rollup is switched off. */
+/** The targets of the rollup; null if that rollup is off. */
 export type Rollups = { readonly usage: UsageCounts | null; readonly index: IndexWriter | null };
 export type UsageCounts = Pick<UsageStore, "usageMark" | "apply">;
 
 const pageRows = 2000;
 
 /**
- * Counts and indexes the next records of a chain, up to `upto`, at most a page of them; returns whether there are more.
- * Each rollup has a mark of its own, moved in its own transaction, so a crash repeats nothing and leaves out nothing.
+ * Counts and indexes the next page of a chain's records, up to `upto`, and reports whether there are more. Each rollup
+ * moves its own mark in the same transaction, so a crash neither repeats nor skips a record.
  */
 export function rollUpPage(reader: AuditReader, chain: string, upto: number, { usage, index }: Rollups): boolean {
   const counted = usage ? usage.usageMark(chain) : upto;
@@ -41,7 +41,7 @@ const isOutcome = ({ rec }: AuditRow): boolean => !leftOut.some((member) => rec.
 function countersOf(outcomes: readonly Outcome[], after: number) {
   const counters = createCounters();
   for (const { row, record } of outcomes) {
-    // What nobody is known to have called is nobody's usage.
+    // A record without a consumer is not usage.
     if (row.seq > after && record.consumer !== undefined) counters.add(record, timeOf(record.t));
   }
   return counters.rows();
@@ -52,7 +52,7 @@ function entryOf(seq: number, record: Recorded): IndexEntry {
   return { seq, consumer, srv: serverOf(record), tool, st, type, at: timeOf(t) };
 }
 
-/** How far the index reaches. An index that was made from another chain of this name is started over. */
+/** Returns the last indexed record. An index built from another chain of this name is discarded. */
 function indexMark(reader: AuditReader, chain: string, index: IndexWriter): number {
   const mark = index.mark(chain);
   if (!mark) return 0;

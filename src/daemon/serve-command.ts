@@ -17,17 +17,17 @@ import { LineWriter, maxLine, readLines, sayGivenUp, type Streams } from "./stdi
 import { loadingFrom } from "./loading.ts";
 import { endProcess } from "./process.ts";
 
-/** How long to wait for answers after standard input has ended, ms. */
+/** How long to wait for responses after standard input has ended, ms. */
 const patience = 2_000;
-/** How long a client that cannot be served may take to ask, so that it is told why, ms. */
+/** How long to wait for a request of a client that cannot be served, so that it can be told why, ms. */
 const partingPatience = 1_000;
-/** How long the daemon may take to read what the client said, ms. Meanwhile nobody sees whether the client has gone. */
+/** How long the daemon may take to read input, ms. During that time, a client that has gone is not noticed. */
 const takingPatience = 10_000;
 
 const unanswered = (why: string | null): string =>
   `${why ?? "The connection to the daemon ended before it answered."} The call may have run: check before you repeat it.`;
 
-/** `mcpgw serve`: MCP on standard input and output, by the daemon of the state directory or by a gateway inside. */
+/** Runs `mcpgw serve`: MCP on standard input and output, through the running daemon or an embedded gateway. */
 export async function runServe(flags: Flags, self: Self): Promise<number> {
   const last = { output: new LineWriter(), asked: untilAsked() };
   try {
@@ -39,8 +39,8 @@ export async function runServe(flags: Flags, self: Self): Promise<number> {
 }
 
 /**
- * Tells the client why it is not served, as the answer to what it asks: many show nothing of standard error, and their
- * users would read no more than that the connection was closed.
+ * Answers the client's requests with the reason why it is not served. Many clients hide standard error, so their users
+ * would only see that the connection was closed.
  */
 async function turnAway(why: string, { output, asked }: Streams): Promise<void> {
   const over = AbortSignal.any([asked, AbortSignal.timeout(partingPatience)]);
@@ -54,8 +54,8 @@ async function turnAway(why: string, { output, asked }: Streams): Promise<void> 
 
 async function serve(flags: Flags, self: Self, last: Streams): Promise<number> {
   const key = givenKey();
-  // Whoever sets it wants to be served by a key, and by nothing else.
-  if (key === "") throw new Refusal("denied", "MCPGW_API_KEY is set, but empty: give a key, or unset it");
+  // A user who sets the variable wants to use a key, so an empty one must not fall back to keyless access.
+  if (key === "") throw new Refusal("denied", "MCPGW_API_KEY is set but empty; give a key, or unset it");
   const host = thisHost();
   const { socket, doubt } = await findSocket(host, flags, {
     resolving: async (directory) => loadingFrom(directory, host.env).resolve,
@@ -63,25 +63,25 @@ async function serve(flags: Flags, self: Self, last: Streams): Promise<number> {
   if (doubt !== null) process.stderr.write(`mcpgw: warning: ${plain(doubt)}\n`);
   try {
     const tunnel = await attach(socket, { version: self.version, key }).finally(() => hide(key));
-    // Some clients pass only a part of their environment on, and nobody would see why all tools are missing.
+    // Some clients pass on only part of their environment, and users could not see why all tools are missing.
     if (key === null) process.stderr.write(`mcpgw: ${keylessText}\n`);
     return await relay(tunnel, last);
   } catch (error) {
-    // No socket, or one that nobody listens on since its daemon died; any refusal is final.
+    // Unreachable means no socket, or one whose daemon died. Any refusal is final.
     if (!(error instanceof Unreachable)) throw error;
   }
   return serveEmbedded(flags, self, { key, patience, ...last });
 }
 
 /**
- * Hides the key from the servers of a daemon, which may run as the same user. Only once the daemon has seen who calls:
- * where `/proc` shows just what one may look into (hidepid), it could not tell.
+ * Hides the key from the daemon's servers, which may run as the same user. Called only after the daemon has identified
+ * this process, because with hidepid `/proc` does not show a non-dumpable process.
  */
 function hide(key: string | null): void {
   if (key !== null) setNonDumpable();
 }
 
-/** Ends the process, which the daemon takes for its client's end: there is nothing to write to. */
+/** Exits because nothing can be written to the client; the daemon sees that its client is gone. */
 function exitWith(error: Error): never {
   const left = codeOf(error) === "EPIPE";
   if (!left) process.stderr.write(`mcpgw: ${error.message}\n`);
@@ -94,11 +94,11 @@ function untilAsked(): AbortSignal {
   return controller.signal;
 }
 
-/** What the daemon owes an answer, by what either side says. */
+/** Tracks the requests that the daemon has not answered yet, from the lines of both sides. */
 function createOwed() {
-  // The ids as they were written, by what they mean; one for each request, for some clients use an id again and again.
+  // Ids as written, by their plain form; one entry per request, because some clients reuse an id.
   const waiting = new Map<string, string[]>();
-  // The subscriptions among them that are granted: they last until the client wants no more.
+  // Granted subscriptions, which last until the client cancels them.
   const standing = new Set<string>();
   const settle = (id: string): void => {
     const same = waiting.get(id);
@@ -113,7 +113,7 @@ function createOwed() {
         if (same) same.push(id);
         else waiting.set(plainId(id), [id]);
       }
-      // A request that was cancelled is never answered.
+      // A cancelled request is never answered.
       settle(plainId(cancelledIn(line) ?? ""));
     },
     answer(line: string): void {
@@ -126,7 +126,7 @@ function createOwed() {
   };
 }
 
-/** Gives up a while after a client has sent everything: what waits for one that reads slowly is no reason for it. */
+/** Closes the tunnel some time after the client's input has ended, but not while a slow client has output to read. */
 function giveUpLater(tunnel: ClientTunnel, { output, asked }: Streams): void {
   const giveUp = (): void => {
     if (output.queued === 0 || asked.aborted) tunnel.close();
@@ -141,8 +141,8 @@ async function relay(tunnel: ClientTunnel, { output, asked }: Streams): Promise<
   const closed = Promise.withResolvers<string | null>();
   let ended = false;
   let finished = false;
-  // What is refused without an id is owed too, and only the daemon knows of it. It is told once: one of an older version
-  // answers that with a refusal.
+  // The daemon may still owe refusals without an id, which only the daemon can count, so it closes the tunnel. The
+  // farewell is sent once, because an older daemon answers it with a refusal.
   const finish = (): void => {
     if (finished || !ended || !owed.isDone()) return;
     finished = true;
@@ -151,7 +151,7 @@ async function relay(tunnel: ClientTunnel, { output, asked }: Streams): Promise<
   tunnel.onClose((why) => closed.resolve(why));
   tunnel.onLine((line) => {
     output.write(`${line}\n`);
-    // What is unread waits at the daemon, which knows what may be dropped.
+    // Unread output queues in the daemon, which knows what may be dropped.
     if (output.queued > maxQueued) {
       tunnel.pause();
       void output.drained().then(() => tunnel.resume());
@@ -167,12 +167,12 @@ async function relay(tunnel: ClientTunnel, { output, asked }: Streams): Promise<
     closed.resolve(why);
     tunnel.close();
   };
-  // What the daemon has not taken yet waits at the client.
+  // Input that the daemon has not read yet stays with the client.
   const taken = () =>
     within(tunnel.drained(), takingPatience, asked, (over) => {
-      if (over === "late") end("The daemon reads nothing any more.");
+      if (over === "late") end("The daemon has stopped reading.");
     });
-  // A line is passed on whole, for a part might pass for all of it; how much it takes, the daemon says.
+  // A line is passed on whole, since a part could be mistaken for a whole message. The daemon enforces its own limit.
   const input = readLines(maxLine, { onLine: forward, onOverflow: () => {}, taken }, asked).then((endless) => {
     if (endless !== null) return end(endless);
     ended = true;
@@ -180,7 +180,7 @@ async function relay(tunnel: ClientTunnel, { output, asked }: Streams): Promise<
     giveUpLater(tunnel, { output, asked });
   });
   const why = (await closed.promise) ?? (asked.aborted ? "The gateway is stopping." : null);
-  // A client that closed its own end has given up what it still waits for.
+  // A client that closed its own end no longer waits for responses.
   if (!ended || asked.aborted) {
     for (const id of owed.ids()) output.write(`${errorMessage(id, rpcCodes.internalError, unanswered(why))}\n`);
   } else if (!owed.isDone()) sayGivenUp();

@@ -1,21 +1,20 @@
 import { sdNotify } from "../core/libc.ts";
 import type { Logger } from "../core/log.ts";
 
-/** Talks to the service manager, when there is one (sd_notify(3)); failing to reach it changes nothing. */
+/** Notifies the service manager, if there is one (sd_notify(3)); failures are logged and otherwise ignored. */
 export type Service = {
   ready(status: string): void;
   stopping(): void;
   close(): void;
 };
 
-/** How often the service manager wants a keep-alive if it does not say, µs. */
+/** Default watchdog interval, if the service manager sets none, µs. */
 const usualInterval = 60_000_000;
 
 /**
- * Sends keep-alives at half the interval that the watchdog asks for, as long as the event loop turns. They go on when
- * calls cannot be recorded: a restart would not repair the disk. `/ready` and `status` report that. Until it is ready
- * they also ask for more time, since a long log may have to be read, and servers may be slower to start than the unit
- * expects.
+ * Sends keep-alives at half the watchdog interval while the event loop runs, even if calls cannot be recorded, since a
+ * restart would not repair the disk. Until the gateway is ready, they also extend the start timeout, since reading a
+ * long log or starting servers may take longer.
  */
 export function createService(log: Logger): Service {
   let warned = false;
@@ -23,7 +22,7 @@ export function createService(log: Logger): Service {
     try {
       sdNotify(state);
     } catch (error) {
-      if (!warned) log.warn("the service manager cannot be told", { cause: String(error) });
+      if (!warned) log.warn("the service manager cannot be notified", { cause: String(error) });
       warned = true;
     }
   };

@@ -3,18 +3,18 @@ import { messageOf } from "../core/error-text.ts";
 import { LineReader, type LineReaderOptions } from "../mcp/lines.ts";
 
 export type LineTakers = Pick<LineReaderOptions, "onLine" | "onOverflow"> & {
-  /** Nothing more is read until this has resolved; without it, everything is read as it comes. */
+  /** Backpressure: called after each chunk; reading continues when it resolves. */
   readonly taken?: () => Promise<unknown>;
 };
 
-/** Most bytes of a line: more is no message, and waiting for its end would take a processor and never let go of it. */
+/** Maximum bytes of a line. A longer line is not a message, and waiting for its end could use a CPU core forever. */
 export const maxLine = 128 * 1024 ** 2;
 
 const lineFeed = 10;
 
 /**
- * Reads standard input line by line until it ends or `signal` aborts, and resolves to null; or until it fails or a line
- * is longer than both `max` and `maxLine`, and resolves to a sentence that says so.
+ * Reads standard input line by line until it ends or `signal` aborts, and resolves to null. If reading fails or a line
+ * is longer than both `max` and `maxLine`, resolves to a sentence that says so.
  */
 export async function readLines(
   max: number,
@@ -35,8 +35,8 @@ export async function readLines(
       await taken?.();
     }
   } catch (error) {
-    // A socket is reset where its peer died before it had read everything.
-    if (!signal.aborted) return `Standard input cannot be read any more: ${messageOf(error)}.`;
+    // A socket is reset if its peer died before reading everything.
+    if (!signal.aborted) return `Standard input can no longer be read: ${messageOf(error)}.`;
   } finally {
     unhook();
   }
@@ -56,12 +56,12 @@ export class LineWriter {
     stream.on("error", (error) => this.#fail(error));
   }
 
-  /** Calls `fail` when something cannot be written, such as on a full disk. */
+  /** Sets the function that is called if a write fails, such as on a full disk. */
   onFailure(fail: (error: Error) => void): void {
     this.#fail = fail;
   }
 
-  /** Bytes that the reader has not taken yet. Bun keeps no such count: `writableLength` is always 0. */
+  /** Bytes not yet read. Counted here because in Bun `writableLength` is always 0. */
   get queued(): number {
     return this.#queued;
   }
@@ -76,24 +76,22 @@ export class LineWriter {
     });
   }
 
-  /** Resolves once the reader has taken everything. */
+  /** Resolves once everything has been read. */
   drained(): Promise<void> {
     if (this.#queued === 0) return Promise.resolve();
     return new Promise((resolve) => this.#waiting.push(resolve));
   }
 }
 
-/** What a process that serves standard input and output has of its parent. */
+/** What a process that serves standard input and output gets from its parent. */
 export type Streams = {
   readonly output: LineWriter;
   /** Fires when the process is asked to end. */
   readonly asked: AbortSignal;
 };
 
-/** Says on standard error that requests stay without an answer because standard input ended before. */
+/** Reports on standard error that requests were dropped because standard input ended. */
 export function sayGivenUp(): void {
-  const advice = "a client has to keep it open until it has all answers";
-  process.stderr.write(
-    `mcpgw: standard input ended, and requests that were not answered yet were given up: ${advice}\n`,
-  );
+  const advice = "a client must keep it open until it has received all responses";
+  process.stderr.write(`mcpgw: standard input ended, so requests without a response were abandoned: ${advice}\n`);
 }

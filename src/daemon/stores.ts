@@ -27,12 +27,12 @@ export type StoresOptions = Pick<OpenAuditOptions, "log" | "secrets" | "fatal"> 
   readonly paths: Paths;
   readonly audit: AuditOptions & { readonly path: string | null };
   readonly self: Pick<Self, "version">;
-  /** Chains to write, the first that is free: `main`, or those of embedded gateways. */
+  /** Names of the chains to try; the first free one is written: `main`, or those of embedded gateways. */
   readonly chains: readonly string[];
   readonly run: string;
 };
 
-/** What a state directory holds, opened for writing: the audit log, the keys and the remembered lists. */
+/** The contents of a state directory, opened for writing: the audit log, the keys and the cached lists. */
 export type Stores = {
   readonly paths: Paths;
   /** The key that signs the installation's checkpoints. */
@@ -45,7 +45,7 @@ export type Stores = {
   close(): Promise<void>;
 };
 
-/** Other processes write all chains that this one may write. */
+/** Thrown if other processes are writing all chains that this process may write. */
 export class ChainsTaken extends StoreFailed {
   constructor(home: ChainHome, chains: readonly string[]) {
     super(chains.includes("main") ? mainTaken(home) : embeddedTaken(home.state, chains.length));
@@ -54,21 +54,21 @@ export class ChainsTaken extends StoreFailed {
 }
 
 function mainTaken(home: ChainHome): string {
-  // Of several locks this process may have taken one before it found another taken.
+  // This process may already hold one of the locks, so its own pid is skipped.
   const pids = locksOf(home, "main").map(lockHolder);
   const pid = pids.find((holder) => holder !== process.pid) ?? null;
-  const who = `another process${pid === null ? "" : ` (pid ${pid})`} writes the audit log of ${home.state}`;
-  const passing = "one that is starting or stopping, or another command (try again in a few seconds)";
+  const who = `another process${pid === null ? "" : ` (pid ${pid})`} is writing the audit log of ${home.state}`;
+  const passing = "a daemon that is starting or stopping, or another command (try again in a few seconds)";
   return `${who}: a daemon on another socket (name it with --socket), ${passing}`;
 }
 
 const embeddedTaken = (state: string, count: number): string =>
-  `${count} gateways without a daemon run on ${state} already, and no more can; end one, or run \`mcpgw daemon\``;
+  `${count} gateways without a daemon already run on ${state}, which is the maximum; stop one, or run \`mcpgw daemon\``;
 
 /** How long to wait for a command that works on the same state directory, ms. */
 const patience = 3_000;
 
-/** Opens a state directory, creating it when it is missing. Throws StoreFailed with what to do. */
+/** Opens a state directory, creating it if it is missing. Throws `StoreFailed` with advice. */
 export async function openStores(options: StoresOptions): Promise<Stores> {
   const { paths, chains, self } = options;
   const { state } = paths;
@@ -78,7 +78,7 @@ export async function openStores(options: StoresOptions): Promise<Stores> {
   if (home.main !== null && chains.includes("main")) needRoom(dirname(home.main));
   refuseNewKey(home);
   const keyPair = await loadSigningKey(signingKeyFile(state));
-  // Commands write `main` only.
+  // Commands write only `main`, so only `main` is worth waiting for.
   const isMain = chains.includes("main");
   const opened = new DisposableStack();
   const chain = opened.use(await untilGiven(() => openFreeChain(home, chains), isMain ? patience : 0));
@@ -97,7 +97,7 @@ export async function openStores(options: StoresOptions): Promise<Stores> {
     keyPair,
     headsDir: paths.heads,
   });
-  // The log is an older copy, from which it goes on: sequences that were counted come again, for other calls.
+  // The log is an older copy, so sequences that were already counted will be reused for other calls.
   if (countedBeyond) store.setUsageMark(chain.chain, end);
   if (isMain) await noteChainPath(installDir(paths.heads, keyPair.publicKey), "main", home.main);
   await rebuildKeys({ store, home, audit, log: options.log });
@@ -123,19 +123,16 @@ export async function openStores(options: StoresOptions): Promise<Stores> {
   };
 }
 
-/**
- * Throws where a key would be made for a log that was begun with another one: what it signs could not be told from
- * that.
- */
+/** Throws if a new signing key would be created for a log that was started with another key, which is missing. */
 function refuseNewKey(home: ChainHome): void {
   const key = signingKeyFile(home.state);
   if (existsSync(key)) return;
   const begun = chainNames(home).map((chain) => chainPath(home, chain));
   if (storeKnowsLog(home.state)) begun.push(statePath(home.state));
-  // Looked for once more: a gateway that starts at the same time makes the key before all else.
+  // Checked again, because a gateway that starts at the same time creates the key first.
   if (begun.length === 0 || existsSync(key)) return;
   throw new StoreFailed(
-    `${key} is missing, but a log was begun with it: ${begun.join(", ")}. Restore the key; or, to start anew without ` +
+    `${key} is missing, but a log was started with it: ${begun.join(", ")}. Restore the key; or, to start over without ` +
       "that log and its keys, move these files away together, each with its -wal, and keep them as evidence.",
   );
 }
@@ -146,13 +143,10 @@ function storeKnowsLog(state: string): boolean {
   return store.keysAsOf() > 0;
 }
 
-/**
- * Records after which the store's `keysAsOf` is moved on: few enough to read at a start, and the store is seldom
- * synced.
- */
+/** Number of records between updates of the store's `keysAsOf`: fast to read at startup, and the store syncs rarely. */
 const noteEvery = 20_000;
 
-/** It stays well behind the newest record: a rotation is recorded before it revokes the old key. */
+/** Advances `keysAsOf`, well behind the newest record, because a rotation is recorded before it revokes the old key. */
 function followLog(store: StateStore, audit: AuditBroker, keyring: Keyring): void {
   let known = store.keysAsOf();
   audit.onDurable((seq) => {
@@ -162,13 +156,11 @@ function followLog(store: StateStore, audit: AuditBroker, keyring: Keyring): voi
   });
 }
 
-/**
- * Says what ends with this process: acts that nothing holds, neither the store nor, for a next start to find, the log.
- */
+/** Logs what is lost when this process ends: acts that are in neither the store nor the log. */
 function sayLost(log: Logger, { freeze, revocations }: ReturnType<Keyring["saveRest"]>, acts: number): void {
   if (acts === 0) return;
-  log.error("acts took effect and could not be recorded; the log will lack them", { acts });
+  log.error("acts took effect but could not be recorded; they will be missing from the log", { acts });
   if (!freeze && revocations === 0) return;
   const what = `${freeze ? "a freeze and " : ""}${revocations} revocations`;
-  log.error(`${what} were in force and could not be stored: they end with this process`, { freeze, revocations });
+  log.error(`${what} took effect but could not be stored: they end with this process`, { freeze, revocations });
 }

@@ -3,7 +3,7 @@ import { type KeyPair, pairFaults } from "../config/key-pair.ts";
 import { codeOf, messageOf } from "../core/error-text.ts";
 import { openAtOnce } from "../core/files.ts";
 
-/** The certificate and key that the daemon serves with until it is started again. */
+/** The certificate and key that the daemon uses until it restarts. */
 export class Tls {
   readonly cert: string;
   readonly key: string;
@@ -16,24 +16,24 @@ export class Tls {
     this.key = key;
   }
 
-  /** What is to be said of files that changed since; null when they are as they were. */
+  /** Returns a warning if the files have changed since the start; null if they have not. */
   outdated(): string | null {
     const changed = "listen.tls: the certificate or key has changed since the start; a restart";
     try {
       if (!isKept(this.#files)) return null;
       const { cert, key } = readPair(this.#files);
-      return cert === this.cert && key === this.key ? null : `${changed} takes it over, a reload does not`;
+      return cert === this.cert && key === this.key ? null : `${changed} applies it, a reload does not`;
     } catch (error) {
       return `${changed} would fail: ${messageOf(error)}`;
     }
   }
 }
 
-/** False where one of the files is a pipe, which gives what it has only once. */
+/** Reports whether both files can be read again; a pipe can be read only once. */
 const isKept = ({ cert, key }: KeyPair): boolean =>
   [cert, key].every((file) => statSync(file, { throwIfNoEntry: false })?.isFIFO() !== true);
 
-/** Throws where a daemon could not listen with what the files hold. */
+/** Reads the files. Throws if a daemon could not listen with their contents. */
 function readPair(files: KeyPair): KeyPair {
   const pem = { cert: textOf("cert", files.cert), key: textOf("key", files.key) };
   const faults = pairFaults(pem, files).map(({ option, message }) => `listen.tls.${option}: ${message}`);
@@ -49,10 +49,10 @@ function textOf(option: keyof KeyPair, file: string): string {
   }
 }
 
-/** How long the writers of a pipe may take, ms, and how long to wait for more. */
+/** Timeout for the writers of a pipe, and the polling interval, ms. */
 const [patience, pause] = [5_000, 20];
 
-/** All that a file holds, or that is written to a pipe until its writers close it: nothing where it has none. */
+/** Returns the contents of a file, or of a pipe until its writers close it; empty if the pipe has no writer. */
 function whatComes(file: string): Buffer {
   const fd = openAtOnce(file);
   try {
@@ -62,14 +62,14 @@ function whatComes(file: string): Buffer {
       if (part?.length === 0) return Buffer.concat(parts);
       if (part) parts.push(part);
       else if (performance.now() < end) Bun.sleepSync(pause);
-      else throw new Error(`its writer has not closed it within ${patience / 1_000} s`);
+      else throw new Error(`its writer did not close it within ${patience / 1_000} s`);
     }
   } finally {
     closeSync(fd);
   }
 }
 
-/** Empty at the end; null where a pipe has nothing yet. */
+/** Reads the next part: empty at the end, null if a pipe has no data yet. */
 function nextPart(fd: number): Buffer | null {
   const part = Buffer.alloc(65_536);
   try {

@@ -3,20 +3,20 @@ import { rollUpPage, type UsageCounts } from "./rollup.ts";
 
 export type Usage = {
   readonly rows: readonly UsageRow[];
-  /** Chains that cannot be read to their end, each with its last record that is counted. */
+  /** Chains that cannot be read to their end, each with its last counted record. */
   readonly cutShort: readonly { readonly chain: string; readonly upto: number }[];
 };
 
 type Uncounted = {
-  /** Whether calls are metered; else nothing is counted beyond what was. */
+  /** Whether calls are metered; if not, nothing more is counted. */
   readonly metered: boolean;
   /** The last record of a chain that may be counted. */
   readonly reach: (chain: string) => number;
 };
 
 /**
- * Usage with what the log holds beyond what was counted: a gateway that was killed left it to the next start, and on a
- * full disk no count can be stored. Nothing is written. One damaged record does not take away all figures.
+ * Adds records that are not counted yet, as after a kill or on a full disk, to stored usage without writing anything. A
+ * damaged record only cuts its own chain short.
  */
 export function withUncounted(
   reader: AuditReader,

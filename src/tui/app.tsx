@@ -18,7 +18,7 @@ const keysOf = ({ screen, open, typing }: State): string => {
   return `${digits} screens · ↑↓ select · ${screens[screen].keys}q quit`;
 };
 
-/** How the screen stands to the gateway, and whether that takes calls: in words, as colours may be off. */
+/** Returns the connection and gateway status as text, because colors may be off. */
 function markOf({ paused }: State, { link, heard, gateway }: View): { color: string; text: string } {
   const since = heard === null ? "" : ` since ${clock(heard).slice(0, 8)}`;
   if (link === "silent") return { color: "red", text: `NOT ANSWERING${since}` };
@@ -48,7 +48,7 @@ function Title({ state, view }: { readonly state: State; readonly view: View }) 
   );
 }
 
-/** What the operator has to know, next to the filter where that counts. */
+/** The line for the filter and for notices to the operator. */
 function Banner({ state, view, width }: Pick<BodyProps, "state" | "view" | "width">) {
   const filtered = state.screen === "calls" && !state.open && (state.typing || state.filter);
   return (
@@ -71,11 +71,11 @@ function Notice({ view }: { readonly view: View }) {
     return (
       <Text color="black" backgroundColor="yellow" wrap="truncate">
         {" "}
-        {plain(view.trouble)}; trying again{" "}
+        {plain(view.trouble)}; retrying{" "}
       </Text>
     );
   const refusal = refusalOf(view);
-  const missed = view.missed > 0 ? `records missed, for this terminal is too slow: ${view.missed}` : null;
+  const missed = view.missed > 0 ? `records missed because this terminal is too slow: ${view.missed}` : null;
   const unread = view.unread.map((chain) => `records of chain ${chain} cannot be read; see \`mcpgw audit verify\``);
   return (
     <Text color={refusal === null ? "yellow" : "red"} wrap="truncate">
@@ -84,10 +84,10 @@ function Notice({ view }: { readonly view: View }) {
   );
 }
 
-/** Why the gateway takes no calls; null if it does. */
+/** Returns why the gateway accepts no calls; null if it does. */
 function refusalOf({ gateway }: View): string | null {
   if (gateway === null) return null;
-  if (gateway.frozen) return "every caller is refused; `mcpgw keys unfreeze` ends it";
+  if (gateway.frozen) return "every caller is refused; `mcpgw keys unfreeze` ends the freeze";
   return gateway.notReady === null ? null : `not ready: ${gateway.notReady}`;
 }
 
@@ -111,7 +111,7 @@ function Body({ state, view, feed, width, height }: BodyProps) {
   return <Table {...table} width={width} height={height} />;
 }
 
-/** Why a table is empty: the gateway says that there are none, or has not been heard. */
+/** Returns why a table is empty: no match, no connection, or nothing to show. */
 function whyEmpty({ screen }: State, { link, gateway, records }: View): string {
   if (screen === "calls" && records.length > 0) return "nothing matches the filter";
   if (link !== "live" || gateway === null) return "not connected";

@@ -14,13 +14,13 @@ type Row = readonly [name: string, value: string];
 const indentOf = (rows: readonly Row[]): number =>
   Math.min(18, Math.max(10, ...rows.map(([name]) => Bun.stringWidth(name) + 2)));
 
-/** Safe text cut into lines of at most `width` columns. */
+/** Makes text safe and splits it into lines of at most `width` columns. */
 export function folded(text: string, width: number): string[] {
   const lines = [""];
   let used = 0;
   let before = "";
   for (const char of plain(text)) {
-    // Some characters widen the one before.
+    // Some characters change the width of the character before.
     const wide = Bun.stringWidth(before + char) - Bun.stringWidth(before);
     before = char;
     if (used + wide > width) {
@@ -33,16 +33,16 @@ export function folded(text: string, width: number): string[] {
   return lines;
 }
 
-/** The rows as lines of the screen: only the first line of a value has the name. */
+/** Splits rows into screen lines; only the first line of a value has the name. */
 const linesOf = (rows: readonly Row[], width: number): Row[] =>
   rows.flatMap(([name, value]) =>
     folded(value, Math.max(8, width)).map((line, index): Row => [index === 0 ? plain(name) : "", line]),
   );
 
-/** What is known of a record. Throws where the log does not have it any more. */
+/** Loads everything known about a record. Throws if the log no longer has it. */
 export async function load(feed: Pick<Feed, "ask">, { chain, seq, at }: AuditEntry): Promise<Row[]> {
   const { entry, rec, leaf, fault } = await feed.ask("audit.show", { chain, seq });
-  if (entry.at !== at) throw new Error(`the log was replaced or moved back: it has another record ${seq}`);
+  if (entry.at !== at) throw new Error(`the log was replaced or rolled back: it has another record ${seq}`);
   const rows = recordRows({ ...factsIn(rec), leaf });
   return fault ? [["changed", fault], ...rows] : rows;
 }
@@ -50,7 +50,7 @@ export async function load(feed: Pick<Feed, "ask">, { chain, seq, at }: AuditEnt
 type Size = { readonly width: number; readonly height: number };
 type Props = Size & { readonly feed: Feed; readonly entry: AuditEntry };
 
-/** One record in full. */
+/** The details of one record. */
 export function RecordScreen({ feed, entry, ...size }: Props) {
   const [rows, setRows] = useState<readonly Row[]>([]);
   const [trouble, setTrouble] = useState<string | null>(null);
@@ -67,20 +67,20 @@ export function RecordScreen({ feed, entry, ...size }: Props) {
   return <Details {...size} title={`Record ${entry.chain}/${entry.seq}`} trouble={trouble} rows={rows} />;
 }
 
-/** One server in full, as it is now; null if it is no longer there. */
+/** The current details of one server; `server` is null if it no longer exists. */
 export function ServerScreen({ id, server, ...size }: Size & { id: string; server: ServerStatus | null }) {
   const down = server?.down.map((one): Row => ["down", `${servedBy(one)}, until ${downUntil(one)}: ${one.reason}`]);
   const help = server && helpFor(server);
   const rows = server
     ? [...serverFacts(server), ...(down ?? []), ...(help === null ? [] : [["help", help] as const])]
     : [];
-  const trouble = server ? null : "this server is not configured any more";
+  const trouble = server ? null : "this server is no longer configured";
   return <Details {...size} title={`Server ${id}`} trouble={trouble} rows={rows} />;
 }
 
 type Shown = Size & { readonly title: string; readonly trouble: string | null; readonly rows: readonly Row[] };
 
-/** A scrollable list of names and values of any length. Untrusted text is made safe here. */
+/** A scrollable list of names and values of any length. Makes untrusted text safe. */
 function Details({ title, trouble, rows, width, height }: Shown) {
   const [offset, setOffset] = useState(0);
   const indent = indentOf(rows);

@@ -8,19 +8,18 @@ import type { ServerStatus } from "../core/upstream.ts";
 import { sleep, within } from "../core/wait.ts";
 import { merge } from "./records.ts";
 
-/** What the screens show. */
 export type View = {
   readonly link: "connecting" | "live" | "lost" | "silent";
-  /** Why there is no link; null while there is one. */
+  /** Why there is no connection; null while there is one. */
   readonly trouble: string | null;
-  /** When the gateway answered last, epoch ms; null if it never has. */
+  /** When the gateway last answered, epoch ms; null if it never has. */
   readonly heard: number | null;
-  /** Whether the gateway takes calls; null until it has said so over this link. */
+  /** Whether the gateway accepts calls; null until it has reported that on this connection. */
   readonly gateway: Pick<Answer<"status">, "frozen" | "notReady"> | null;
   readonly records: readonly AuditEntry[];
   /** Records missed because this console was too slow. */
   readonly missed: number;
-  /** Chains of which older records could not be read. */
+  /** Chains whose older records could not be read. */
   readonly unread: readonly string[];
   readonly servers: readonly ServerStatus[];
   readonly consumers: readonly ConsumerView[];
@@ -28,7 +27,7 @@ export type View = {
 
 export type FeedOptions = {
   readonly open: () => Promise<Client>;
-  /** Time between two looks at the gateway, its servers and consumers, ms. */
+  /** Polling interval for the gateway, its servers and its consumers, ms. */
   readonly every?: number;
   /** As for `stayConnected`. */
   readonly retry?: number;
@@ -36,9 +35,9 @@ export type FeedOptions = {
 
 const maxRecords = 1_000;
 const history = 200;
-/** An answer that takes longer, ms, is not waited for: the daemon hangs. */
+/** Timeout for an answer, ms; a daemon that takes longer hangs. */
 const patience = 5_000;
-/** Events within this time, ms, are drawn together. */
+/** Events within this time are drawn together, ms. */
 const frame = 50;
 
 const first: View = {
@@ -53,16 +52,16 @@ const first: View = {
   consumers: [],
 };
 
-/** Keeps a view of the gateway up to date, through restarts of the daemon, until closed. */
+/** A view of the gateway that is kept up to date, across restarts of the daemon, until closed. */
 export class Feed {
   readonly #every: number;
   readonly #listeners = new Set<() => void>();
   readonly #ended = new AbortController();
   #view = first;
   #client: Client | null = null;
-  /** Records that came since the last frame: to work each one in by itself costs more than to show it. */
+  /** Records since the last frame, merged in batches because merging each one costs more than drawing it. */
   readonly #fresh: AuditEntry[] = [];
-  /** Whether listeners will be told within a frame. */
+  /** Whether listeners will be notified within a frame. */
   #telling = false;
 
   constructor({ open, every = 2_000, retry }: FeedOptions) {
@@ -78,13 +77,13 @@ export class Feed {
 
   readonly view = (): View => this.#view;
 
-  /** Returns the way to stop listening. */
+  /** Adds a listener and returns a function that removes it. */
   readonly subscribe = (listener: () => void): (() => void) => {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   };
 
-  /** Asks for one thing. Throws if nobody is there to answer, or takes too long. */
+  /** Sends one request. Throws if there is no connection or the answer takes too long. */
   async ask<N extends CallName>(name: N, input: Input<N>): Promise<Answer<N>> {
     if (!this.#client) throw new Error("the daemon is not reachable");
     return within(this.#client.call(name, input), patience, this.#ended.signal, () => {
@@ -113,7 +112,7 @@ export class Feed {
     this.#set({});
   }
 
-  /** One connection, until it or this feed ends. */
+  /** Uses one connection until it or this feed ends. */
   async #use(client: Client, live: () => void): Promise<void> {
     const over = new AbortController();
     const signal = AbortSignal.any([this.#ended.signal, over.signal]);
@@ -138,7 +137,7 @@ export class Feed {
 
   async #follow(client: Client, live: () => void, signal: AbortSignal): Promise<void> {
     const stream = client.stream("tail", {}, signal)[Symbol.asyncIterator]();
-    // Asked for after the stream began, so that no record is lost in between; a record in both counts once.
+    // Requested after the stream began, so that no record is missed in between; duplicates are merged.
     const next = stream.next();
     next.catch(() => {});
     const { records, unread = [] } = await this.ask("audit.log", { limit: history });

@@ -1,6 +1,6 @@
 import { useInput, type Key } from "ink";
 
-/** The text of a key, or the name of one that ink reports as a flag; in angles, as its letters can be pasted too. */
+/** Returns a key's text, or its name if ink reports a flag, in angle brackets because plain letters may be pasted. */
 const nameOf = (input: string, key: Key): string => {
   const flags: [boolean, string][] = [
     [key.upArrow, "<up>"],
@@ -16,12 +16,12 @@ const nameOf = (input: string, key: Key): string => {
   return flags.find(([on]) => on)?.[1] ?? (key.ctrl || key.meta ? "" : input);
 };
 
-/** Most keys of one read: it may be a file that was pasted by mistake. */
+/** Maximum number of keys per read, since a file may be pasted by mistake. */
 const most = 200;
 
 /**
- * The keys of one read. What is pasted, or comes over a slow line, has many and an Enter in one; what follows that was
- * meant for the filter too, so it is not taken for keys.
+ * Returns the keys of one read. Pasted text, or input over a slow line, has many keys and perhaps an Enter in one read.
+ * Text after the Enter was meant for the filter, so it is dropped.
  */
 function keysIn(input: string, key: Key): string[] {
   const name = nameOf(input, key);
@@ -30,7 +30,7 @@ function keysIn(input: string, key: Key): string[] {
   return [...text.slice(0, most).split(""), ...rest.map(() => "<enter>")];
 }
 
-/** Tells each key that is pressed, also where one read has many. */
+/** Calls `pressed` for each key, even if one read has many. */
 export function useKeys(pressed: (key: string) => void): void {
   useInput((input, key) => keysIn(input, key).forEach(pressed));
 }

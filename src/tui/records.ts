@@ -1,17 +1,17 @@
 import { because, ending, subject } from "../control/present.ts";
 import type { AuditEntry } from "../control/schemas.ts";
 
-/** Tells a record from all others: a log that took the place of another has records of the same numbers. */
+/** Returns a unique key for a record. It includes the time because a replaced log reuses sequence numbers. */
 export const keyOf = ({ chain, seq, at }: AuditEntry): string => `${chain}/${seq}/${at}`;
 
-/** The newest records first, each once, at most `max`. */
+/** Merges records, newest first and without duplicates, up to `max`. */
 export function merge(known: readonly AuditEntry[], more: readonly AuditEntry[], max: number): readonly AuditEntry[] {
   const all = new Map([...more, ...known].map((entry) => [keyOf(entry), entry]));
   if (all.size === known.length) return known;
   return [...all.values()].toSorted((a, b) => b.at - a.at || b.seq - a.seq).slice(0, max);
 }
 
-/** Records that contain every word of the filter, in any column. */
+/** Returns the records that contain every word of the filter in any column. */
 export function matching(entries: readonly AuditEntry[], filter: string): readonly AuditEntry[] {
   if (filter === "") return entries;
   const words = filter.toLowerCase().split(/\s+/);

@@ -1,14 +1,11 @@
 import type { Client } from "../control/contract.ts";
 import { Feed } from "./feed.ts";
 
-/**
- * Runs the console until the user leaves it; `open` is called anew whenever the connection is lost. Resolves to the
- * exit code.
- */
+/** Runs the console until the user quits, reconnecting with `open` when needed. Resolves to the exit code. */
 export async function runConsole(open: () => Promise<Client>): Promise<number> {
-  // Without this, ink would load its developer tools, which the executable does not contain.
+  // With DEV set, ink would load its developer tools, which the executable does not contain.
   delete process.env["DEV"];
-  // ink's colours obey this one only, and read it as they load.
+  // ink's colors obey only FORCE_COLOR, and read it when the module loads.
   if (process.env["NO_COLOR"]) process.env["FORCE_COLOR"] = "0";
   const { render } = await import("ink");
   const { App } = await import("./app.tsx");

@@ -18,35 +18,32 @@ export type Column<T> = {
   tone?(row: T): Tone | "accent";
 };
 
-/** What there is to show. */
 export type Shown = {
   readonly records: readonly AuditEntry[];
   readonly servers: readonly ServerStatus[];
   readonly consumers: readonly ConsumerView[];
 };
 
-/** Which records are shown: those at the moment of the pause, null while they flow, that pass the filter. */
+/** Which records are shown. `paused` holds the records at the moment of the pause; null while not paused. */
 export type Sieve = { readonly paused: readonly AuditEntry[] | null; readonly filter: string };
 
-/** An item that is shown in full. */
 export type Opened =
   | { readonly kind: "record"; readonly entry: AuditEntry }
   | { readonly kind: "server"; readonly id: string };
 
 type ScreenOf<T> = {
   readonly title: string;
-  /** What keys do here besides those of all screens. */
+  /** Help for the keys of this screen, in addition to those of all screens. */
   readonly keys: string;
-  /** Said in place of rows. */
+  /** Shown if there are no rows. */
   readonly empty: string;
   readonly columns: readonly Column<T>[];
   rows(sieve: Sieve, shown: Shown): readonly T[];
   keyOf(row: T): string;
-  /** What Enter shows. */
   open(row: T): Opened | null;
 };
 
-/** Holds columns and rows of one type together, which whoever shows a screen need not know. */
+/** Checks that columns and rows have the same type, then hides that type from code that shows a screen. */
 const screen = <T>(of: ScreenOf<T>): ScreenOf<unknown> => of;
 
 const counted = (value: number | null): string => (value === null ? "-" : number(value));

@@ -1,9 +1,8 @@
 import { type Opened, screenNames, type ScreenName, screens, type Shown, type Sieve } from "./screens.ts";
 
-/** The choices of the person at the keyboard. */
 export type State = Sieve & {
   readonly screen: ScreenName;
-  /** The key of the selected row, which may be gone by now; null: the first row, whichever it is. */
+  /** The key of the selected row, which may no longer exist; null means whichever row is first. */
   readonly selected: string | null;
   /** Whether typed keys go into the filter. */
   readonly typing: boolean;
@@ -21,10 +20,10 @@ export const begin: State = {
   quit: false,
 };
 
-/** A key, and what there was to show when it was pressed, without filter and pause. */
+/** A key press, and the data at that time before filter and pause. */
 export type Press = Shown & { readonly key: string };
 
-/** Where the selected row is among these keys; -1 if it is gone. */
+/** Returns the index of the selected row; -1 if it is gone. */
 export const indexIn = (rows: readonly string[], selected: string | null): number =>
   selected === null ? 0 : rows.indexOf(selected);
 
@@ -62,7 +61,7 @@ const open: Act = (state, press) => {
   return row === undefined ? state : { ...state, open: openedOf(row) };
 };
 
-/** How far each key moves through rows and lines. */
+/** How many rows or lines each key moves. */
 export const steps: ReadonlyMap<string, number> = new Map([
   ["<up>", -1],
   ["k", -1],
@@ -95,7 +94,7 @@ function type(state: State, key: string): State {
   return { ...state, filter: filter.slice(0, maxFilter), selected: null };
 }
 
-/** The choice after a key. */
+/** Returns the state after a key press. */
 export function act(state: State, press: Press): State {
   if (state.typing) return type(state, press.key);
   return keys[press.key]?.(state, press) ?? state;

@@ -1,22 +1,21 @@
 type Suspend = (meanwhile: () => void) => Promise<void>;
 
 /**
- * Lets the shell stop this process and continue it: the terminal is the shell's in between. `suspend` gives it away and
- * takes it back, drawn anew. Returns the way to end this.
+ * Lets the shell stop and continue this process, and leaves the terminal to the shell in between. `suspend` releases
+ * the terminal, then takes it back and redraws. Returns a function that undoes this.
  */
 export function stoppable(suspend: Suspend): () => void {
   const onStop = (): void => void suspend(stop);
-  // Stops as without a listener, and with it all processes of the shell's job. Where no shell could continue them the
-  // kernel does nothing.
+  // Stops the whole job, as happens without a listener. If no shell could continue it, the kernel does nothing.
   const stop = (): void => {
     process.off("SIGTSTP", onStop);
     process.kill(0, "SIGTSTP");
     process.on("SIGTSTP", onStop);
   };
-  // After SIGSTOP, of which nothing tells, the terminal is as the shell left it.
+  // After SIGSTOP, which cannot be caught, the terminal is as the shell left it.
   const onContinue = (): void => {
     void suspend(() => {});
-    // Only what runs in the foreground is told of another size.
+    // The terminal reports size changes only to the foreground job, so check the size now.
     process.kill(process.pid, "SIGWINCH");
   };
   process.on("SIGTSTP", onStop);

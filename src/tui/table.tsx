@@ -5,7 +5,7 @@ import { indexIn } from "./state.ts";
 
 const colors = { good: "green", doubtful: "yellow", bad: "red", quiet: "gray", accent: "cyan" } as const;
 
-/** Room for the mark of the selected row. */
+/** Width of the mark of the selected row. */
 const mark = 2;
 
 type Props<T> = {
@@ -14,21 +14,18 @@ type Props<T> = {
   readonly keyOf: (row: T) => string;
   /** As in `State`. */
   readonly selected: string | null;
-  /** Size of the area for the table, headings included. */
+  /** Size of the table area, including headings. */
   readonly width: number;
   readonly height: number;
   readonly empty: string;
 };
 
-/** The index of the first row shown, so that the selected row is visible. */
+/** Returns the first row to show so that the selected row is visible. */
 function firstShown(selected: number, count: number, room: number): number {
   return Math.max(0, Math.min(selected - Math.floor(room / 2), count - room));
 }
 
-/**
- * Whole widths that fill `width` with a gap after each; where that is too little, the first one gives way. ink would
- * divide it into fractions and cut texts without a sign.
- */
+// Whole numbers, because with fractional widths ink cuts text without an ellipsis. In narrow space, the first shrinks.
 function widthsOf<T>(columns: readonly Column<T>[], width: number): number[] {
   const fixed = columns.reduce((sum, { width: own = 0 }) => sum + own + 1, 0);
   let shares = columns.reduce((sum, { width: own, grow = 1 }) => sum + (own === undefined ? grow : 0), 0);
@@ -66,7 +63,7 @@ function Cells<T>({ columns, row, width }: Row<T>) {
   });
 }
 
-/** Rows under headings; the selected one is marked. Untrusted text is made safe here. */
+/** A table with headings and a mark at the selected row. Makes untrusted text safe. */
 export function Table<T>({ columns, rows, keyOf, selected, width, height, empty }: Props<T>) {
   const shown = columns.filter(({ from = 0 }) => width >= from);
   const room = Math.max(1, height - 1);

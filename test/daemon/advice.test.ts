@@ -5,14 +5,14 @@ import { daemonCommand, fake, Place } from "../support/daemon.ts";
 import { asNobody, mayBecomeNobody } from "../support/processes.ts";
 import { mayMount, mountTmpfs } from "../support/tmpfs.ts";
 
-// What a refusal advises is done to the letter, once, and helps.
+// Follows the advice of a refusal to the letter, once, and checks that it helps.
 
-// Each command is a process; on a busy machine that takes its time.
+// Each command is a process, which is slow on a busy machine.
 setDefaultTimeout(30_000);
 
-test("R17 T62 a start whose directories cannot be made names who tried, which, and what to do", async () => {
+test("R17 T62 a daemon that cannot create its directories names the user, the directory and a remedy", async () => {
   using place = new Place({ servers: [], policies: [] });
-  // Nobody can make a directory below a file.
+  // A directory cannot be created below a file, even by root.
   const within = (name: string): string => join(place.config, name);
   const start = async (...flags: string[]): Promise<string> => {
     place.flags = () => ["--config", place.config, ...flags];
@@ -28,33 +28,39 @@ test("R17 T62 a start whose directories cannot be made names who tried, which, a
   expect(socket).toContain("; name another with --socket");
 });
 
-test.skipIf(!mayMount())("a start whose directory has no room on its disk says so (needs mount as root)", async () => {
-  using place = new Place({ servers: [], policies: [] });
-  // Its own directory takes the one inode.
-  using disk = mountTmpfs("1m,nr_inodes=1");
-  const state = join(disk?.dir ?? "", "state");
-  place.flags = () => ["--config", place.config, "--state", state];
-  const { code, stderr } = await place.cli(daemonCommand);
-  const said = `${state} (ENOSPC); the disk is full: free some space, or name another with --state`;
-  expect([code, stderr]).toEqual([1, expect.stringContaining(said)]);
-});
+test.skipIf(!mayMount())(
+  "a daemon whose state directory is on a full disk reports it (needs mount as root)",
+  async () => {
+    using place = new Place({ servers: [], policies: [] });
+    // The root directory uses the only inode.
+    using disk = mountTmpfs("1m,nr_inodes=1");
+    const state = join(disk?.dir ?? "", "state");
+    place.flags = () => ["--config", place.config, "--state", state];
+    const { code, stderr } = await place.cli(daemonCommand);
+    const said = `${state} (ENOSPC); the disk is full; free some space, or name another with --state`;
+    expect([code, stderr]).toEqual([1, expect.stringContaining(said)]);
+  },
+);
 
-test.skipIf(!mayMount())("a start whose directory is on a read-only disk says so (needs mount as root)", async () => {
-  using place = new Place({ servers: [fake("a")], policies: [] });
-  using disk = mountTmpfs("1m");
-  const [file, state] = [join(disk?.dir ?? "", "gateway.yaml"), join(disk?.dir ?? "", "state")];
-  writeFileSync(file, readFileSync(place.config));
-  mkdirSync(state, { mode: 0o700 });
-  expect(Bun.spawnSync(["mount", "-o", "remount,ro", disk?.dir ?? ""]).exitCode).toBe(0);
-  place.flags = () => ["--config", file, "--state", state];
-  const why = "(EROFS); the file system is read-only for this process; name another with --state";
-  const { code, stderr } = await place.cli(daemonCommand);
-  const said = `uid ${process.getuid?.()} cannot create or open ${join(state, "audit")} ${why}`;
-  expect([code, stderr]).toEqual([1, expect.stringContaining(said)]);
-});
+test.skipIf(!mayMount())(
+  "a daemon whose state directory is on a read-only disk reports it (needs mount as root)",
+  async () => {
+    using place = new Place({ servers: [fake("a")], policies: [] });
+    using disk = mountTmpfs("1m");
+    const [file, state] = [join(disk?.dir ?? "", "gateway.yaml"), join(disk?.dir ?? "", "state")];
+    writeFileSync(file, readFileSync(place.config));
+    mkdirSync(state, { mode: 0o700 });
+    expect(Bun.spawnSync(["mount", "-o", "remount,ro", disk?.dir ?? ""]).exitCode).toBe(0);
+    place.flags = () => ["--config", file, "--state", state];
+    const why = "(EROFS); the file system is read-only for this process; name another with --state";
+    const { code, stderr } = await place.cli(daemonCommand);
+    const said = `uid ${process.getuid?.()} cannot create or open ${join(state, "audit")} ${why}`;
+    expect([code, stderr]).toEqual([1, expect.stringContaining(said)]);
+  },
+);
 
 test.skipIf(!mayBecomeNobody)(
-  "R17 T62 a start that may not read or write a file names who tried and whose it is (needs setpriv as root)",
+  "R17 T62 a daemon that may not read or write a file names the user and the file's owner (needs setpriv as root)",
   async () => {
     using place = new Place("");
     chownSync(place.dir, 65534, 65534);
@@ -91,15 +97,15 @@ test.skipIf(!mayBecomeNobody)(
   },
 );
 
-test("R39 config check warns of checkpoints beside the key that signs them", async () => {
+test("R39 config check warns about checkpoints stored next to the key that signs them", async () => {
   const checkpoints = ["kept.cp", "state/kept.cp", "state-kept.cp"].map((file) => ({ file }));
   using place = new Place({ audit: { checkpoints }, servers: [] });
   const { stderr } = await place.cli(["config", "check"]);
   expect(stderr).toContain(
-    `audit.checkpoints[1].file: ${place.path("state/kept.cp")} is in the state directory; whoever`,
+    `audit.checkpoints[1].file: ${place.path("state/kept.cp")} is in the state directory; anyone`,
   );
   expect(stderr).not.toMatch(/audit\.checkpoints\[[02]\]/);
-  // In the order of the file, as all that is told of it.
+  // Warnings are listed in the order of the file.
   expect(stderr.indexOf("servers: no server is in use")).toBeGreaterThan(stderr.indexOf("audit.checkpoints[1]"));
 });
 
@@ -128,7 +134,7 @@ test("R17 config check warns of a program that is not found with the PATH of its
   ]);
 });
 
-test("R17 config check outside of the unit says what stands in for systemd's credentials, and that does", async () => {
+test("R17 outside the systemd unit, config check says how to supply its credentials, and following the advice works", async () => {
   const headers = { authorization: "Bearer ${credential:crm-token}" };
   using place = new Place({ servers: [{ id: "crm", url: "https://crm.example/mcp", headers }] });
   const { code, stderr } = await place.cli(["config", "check"]);
@@ -140,22 +146,25 @@ test("R17 config check outside of the unit says what stands in for systemd's cre
   expect(await place.cli(["config", "check"], { env })).toMatchObject({ code: 0 });
 });
 
-test("a start at an address that cannot be listened at says why", async () => {
-  // Of a network for documentation (RFC 5737): no machine has it.
+test("a daemon that cannot listen on its address says why", async () => {
+  // An address reserved for documentation (RFC 5737), which no machine has.
   using place = new Place({ listen: { http: "192.0.2.1:27399", behindTlsProxy: true } });
   const { code, stderr } = await place.cli(["daemon"]);
   expect([code, stderr]).toEqual([1, expect.stringContaining("192.0.2.1:27399: this machine has no such address")]);
 });
 
-test.skipIf(!mayBecomeNobody)("a start at a port for root alone says what to do (needs setpriv as root)", async () => {
-  using place = new Place({ listen: { http: "127.0.0.1:443" } });
-  place.becomeNobody();
-  const { code, stderr } = await place.cli(["daemon"]);
-  expect([code, stderr]).toEqual([1, expect.stringContaining("127.0.0.1:443: this user may not take the port; ")]);
-});
+test.skipIf(!mayBecomeNobody)(
+  "a daemon that may not bind to a privileged port says what to do (needs setpriv as root)",
+  async () => {
+    using place = new Place({ listen: { http: "127.0.0.1:443" } });
+    place.becomeNobody();
+    const { code, stderr } = await place.cli(["daemon"]);
+    expect([code, stderr]).toEqual([1, expect.stringContaining("127.0.0.1:443: this user may not bind to the port; ")]);
+  },
+);
 
 test.skipIf(!mayBecomeNobody)(
-  "a home in which heads cannot be kept is named, with what to do (needs setpriv as root)",
+  "a home directory in which head notes cannot be stored is named, with a remedy (needs setpriv as root)",
   async () => {
     using place = new Place({ servers: [], policies: [] });
     place.becomeNobody();
@@ -188,7 +197,7 @@ test.skipIf(!mayBecomeNobody)(
 );
 
 test.skipIf(!mayBecomeNobody)(
-  "T62 a database that is another user's, or what SQLite keeps beside it, is named with whose it is (needs setpriv as root)",
+  "T62 a database or WAL file that belongs to another user is named with its owner (needs setpriv as root)",
   async () => {
     using place = new Place({ servers: [], policies: [] });
     place.becomeNobody();
@@ -204,7 +213,7 @@ test.skipIf(!mayBecomeNobody)(
         expect(stdout + stderr).toContain(`${file}: uid 65534 may not use it: it belongs to uid 0, gid 0, mode 0600`);
       }
     }
-    // One that may be read, but not written.
+    // A database that may be read but not written.
     chownSync(`${log}-wal`, 65534, 65534);
     chmodSync(log, 0o644);
     const { code, stderr } = await place.cli(["keys", "freeze"]);

@@ -15,12 +15,12 @@ import { layBallast } from "../../src/daemon/ballast.ts";
 import { TempDir } from "../support/temp-dir.ts";
 import { mayMount, mountTmpfs } from "../support/tmpfs.ts";
 
-// The room that is kept on the disk of a state directory for what must be recorded when the disk is full.
+// Disk space reserved in a state directory for acts that must be recorded when the disk is full.
 
 const whole = 1024 ** 2;
 const piece = 64 * 1024;
 
-test("T04 the ballast is a file for its owner that no file system makes smaller, and is given up piece by piece", () => {
+test("T04 the ballast is a private, incompressible file, and is freed piece by piece", () => {
   using at = new TempDir();
   const path = at.path("ballast");
   const ballast = layBallast(at.dir);
@@ -37,7 +37,7 @@ test("T04 the ballast is a file for its owner that no file system makes smaller,
   expect([existsSync(path), again.give()]).toEqual([false, false]);
 });
 
-test("T04 a start keeps the ballast that is whole, and makes a new one of what is left of it, or of a pipe", () => {
+test("T04 opening keeps a complete ballast, and replaces a partial one or a named pipe", () => {
   using at = new TempDir();
   const path = at.path("ballast");
   layBallast(at.dir);
@@ -53,7 +53,7 @@ test("T04 a start keeps the ballast that is whole, and makes a new one of what i
   expect(statSync(path)).toMatchObject({ size: whole, mode: 0o100_600 });
 });
 
-test("R23 a ballast that cannot be given up is none: whoever needs room goes on without", () => {
+test("R23 a ballast that cannot be freed reports failure and does not throw", () => {
   using at = new TempDir();
   const ballast = layBallast(at.dir);
   ballast.giveAll();
@@ -62,12 +62,12 @@ test("R23 a ballast that cannot be given up is none: whoever needs room goes on 
   expect(() => ballast.giveAll()).not.toThrow();
   expect(layBallast(at.dir).give()).toBe(false);
   rmdirSync(at.path("ballast"));
-  // Not even its length can be read.
+  // Not even its size can be read.
   symlinkSync("ballast", at.path("ballast"));
   expect(ballast.give()).toBe(false);
 });
 
-test.skipIf(!mayMount())("T04 no ballast is laid on a disk that is short of room (needs a tmpfs)", () => {
+test.skipIf(!mayMount())("T04 no ballast is written to a disk that is short of space (needs a tmpfs)", () => {
   using disk = mountTmpfs("5m");
   const [dir = "", other = ""] = ["state", "other"].map((name) => join(disk?.dir ?? "", name));
   for (const each of [dir, other]) mkdirSync(each);

@@ -8,7 +8,7 @@ import { until } from "../support/until.ts";
 
 setDefaultTimeout(30_000);
 
-test("a configuration is on record before a server is started by it; one that cannot be recorded starts none and leaves nothing open", async () => {
+test("a configuration is recorded before its servers start; if that fails, no server starts and nothing stays open", async () => {
   using place = new Place({ servers: [fake("fake")], auth: { type: "none", roles: ["user"] } });
   const unrecorded = bootIn(place, async (_gateway, { audit }) => {
     audit.recordEvent = () => Promise.reject(new Failure("audit-unavailable", "No log."));
@@ -32,7 +32,7 @@ test("a configuration is on record before a server is started by it; one that ca
   expect(noted.filter((type) => type === "config.loaded")).toHaveLength(1);
 });
 
-test("who is to be served is decided by the keys of the configuration too", async () => {
+test("admission at startup already knows the configured keys", async () => {
   const keys = [{ id: "own", key: strongKey(), consumerId: "own", roles: ["user"] }];
   using place = new Place({ servers: [], auth: { keys } });
   let known: unknown;
@@ -40,7 +40,7 @@ test("who is to be served is decided by the keys of the configuration too", asyn
   expect(known).toMatchObject([{ id: "own", state: "active" }]);
 });
 
-test("D5: a reload that cannot be recorded puts nothing into force", async () => {
+test("D5: a reload that cannot be recorded changes nothing", async () => {
   const auth = { keys: [{ id: "late", key: strongKey(), consumerId: "late", roles: ["user"] }] };
   using place = new Place({ servers: [] });
   await using booted = await bootIn(place);
@@ -53,7 +53,7 @@ test("D5: a reload that cannot be recorded puts nothing into force", async () =>
   expect([engine.current() === before, engine.stores.keyring.list()]).toEqual([true, []]);
 });
 
-test("D5: what is known of schemas outlives a reload, after which no tool is judged or compiled anew", async () => {
+test("D5: a reload keeps the validator, so no schema is checked or compiled again", async () => {
   using place = new Place({ servers: [], auth: { type: "none", roles: ["user"] } });
   await using booted = await bootIn(place);
   const { engine } = booted;
@@ -63,7 +63,7 @@ test("D5: what is known of schemas outlives a reload, after which no tool is jud
   expect(engine.current().validator).toBe(before.validator);
 });
 
-test("R9: where a server cannot be stopped, the log is closed in order nevertheless", async () => {
+test("R9: the log is closed cleanly even if a server cannot be stopped", async () => {
   using place = new Place({ servers: [] });
   const { engine, close } = await bootIn(place);
   engine.upstreams().close = () => Promise.reject(new Error("the stop failed"));
@@ -73,13 +73,13 @@ test("R9: where a server cannot be stopped, the log is closed in order neverthel
   expect(again.engine.stores.audit.health().ok).toBe(true);
 });
 
-test("R9: even the first verification has a checkpoint to prove the log by", async () => {
+test("R9: even the first verification has a checkpoint to check the log against", async () => {
   using place = new Place({ servers: [] });
   await using booted = await bootIn(place);
   expect(booted.engine.stores.audit.health().checkpoint).toMatchObject({ size: expect.any(Number) });
 });
 
-test("R86: every start records which servers are on and which are off, however many they are", async () => {
+test("R86: every start records which servers are on and off, however many there are", async () => {
   const off = Array.from({ length: 61 }, (_, at) => ({ id: `server-number-${at}`, command: "none", enabled: false }));
   using place = new Place({ servers: [fake("fake"), ...off], auth: { type: "none", roles: ["user"] } });
   await (await bootIn(place)).close();

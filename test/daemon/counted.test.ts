@@ -2,10 +2,10 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import { everything, fake, start } from "../support/daemon.ts";
 import { pick } from "../support/wire.ts";
 
-// Each command is a process; on a busy machine that takes its time.
+// Each command is a process, which is slow on a busy machine.
 setDefaultTimeout(30_000);
 
-test("R8 refusals that are counted say when they happened, not only when that was written down", async () => {
+test("R8 a record that counts refusals says when they happened, not only when it was written", async () => {
   await using daemon = await start({ servers: [fake("fake")], policies: [everything()] });
   const { place } = daemon;
   const key = await place.key("alice");

@@ -15,7 +15,7 @@ setDefaultTimeout(30_000);
 
 const auth = { type: "none", roles: ["user"] };
 
-test("R122: a call that outlasts the time for a stop is told so, and its end is on record, as is that of each session", async () => {
+test("R122: a call that exceeds the drain timeout gets an error, and its end and each session's end are recorded", async () => {
   using place = new Place({ servers: [fake("fake")], auth, policies: [everything()] });
   await using at = await startIn(place);
   const { daemon } = at;
@@ -33,7 +33,7 @@ test("R122: a call that outlasts the time for a stop is told so, and its end is 
   expect(closed).toMatchObject([{ facts: { reason: "shutdown" } }]);
 });
 
-test("R122: whose verification waits for its turn when the gateway stops is told that, and the end is on record", async () => {
+test("R122: a verification still queued at shutdown gets an error, and its end is recorded", async () => {
   const rules = [{ server: "mcpgw", tool: "audit_verify", action: "allow" }];
   using place = new Place({ servers: [], auth, policies: [{ id: "own", roles: ["user"], rules }] });
   await using at = await startIn(place);
@@ -46,7 +46,7 @@ test("R122: whose verification waits for its turn when the gateway stops is told
   stores.audit.begin = (call) => begin(call).finally(begun.resolve);
   const asked = send(daemon.url, toolCall("mcpgw__audit_verify", {}), {}).then(answerOf);
   await begun.promise;
-  // The one before ends once calls are cut off.
+  // The verification before it ends once calls are cut off.
   const other = running.add();
   onAbort(other, before.resolve);
   void before.promise.then(() => running.delete(other));
@@ -58,7 +58,7 @@ test("R122: whose verification waits for its turn when the gateway stops is told
   expect(ends).toMatchObject([{ tool: "audit_verify", st: "lost", reason: message }]);
 });
 
-test("R18: a reload that is under way when the daemon is stopped starts nothing that the stop does not end", async () => {
+test("R18: servers of a reload in progress at shutdown are stopped too", async () => {
   using place = new Place({ servers: [], auth, listen: { http: { host: "127.0.0.1", port: 0 } } });
   await using at = await startIn(place);
   const { daemon, engine } = at;
@@ -76,7 +76,7 @@ test("R18: a reload that is under way when the daemon is stopped starts nothing 
   const reloaded = daemon.reload("test");
   await recorded.promise;
   const stopped = daemon.stop(10_000).then(() => at.close());
-  // Whatever the stop does not wait for is done by then.
+  // By then, anything that the stop does not wait for has run.
   for (let turn = 0; turn < 500; turn++) await new Promise(setImmediate);
   goOn.resolve();
   await Promise.all([stopped, reloaded]);
@@ -84,7 +84,7 @@ test("R18: a reload that is under way when the daemon is stopped starts nothing 
   expect(engine.upstreams().status()).toMatchObject([{ id: "late", state: "stopping", pids: [] }]);
 });
 
-test("R18: a server that ends while a stop waits for calls is not started again", async () => {
+test("R18: a server that ends while a shutdown waits for calls is not restarted", async () => {
   using place = new Place({ servers: [fake("busy"), fake("ends")], auth, policies: [everything()] });
   await using at = await startIn(place);
   const { daemon, engine } = at;
@@ -102,7 +102,7 @@ test("R18: a server that ends while a stop waits for calls is not started again"
   await Promise.all([hung, stopped]);
 });
 
-test("R18 R122: a server is not restarted during a stop: its calls would be cut off, and nothing started", async () => {
+test("R18 R122: a server restart is refused during shutdown, because it would only cut off calls", async () => {
   using place = new Place({ servers: [fake("fake")], auth, policies: [everything()] });
   await using at = await startIn(place);
   const { daemon } = at;
@@ -121,7 +121,7 @@ test("R18 R122: a server is not restarted during a stop: its calls would be cut 
   await stopped;
 });
 
-test("R122: a stop takes no longer than it may, also where a reload is under way that does not end", async () => {
+test("R122: a shutdown keeps its timeout even if a reload in progress does not end", async () => {
   using place = new Place({ servers: [fake("fake")], auth, policies: [everything()] });
   await using at = await startIn(place);
   const { daemon, engine } = at;
@@ -144,7 +144,7 @@ test("R122: a stop takes no longer than it may, also where a reload is under way
   await Promise.all([hung, reloaded]);
 });
 
-test("T46: who is connected when the gateway is told to stop begins no call any more, and is told that it did not run", async () => {
+test("T46: during shutdown, new calls on open connections are refused with the notice that they did not run", async () => {
   using place = new Place({ servers: [fake("fake")], auth, policies: [everything(), everything("admin")] });
   await using at = await startIn(place);
   const { daemon, engine } = at;
@@ -175,7 +175,7 @@ test("T46: who is connected when the gateway is told to stop begins no call any 
   operator.close();
 });
 
-test("T40: of two reloads at once the second begins when the first has ended", async () => {
+test("T40: of two concurrent reloads, the second starts when the first has finished", async () => {
   using place = new Place({ servers: [], auth });
   await using at = await startIn(place);
   const { daemon, engine } = at;
@@ -196,7 +196,7 @@ test("T40: of two reloads at once the second begins when the first has ended", a
   expect(actors).toEqual(["one", "two"]);
 });
 
-test("T40: a reload says what is wrong with the file also where its rejection cannot be recorded", async () => {
+test("T40: a reload reports what is wrong with the file even if the rejection cannot be recorded", async () => {
   using place = new Place({ servers: [], auth });
   await using at = await startIn(place);
   const { daemon, engine } = at;
@@ -206,7 +206,7 @@ test("T40: a reload says what is wrong with the file also where its rejection ca
   expect(String(await reasonOf(daemon.reload("test")))).toContain("gateway.yaml:1:10: servers");
 });
 
-test("R17: a WebSocket that is opened after a reload takes as long messages as that allows", async () => {
+test("R17: a WebSocket opened after a reload accepts messages up to the new limit", async () => {
   const config = { servers: [fake("fake")], auth, policies: [everything()] };
   using place = new Place({ ...config, limits: { body: "64KiB" } });
   await using at = await startIn(place);
@@ -228,7 +228,7 @@ test("R17: a WebSocket that is opened after a reload takes as long messages as t
   expect(await called()).toContain("xxx");
 });
 
-test("T27 D15: of attached clients of one principal that read nothing the fullest is cut off where they hold too much together", async () => {
+test("T27 D15: if attached clients of one principal together leave too much unread, the one with the most is cut off", async () => {
   using place = new Place({ servers: [fake("fake")], policies: [everything("admin")], limits: { result: "1MiB" } });
   await using at = await startIn(place);
   const { engine } = at;
@@ -252,7 +252,7 @@ test("T27 D15: of attached clients of one principal that read nothing the fulles
     client.onClose((why) => cutOff.push(why));
     client.send(waiting);
     client.pause();
-    // Less than one may hold alone.
+    // Less than the limit of a single client.
     for (let i = 0; i < calls; i++) client.send(call);
   }
   await until(() => counted < clients.length, "one to be cut off", 15_000);
@@ -260,7 +260,7 @@ test("T27 D15: of attached clients of one principal that read nothing the fulles
   await until(() => cutOff.length > 0, "its end");
   for (const client of clients) client.close();
   await until(() => counted === 0, "all to be gone");
-  // What waits for the end of a caller's rights keeps its whole connection in memory.
+  // A leaked listener for the end of a caller's rights would keep its whole connection in memory.
   const rights = engine.stores.keyring.unlessFrozen();
   expect(getEventListeners(rights, "abort").length).toBeLessThan(3);
   await at.daemon.stop(0);
@@ -271,7 +271,7 @@ test("T27 D15: of attached clients of one principal that read nothing the fulles
   expect(ends.map(({ reason }) => reason)).toContain(told);
 });
 
-test("T27 D15: an attached client that reads nothing is cut off where it alone holds too much, and its calls are told why", async () => {
+test("T27 D15: an attached client that leaves too much unread is cut off, and its calls fail with the reason", async () => {
   using place = new Place({ servers: [fake("fake")], policies: [everything("admin")], limits: { result: "1MiB" } });
   await using at = await startIn(place);
   const { engine } = at;

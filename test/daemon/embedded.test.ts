@@ -8,7 +8,7 @@ import { writtenLog } from "../support/written-log.ts";
 
 afterEach(() => void jest.useRealTimers());
 
-test("keys that cannot be read are looked at each second, and told once a minute", () => {
+test("unreadable keys are retried every second and logged once a minute", () => {
   const store = memoryKeyStore();
   let looks = 0;
   let broken = false;

@@ -9,7 +9,7 @@ import { principal } from "../support/principal.ts";
 import { archiveAt } from "../support/archive.ts";
 
 test.each(["key:k-1", "local:0", "stdio:desk", "anonymous"])(
-  "R8 every record of a caller names it alike, whichever of its names the record holds (%s)",
+  "R8 every record shows the same name for a caller, whichever form it stores (%s)",
   async (id) => {
     using at = tempState();
     const opened = await openBroker(at);
@@ -22,7 +22,7 @@ test.each(["key:k-1", "local:0", "stdio:desk", "anonymous"])(
     await opened.broker.begin(call);
     await opened.broker.end(answered(call));
     await opened.broker.end(failed(made(), new Failure("denied", "no")));
-    // What becomes of it is not on record when the log is opened again.
+    // Its outcome is not recorded, so reopening the log adds one.
     await opened.broker.begin(made());
     await opened.close();
     await (await openBroker(at)).close();
@@ -54,12 +54,12 @@ test.each([
   [{ type: "call.end", method: "com.acme/fill", srv: "forms", tool: "com.acme/fill" }, "forms:com.acme/fill"],
   [{ type: "server.started", facts: { server: "crm" } }, "server.started crm"],
   [{ type: "config.loaded" }, "config.loaded"],
-])("R8 a record says which method was called unless it was a tool: %o", (record, shown) => {
+])("R8 a record shows the method, except for a tool call: %o", (record, shown) => {
   const t = "2026-03-01T12:00:00.000000Z";
   expect(subject(entryOf("main", 1, JSON.stringify({ v: 1, chain: "main", seq: 1, t, ...record })))).toBe(shown);
 });
 
-test("R8 a record says with what code a call was refused, and how many calls it stands for if for more than one", () => {
+test("R8 a record shows the code of a refusal, and the count if it stands for several calls", () => {
   const record = { v: 1, chain: "main", seq: 1, t: "2026-03-01T12:00:00.000000Z", type: "call.refused" };
   const factsOf = (more: object) => entryOf("main", 1, JSON.stringify({ ...record, ...more })).facts;
   expect(factsOf({ code: "denied", count: 60 })).toEqual({ code: "denied", count: 60 });
@@ -70,7 +70,7 @@ test.each([
   ["call.end", {}],
   ["auth.failed", { cause: "no such key" }],
 ])(
-  "S33 the cause of a failed call is not among what its caller may read, that of failed credentials is told (%s)",
+  "S33 a caller may not read the cause of a failed call, but operators see that of refused credentials (%s)",
   (type, facts) => {
     const t = "2026-03-01T12:00:00.000000Z";
     const rec = JSON.stringify({ v: 1, chain: "main", seq: 1, t, type, cause: "no such key" });

@@ -11,11 +11,11 @@ import { openBroker, runCall, tempState } from "../support/audit.ts";
 import { archiveAt } from "../support/archive.ts";
 import { contextOf } from "../support/context.ts";
 
-// What records of other things than calls are selected by.
+// Which filters select records that are not calls.
 
 type Selection = { readonly consumer?: string; readonly server?: string; readonly tool?: string };
 
-/** The types of records that both commands tell of a selection, oldest first; they must agree. */
+/** Returns the record types that `audit log` and `tail` show for a selection, oldest first; both must agree. */
 async function typesOf(at: { readonly state: string }, broker: AuditBroker, selection: Selection): Promise<string[]> {
   await broker.flush();
   using archive = archiveAt(at);
@@ -34,7 +34,7 @@ async function typesOf(at: { readonly state: string }, broker: AuditBroker, sele
   return types;
 }
 
-test("R8 R11 the sessions of a consumer are told of with its calls", async () => {
+test("R8 R11 a consumer filter selects its sessions as well as its calls", async () => {
   using at = tempState();
   await using opened = await openBroker(at);
   const facts = { session: "s", client: null, revision: "2025-11-25" } as const;
@@ -45,7 +45,7 @@ test("R8 R11 the sessions of a consumer are told of with its calls", async () =>
   expect(await typesOf(at, opened.broker, { consumer: "a" })).toEqual(["session.open", "call.end"]);
 });
 
-test("R8 R11 a tool is selected by its own name, and with its server as it is shown", async () => {
+test("R8 R11 a tool filter matches the tool's own name and its canonical name", async () => {
   using at = tempState();
   await using opened = await openBroker(at);
   for (const server of ["a", "b"]) await runCall(opened.broker, { server, tool: "q" });
@@ -56,7 +56,7 @@ test("R8 R11 a tool is selected by its own name, and with its server as it is sh
   expect(await typesOf(at, opened.broker, { tool: "a:a:q" })).toHaveLength(1);
 });
 
-test("R8 R11 what happens to a server is told of with its calls, found with and without the index", async () => {
+test("R8 R11 a server filter selects server events as well as calls, with and without the index", async () => {
   using at = tempState();
   await using opened = await openBroker(at);
   for (const server of ["a", "b"]) {
@@ -75,7 +75,7 @@ test("R8 R11 what happens to a server is told of with its calls, found with and 
     expect(rollUpPage(reader, "main", opened.broker.durable(), { usage: null, index })).toBe(false);
   }
   await found();
-  // An index of an earlier version knows no server of events: it is of no use until it is built anew.
+  // An index of an earlier version lacks the servers of events, so it is not used until it is rebuilt.
   using db = new Database(path);
   db.run("UPDATE entry SET srv = NULL WHERE type = 'server.crashed'");
   db.run("PRAGMA user_version = 1");

@@ -14,10 +14,10 @@ function keeperOf({ state }: TempState) {
   return Object.assign(keeper, { [Symbol.asyncDispose]: () => keeper.close() });
 }
 
-test("R9 housekeeper: a verification that nobody waits for any more ends, and says nothing of the chain; the next one is whole", async () => {
+test("R9 housekeeper: a canceled verification stops without a verdict on the chain, and the next one is complete", async () => {
   using at = tempState();
   await using opened = await openBroker(at);
-  // Several pages of a verification.
+  // Enough records for several pages of a verification.
   for (let i = 0; i < 10; i += 1) await Promise.all(Array.from({ length: 400 }, () => runCall(opened.broker)));
   await using keeper = keeperOf(at);
   const { optionsFor } = await gatherEvidence({ dir: null, sources: [] });

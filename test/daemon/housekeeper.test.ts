@@ -27,7 +27,7 @@ const fatal = (reason: string): never => {
   throw new Error(`fatal: ${reason}`);
 };
 
-/** A housekeeper of a place, told of what this broker has made durable; it is closed once, at the end of its scope. */
+/** Starts a housekeeper that `broker` wakes. It is closed once, at the end of its scope. */
 function start(at: TempState, broker: AuditBroker | null, { usage = true, log = silent } = {}) {
   const keeper = new HousekeeperClient({
     url,
@@ -42,19 +42,19 @@ function start(at: TempState, broker: AuditBroker | null, { usage = true, log = 
   return Object.assign(keeper, { close, [Symbol.asyncDispose]: close });
 }
 
-/** A log that keeps the causes of its warnings. */
+/** Returns a log that collects the causes of its warnings. */
 function warningLog() {
   const causes: unknown[] = [];
   return { causes, log: { ...silent, warn: (_message: string, { cause }: LogFacts = {}) => void causes.push(cause) } };
 }
 
-/** Calls, errors and denials of all rows. */
+/** Sums the calls, errors and denials of all rows. */
 function totals({ rows }: { readonly rows: readonly UsageRow[] }): [number, number, number] {
   const sum = (key: "calls" | "errors" | "denied") => rows.reduce((total, row) => total + row[key], 0);
   return [sum("calls"), sum("errors"), sum("denied")];
 }
 
-test("R13 R26 housekeeper: answers with what is durable, verifies, and finds what the chain holds", async () => {
+test("R13 R26 housekeeper: answers from durable records, verifies, and finds records", async () => {
   using at = tempState();
   await using opened = await openBroker(at, { durability: "strict" });
   await using keeper = start(at, opened.broker);
@@ -70,11 +70,11 @@ test("R13 R26 housekeeper: answers with what is durable, verifies, and finds wha
   const page = keeper.ask("page", "nowhere", 1, 1);
   expect(await page.catch((error: Error) => error.message)).toContain("unable to open");
   const asked = Array.from({ length: 1000 }, () => keeper.ask("page", "main", 1, 1));
-  expect(String(await reasonOf(keeper.ask("page", "main", 1, 1)))).toContain("too many questions");
+  expect(String(await reasonOf(keeper.ask("page", "main", 1, 1)))).toContain("too many requests");
   expect(await Promise.all(asked)).toHaveLength(1000);
 });
 
-test("T55 R13 housekeeper: usage catches up from the chain after a restart, and counts nothing twice", async () => {
+test("T55 R13 housekeeper: usage catches up from the chain after a restart without counting anything twice", async () => {
   using at = tempState();
   const opened = await openBroker(at);
   for (let i = 0; i < 10; i += 1) await runCall(opened.broker);
@@ -87,7 +87,7 @@ test("T55 R13 housekeeper: usage catches up from the chain after a restart, and 
   }
 });
 
-test("housekeeper: without metering nothing is counted, and search works", async () => {
+test("housekeeper: without metering, nothing is counted but search works", async () => {
   using at = tempState();
   await using opened = await openBroker(at);
   await using keeper = start(at, opened.broker, { usage: false });
@@ -97,7 +97,7 @@ test("housekeeper: without metering nothing is counted, and search works", async
   expect(await keeper.ask("usage", {})).toEqual({ rows: [], cutShort: [] });
 });
 
-test("D8 housekeeper: the log of mcpgw.db starts over while lists are stored, without metering and without calls", async () => {
+test("D8 housekeeper: the WAL of mcpgw.db is reset while lists are stored, without metering or calls", async () => {
   using at = tempState();
   await using _opened = await openBroker(at);
   using state = openState(at.state);
@@ -105,19 +105,19 @@ test("D8 housekeeper: the log of mcpgw.db starts over while lists are stored, wi
   const log = () => statSync(join(at.state, "mcpgw.db-wal")).size;
   const offers = { prompts: [], resources: [], resourceTemplates: [], capabilities: "{}", instructions: null };
   const tools = ["x".repeat(64 << 10)];
-  // A write that does not lengthen the file went to its beginning.
+  // A write that does not grow the file went to its start.
   await until(
     () => {
       const before = log();
       state.remember("crm", "h", { ...offers, era: "legacy", tools });
       return log() === before && before > 2 << 20;
     },
-    "the log started over",
+    "the log to start over",
     25_000,
   );
 }, 30_000);
 
-test("D8 housekeeper: the records of the chain are copied from its log while calls are recorded", async () => {
+test("D8 housekeeper: records are checkpointed from the WAL of the chain while calls are recorded", async () => {
   using at = tempState();
   await using opened = await openBroker(at, { payloads: "full" });
   await using keeper = start(at, opened.broker);
@@ -126,11 +126,11 @@ test("D8 housekeeper: the records of the chain are copied from its log while cal
   await until(() => statSync(at.db()).size > 2 << 20, "the records in the database");
   await opened.broker.flush();
   await keeper.close();
-  // The next start has no log to read.
+  // The next start has no WAL to read.
   expect(statSync(`${at.db()}-wal`).size).toBe(0);
 });
 
-test("R8 R26 housekeeper: records are counted and indexed though nobody asks", async () => {
+test("R8 R26 housekeeper: records are counted and indexed without a query", async () => {
   using at = tempState();
   await using opened = await openBroker(at);
   await using _keeper = start(at, opened.broker);
@@ -143,9 +143,9 @@ test("R8 R26 housekeeper: records are counted and indexed though nobody asks", a
   await until(() => usage.usageMark("main") === 4, "a later call counted");
 }, 30_000);
 
-test("R26 P2 housekeeper: nothing is counted that a power cut could take back", async () => {
+test("R26 P2 housekeeper: only records that survive a power cut are counted", async () => {
   using at = tempState();
-  // Nobody asks for a sync.
+  // Nothing requests a sync.
   await using opened = await openBroker(at, {}, { tick: 60_000 });
   await using keeper = start(at, opened.broker);
   await runCall(opened.broker);
@@ -154,7 +154,7 @@ test("R26 P2 housekeeper: nothing is counted that a power cut could take back", 
   expect(totals(await keeper.ask("usage", {}))).toEqual([1, 0, 0]);
 });
 
-test("housekeeper: what another process holds is counted later, and is nothing to complain of", async () => {
+test("housekeeper: records are counted later, without a warning, if another process locks the database", async () => {
   using at = tempState();
   await using opened = await openBroker(at);
   await runCall(opened.broker);
@@ -177,7 +177,7 @@ test("housekeeper: what another process holds is counted later, and is nothing t
 }, 30_000);
 
 test.skipIf(noStrace)(
-  "P2 housekeeper: where what it copied cannot be synced, the process is told to end (needs strace)",
+  "P2 housekeeper: the process is ended if a checkpointed database cannot be synced (needs strace)",
   async () => {
     using at = tempState();
     await using opened = await openBroker(at, { payloads: "full" });
@@ -199,7 +199,7 @@ test.skipIf(noStrace)(
   30_000,
 );
 
-test("R13 T04 housekeeper: where nothing can be stored it finds and counts all the same, and ends at once", async () => {
+test("R13 T04 housekeeper: on a full disk it still finds and counts records, and closes quickly", async () => {
   using at = tempState();
   await using opened = await openBroker(at);
   const { causes, log } = warningLog();
@@ -221,7 +221,7 @@ test("R13 T04 housekeeper: where nothing can be stored it finds and counts all t
   expect(causes).toContain(`chain main: ${join(at.state, "mcpgw.db")}: disk full (SQLITE_CONSTRAINT_TRIGGER)`);
 });
 
-test("R13 housekeeper: that it fails again, as it did before, is told again, but not more than once a minute", async () => {
+test("R13 housekeeper: a failure that recurs is logged again, but at most once a minute", async () => {
   using at = tempState();
   await using opened = await openBroker(at);
   const { lines, log } = writtenLog();
@@ -231,7 +231,7 @@ test("R13 housekeeper: that it fails again, as it did before, is told again, but
     const before = opened.broker.durable();
     await runCall(opened.broker);
     await until(() => opened.broker.durable() === before + 2, "the call");
-    // The second question finds it as it is.
+    // The second query finds the same state.
     for (let times = 0; times < 2; times++) await keeper.ask("usage", {});
   }
   expect(lines).toEqual([expect.stringContaining("disk full")]);
@@ -239,7 +239,7 @@ test("R13 housekeeper: that it fails again, as it did before, is told again, but
   expect(lines.slice(1)).toEqual([expect.stringContaining('"count":1')]);
 });
 
-test("R13 housekeeper: a chain that cannot be read is named once, and keeps no other from being counted", async () => {
+test("R13 housekeeper: a chain that cannot be read is reported once, and other chains are still counted", async () => {
   using at = tempState();
   for (const chain of ["main", "serve-1", "serve-2", "serve-3"]) {
     await using opened = await openBroker(at, {}, { chain });
@@ -257,11 +257,11 @@ test("R13 housekeeper: a chain that cannot be read is named once, and keeps no o
     expect.stringMatching(/^chain serve-2: .*JSON/),
   ]);
   using usage = openUsageStore(join(at.state, "mcpgw.db"));
-  // Its call, and the checkpoint of its end.
+  // Two records of the call, and the checkpoint at the close.
   expect(["serve-1", "serve-2", "serve-3"].map(usage.usageMark)).toEqual([0, 0, 3]);
 });
 
-test("R8 housekeeper: an index that a query finds damaged is named, begun anew and filled again", async () => {
+test("R8 housekeeper: an index that a query finds damaged is reported, recreated and refilled", async () => {
   using at = tempState();
   await using opened = await openBroker(at);
   for (let i = 0; i < 20; i += 1) await runCall(opened.broker, { consumer: i % 2 ? "a" : "b" });
@@ -284,14 +284,14 @@ test("R8 housekeeper: an index that a query finds damaged is named, begun anew a
   expect(index.query("SELECT count(*) AS rows FROM entry INDEXED BY entry_consumer").get()).toEqual({ rows: 20 });
 });
 
-/** The page on which a table or an index begins. */
+/** Returns the root page of a table or an index. */
 function pageOf(path: string, name: string): number {
   using db = new Database(path, { readonly: true });
   const row = db.query<{ rootpage: number }, [string]>("SELECT rootpage FROM sqlite_schema WHERE name = ?").get(name);
   return row?.rootpage ?? 0;
 }
 
-test("R13 housekeeper: an index that cannot be opened is named once, and keeps it from nothing else", async () => {
+test("R13 housekeeper: an index that cannot be opened is reported once, and everything else still works", async () => {
   using at = tempState();
   await using opened = await openBroker(at);
   mkdirSync(join(at.state, "index.db"));
@@ -308,13 +308,13 @@ test("R13 housekeeper: an index that cannot be opened is named once, and keeps i
   expect(causes).toEqual([expect.stringContaining(join(at.state, "index.db"))]);
 }, 30_000);
 
-test("housekeeper: one that dies is said to have died and started again, and its questions fail", async () => {
+test("housekeeper: if it dies, that is logged, pending requests fail, and it is restarted", async () => {
   using at = tempState();
   await using opened = await openBroker(at);
   await runCall(opened.broker);
   const deaths: unknown[] = [];
   const log = { ...silent, error: (_message: string, facts: object = {}) => void deaths.push(facts) };
-  // A database that is locked for good is what it cannot start with.
+  // It cannot start while the database is locked.
   const holder = new Database(join(at.state, "mcpgw.db"));
   holder.run("PRAGMA journal_mode = WAL");
   holder.run("BEGIN EXCLUSIVE");
@@ -323,8 +323,8 @@ test("housekeeper: one that dies is said to have died and started again, and its
   const ask = () => keeper.ask("page", "main", 2, 9);
   expect(await ask().catch((error: Error) => error.message)).toBe("the housekeeper died");
   expect(deaths).toEqual([{ cause: "database is locked (SQLITE_BUSY)" }]);
-  expect(await ask().catch((error: Error) => error.message)).toBe("the housekeeper is being started again");
-  // One that is closed meanwhile waits for no other.
+  expect(await ask().catch((error: Error) => error.message)).toBe("the housekeeper is restarting");
+  // A client that is closed in the meantime does not wait for a new Worker.
   const closing = start(at, null);
   await closing.ask("page", "main", 2, 9).catch(() => {});
   const from = performance.now();
@@ -339,7 +339,7 @@ test("housekeeper: one that dies is said to have died and started again, and its
   await keeper.close();
 }, 30_000);
 
-test("housekeeper: what it is asked while it closes fails, so that nobody waits for an answer", async () => {
+test("housekeeper: a request during close fails, so that no caller waits forever", async () => {
   using at = tempState();
   await using opened = await openBroker(at);
   await runCall(opened.broker);
@@ -348,10 +348,10 @@ test("housekeeper: what it is asked while it closes fails, so that nobody waits 
   const closed = keeper.close();
   const late = keeper.ask("page", "main", 1, 9).catch((error: Error) => error.message);
   await closed;
-  expect(await Promise.race([late, Promise.resolve("no answer")])).toBe("the gateway stops");
+  expect(await Promise.race([late, Promise.resolve("no answer")])).toBe("the gateway is stopping");
 });
 
-test("housekeeper: one that cannot start at all is tried once a second, and told once a minute", async () => {
+test("housekeeper: if it cannot start, it is retried every second and logged once a minute", async () => {
   using at = tempState();
   const { lines, log: written } = writtenLog();
   let deaths = 0;
@@ -363,7 +363,7 @@ test("housekeeper: one that cannot start at all is tried once a second, and told
   expect(lines).toEqual([expect.stringMatching(/the housekeeper died.*"cause":"ENOENT: [^\\]*"}\n$/)]);
 });
 
-test("rollup: pages, two marks of different age, and an index of another chain all come out right", async () => {
+test("rollup: handles several pages, marks of different ages, and the index of another chain", async () => {
   using at = tempState();
   await using opened = await openBroker(at);
   await Promise.all(Array.from({ length: 1500 }, () => runCall(opened.broker)));
@@ -376,7 +376,7 @@ test("rollup: pages, two marks of different age, and an index of another chain a
   const later = { since: (Date.now() + 7_200_000) * 1000 };
   const reach = { metered: true, reach: () => 3000 };
   expect(totals(withUncounted(reader, usage.counted(later), later, reach))).toEqual([0, 0, 0]);
-  // Without metering, no further than it may, and of the other chain nothing is left.
+  // Without metering: stops at the limit, and removes the entries of the other chain.
   const foreign = { consumer: "agent", srv: "crm", tool: "query", st: "ok", type: "call.end", at: 1 };
   index.add("main", { seq: 2500, leaf: new Uint8Array(32) }, [{ seq: 3001, ...foreign }]);
   expect(rollUpPage(reader, "main", 2200, { usage: null, index })).toBe(true);
@@ -389,10 +389,10 @@ test("rollup: pages, two marks of different age, and an index of another chain a
   expect(rollUpPage(reader, "main", 3001, { usage, index })).toBe(false);
   expect([usage.usageMark("main"), index.mark("main")?.seq]).toEqual([3001, 3001]);
   expect(totals(usage.counted({}))).toEqual([1500, 0, 0]);
-  // What was left of the other chain would take the place of one of these.
+  // A leftover entry of the other chain would replace one of these.
   expect(reader.find({ consumer: "agent", limit: 1500 }).rows).toHaveLength(1500);
   expect(rollUpPage(reader, "main", 3001, { usage, index })).toBe(false);
-  // An index that begins anew counts nothing twice.
+  // Recreating the index counts nothing twice.
   index.renew();
   while (rollUpPage(reader, "main", 3001, { usage, index }));
   expect([usage.usageMark("main"), index.mark("main")?.seq]).toEqual([3001, 3001]);

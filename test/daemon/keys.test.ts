@@ -16,10 +16,10 @@ import { fullDisk } from "../support/full-disk.ts";
 import { keyRequest, memoryKeyStore } from "../support/key-store.ts";
 import { isRoot, mayBecomeNobody } from "../support/processes.ts";
 
-// Each command is a process; on a busy machine that takes its time.
+// Each command is a process, which is slow on a busy machine.
 setDefaultTimeout(30_000);
 
-/** What is done with the keys of this keyring; `recording` is how acts are recorded, which else succeeds. */
+/** Returns the key handlers of a keyring. Recording succeeds, unless `recording` replaces it. */
 const handlersOf = (keyring: Keyring, recording: Partial<KeyHandlerOptions["audit"]> = {}) =>
   keyHandlers({
     keyring,
@@ -27,7 +27,7 @@ const handlersOf = (keyring: Keyring, recording: Partial<KeyHandlerOptions["audi
     namedRoles: () => null,
   });
 
-test("R23: a rotation that cannot be recorded leaves the old key as it was, and no other", async () => {
+test("R23: a rotation that cannot be recorded leaves only the old key, which stays active", async () => {
   using keyring = new Keyring({ store: memoryKeyStore(), clock: systemClock });
   const { id } = keyring.create(keyRequest({ name: "A", roles: ["user"] }));
   const states = () => Object.fromEntries(keyring.list().map((key) => [key.id, key.state]));
@@ -46,7 +46,7 @@ test("R23: a rotation that cannot be recorded leaves the old key as it was, and 
   expect(states()).toMatchObject({ [id]: "revoked", [made.id]: "active" });
 });
 
-test("R23 a configuration that is there and cannot be read is none to go on without: no key begins a log by the defaults", async () => {
+test("R23 if the configuration exists but cannot be read, keys create refuses instead of using the defaults", async () => {
   using place = new Place("");
   const file = place.path("etc/gateway.yaml");
   const given = ["env", `CONFIGURATION_DIRECTORY=${dirname(file)}`];
@@ -63,12 +63,12 @@ test("R23 a configuration that is there and cannot be read is none to go on with
   chmodSync(dirname(file), 0);
   place.becomeNobody();
   place.prefix = isRoot ? [...place.prefix, ...given] : given;
-  // Whom nothing keeps out reads it anyway.
+  // Root could read the file anyway.
   if (!isRoot || mayBecomeNobody) await refused("uid");
   chmodSync(dirname(file), 0o700);
 });
 
-test("keys are made, rotated and listed while the store cannot tell of their uses", async () => {
+test("keys can be created, rotated and listed while the store cannot read when they were last used", async () => {
   const store = memoryKeyStore();
   store.uses = () => {
     throw new Error("disk I/O error");
@@ -86,7 +86,7 @@ test("keys are made, rotated and listed while the store cannot tell of their use
   ]);
 });
 
-test("R23 T04 what gives rights and cannot be stored is refused with the reason, and is not in force", async () => {
+test("R23 T04 a change that grants rights and cannot be stored is refused with the reason and has no effect", async () => {
   const store = memoryKeyStore();
   using keyring = new Keyring({ store, clock: systemClock });
   keyring.freeze();
@@ -109,7 +109,7 @@ test("R23 T04 what gives rights and cannot be stored is refused with the reason,
   expect(log).toEqual(["key.unfrozen", "key.frozen"]);
 });
 
-test("R23 T04 where nothing is frozen an unfreeze that cannot be stored leaves no freeze on record", async () => {
+test("R23 T04 an unfreeze that cannot be stored records no freeze if nothing was frozen", async () => {
   const store = memoryKeyStore();
   using keyring = new Keyring({ store, clock: systemClock });
   store.setFrozen = () => {
@@ -125,7 +125,7 @@ test("R23 T04 where nothing is frozen an unfreeze that cannot be stored leaves n
   expect([keyring.frozen, ...log]).toEqual([false, "key.unfrozen"]);
 });
 
-test("R23 T04 of two who end a freeze at once the second is refused where the first has recorded that it goes on", async () => {
+test("R23 T04 of two concurrent unfreezes, the second is refused if the first failed and recorded that the freeze continues", async () => {
   const store = memoryKeyStore();
   using keyring = new Keyring({ store, clock: systemClock });
   keyring.freeze();
@@ -150,19 +150,19 @@ test.each([
   [[60, 8, 50], { groups: "60,50" }],
   [[8], {}],
   [[], {}],
-  // More than a record keeps: no group is told in part, and how many there are is.
+  // More groups than a record can hold: whole group ids only, with the total count.
   [
     [8, ...Array.from({ length: 100 }, (_, index) => 100_000 + index)],
     { groups: `${Array.from({ length: 68 }, (_, index) => 100_000 + index).join()},… of 100` },
   ],
-])("D9: an act is recorded with the process that asked for it; of groups %p", (groups, recorded) => {
+])("D9: an act is recorded with the process that requested it; groups %p", (groups, recorded) => {
   const asked = { ...admin, peer: { uid: 7, gid: 8, pid: 9, groups, access: "admin" } } as const;
   const facts = { key: "k", uid: 7, gid: 8, pid: 9, ...recorded };
   expect<unknown>(actOf(asked, "key.revoked", { key: "k" })).toEqual({ type: "key.revoked", actor: "local:7", facts });
 });
 
 test.each([true, false])(
-  "R23 T42: what takes rights away is in force, and its answer says whether it is on record (%p)",
+  "R23 T42: a change that removes rights takes effect, and its answer says whether it is recorded (%p)",
   async (recorded) => {
     using keyring = new Keyring({ store: memoryKeyStore(), clock: systemClock });
     const { id } = keyring.create(keyRequest({ name: "A", roles: ["user"] }));
@@ -174,7 +174,7 @@ test.each([true, false])(
   },
 );
 
-/** A keyring whose acts wait for the disk until `flush`; `log` holds the types of what was recorded, in order. */
+/** Returns a keyring whose acts wait for the disk until `flush`; `log` holds the recorded types in order. */
 function withSlowDisk() {
   const keyring = new Keyring({ store: memoryKeyStore(), clock: systemClock });
   const log: string[] = [];
@@ -190,7 +190,7 @@ function withSlowDisk() {
 test.each([
   ["keys.unfreeze", "keys.freeze", "key.frozen"],
   ["keys.freeze", "keys.unfreeze", "key.unfrozen"],
-] as const)("T42: of %s and %s at once the later one holds, as the log says", async (first, second, newest) => {
+] as const)("T42: of concurrent %s and %s, the later one wins, as the log says", async (first, second, newest) => {
   using at = withSlowDisk();
   at.keyring.freeze();
   const outcomes = Promise.allSettled([at.handlers[first]({}, admin), at.handlers[second]({}, admin)]);
@@ -203,7 +203,7 @@ test.each([
   expect(at.log.at(-1)).toBe(newest);
 });
 
-test("R23: of two rotations of one key at once the second is refused, so that there is one successor", async () => {
+test("R23: of two concurrent rotations of one key, the second is refused, so that there is one successor", async () => {
   using at = withSlowDisk();
   const { id } = at.keyring.create(keyRequest({ name: "A", roles: ["user"] }));
   const rotate = () => Promise.resolve(at.handlers["keys.rotate"]({ id }, admin));
@@ -211,7 +211,7 @@ test("R23: of two rotations of one key at once the second is refused, so that th
   at.flush();
   expect(await outcomes).toMatchObject([
     { status: "fulfilled", value: { consumerId: "agent" } },
-    { status: "rejected", reason: { code: "conflict", message: `key ${id} is being rotated already` } },
+    { status: "rejected", reason: { code: "conflict", message: `key ${id} is already being rotated` } },
   ]);
   expect(at.log).toEqual(["key.rotated"]);
   expect(at.keyring.list().map(({ state }) => state)).toEqual(["revoked", "active"]);
@@ -221,7 +221,7 @@ test.each([
   ["keys.rotate", "keys.revoke", ["revoked", "active"]],
   ["keys.revoke", "keys.rotate", ["revoked"]],
 ] as const)(
-  "R23: %s and %s of one key at once: it is revoked, and only a rotation that came first counts",
+  "R23: after concurrent %s and %s of one key it is revoked, and only a rotation that came first succeeds",
   async (first, second, states) => {
     using at = withSlowDisk();
     const { id } = at.keyring.create(keyRequest({ name: "A", roles: ["user"] }));
@@ -232,7 +232,7 @@ test.each([
   },
 );
 
-test("R23 T04 without a daemon a revocation that cannot be stored is refused and recorded as little as done", async () => {
+test("R23 T04 without a daemon, a revocation that cannot be stored is refused and not recorded", async () => {
   using place = new Place({ servers: [] });
   const { id } = await place.newKey("agent");
   using full = fullDisk(join(place.state, "mcpgw.db"), "UPDATE ON api_key");
@@ -243,11 +243,11 @@ test("R23 T04 without a daemon a revocation that cannot be stored is refused and
   expect(await place.json("keys", "list")).toMatchObject({ keys: [{ id, state: "active" }] });
 });
 
-test("R23 without a daemon a revocation that was refused is not stored in the end either", async () => {
+test("R23 without a daemon, a refused revocation is not stored later either", async () => {
   using place = new Place({ servers: [] });
   const { id } = await place.newKey("agent");
   const { config, state } = place;
-  // The store is free again when the command has been refused, and is about to end.
+  // The store is unlocked after the command was refused and before it ends.
   const program = `
     import { Database } from "bun:sqlite";
     import { openOffline } from ${JSON.stringify(new URL("../../src/daemon/offline-client.ts", import.meta.url).pathname)};
@@ -266,13 +266,13 @@ test("R23 without a daemon a revocation that was refused is not stored in the en
   expect(await place.json("keys", "list")).toMatchObject({ keys: [{ id, state: "active" }] });
 });
 
-test("R23 without a daemon a command that changes keys waits for another that does", async () => {
+test("R23 without a daemon, a command that changes keys waits for another one that does", async () => {
   using place = new Place({ servers: [] });
   await place.newKey("agent");
   const other = openFreeChain({ state: place.state, main: null }, ["main"]);
   const child = place.spawn(["keys", "freeze"]);
   const said = child.stderr.getReader();
-  expect(String(Buffer.from((await said.read()).value ?? []))).toContain("going by what is in");
+  expect(String(Buffer.from((await said.read()).value ?? []))).toContain("working directly on");
   other?.[Symbol.dispose]();
   expect(await child.exited).toBe(0);
   const gid = process.getgid?.();
@@ -281,7 +281,7 @@ test("R23 without a daemon a command that changes keys waits for another that do
   expect<unknown>((await place.records()).find(({ type }) => type === "key.frozen")?.facts).toEqual(asker);
 });
 
-test("R23 without a daemon nobody guesses which state directory a broken configuration means", async () => {
+test("R23 without a daemon, a broken configuration is refused, since its state directory is unknown", async () => {
   using place = new Place({ servers: [], state: 7 });
   expect(await place.bare(["keys", "create", "A", "agent", "user"])).toMatchObject({ code: 0 });
   const stderr: unknown = expect.stringMatching(/^mcpgw: .*gateway\.yaml:3:11: state: /);

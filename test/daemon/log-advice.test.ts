@@ -15,12 +15,12 @@ import { outsideOf } from "../support/audit.ts";
 import { daemonCommand, Place } from "../support/daemon.ts";
 import { asNobody, mayBecomeNobody } from "../support/processes.ts";
 
-// What a refusal of a log advises is done to the letter, once, and helps.
+// Follows the advice of a log's refusal to the letter, once, and checks that it helps.
 
-// Each command is a process; on a busy machine that takes its time.
+// Each command is a process, which is slow on a busy machine.
 setDefaultTimeout(30_000);
 
-/** Moves away every file of the place that a text names, each with its log; returns their names. */
+/** Moves away every file that a text names, each with its WAL; returns their names. */
 function moveAway(place: Place, text: string): string[] {
   const kept = join(place.dir, "evidence");
   mkdirSync(kept, { recursive: true });
@@ -31,7 +31,7 @@ function moveAway(place: Place, text: string): string[] {
   return [...named].map((path) => basename(path)).sort();
 }
 
-test("T08 a start from an old copy names every file that knows more; with those away it starts", async () => {
+test("T08 a start from an old copy names every file with newer evidence, and succeeds without those files", async () => {
   using place = new Place("");
   const elsewhere = join(place.dir, "elsewhere.checkpoints");
   place.configure({ servers: [], policies: [], audit: { checkpoints: [{ file: elsewhere }] } });
@@ -48,7 +48,7 @@ test("T08 a start from an old copy names every file that knows more; with those 
   await using _daemon = await place.start();
 });
 
-test("T08 a start from a copy that went on elsewhere names the checkpoints of the other log too; with those away it is proven", async () => {
+test("T08 a start from a copy that continued elsewhere names the checkpoints of the other log too; without them the log verifies", async () => {
   using place = new Place("");
   const elsewhere = join(place.dir, "elsewhere.checkpoints");
   place.configure({ servers: [], policies: [], audit: { checkpoints: [{ file: elsewhere }] } });
@@ -62,7 +62,7 @@ test("T08 a start from a copy that went on elsewhere names the checkpoints of th
   await place.newKey("second");
   const other = join(place.dir, "other");
   copyTo(other);
-  // The copy goes on for longer, where it knows nothing of the log here.
+  // The copy continues for longer, without the evidence of the original log.
   for (const part of parts) {
     rmSync(part, { recursive: true });
     cpSync(join(kept, basename(part)), part, { recursive: true });
@@ -79,7 +79,7 @@ test("T08 a start from a copy that went on elsewhere names the checkpoints of th
   expect(await place.cli(["audit", "verify"])).toMatchObject({ code: 0 });
 });
 
-test("T08 where the head note is damaged, start, audit verify and keys list say what helps; with it away they go on", async () => {
+test("T08 if the head note is damaged, start, audit verify and keys list give a remedy, and work without it", async () => {
   using place = new Place({ servers: [], policies: [] });
   await place.newKey("agent");
   writeFileSync(join(outsideOf(place), "main.head"), "");
@@ -90,24 +90,24 @@ test("T08 where the head note is damaged, start, audit verify and keys list say 
     said = stderr;
   }
   expect(moveAway(place, said)).toEqual(["main.head"]);
-  // The checkpoints beside it are compared all the same.
+  // The checkpoints next to it are still compared.
   expect(await place.cli(["audit", "verify"])).toMatchObject({ code: 0 });
   await using _daemon = await place.start();
 });
 
 const damages: [where: string, from: number, code: string][] = [
   ["from its first byte", 0, "SQLITE_NOTADB"],
-  ["behind the list of its tables", 4096, "SQLITE_CORRUPT"],
+  ["after its table list", 4096, "SQLITE_CORRUPT"],
 ];
 
-/** What is said of a damaged file. */
+/** Matches the message about a damaged file. */
 const damaged = (path: string, code: string): RegExp =>
   new RegExp(
     `${RegExp.escape(path)}: [^;]+ \\(${code}\\w*\\); check the kernel log [^;]+; [^;]+ stop the gateway, then`,
   );
 
 test.each(damages)(
-  "T08 where mcpgw.db is damaged %s, all that reads it says what helps; with it away a freeze holds",
+  "T08 if mcpgw.db is damaged %s, everything that reads it gives a remedy; without it a freeze still holds",
   async (_where, from, code) => {
     using place = new Place({ servers: [], policies: [] });
     await place.newKey("agent");
@@ -130,7 +130,7 @@ test.each(damages)(
 );
 
 test.each(damages)(
-  "T08 where the log is damaged %s, a start says what helps; with all that is named away it starts",
+  "T08 if the log is damaged %s, a start gives a remedy, and succeeds without the named files",
   async (_where, from, code) => {
     using place = new Place({ servers: [], policies: [] });
     await place.newKey("agent");
@@ -150,7 +150,7 @@ test.each(damages)(
   },
 );
 
-test("R9 A03 A14 where the signing key is missing none is made: what was begun with it is named, and with that away it starts", async () => {
+test("R9 A03 A14 a missing signing key is not replaced: its files are named, and a start succeeds without them", async () => {
   using place = new Place("");
   const log = join(place.dir, "log.db");
   place.configure({ servers: [], policies: [], audit: { path: log } });
@@ -166,13 +166,13 @@ test("R9 A03 A14 where the signing key is missing none is made: what was begun w
     }
     return said;
   };
-  // Without the state directory the log alone is in the way, without that the store, which knows of it.
+  // Without the state directory only the log is named; without the log, the store, which knows about it.
   for (const [away, left] of [
     [place.state, log],
     [log, join(place.state, "mcpgw.db")],
   ] as const) {
     renameSync(away, `${away}.kept`);
-    expect(await refused()).toContain(`begun with it: ${left}. `);
+    expect(await refused()).toContain(`started with it: ${left}. `);
     rmSync(away, { recursive: true, force: true });
     renameSync(`${away}.kept`, away);
   }
@@ -182,7 +182,7 @@ test("R9 A03 A14 where the signing key is missing none is made: what was begun w
 });
 
 test.skipIf(process.getuid?.() !== 0)(
-  "T62 whoever is not the owner of the state directory is told to be, not to take it over (needs root)",
+  "T62 a user who does not own the state directory is told to run as its owner, not to change the owner (needs root)",
   async () => {
     using place = new Place({ servers: [], policies: [] });
     await place.newKey("agent");
@@ -192,10 +192,10 @@ test.skipIf(process.getuid?.() !== 0)(
       1,
       expect.stringContaining(`${place.state} belongs to uid 993, and this is uid 0`),
     ]);
-    // The other user's default would be another state directory.
+    // The owner's default would be another state directory.
     expect(stderr).toContain(`sudo -u '#993' mcpgw --state ${place.state} …`);
     expect(stderr).not.toContain("chown");
-    // Nor is anything left there that its owner could not use.
+    // Also, no file is left there that its owner could not use.
     rmSync(join(place.state, "audit"), { recursive: true });
     expect(await place.cli(["keys", "create", "B", "agent", "user"])).toMatchObject({ code: 1 });
     expect(existsSync(join(place.state, "audit"))).toBe(false);
@@ -203,7 +203,7 @@ test.skipIf(process.getuid?.() !== 0)(
 );
 
 test.skipIf(!mayBecomeNobody)(
-  "T62 of a state directory that lets nobody else in no command says that nothing is there (needs setpriv as root)",
+  "T62 no command reports an unreadable state directory as empty (needs setpriv as root)",
   async () => {
     using place = new Place({ servers: [], policies: [] });
     chmodSync(place.dir, 0o755);
@@ -225,7 +225,7 @@ test.skipIf(!mayBecomeNobody)(
   },
 );
 
-test("R9 A14 a log whose signing key is lost is checked as audit verify says: an export, by what was kept elsewhere", async () => {
+test("R9 A14 a log whose signing key is lost can be verified as audit verify advises, by an export and checkpoints kept elsewhere", async () => {
   using place = new Place({ servers: [], policies: [], audit: { checkpoints: [{ file: "kept.checkpoints" }] } });
   await place.newKey("agent");
   const pub = join(outsideOf(place), "signing.pub");
@@ -239,7 +239,7 @@ test("R9 A14 a log whose signing key is lost is checked as audit verify says: an
   expect((await place.cli(["audit", "verify", "--jsonl", "log.jsonl", ...against])).code).toBe(0);
 });
 
-test("R9 a command without a daemon says what is wrong with the log that it goes on from", async () => {
+test("R9 a command without a daemon reports what is wrong with the log that it continues", async () => {
   using place = new Place({ servers: [], policies: [] });
   await place.newKey("agent");
   rmSync(place.heads, { recursive: true });

@@ -3,12 +3,12 @@ import { existsSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { daemonCommand, Place } from "../support/daemon.ts";
 
-// The file that `audit.path` names, to whoever would write it.
+// The file that `audit.path` names.
 
-// Each command is a process; on a busy machine that takes its time.
+// Each command is a process, which is slow on a busy machine.
 setDefaultTimeout(30_000);
 
-test("T48 T62 a log that is named by a symbolic link is written by nobody, and the refusal says what to name", async () => {
+test("T48 T62 a log named by a symbolic link is not written, and the refusal says which path to use", async () => {
   using place = new Place("");
   const [real, link] = [join(place.dir, "log.db"), join(place.dir, "alias.db")];
   const log = (path: string): void => place.configure({ servers: [], policies: [], audit: { path } });

@@ -6,7 +6,7 @@ import { linesOf } from "../support/seen.ts";
 import { TempDir } from "../support/temp-dir.ts";
 import { toolCall } from "../support/wire.ts";
 
-// Each daemon is a process; on a busy machine that takes its time.
+// Each daemon is a process, which is slow on a busy machine.
 setDefaultTimeout(30_000);
 
 type Line = Readonly<Record<string, unknown>>;
@@ -14,7 +14,7 @@ type Line = Readonly<Record<string, unknown>>;
 const times = 30;
 const each = Array.from({ length: times }, (_, index) => index);
 
-test("R63 neither who guesses keys nor who calls a broken server on and on fills the log", async () => {
+test("R63 neither guessing keys nor calling a broken server repeatedly fills the log", async () => {
   await using daemon = await start({ servers: [fake("fake")], policies: [everything()] });
   const key = await daemon.place.key("alice");
   const stream = { headers: { accept: "text/event-stream", authorization: `Bearer ${strongKey()}` } };
@@ -23,7 +23,7 @@ test("R63 neither who guesses keys nor who calls a broken server on and on fills
     expect((await daemon.call("fake__echo", {}, strongKey(), id)).status).toBeGreaterThan(400);
   }
   for (const id of each) await daemon.call("fake__both", {}, key, id);
-  // Of what only its client did wrong the log says nothing.
+  // Mistakes of a client alone are not logged.
   expect((await daemon.stream(key, { "mcp-session-id": "gone" })).status).toBe(404);
   await daemon.stop();
 
@@ -43,7 +43,7 @@ test("R63 neither who guesses keys nor who calls a broken server on and on fills
   expect(total(failed)).toBe(times);
 });
 
-test("R63 who ends the instance of each of many sessions does not fill the log", async () => {
+test("R63 crashing the instance of each of many sessions does not fill the log", async () => {
   await using daemon = await start({ servers: [fake("fake")], policies: [everything()] });
   const key = await daemon.place.key("alice");
   const crash = async (id: number): Promise<void> => {
@@ -59,7 +59,7 @@ test("R63 who ends the instance of each of many sessions does not fill the log",
   ]);
 });
 
-test("R63 the log names the pages that may not use the gateway, whose browsers do not say so, and is not filled by them", async () => {
+test("R63 the log names refused page origins, which browsers hide, and is not filled by them", async () => {
   await using daemon = await start({ servers: [], policies: [everything()] });
   for (const id of each) {
     const headers = { origin: `http://page-${id}.test` };
@@ -73,7 +73,7 @@ test("R63 the log names the pages that may not use the gateway, whose browsers d
   ]);
 });
 
-test("the log of a process whose standard error nobody reads is bounded, and says how many lines are lost", async () => {
+test("the log of a process with unread standard error is bounded, and says how many lines were lost", async () => {
   const module = join(import.meta.dir, "../../src/daemon/own-log.ts");
   const program = `
     const { openLog } = await import(${JSON.stringify(module)});
@@ -84,7 +84,7 @@ test("the log of a process whose standard error nobody reads is bounded, and say
   using temp = new TempDir();
   const pipe = temp.path("stderr");
   Bun.spawnSync(["mkfifo", pipe]);
-  // A pipe that is open for reading, but that nobody reads.
+  // A pipe that is open for reading but not read.
   const unread = openSync(pipe, constants.O_RDONLY | constants.O_NONBLOCK);
   const end = openSync(pipe, "w");
   const child = Bun.spawn([process.execPath, "-e", program], { stdin: "pipe", stdout: "pipe", stderr: end });
@@ -106,10 +106,10 @@ test("the log of a process whose standard error nobody reads is bounded, and say
   expect(Number(lost) + read).toBeGreaterThanOrEqual(10_000);
 });
 
-/** Goes before a command whose JOURNAL_STREAM shall name its own standard error, as under systemd. */
+/** Command prefix that sets JOURNAL_STREAM to the command's own standard error, as systemd does. */
 const underJournal = ["sh", "-c", 'export JOURNAL_STREAM=$(stat -L -c %d:%i /proc/self/fd/2); exec "$@"', "sh"];
 
-/** The lines of a daemon until it is ready. */
+/** Returns the log lines of a daemon until it is ready. */
 async function firstLines(place: Place, env: Record<string, string> = {}): Promise<string[]> {
   const child = place.spawn(daemonCommand, env);
   const lines: string[] = [];
@@ -120,7 +120,7 @@ async function firstLines(place: Place, env: Record<string, string> = {}): Promi
   return lines;
 }
 
-test("R118 each line tells the journal its priority, and nothing else is told one", async () => {
+test("R118 each line has a priority for the journal, and none if standard error is not the journal", async () => {
   using place = new Place({ servers: [], policies: [] });
   const plain = await firstLines(place, { JOURNAL_STREAM: "1:1" });
   expect(plain).toEqual(plain.map(() => expect.stringMatching(/^\{/)));
@@ -131,7 +131,7 @@ test("R118 each line tells the journal its priority, and nothing else is told on
   expect(new Set(levels)).toEqual(new Set(["<4> warn", "<6> info"]));
 });
 
-test("R118 the journal is told that a start which the configuration prevents is an error", async () => {
+test("R118 a start that fails because of the configuration has error priority in the journal", async () => {
   using place = new Place({ serverz: [], policiez: [] });
   place.prefix = underJournal;
   const { stderr, code } = await place.cli(["daemon"]);

@@ -10,25 +10,25 @@ import { openUsageStore } from "../../src/store/sqlite/usage.ts";
 import { nothing } from "../../src/usage/counters.ts";
 import { StdioClient } from "../support/stdio-client.ts";
 
-// What commands do without a daemon, above all what they refuse to say.
+// What commands do without a daemon, and when they refuse.
 
-// Each command is a process; on a busy machine that takes its time.
+// Each command is a process, which is slow on a busy machine.
 setDefaultTimeout(30_000);
 
 const config = { servers: [], policies: [] };
 const unusable = { ...config, auth: { keys: [{ id: "a", key: "${NOT_SET_HERE}", consumerId: "a", roles: ["user"] }] } };
 
-/** What key commands say where no daemon answers. */
+/** Returns the notice of key commands if no daemon answers. */
 const goingBy = ({ state }: Place): string =>
-  `mcpgw: no daemon answers at ${join(state, "control.sock")}; going by what is in ${state}\n`;
+  `mcpgw: no daemon answers at ${join(state, "control.sock")}; working directly on ${state}\n`;
 
-test("R23 only a first key begins a state directory; what changes keys where nothing is says so", async () => {
+test("R23 only keys create may create a state directory; other key commands say that it holds no state", async () => {
   using place = new Place(config);
   for (const words of ["keys list", "keys freeze", "keys unfreeze", "keys revoke key-1", "keys rotate key-1"]) {
     const ran = await place.cli(words.split(" "));
     expect(ran).toMatchObject({ code: 2, stdout: "" });
     expect(ran.stderr).toContain(`no daemon answers at ${join(place.state, "control.sock")}`);
-    expect(ran.stderr).toContain(`nothing is in ${place.state}`);
+    expect(ran.stderr).toContain(`${place.state} holds no state: `);
     expect(ran.stderr).toContain("start a gateway with this configuration first");
     expect(ran.stderr).not.toContain("--config");
   }
@@ -36,7 +36,7 @@ test("R23 only a first key begins a state directory; what changes keys where not
   expect(unnamed.stderr).toMatch(/give --config, .* has not read the gateway\.yaml/);
   expect(existsSync(place.state)).toBe(false);
   const begun = await place.cli(["keys", "create", "A", "agent", "user"]);
-  expect(begun).toMatchObject({ code: 0, stderr: expect.stringContaining(`so this begins ${place.state}`) });
+  expect(begun).toMatchObject({ code: 0, stderr: expect.stringContaining(`creating ${place.state}`) });
   const frozen = await place.cli(["keys", "freeze"]);
   expect(frozen).toMatchObject({ code: 0, stderr: goingBy(place) });
   expect(frozen.stdout).not.toContain("every caller is refused");
@@ -44,32 +44,32 @@ test("R23 only a first key begins a state directory; what changes keys where not
   expect((await place.cli(["keys", "unfreeze"])).stdout).not.toContain("callers are served again\n");
 });
 
-test("R23 P3 a first key can be made where one was killed before there was a log, which left its lock", async () => {
+test("R23 P3 a first key can be created after an attempt that was killed before the log existed and left its lock", async () => {
   using place = new Place(config);
   prepareStateDir(place.state);
   tryLock(join(place.state, "audit/main.lock"))?.[Symbol.dispose]();
   const made = await place.bare(["keys", "create", "A", "agent", "user", "--state", place.state]);
-  expect(made).toMatchObject({ code: 0, stderr: expect.stringContaining(`so this begins ${place.state}`) });
+  expect(made).toMatchObject({ code: 0, stderr: expect.stringContaining(`creating ${place.state}`) });
 });
 
-test("a command that starts itself anew, to have threads for files of checkpoints, says what it goes by once, and finds no file of its own", async () => {
+test("a command that restarts itself to get threads for checkpoint files prints its notice once, and does not find its own output file", async () => {
   using place = new Place("");
   place.configure({ ...config, audit: { checkpoints: [{ file: join(place.dir, "checkpoints") }] } });
-  // As an operator's environment has them: unset, so that the program sets them and starts anew.
+  // Unset, as in an operator's environment, so that the program sets them and restarts.
   place.prefix = ["env", "-u", "BUN_CONFIG_MAX_HTTP_REQUESTS", "-u", "UV_THREADPOOL_SIZE"];
   await place.newKey("agent");
   expect(await place.cli(["keys", "freeze"])).toMatchObject({ code: 0, stderr: goingBy(place) });
   const out = join(place.dir, "export.jsonl");
   expect(await place.cli(["audit", "export", "--payloads", "--out", out])).toMatchObject({ code: 0 });
   expect(readFileSync(out, "utf8")).toContain("admin.payloads-exported");
-  // An export that is refused took nothing, so it is none on record.
+  // A refused export exported nothing, so it is not recorded.
   expect(await place.cli(["audit", "export", "--payloads", "--out", out])).toMatchObject({ code: 2 });
   const log = await place.cli(["audit", "log", "--type", "admin.payloads-exported", "--json"]);
   expect(log.stdout.match(/admin\.payloads-exported/g)).toHaveLength(1);
 });
 
-// These three wait for as long as a command gives another that works on the same state directory.
-test.concurrent("T48 a copy of a state directory does not get at the log outside that a gateway of the original writes", async () => {
+// These three wait out the time that a command gives another one on the same state directory.
+test.concurrent("T48 a copy of a state directory cannot write the external log that a gateway of the original is writing", async () => {
   using place = new Place("");
   const audit = { path: join(place.dir, "log.db") };
   place.configure({ ...config, audit });
@@ -78,10 +78,10 @@ test.concurrent("T48 a copy of a state directory does not get at the log outside
   cpSync(place.state, copy.state, { recursive: true });
   using _held = openFreeChain({ state: place.state, main: audit.path }, ["main"]);
   const { code, stderr } = await copy.cli(["keys", "freeze"]);
-  expect([code, stderr]).toEqual([1, expect.stringContaining(`another process (pid ${process.pid}) writes`)]);
+  expect([code, stderr]).toEqual([1, expect.stringContaining(`another process (pid ${process.pid}) is writing`)]);
 });
 
-test.concurrent("while another process has the log, as a daemon that is stopping, keys are listed as stored and a change says what to do", async () => {
+test.concurrent("while another process holds the log, keys list shows the keys as stored, and a change is refused with advice", async () => {
   using place = new Place(config);
   const { id } = await place.newKey("agent");
   using _held = openFreeChain({ state: place.state, main: null }, ["main"]);
@@ -89,11 +89,11 @@ test.concurrent("while another process has the log, as a daemon that is stopping
   expect(listed).toMatchObject({ code: 0, stdout: expect.stringContaining(id) });
   expect(listed.stderr).toContain("another process is writing its audit log");
   expect(frozen).toMatchObject({ code: 1, stdout: "" });
-  expect(frozen.stderr).toContain(`another process (pid ${process.pid}) writes the audit log of ${place.state}`);
+  expect(frozen.stderr).toContain(`another process (pid ${process.pid}) is writing the audit log of ${place.state}`);
   expect(frozen.stderr).toContain("try again in a few seconds");
 });
 
-test.concurrent("beside a healthy daemon on another socket a change of keys names it and says how to reach it", async () => {
+test.concurrent("if a daemon runs on another socket, a key change names that daemon and says how to reach it", async () => {
   using place = new Place(config);
   await using daemon = await place.start();
   const { id } = await place.newKey("agent");
@@ -103,14 +103,14 @@ test.concurrent("beside a healthy daemon on another socket a change of keys name
   expect(ran.stderr).toContain("a daemon on another socket (name it with --socket)");
 });
 
-test("D15 a gateway without a daemon beside eight others says that no more can run", async () => {
+test("D15 a ninth gateway without a daemon is refused", async () => {
   using place = new Place({ ...config, auth: servesParent });
   prepareStateDir(place.state);
   const held = embeddedChains.map((chain) => tryLock(join(place.state, "audit", `${chain}.lock`)));
   try {
     const ran = await place.cli(["serve"]);
     expect(ran).toMatchObject({ code: 1, stdout: "" });
-    expect(ran.stderr).toContain(`8 gateways without a daemon run on ${place.state} already`);
+    expect(ran.stderr).toContain(`8 gateways without a daemon already run on ${place.state}, `);
     expect(ran.stderr).toContain("`mcpgw daemon`");
     expect(ran.stderr).not.toContain("try again");
   } finally {
@@ -128,7 +128,7 @@ test("an export that fails leaves no file behind", async () => {
   expect((await place.cli(["audit", "export", "--out", out])).code).toBe(0);
 });
 
-test("verify without anything to look at is a refusal, never INTACT, and makes no signing key", async () => {
+test("verify without a log is refused, never INTACT, and creates no signing key", async () => {
   using place = new Place(config);
   writeFileSync(place.state, "");
   const nothing = { code: 2, stdout: "", stderr: expect.stringContaining(`nothing is recorded in ${place.state}`) };
@@ -144,7 +144,7 @@ test("verify without anything to look at is a refusal, never INTACT, and makes n
   expect(existsSync(key)).toBe(false);
 });
 
-test("R25 without a daemon nothing needs the servers' secrets; what runs servers does", async () => {
+test("R25 commands without a daemon do not need the servers' secrets; commands that run servers do", async () => {
   using place = new Place(config);
   const audit = { path: "elsewhere.db" };
   const servers = [
@@ -170,7 +170,7 @@ test("R25 without a daemon nothing needs the servers' secrets; what runs servers
   expect(checked).toMatchObject({ code: 2, stdout: "" });
 });
 
-test("a configuration that cannot be used is said, and the chain in the state directory is still read", async () => {
+test("an unusable configuration is reported, and the chain in the state directory is still read", async () => {
   using place = new Place(config);
   const { id } = await place.newKey("agent");
   place.configure(unusable);
@@ -178,19 +178,19 @@ test("a configuration that cannot be used is said, and the chain in the state di
   expect(ran).toMatchObject({ code: 0 });
   expect(ran.stdout).toContain("key.created");
   expect(ran.stderr).toContain("NOT_SET_HERE");
-  // It lies where the command runs, but was not passed over.
+  // It is in the current directory, but was not passed over.
   const stderr: unknown = expect.not.stringContaining("--config");
   expect(await place.cli(["keys", "revoke", id])).toMatchObject({ code: 0, stderr });
 });
 
-test("where audit.path cannot be read and is not known, nothing is verified, read or written at the default place", async () => {
+test("if audit.path is unknown because the configuration is unusable, the default place is not verified, read or written", async () => {
   using place = new Place(config);
   const audit = { path: join(place.dir, "elsewhere.db") };
   place.configure({ ...config, audit });
   await place.newKey("agent");
   place.configure({ ...unusable, audit });
   rmSync(join(outsideOf(place), "main.path"));
-  // Half of what is on record would pass for all of it.
+  // Another chain exists, so that half of the records could be mistaken for all.
   openFreeChain({ state: place.state, main: null }, embeddedChains)?.[Symbol.dispose]();
   const create = "keys create A agent user";
   for (const words of ["audit verify", "audit log", create]) {
@@ -204,7 +204,7 @@ test("where audit.path cannot be read and is not known, nothing is verified, rea
   expect(existsSync(place.state)).toBe(false);
 });
 
-test("a log outside the state directory is found there without the configuration, and missed where it is gone", async () => {
+test("a log outside the state directory is found without the configuration, and its loss is detected", async () => {
   const elsewhere = (place: Place): string => join(place.dir, "elsewhere.db");
   using place = new Place(config);
   place.configure({ ...config, audit: { path: elsewhere(place) } });
@@ -226,11 +226,11 @@ test("a log outside the state directory is found there without the configuration
   expect(await place.cli(["audit", "verify"])).toMatchObject({ code: 0 });
 });
 
-test("a log outside the state directory that nothing leads to is not begun a second time", async () => {
+test("a log outside the state directory is not started a second time if its place is unknown", async () => {
   using place = new Place("");
   place.configure({ ...config, audit: { path: join(place.dir, "elsewhere.db") } });
   const { id } = await place.newKey("agent");
-  // As with another home, where the note of its place is not found.
+  // As with another home directory, which lacks the note of the log's path.
   rmSync(place.heads, { recursive: true });
   for (const words of ["keys create A agent user", `keys revoke ${id}`, "keys freeze"]) {
     const ran = await place.bare([...words.split(" "), "--state", place.state], place.state);
@@ -241,7 +241,7 @@ test("a log outside the state directory that nothing leads to is not begun a sec
   expect(await place.cli(["keys", "revoke", id])).toMatchObject({ code: 0 });
 });
 
-test("a command that reads writes nothing: no database appears where there is none", async () => {
+test("a command that only reads creates no database", async () => {
   using place = new Place(config);
   const contents = () => (existsSync(place.state) ? readdirSync(place.state) : "no directory");
   for (const before of ["no directory", []]) {
@@ -262,7 +262,7 @@ test("a command that reads writes nothing: no database appears where there is no
   expect(existsSync(usage)).toBe(false);
 });
 
-test("R26 usage counts what gateways that were killed left uncounted, and writes nothing", async () => {
+test("R26 usage includes calls that killed gateways left uncounted, and writes nothing", async () => {
   using place = new Place({
     servers: [fake("fake")],
     policies: [everything()],
@@ -283,7 +283,7 @@ test("R26 usage counts what gateways that were killed left uncounted, and writes
   await using daemon = await place.start();
   expect(await place.json("usage")).toMatchObject(usage);
   expect(await daemon.stop()).toBe(0);
-  // A record that cannot be read takes nothing away from what was counted before.
+  // An unreadable record does not affect what was counted before it.
   const log = new Database(join(place.state, "audit/main.db"));
   const { last } = log.query<{ last: number }, []>("SELECT max(seq) AS last FROM audit").get() ?? { last: 0 };
   log.run("INSERT INTO audit (seq, rec, leaf) VALUES (?, '{', x'00')", [last + 1]);
@@ -296,7 +296,7 @@ test("R26 usage counts what gateways that were killed left uncounted, and writes
   });
 });
 
-test("R26 usage names the chain of a killed gateway that cannot be read to its end, with a daemon and without", async () => {
+test("R26 usage names a killed gateway's chain that cannot be read to its end, with and without a daemon", async () => {
   using place = new Place({
     servers: [fake("fake")],
     policies: [everything()],
@@ -329,7 +329,7 @@ test("R26 usage names the chain of a killed gateway that cannot be read to its e
   expect(await daemon.stop()).toBe(0);
 });
 
-test("R26 usage counts whole hours, says which where the times are finer, and touching periods share none", async () => {
+test("R26 usage counts whole hours, says which ones if the times are finer, and adjacent periods do not overlap", async () => {
   using place = new Place(config);
   await place.newKey("agent");
   const store = openUsageStore(join(place.state, "mcpgw.db"));
@@ -363,7 +363,7 @@ test("R26 usage counts whole hours, says which where the times are finer, and to
 
 test("without a daemon ./gateway.yaml is not read", async () => {
   using place = new Place({ ...config, audit: { path: "elsewhere.db" } });
-  // In place.dir, where gateway.yaml lies; only --state is given.
+  // Runs in place.dir, next to gateway.yaml, with only --state.
   const made = await place.bare(["keys", "create", "A", "agent", "user", "--state", place.state]);
   expect(made).toMatchObject({ code: 0 });
   expect(existsSync(join(place.state, "audit/main.db"))).toBe(true);

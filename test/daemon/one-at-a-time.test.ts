@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { Cancel } from "../../src/core/cancel.ts";
 import { oneAtATime } from "../../src/daemon/handlers/one-at-a-time.ts";
 
-test("of what waits for its turn each owner has one begun after the other, however much one of them asks for", async () => {
+test("owners take turns, one task each, however many tasks one of them queues", async () => {
   const inTurn = oneAtATime();
   const begun: string[] = [];
   const ask = (owner: string, name: string, signal = new Cancel()): Promise<unknown> =>
@@ -21,7 +21,7 @@ test("of what waits for its turn each owner has one begun after the other, howev
   expect(begun.at(-1)).toBe("b2");
 });
 
-test("a work that fails, at once or later, lets the next begin", async () => {
+test("a task that fails, at once or later, lets the next one start", async () => {
   const inTurn = oneAtATime();
   const signal = new Cancel();
   const fails = [

@@ -14,7 +14,7 @@ function setUp() {
     return reader.reads;
   };
   const log = createLogger({ level: "warn", format: "json", write, clock: { now: () => now, mono: () => now } });
-  /** What is written until a minute is over. */
+  /** Returns the lines written until a minute is over. */
   const nextMinute = () => {
     now += 60_000_000;
     jest.advanceTimersByTime(60_000);
@@ -23,7 +23,7 @@ function setUp() {
   return { log, lines, reader, nextMinute };
 }
 
-test("R118 of what callers may cause at any rate, a minute has one line of a kind and one that counts the rest", () => {
+test("R118 lines that callers can cause are limited to one per kind and minute, and one that counts the rest", () => {
   const { log, lines, nextMinute } = setUp();
   const fail = (call: string, code: string) => log.error("failed", { call, code, cause: "down" }, code);
   for (const call of ["1", "2", "3"]) fail(call, "lost");
@@ -41,7 +41,7 @@ test("R118 of what callers may cause at any rate, a minute has one line of a kin
   expect(nextMinute()).toEqual([]);
 });
 
-test("R118 what has no kind is written each time, and what was only counted before the end", () => {
+test("R118 a line without a kind is always written, and counted lines are written before the end", () => {
   const { log, lines } = setUp();
   for (let i = 0; i < 3; i += 1) log.warn("once more");
   for (let i = 0; i < 3; i += 1) log.warn("flood", {}, "");
@@ -55,20 +55,20 @@ test("R118 what has no kind is written each time, and what was only counted befo
   ]);
 });
 
-test("R118 lines that could not be written are counted in the next that can", () => {
+test("R118 lines that could not be written are counted before the next line that can", () => {
   const { log, lines, reader } = setUp();
   reader.reads = false;
   for (let i = 0; i < 3; i += 1) log.warn("unread");
   reader.reads = true;
   for (let i = 0; i < 2; i += 1) log.warn("read");
   expect(lines.map(({ msg, lines: lost }) => [msg, lost])).toEqual([
-    ["lines of the log are lost, as nobody read it", 3],
+    ["log lines were lost because nobody read the log", 3],
     ["read", undefined],
     ["read", undefined],
   ]);
 });
 
-test("R118 T58 a JSON line stays JSON whatever a name holds, and shows no control or invisible character", () => {
+test("R118 T58 a JSON line stays valid whatever a name contains, without control or invisible characters", () => {
   const { lines: written, log } = writtenLog();
   const name = "a\u0007\u009b\u200b\u2028\ufeff\u{e0041}";
   log.warn("odd", { name });
@@ -76,19 +76,19 @@ test("R118 T58 a JSON line stays JSON whatever a name holds, and shows no contro
   expect(JSON.parse(written[0] ?? "")).toMatchObject({ msg: "odd", name });
 });
 
-test("R118 T58 a line of text is one line whatever a name holds, and shows no control or invisible character", () => {
+test("R118 T58 a text line stays one line whatever a name contains, without control or invisible characters", () => {
   const { lines: written, log } = writtenLog({ format: "text" });
   log.warn("odd\n2026-01-01T00:00:00.000Z error forged\u001b[2J", { name: "a\u0007\u009b\u200b\u2028\ufeff" });
   expect(written).toEqual([expect.stringMatching(/^[\u0020-\u007e\ufffd]*\n$/)]);
 });
 
-test("R118 a line of text leaves out what is undefined, as a JSON line does", () => {
+test("R118 a text line omits undefined facts, as a JSON line does", () => {
   const { lines: written, log } = writtenLog({ format: "text" });
   log.warn("changed", { added: "a", removed: undefined });
   expect(written).toEqual([expect.stringMatching(/ changed added="a"\n$/)]);
 });
 
-test("R118 level and format can change while the process runs", () => {
+test("R118 the level and format can change at run time", () => {
   const { lines: written, log } = writtenLog();
   log.info("before");
   log.configure({ level: "info", format: "text" });

@@ -4,10 +4,10 @@ import { join } from "node:path";
 import { outsideOf } from "../support/audit.ts";
 import { daemonCommand, Place } from "../support/daemon.ts";
 
-// Each command is a process; on a busy machine that takes its time.
+// Each command is a process, which is slow on a busy machine.
 setDefaultTimeout(30_000);
 
-test("a named pipe in the place of a file of the gateway's own keeps nothing waiting", async () => {
+test("a named pipe in place of one of the gateway's own files does not block a command", async () => {
   using place = new Place({ servers: [], policies: [] });
   await (await place.start()).stop();
   const outside = outsideOf(place);

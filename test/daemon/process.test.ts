@@ -9,7 +9,7 @@ import { textOf } from "../support/wire.ts";
 setDefaultTimeout(30_000);
 
 test.each(["daemon", "serve"])(
-  "SEMANTICS 7: %s does not start where any certificate would be accepted",
+  "SEMANTICS 7: %s does not start if any certificate would be accepted",
   async (command) => {
     using place = new Place({ auth: servesParent, servers: [] });
     const ran = await place.cli([command], { env: { NODE_TLS_REJECT_UNAUTHORIZED: "0" } });
@@ -22,7 +22,7 @@ test.each(["daemon", "serve"])(
 );
 
 test.skipIf(!mayBecomeNobody || !Bun.which("prlimit"))(
-  "with too few threads allowed to run, a start fails and says so, rather than wait for one (needs prlimit, and setpriv as root)",
+  "a start with too low a thread limit fails with a message instead of hanging (needs prlimit, and setpriv as root)",
   async () => {
     using place = new Place({ auth: servesParent, servers: [] });
     place.becomeNobody();
@@ -32,14 +32,14 @@ test.skipIf(!mayBecomeNobody || !Bun.which("prlimit"))(
   },
 );
 
-test("where code may not be made at run time, a start says what prevents it and what to allow", async () => {
+test("if JIT compilation is not allowed, a start says what prevents it and what to allow", async () => {
   using place = new Place({ auth: servesParent, servers: [] });
   const ran = await place.cli(["daemon"], { env: { BUN_JSC_useJIT: "0" } });
   expect(ran).toMatchObject({ code: 1, stdout: "" });
   expect(ran.stderr).toMatch(/cannot load the C library .* \(.*requires the JIT\); .*no MemoryDenyWriteExecute/);
 });
 
-test("SEMANTICS 7: proxy variables reroute no upstream of `serve` alone", async () => {
+test("SEMANTICS 7: proxy variables do not reroute upstream requests of an embedded gateway", async () => {
   const tools = [{ name: "echo", inputSchema: { type: "object" } }];
   using upstream = serve(({ method, id }) => (method === "tools/list" ? reply(id, { tools }) : null));
   using place = new Place({
@@ -53,7 +53,7 @@ test("SEMANTICS 7: proxy variables reroute no upstream of `serve` alone", async 
 });
 
 test.skipIf(process.platform !== "linux" || !isRoot)(
-  "SEMANTICS 7: a start adds what the environment lacks of what Bun reads at its start, and leaves what it has (needs Linux and root)",
+  "SEMANTICS 7: a start sets the missing variables that Bun reads at startup and keeps those already set (needs Linux and root)",
   async () => {
     using place = new Place({ auth: servesParent, servers: [] });
     place.prefix = ["env", "-u", "BUN_CONFIG_MAX_HTTP_REQUESTS", "UV_THREADPOOL_SIZE=8"];
@@ -65,7 +65,7 @@ test.skipIf(process.platform !== "linux" || !isRoot)(
 );
 
 test.skipIf(!mayBecomeNobody || !Bun.which("prlimit"))(
-  "SEMANTICS 7: where few threads are allowed, a start leaves most of them to servers and to what Bun cannot do without (needs prlimit, and setpriv as root)",
+  "SEMANTICS 7: with a low thread limit, the pool leaves most threads to servers and to Bun (needs prlimit, and setpriv as root)",
   async () => {
     using place = new Place({ auth: servesParent, servers: [] });
     place.becomeNobody();

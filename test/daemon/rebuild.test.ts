@@ -15,36 +15,36 @@ setDefaultTimeout(30_000);
 
 const auth = { keys: [{ id: "yaml", key: strongKey(), consumerId: "yaml", roles: ["user"] }] };
 
-/** What was recorded of what the store lacked, once it was opened again. */
+/** Reopens the store, and returns the records of what it lacked. */
 async function rebuilt(place: Place): Promise<unknown> {
   expect(await place.cli(["keys", "list"])).toMatchObject({ code: 0 });
   return (await place.records()).flatMap(({ type, facts }) => (type === "key.rebuilt" ? [facts] : []));
 }
 
-test("R23: after a kill that kept nothing from the store it is not said to have lacked anything", async () => {
+test("R23: after a kill, only what the store really lacks is recorded", async () => {
   using place = new Place({ servers: [], auth });
   const { id } = await place.newKey("agent");
   for (const act of [["revoke", id], ["revoke", "yaml"], ["freeze"]]) {
     expect(await place.cli(["keys", ...act])).toMatchObject({ code: 0 });
   }
   using db = new Database(join(place.state, "mcpgw.db"));
-  // Only an end in order says how far its keys are those of the log.
+  // Only a clean shutdown sets how far the store has followed the log.
   const forget = "UPDATE flag SET value = 1 WHERE name = 'knows-log'";
   db.run(forget);
   expect(await rebuilt(place)).toEqual([]);
-  // Only what it lacks is told, not all that the log holds.
+  // Only what the store lacks is recorded, not everything in the log.
   db.run("UPDATE flag SET value = 0 WHERE name = 'frozen'");
   db.run(forget);
   expect(await rebuilt(place)).toEqual([{ revoked: 0, frozen: true, lost: 0 }]);
 });
 
-test("R23: a store that is gone is made anew by the log", async () => {
+test("R23: a deleted store is rebuilt from the log", async () => {
   using place = new Place({ servers: [], auth });
   await place.newKey("agent");
   expect(await place.cli(["keys", "revoke", "yaml"])).toMatchObject({ code: 0 });
   rmSync(join(place.state, "mcpgw.db"));
   expect(await rebuilt(place)).toMatchObject([{ revoked: 1, frozen: false, lost: 1 }]);
-  // A key of the file is revoked under whatever name it stands there.
+  // A configured key stays revoked even under another id.
   place.configure({ servers: [], auth: { keys: auth.keys.map((key) => ({ ...key, id: "renamed" })) } });
   expect(await place.json("keys", "list")).toMatchObject({ keys: [{ id: "renamed", state: "revoked" }] });
 });
@@ -53,10 +53,10 @@ test.each([
   ["freeze", [{ revoked: 0, frozen: true, lost: 0 }]],
   ["create", [{ revoked: 0, frozen: false, lost: 1 }]],
   ["revoke", [{ revoked: 1, frozen: false, lost: 0 }]],
-  // The first heir is a key that is lost as well, but nobody misses it.
+  // The first successor is lost too, but it was revoked, so it does not count.
   ["rotate rotate", [{ revoked: 2, frozen: false, lost: 1 }]],
   ["freeze unfreeze", []],
-])("R23: what an older copy of the store lacks is on record (%s)", async (acts, facts) => {
+])("R23: what an older copy of the store lacks is recorded (%s)", async (acts, facts) => {
   using place = new Place({ servers: [], auth });
   await place.newKey("agent");
   const [file, copy] = [join(place.state, "mcpgw.db"), join(place.dir, "copy.db")];
@@ -71,7 +71,7 @@ test.each([
   expect(await rebuilt(place)).toMatchObject(facts);
 });
 
-test("R23 T04: what a store lacks counts as stored only once that is on record, and as read only once that is stored", async () => {
+test("R23 T04: a missing change is stored only after it is recorded, and the log position moves only after it is stored", async () => {
   using at = tempState();
   const faulty = faultyStore(at);
   await using opened = await openBroker(at, {}, { store: faulty.store });
@@ -94,12 +94,12 @@ test("R23 T04: what a store lacks counts as stored only once that is on record, 
   expect(store.keysAsOf()).toBeGreaterThan(1);
 });
 
-test("R23: of a log of many pages no act is passed over", async () => {
+test("R23: no act is skipped in a log of many pages", async () => {
   using at = tempState();
   await using opened = await openBroker(at);
   const { broker: audit } = opened;
   using store = openState(at.state);
-  // Acts on both sides of the end of a page.
+  // Puts acts on both sides of a page boundary.
   await Promise.all(Array.from({ length: 1998 }, () => audit.recordEvent(note)));
   const keys = ["a", "b", "c", "d"];
   for (const key of keys)

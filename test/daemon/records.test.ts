@@ -15,7 +15,7 @@ import { contextOf } from "../support/context.ts";
 import { reasonOf } from "../support/failure.ts";
 import { use } from "../support/turns.ts";
 
-test("R8 a log longer than a page is read whole, each record once, with what is added meanwhile", async () => {
+test("R8 a log of several pages is read completely, each record once, including records added while reading", async () => {
   using at = tempState();
   using store = openChain(at.db());
   const add = (from: number, to: number) =>
@@ -39,7 +39,7 @@ test("R8 a log longer than a page is read whole, each record once, with what is 
   expect(later).toEqual(seqs(3_000, 4_102));
 });
 
-test("R8 R25 an answer that holds the newest records only says that there are older ones", async () => {
+test("R8 R25 an answer with only the newest records says that there are older ones", async () => {
   using at = tempState();
   using store = openChain(at.db());
   store.append(rowsOf(Array.from({ length: 5 }, () => ({}))));
@@ -52,7 +52,7 @@ test("R8 R25 an answer that holds the newest records only says that there are ol
   expect(await answer(5)).toEqual([[5, 4, 3, 2, 1], false]);
 });
 
-test("R25 audit stats counts the records of its time, and names the chains that have none in it", async () => {
+test("R25 audit stats counts the records of its period, and lists chains without any", async () => {
   using at = tempState();
   await recordCall(at);
   using archive = archiveAt(at);
@@ -62,7 +62,7 @@ test("R25 audit stats counts the records of its time, and names the chains that 
   expect(before).toMatchObject({ chains: [{ chain: "main", records: 0 }], byType: {}, consumers: [] });
 });
 
-test("R9 T09 an export of a time is whole from its first to its last record, also where the clock was set between", async () => {
+test("R9 T09 an export of a period has no holes, even if the clock was changed in between", async () => {
   using at = tempState();
   const clock = handClock();
   const hour = 3_600_000_000;
@@ -85,12 +85,12 @@ test("R9 T09 an export of a time is whole from its first to its last record, als
   ]);
 });
 
-test("R25 a log that grows as fast as it is read is counted and exported to an end", async () => {
+test("R25 counting and exporting finish even if the log grows as fast as it is read", async () => {
   using at = tempState();
   using store = openChain(at.db());
   let end = 0;
   const grow = () => {
-    if (end > 100) throw new Error("it is read for ever");
+    if (end > 100) throw new Error("it is read forever");
     store.append(rowsOf([{}], ++end));
   };
   for (let count = 0; count < 10; count++) grow();
@@ -108,7 +108,7 @@ test("R25 a log that grows as fast as it is read is counted and exported to an e
   expect(await Array.fromAsync(run())).toHaveLength(before);
 });
 
-test("R25 answers of thousands of records are read one after the other, and in turns with what else there is to do", async () => {
+test("R25 large answers are processed one at a time, and yield to other work", async () => {
   using at = tempState();
   using store = openChain(at.db());
   store.append(rowsOf(Array.from({ length: 10_000 }, () => ({}))));
@@ -128,11 +128,11 @@ test("R25 answers of thousands of records are read one after the other, and in t
   const asked = Promise.all([ask(10_000), ask(3)]);
   for (let over = false; !over; turns++) over = await Promise.race([asked.then(() => true), setImmediate(false)]);
   expect(order).toEqual(["begins", "ends with 10000", "begins", "ends with 3"]);
-  // Without others it takes three; how many more, the machine decides.
+  // Without yielding it takes three turns; how many more depends on the machine.
   expect(turns).toBeGreaterThan(3);
 });
 
-test("R25 many exports, tails and single records at once ask one question after the other, and a slow reader holds up none", async () => {
+test("R25 concurrent exports, tails and shows read one at a time, and a slow reader blocks none of them", async () => {
   using at = tempState();
   await using opened = await openBroker(at);
   await Promise.all(Array.from({ length: 300 }, () => runCall(opened.broker)));
@@ -162,7 +162,7 @@ test("R25 many exports, tails and single records at once ask one question after 
   stop.abort();
 });
 
-test("R25 whoever counts the log leaves others their turn", async () => {
+test("R25 counting the log yields to other work", async () => {
   using at = tempState();
   using store = openChain(at.db());
   store.append(rowsOf(Array.from({ length: 2_000 }, () => ({}))));
@@ -179,7 +179,7 @@ test("R25 whoever counts the log leaves others their turn", async () => {
   expect(turns).toBeGreaterThan(6);
 });
 
-test.each([{}, { since: 1e18 }])("R25 a count that nobody waits for any more ends: %j", async (period) => {
+test.each([{}, { since: 1e18 }])("R25 a canceled count stops: %j", async (period) => {
   using at = tempState();
   for (const chain of ["main", "serve-1"]) await recordCall(at, {}, { chain });
   using archive = archiveAt(at);
@@ -194,7 +194,7 @@ test.each([{}, { since: 1e18 }])("R25 a count that nobody waits for any more end
   expect(asked).toBe(1);
 });
 
-test("R8 statistics by status and by consumer count the same calls: a task's outcome that was told is none", async () => {
+test("R8 statistics by status and by consumer count the same calls, without reported outcomes of tasks", async () => {
   using at = tempState();
   using store = openChain(at.db());
   const call = { consumer: "a", srv: "s", tool: "t", st: "ok" };

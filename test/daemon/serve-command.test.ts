@@ -8,12 +8,12 @@ import { linesOf } from "../support/seen.ts";
 import { StdioClient } from "../support/stdio-client.ts";
 import { initialize, modern, pick, request, toolCall } from "../support/wire.ts";
 
-// The tests start and stop many processes, which takes long on a busy machine.
+// Many processes are started and ended, which is slow on a busy machine.
 setDefaultTimeout(30_000);
 
 const config = { auth: { type: "api-key" }, servers: [fake("fake")], policies: [everything()] };
 
-test("a client that is not served is told why as the answer to what it asks, attached and alone", async () => {
+test("a client that is not served gets the reason as the response to its requests, attached and embedded", async () => {
   await using daemon = await start(config);
   using alone = new Place(config);
   for (const [place, why] of [
@@ -21,11 +21,11 @@ test("a client that is not served is told why as the answer to what it asks, att
     [alone, "MCPGW_API_KEY: The API key is not valid."],
   ] as const) {
     await using client = new StdioClient(place, { MCPGW_API_KEY: "nonsense" });
-    // A client that finds out the era asks first, and tries the handshake when it is refused.
+    // A client that detects the protocol era sends a discovery request first, then tries the handshake.
     client.send({ jsonrpc: "2.0", id: 1, method: "server/discover", params: {} });
     client.send({ jsonrpc: "2.0", method: "notifications/initialized" });
     client.send({ jsonrpc: "2.0", id: "two", method: "initialize", params: {} });
-    // It ends whether or not its client has closed its standard input.
+    // It exits even if the client has not closed its standard input.
     expect(await client.child.exited).toBe(1);
     const error = { code: -32603, message: why };
     expect(client.lines.map((line): unknown => JSON.parse(line))).toEqual([
@@ -36,7 +36,7 @@ test("a client that is not served is told why as the answer to what it asks, att
   }
 });
 
-test("a call is owed its answer though its client counts as the questions do that it is asked", async () => {
+test("a call still gets its response if its id equals that of a request from the server", async () => {
   await using daemon = await start(config);
   await using client = new StdioClient(daemon.place, { MCPGW_API_KEY: await daemon.place.key("agent") });
   const isQuestion = (message: unknown) => pick(message, "method") === "roots/list";
@@ -54,7 +54,7 @@ test("a call is owed its answer though its client counts as the questions do tha
   expect(ended).toMatchObject({ error: { message: expect.stringContaining("The call may have run") } });
 });
 
-test("R22: two calls under one id are both answered where the client closes its own end behind them, as scripts do", async () => {
+test("R22: two calls with the same id are both answered if the client closes its end after sending, as scripts do", async () => {
   await using daemon = await start(config);
   await using client = new StdioClient(daemon.place, { MCPGW_API_KEY: await daemon.place.key("agent") });
   await client.open();
@@ -69,7 +69,7 @@ test("R22: two calls under one id are both answered where the client closes its 
   expect(client.lines.filter((line) => pick(JSON.parse(line), "id") === 1)).toHaveLength(2);
 });
 
-test("R22: it says on standard error that requests are given up when the client closes its end, beside a daemon and alone", async () => {
+test("R22: abandoned requests are reported on standard error if the client closes its end, attached and embedded", async () => {
   const stdio = { consumerId: "local", roles: ["user"] };
   const policies = [everything(), everything("admin")];
   const vouched = { ...config, policies, auth: { ...config.auth, stdio } };
@@ -81,11 +81,11 @@ test("R22: it says on standard error that requests are given up when the client 
       await client.open();
       client.send(toolCall(`fake__${tool}`, {}, 1));
       expect(await client.end()).toBe(0);
-      expect((await client.stderr).includes("requests that were not answered yet were given up")).toBe(tool === "hang");
+      expect((await client.stderr).includes("requests without a response were abandoned")).toBe(tool === "hang");
     }
 });
 
-test("R22: it ends when its standard input fails, as where its client died with answers unread, beside a daemon and alone", async () => {
+test("R22: it exits if its standard input fails, as when its client dies, attached and embedded", async () => {
   const vouched = { ...config, auth: { ...config.auth, stdio: { consumerId: "local", roles: ["user"] } } };
   await using daemon = await start(vouched);
   using alone = new Place(vouched);
@@ -95,11 +95,11 @@ test("R22: it ends when its standard input fails, as where its client died with 
     const child = Bun.spawn(command, { env: place.env(), stdin: directory, stdout: "ignore", stderr: "pipe" });
     closeSync(directory);
     expect(await child.exited).toBe(1);
-    expect(await child.stderr.text()).toContain("Standard input cannot be read any more: EISDIR");
+    expect(await child.stderr.text()).toContain("Standard input can no longer be read: EISDIR");
   }
 });
 
-test("alone: who listens when a signal ends it is told so", async () => {
+test("embedded: a subscription is completed when a signal ends the process", async () => {
   using place = new Place({ auth: { stdio: { consumerId: "local", roles: ["user"] } }, policies: [everything()] });
   await using client = new StdioClient(place);
   client.send(modern("subscriptions/listen", { notifications: { toolsListChanged: true } }, { id: "l" }).body);
@@ -110,7 +110,7 @@ test("alone: who listens when a signal ends it is told so", async () => {
 });
 
 test.each(["its client has gone", "a signal ends it"])(
-  "beside a daemon: nobody waits for the end of a subscription when %s",
+  "attached: the process does not wait for open subscriptions when %s",
   async (why) => {
     await using daemon = await start({ ...config, servers: [] });
     await using client = new StdioClient(daemon.place, { MCPGW_API_KEY: await daemon.place.key("agent") });
@@ -120,12 +120,12 @@ test.each(["its client has gone", "a signal ends it"])(
     if (why === "a signal ends it") client.child.kill("SIGTERM");
     else void client.end();
     expect(await client.child.exited).toBe(0);
-    // An answer that is still owed would be waited for 2 s.
+    // It would wait 2 s for an outstanding response.
     expect(performance.now() - begun).toBeLessThan(2_000);
   },
 );
 
-test("beside a daemon: who asks to listen and closes its own end at once is told whether it may", async () => {
+test("attached: a client that subscribes and closes its end at once still gets the acknowledgement or the refusal", async () => {
   await using daemon = await start({ ...config, servers: [] });
   const key = await daemon.place.key("agent");
   for (const [notifications, told] of [
@@ -141,7 +141,7 @@ test("beside a daemon: who asks to listen and closes its own end at once is told
 });
 
 test.each([true, false])(
-  "T49: what its client sent last is refused though it has no id (daemon: %p)",
+  "T49: an invalid last message is refused even if it has no id (daemon: %p)",
   async (beside) => {
     const vouched = {
       ...config,
@@ -164,7 +164,7 @@ test.each([true, false])(
   },
 );
 
-test("D15: a daemon of an older version, which refuses that its client has sent everything, is told so once", async () => {
+test("D15: the farewell is sent only once to a daemon of an older version, which refuses it", async () => {
   using place = new Place(config);
   const fixture = [join(import.meta.dir, "../fixtures/older-daemon.ts"), join(place.state, "control.sock")];
   await using daemon = Bun.spawn([process.execPath, ...fixture], { stdin: "pipe" });

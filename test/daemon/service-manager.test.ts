@@ -5,7 +5,7 @@ import { createService } from "../../src/daemon/service-manager.ts";
 test.each([
   ["30000000", 15_000],
   ["", 30_000],
-])("R114: where the watchdog waits for %p µs, keep-alives go out twice as often", (usec, every) => {
+])("R114: with a watchdog interval of %p µs, keep-alives are sent twice as often", (usec, every) => {
   const before = process.env["WATCHDOG_USEC"];
   process.env["WATCHDOG_USEC"] = usec;
   using made = spyOn(globalThis, "setInterval");

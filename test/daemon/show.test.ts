@@ -9,14 +9,14 @@ import { everything, fake, Place, start } from "../support/daemon.ts";
 import { reasonOf } from "../support/failure.ts";
 import { pick } from "../support/wire.ts";
 
-// What `audit show` tells of one call, with a daemon and without.
+// What `audit show` shows of one call, with and without a daemon.
 
-// Each command is a process; on a busy machine that takes its time.
+// Each command is a process, which is slow on a busy machine.
 setDefaultTimeout(30_000);
 
 const config = { servers: [], policies: [] };
 
-/** An installation whose log holds one call that came from `ip`: its begin is record 1, its end record 2. */
+/** Returns an installation whose log has one call from `ip`, with a begin and an end record. */
 async function placeWithCall(ip: string): Promise<Place> {
   const place = new Place(config);
   await place.newKey("nobody");
@@ -33,12 +33,12 @@ async function placeWithCall(ip: string): Promise<Place> {
   return place;
 }
 
-/** Number of the newest record of a type. */
+/** Returns the sequence number of the newest record of a type. */
 async function newest(place: Place, type: string): Promise<number> {
   return (await place.records()).findLast((record) => record.type === type)?.seq ?? 0;
 }
 
-test("R8 the address of a caller is shown to administrators with --payloads only, which is recorded, until it is erased", async () => {
+test("R8 a caller's address is shown only with --payloads, which is recorded, and not after it is erased", async () => {
   const ip = "203.0.113.9";
   using place = await placeWithCall(ip);
   const seq = String(await newest(place, "call.begin"));
@@ -57,7 +57,7 @@ test("R8 the address of a caller is shown to administrators with --payloads only
   };
 
   expect(await address()).toBe(ip);
-  // The record of how the call ended names no source: the one with which it began does.
+  // The end record has no source; the begin record does.
   expect(await shown("show", String(await newest(place, "call.end")), "--payloads")).toMatch(
     /^address +203\.0\.113\.9$/m,
   );
@@ -69,14 +69,14 @@ test("R8 the address of a caller is shown to administrators with --payloads only
     const acts = (await place.records()).filter(({ type }) => type === "admin.payloads-shown");
     expect(acts.map(({ facts }) => pick(facts, "seq"))).toEqual([Number(seq), Number(seq) + 1, Number(seq)]);
   }
-  // No hash of the chain covers what a name stands for: another address under it must not pass for the caller's.
+  // No hash of the chain covers the stored address, so a changed one must not be shown as the caller's.
   database("UPDATE subject SET value = '198.51.100.1'");
   expect(await address()).toStartWith("not known");
   database("DELETE FROM subject");
   expect(await address()).toStartWith("not known: erased");
 });
 
-test("R8 R25 the record that audit log lists shows the whole call: who, from where, decided by what, with what, and the result", async () => {
+test("R8 R25 audit show prints the whole call for a listed record: caller, source, rule, arguments and result", async () => {
   await using daemon = await start({ servers: [fake("fake")], policies: [everything()] });
   const { place } = daemon;
   const { id, key } = await place.newKey("alice");
@@ -109,7 +109,7 @@ test("R8 R25 the record that audit log lists shows the whole call: who, from whe
   expect(act?.facts).toMatchObject({ seq: await end, begin: await begin });
 });
 
-test("R8 audit show --payloads says of arguments and a result that were too long to be stored as a whole that they go on", async () => {
+test("R8 audit show --payloads says if arguments and results were too long to be stored completely", async () => {
   await using daemon = await start({ servers: [fake("fake")], policies: [everything()] });
   const { place } = daemon;
   const { key } = await place.newKey("alice");
@@ -124,7 +124,7 @@ test("R8 audit show --payloads says of arguments and a result that were too long
   expect(short.stdout).toContain('\nargs\n{"word":"short"}\n');
 });
 
-test("R25 A01 A12 A13 a record or payload that was changed is shown with the word that it was", async () => {
+test("R25 A01 A12 A13 a changed record or payload is shown with a note that it was changed", async () => {
   using at = tempState();
   await recordCall(at);
   using archive = archiveAt(at);
@@ -149,7 +149,7 @@ test("R25 A01 A12 A13 a record or payload that was changed is shown with the wor
   change("UPDATE audit SET rec = replace(rec, 'agent', 'other')");
   const changed = "its hash does not match its text";
   expect(await faults(false)).toEqual([changed, changed]);
-  // Neither another call's record nor another one of this call is taken for the one with which it began.
+  // The record of another call, or a missing one, is not taken for the begin record.
   change(`UPDATE audit SET rec = replace(rec, '"call":"', '"call":"other-') WHERE seq = 1`);
   expect(await faults(false)).toEqual([changed, undefined]);
   change("DELETE FROM audit WHERE seq = 1");

@@ -14,7 +14,7 @@ import { fullDisk } from "../support/full-disk.ts";
 import { bootIn } from "../support/in-process.ts";
 import { keyRequest } from "../support/key-store.ts";
 
-test("R114 R115 /ready says what the gateway waits for, whether all are frozen, and that it is ready only between start and stop", async () => {
+test("R114 R115 /ready shows the awaited servers and a freeze, and is ready only between startup and shutdown", async () => {
   using place = new Place(null);
   const gate = place.path("gate");
   const { command, args, ...rest } = fake("fake");
@@ -25,7 +25,7 @@ test("R114 R115 /ready says what the gateway waits for, whether all are frozen, 
   const { engine } = booted;
   const waits = { state: "starting", waitsFor: ["fake"] };
   expect(readinessOf(engine, "starting")).toMatchObject({ ready: false, detail: waits });
-  // Whatever starts then, as after a reload, is not what it waits for.
+  // Servers that start later, as after a reload, are not waited for.
   expect(readinessOf(engine, "ready")).toMatchObject({ ready: true, detail: { waitsFor: [] } });
   expect(notReady(engine, "draining")).toBe("it is draining");
   writeFileSync(gate, "");
@@ -38,7 +38,7 @@ test("R114 R115 /ready says what the gateway waits for, whether all are frozen, 
   expect(readinessOf(engine, "ready")).toMatchObject({ ready: true, detail: { frozen: true } });
 }, 30_000);
 
-test("R115 P5 while the log takes no records /ready says no, and why", async () => {
+test("R115 P5 /ready is not ready and says why while the log cannot record", async () => {
   using place = new Place({ servers: [] });
   await using booted = await bootIn(place);
   const { engine } = booted;
@@ -49,20 +49,20 @@ test("R115 P5 while the log takes no records /ready says no, and why", async () 
   expect(readinessOf(engine, "ready")).toMatchObject({ ready: false, detail: { audit: { ok: false, reason } } });
 });
 
-/** What status says of a daemon that is ready and serves what its files say. */
+/** Returns the status of a daemon that is ready and up to date with its files. */
 const statusIn = (engine: Engine) =>
   statusOf(engine, self, { startedAt: 7, state: () => "ready", listen: () => [], outdated: () => [] });
 
-test("R29 status says by what callers are limited, and warns where they are not, or are not told apart, or need no record", async () => {
+test("R29 status shows the rate limits, and warns about missing limits, missing authentication and unrecorded calls", async () => {
   const open = { servers: [], auth: { type: "none", roles: ["user"] }, audit: { onFailure: "allow" } };
-  const apart = "auth.type is none: callers are not told apart";
+  const apart = "auth.type is none: callers are not authenticated";
   const unrecorded = "audit.onFailure is allow; calls that passed unrecorded: 0";
-  const unlimited = "there are no limits: callers are not limited";
+  const unlimited = "no rate limits are configured: callers are not limited";
   const limits = { perMinute: 60, burst: 5, perTool: [{ tool: "x:y", perMinute: 1 }] };
   const key = { id: "k", key: strongKey(), consumerId: "k", roles: ["user"], rateLimit: 3 };
   for (const [config, said, limitedBy] of [
     [open, [unrecorded, apart, unlimited], "none"],
-    [{ servers: [], limits }, [], "60 calls a minute per consumer, bursts of 5, 1 of perTool"],
+    [{ servers: [], limits }, [], "60 calls a minute per consumer, bursts of 5, 1 in limits.perTool"],
     [
       { servers: [], auth: { keys: [key, { ...key, id: "off", key: strongKey(), enabled: false }] } },
       [],
@@ -80,7 +80,7 @@ test("R29 status says by what callers are limited, and warns where they are not,
 }, 30_000);
 
 test.skipIf(process.getuid?.() !== 0)(
-  "status warns of root where a program runs, not of a disabled one (needs root)",
+  "status warns about running as root if a server runs as a process, but not for a disabled server (needs root)",
   async () => {
     for (const enabled of [true, false]) {
       using place = new Place({ servers: [fake("fake", [], { enabled })] });
@@ -91,7 +91,7 @@ test.skipIf(process.getuid?.() !== 0)(
   },
 );
 
-test("R8 servers show names the tools that toolsets leave out, since their new names cannot be told apart", async () => {
+test("R8 servers show names the tools that toolsets leave out because their new names collide", async () => {
   const rename = { "fake:big": "FAKE__hang" };
   using place = new Place({ servers: [fake("fake")], toolsets: [{ id: "desk", include: ["fake:*"], rename }] });
   await using booted = await bootIn(place);
@@ -105,7 +105,7 @@ test("R8 servers show names the tools that toolsets leave out, since their new n
   ]);
 });
 
-test("R23 P5 status warns of acts in force that are neither on record nor stored", async () => {
+test("R23 P5 status warns about acts in effect that are neither recorded nor stored", async () => {
   using place = new Place({ servers: [] });
   await using booted = await bootIn(place);
   const { engine } = booted;
@@ -117,12 +117,12 @@ test("R23 P5 status warns of acts in force that are neither on record nor stored
   await audit.recordDone({ type: "key.revoked", actor: "system", facts: { key: id, uid: 0, gid: 0, pid: 1 } });
   const { warnings } = statusIn(engine);
   expect(warnings).toContainEqual(expect.stringContaining("the audit log cannot record: "));
-  expect(warnings).toContain("acts that took effect, but are not recorded yet: 1");
-  expect(warnings).toContain("revoked keys or a freeze are in force, but not stored yet");
+  expect(warnings).toContain("acts that took effect but are not recorded yet: 1");
+  expect(warnings).toContain("revoked keys or a freeze are in effect but not stored yet");
 });
 
 test.each([true, false])(
-  "R13 consumers shows the keys and roles that count, and calls where they are (%p) metered",
+  "R13 consumers shows active keys, roles, and calls if metering is on (%p)",
   async (enabled) => {
     using place = new Place({ servers: [], usage: { enabled } });
     await using booted = await bootIn(place);
@@ -142,7 +142,7 @@ test.each([true, false])(
         [-30, -3].map((ago) => ({ ...row, hour: now + ago, calls: -ago })),
       );
     }
-    // Of the last day.
+    // Calls of the last day only.
     const [calls, none] = enabled ? [3, 0] : [null, null];
     const roles = ["admin", "reader", "writer"];
     expect(await consumersOf(engine, archive)).toEqual([

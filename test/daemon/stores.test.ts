@@ -36,7 +36,7 @@ function keysAsOfIn(place: Place): number {
   return store.keysAsOf();
 }
 
-test("R23 A14 mcpgw.db says how far its keys are those of the log: up to its end after a stop, not far behind before", async () => {
+test("R23 A14 mcpgw.db notes how far its keys follow the log: to the end after a stop, not far behind while running", async () => {
   using place = new Place({ servers: [] });
   const [step, records] = [20_000, 50_000];
   const running = await openIn(place);
@@ -51,7 +51,7 @@ test("R23 A14 mcpgw.db says how far its keys are those of the log: up to its end
   expect(keysAsOfIn(place)).toBe((log.last("main")?.seq ?? 0) + 1);
 });
 
-test("R23 an older copy of the log takes back how far the keys of mcpgw.db are those of the log", async () => {
+test("R23 an older copy of the log moves back how far the keys of mcpgw.db follow it", async () => {
   using place = new Place({ servers: [] });
   const log = join(place.state, "audit");
   await (await openIn(place)).close();
@@ -67,19 +67,19 @@ test("R23 an older copy of the log takes back how far the keys of mcpgw.db are t
   await resumed.close();
 });
 
-test("a daemon waits for a command that works on its state directory just then", async () => {
+test("a daemon waits for a command that is using its state directory", async () => {
   using place = new Place({ servers: [] });
   using other = new Place({ servers: [] });
   const command = await openIn(place);
   const starting = openIn(place);
   starting.catch(() => {});
-  // It takes longer than the start takes to find the log in use.
+  // This takes longer than the start needs to find the log in use.
   await (await openIn(other)).close();
   await command.close();
   await (await starting).close();
 });
 
-/** A log whose errors are kept. */
+/** Returns a log that collects its errors. */
 function errorLog() {
   const errors: string[] = [];
   return { errors, log: { ...silent, error: (message: string) => void errors.push(message) } };
@@ -88,7 +88,7 @@ function errorLog() {
 const revoked = (key: string): Act => ({ type: "key.revoked", actor: "system", facts: { key, ...asker } });
 const asker = { uid: 0, gid: 0, pid: 1 };
 
-test("R23 A14 a revocation that could not be stored until the end is taken from the log by the next start", async () => {
+test("R23 A14 a revocation that was never stored is restored from the log by the next start", async () => {
   using place = new Place({ servers: [] });
   const first = await openIn(place);
   const { id } = first.keyring.create(keyRequest());
@@ -107,9 +107,13 @@ test("R23 A14 a revocation that could not be stored until the end is taken from 
 });
 
 test.each([
-  ["is stored, but not on record", false, ["the log will lack them"]],
-  ["is neither", true, ["the log will lack them", "1 revocations were in force and could not be stored"]],
-])("R23 of a revocation that %s a stop says so", async (_what, unstored, said) => {
+  ["is stored but not recorded", false, ["missing from the log"]],
+  [
+    "is neither stored nor recorded",
+    true,
+    ["missing from the log", "1 revocations took effect but could not be stored"],
+  ],
+])("R23 a shutdown reports a revocation that %s", async (_what, unstored, said) => {
   using place = new Place({ servers: [] });
   const { errors, log } = errorLog();
   const stores = await openIn(place, log);
@@ -124,14 +128,14 @@ test.each([
 });
 
 test.skipIf(!mayMount())(
-  "T04 R23 what took effect on a full disk is recorded at the end, by the room that was kept for it (needs a tmpfs)",
+  "T04 R23 acts that took effect on a full disk are recorded at shutdown in the reserved space (needs a tmpfs)",
   async () => {
     using disk = mountTmpfs("8m");
     const state = join(disk?.dir ?? "", "state");
     using place = new Place({ servers: [] }, { state });
     const stores = await openIn(place);
     fill(join(disk?.dir ?? "", "filler"));
-    // The log takes what is left of its last block first.
+    // The log first fills the rest of its last block.
     let acts = 0;
     while (await stores.audit.recordDone(revoked(`key-${acts++}`)));
     await stores.close();

@@ -8,7 +8,7 @@ import { faultyStore, openBroker, runCall, tempState } from "../support/audit.ts
 import { archiveAt } from "../support/archive.ts";
 import { contextOf } from "../support/context.ts";
 
-/** A log where nothing but the test, or a tail, asks for a sync. */
+/** Returns a log that is synced only by the test or a tail. */
 async function quietLog() {
   const at = tempState();
   const faulty = faultyStore(at);
@@ -22,10 +22,10 @@ async function quietLog() {
     faulty,
     archive,
     stop,
-    /** What one reader is told, until `stop`. */
+    /** Starts one reader, which runs until `stop`. */
     tail: (selection: Parsed<"tail"> = {}, from: Archive = archive) =>
       tail(broker, from, selection, contextOf("read", stop.signal)),
-    /** So many calls at once, which are durable then. */
+    /** Runs this many calls at once and waits until they are durable. */
     async run(calls: number) {
       await Promise.all(Array.from({ length: calls }, () => runCall(broker)));
       await broker.flush();
@@ -39,28 +39,31 @@ async function quietLog() {
   };
 }
 
-test.each([undefined, 0])("R123 tail (since: %p) shows what is not durable yet when it begins", async (since) => {
-  await using log = await quietLog();
-  const before = await runCall(log.broker);
-  expect(log.broker.durable()).toBe(0);
-  const entries = log.tail({ since });
-  expect((await entries.next()).value).toMatchObject({ call: before.id, type: "call.end" });
-  const after = entries.next();
-  const second = await runCall(log.broker);
-  await log.broker.flush();
-  expect((await after).value).toMatchObject({ call: second.id, type: "call.end", seq: 4 });
-  log.stop.abort();
-  expect((await entries.next()).done).toBe(true);
-});
+test.each([undefined, 0])(
+  "R123 tail (since: %p) shows records that are not durable yet when it starts",
+  async (since) => {
+    await using log = await quietLog();
+    const before = await runCall(log.broker);
+    expect(log.broker.durable()).toBe(0);
+    const entries = log.tail({ since });
+    expect((await entries.next()).value).toMatchObject({ call: before.id, type: "call.end" });
+    const after = entries.next();
+    const second = await runCall(log.broker);
+    await log.broker.flush();
+    expect((await after).value).toMatchObject({ call: second.id, type: "call.end", seq: 4 });
+    log.stop.abort();
+    expect((await entries.next()).done).toBe(true);
+  },
+);
 
 test.each([undefined, 0])(
-  "R123 tail: what comes while past records are shown (since: %p) is not missed, as it is read from disk",
+  "R123 tail: records that arrive while past ones are shown (since: %p) are read from disk, so none is missed",
   async (since) => {
     await using log = await quietLog();
     const first = await runCall(log.broker);
     const entries = log.tail({ since });
     expect((await entries.next()).value).toMatchObject({ call: first.id });
-    // 1,500 records, of which 1,000 wait for a follower.
+    // 1,500 records, of which 1,000 are queued for a follower.
     await log.run(750);
     for (let seq = 4; seq <= 1502; seq += 2) expect((await entries.next()).value).toMatchObject({ type: "call.end" });
     const last = entries.next();
@@ -69,7 +72,7 @@ test.each([undefined, 0])(
   },
 );
 
-test("R123 tail shows what follows a record, and of a log that has no such record yet what comes", async () => {
+test("R123 tail shows the records after a given one, or new ones if the log has not reached it", async () => {
   await using log = await quietLog();
   const calls = [await runCall(log.broker), await runCall(log.broker)];
   await log.broker.flush();
@@ -81,7 +84,7 @@ test("R123 tail shows what follows a record, and of a log that has no such recor
   expect((await Promise.all(next)).map(({ value }) => value)).toMatchObject([{ seq: 6 }, { seq: 6 }]);
 });
 
-test("R123 tail ends when its reader leaves, though the disk hangs", async () => {
+test("R123 tail ends when its reader leaves, even if the disk hangs", async () => {
   await using log = await quietLog();
   const held = Promise.withResolvers<void>();
   log.faulty.sync = (real) => held.promise.then(real);
@@ -92,7 +95,7 @@ test("R123 tail ends when its reader leaves, though the disk hangs", async () =>
   held.resolve();
 });
 
-test("R123 tail ends when its reader leaves before the next page of the past is asked for", async () => {
+test("R123 tail ends when its reader leaves before the next page of past records is read", async () => {
   await using log = await quietLog();
   await log.run(1);
   const entries = log.tail({ since: 0 });
@@ -101,7 +104,7 @@ test("R123 tail ends when its reader leaves before the next page of the past is 
   expect((await entries.next()).done).toBe(true);
 });
 
-test("T50 a reader beyond the most that may follow is refused, though the disk hangs, and those before it go on", async () => {
+test("T50 a reader beyond the maximum is refused even if the disk hangs, and earlier readers continue", async () => {
   await using log = await quietLog();
   const held = Promise.withResolvers<void>();
   const first = Array.from({ length: 48 }, () => log.tail().next());
@@ -115,7 +118,7 @@ test("T50 a reader beyond the most that may follow is refused, though the disk h
   );
 });
 
-test("T50 a reader whose past cannot be read gives its place back", async () => {
+test("T50 a reader whose past records cannot be read frees its slot", async () => {
   await using log = await quietLog();
   const before = await runCall(log.broker);
   const broken = { ...log.archive, page: () => Promise.reject(new Error("unreadable")) };
@@ -127,7 +130,7 @@ test("T50 a reader whose past cannot be read gives its place back", async () => 
   await entries.return(undefined);
 });
 
-test("T50 a reader of what comes is told how many records it was too slow for", async () => {
+test("T50 a reader that is too slow is told how many records it missed", async () => {
   await using log = await quietLog();
   await log.run(1);
   const entries = log.tail();
@@ -135,7 +138,7 @@ test("T50 a reader of what comes is told how many records it was too slow for", 
   await log.run(750);
   const seen = [(await first).value];
   while (!seen.some((value) => value && "gap" in value)) seen.push((await entries.next()).value);
-  // Of records 3 to 1,502 the first 1,000 wait for it; those of begins are left out.
+  // Of records 3 to 1,502, the first 1,000 are queued; begin records are left out.
   expect([seen.length - 1, seen.at(-2), seen.at(-1)]).toEqual([
     250,
     expect.objectContaining({ seq: 1002 }),
@@ -143,7 +146,7 @@ test("T50 a reader of what comes is told how many records it was too slow for", 
   ]);
 });
 
-test("R123 tail begins with the first record that was not durable, and shows no later one before it is", async () => {
+test("R123 tail starts with the first record that was not durable, and shows later ones only once durable", async () => {
   await using log = await quietLog();
   const note = (revoked: number) =>
     log.broker.recordEvent({ type: "key.rebuilt", actor: "system", facts: { revoked, frozen: false, lost: 0 } });

@@ -20,10 +20,10 @@ import { isRoot, mayBecomeNobody } from "../support/processes.ts";
 import { TempDir } from "../support/temp-dir.ts";
 import { pick } from "../support/wire.ts";
 
-// Each command is a process; on a busy machine that takes its time.
+// Each command is a process, which is slow on a busy machine.
 setDefaultTimeout(30_000);
 
-test("R17 a directory is no certificate, for config check and for the start of a daemon", async () => {
+test("R17 config check and the start of a daemon refuse a directory as a certificate", async () => {
   using place = new Place({ listen: { tls: { cert: "d", key: "d" } } });
   mkdirSync(place.path("d"));
   for (const args of [["config", "check"], ["daemon"]]) {
@@ -32,34 +32,37 @@ test("R17 a directory is no certificate, for config check and for the start of a
   }
 });
 
-test.skipIf(!hasOpenssl)("a certificate or key that changes or goes after the start is told (needs openssl)", () => {
-  using at = new TempDir();
-  const places = { cert: at.path("c.pem"), key: at.path("k.pem") };
-  const pair = () => [places.cert, places.key].map((file) => readFileSync(file, "utf8"));
-  const write = (texts: readonly string[]): void =>
-    [places.cert, places.key].forEach((file, index) => writeFileSync(file, texts[index] ?? ""));
-  certificate(at);
-  const [cert = "", key = ""] = pair();
-  const tls = new Tls(places);
-  expect([tls.cert, tls.key, tls.outdated()]).toEqual([cert, key, null]);
-  certificate(at);
-  const [nextCert = "", nextKey = ""] = pair();
-  expect(tls.outdated()).toContain("a restart takes it over");
-  write([nextCert, key]);
-  expect(tls.outdated()).toContain(`a restart would fail: listen.tls.key: ${places.key}: is not the private key of`);
-  write([cert, nextKey]);
-  expect(tls.outdated()).toContain("a restart would fail: listen.tls.key");
-  write(["garbage", key]);
-  expect(tls.outdated()).toContain(`a restart would fail: listen.tls.cert: ${places.cert}`);
-  write([cert, key]);
-  expect(tls.outdated()).toBeNull();
-  rmSync(places.key);
-  expect(tls.outdated()).toContain("a restart would fail: listen.tls.key");
-  symlinkSync(places.key, places.key);
-  expect(tls.outdated()).toContain("a restart would fail: ");
-});
+test.skipIf(!hasOpenssl)(
+  "a certificate or key that changes or disappears after the start is reported (needs openssl)",
+  () => {
+    using at = new TempDir();
+    const places = { cert: at.path("c.pem"), key: at.path("k.pem") };
+    const pair = () => [places.cert, places.key].map((file) => readFileSync(file, "utf8"));
+    const write = (texts: readonly string[]): void =>
+      [places.cert, places.key].forEach((file, index) => writeFileSync(file, texts[index] ?? ""));
+    certificate(at);
+    const [cert = "", key = ""] = pair();
+    const tls = new Tls(places);
+    expect([tls.cert, tls.key, tls.outdated()]).toEqual([cert, key, null]);
+    certificate(at);
+    const [nextCert = "", nextKey = ""] = pair();
+    expect(tls.outdated()).toContain("a restart applies it");
+    write([nextCert, key]);
+    expect(tls.outdated()).toContain(`a restart would fail: listen.tls.key: ${places.key}: is not the private key of`);
+    write([cert, nextKey]);
+    expect(tls.outdated()).toContain("a restart would fail: listen.tls.key");
+    write(["garbage", key]);
+    expect(tls.outdated()).toContain(`a restart would fail: listen.tls.cert: ${places.cert}`);
+    write([cert, key]);
+    expect(tls.outdated()).toBeNull();
+    rmSync(places.key);
+    expect(tls.outdated()).toContain("a restart would fail: listen.tls.key");
+    symlinkSync(places.key, places.key);
+    expect(tls.outdated()).toContain("a restart would fail: ");
+  },
+);
 
-test("a certificate or key that cannot be read, or is none, is named with its option", () => {
+test("a certificate or key that is unreadable or invalid is named with its option", () => {
   using at = new TempDir();
   writeFileSync(at.path("c.pem"), "a certificate");
   mkdirSync(at.path("d"));
@@ -74,7 +77,7 @@ test("a certificate or key that cannot be read, or is none, is named with its op
 
 const kinds = { ec: p256, other: p256, rsa: ["rsa:2048"], ed: ["ed25519"], unknown: ["ed448"] };
 
-/** Pairs in the directory of `pairs`: the files of each, and the option that keeps a gateway from it, if one does. */
+/** The certificate and key files of each pair, and the option that makes it unusable; null if it is usable. */
 const offered: readonly (readonly [cert: string, key: string, fault: "cert" | "key" | null])[] = [
   ["ec.crt", "ec.key", null],
   ["rsa.crt", "rsa.key", null],
@@ -114,7 +117,7 @@ function pairs(at: TempDir): void {
     writeFileSync(at.path(name), text);
 }
 
-test.skipIf(!hasOpenssl)("the pairs that are refused are those that cannot be listened with (needs openssl)", () => {
+test.skipIf(!hasOpenssl)("exactly the pairs that a server cannot listen with are refused (needs openssl)", () => {
   using at = new TempDir();
   pairs(at);
   const listens = (pem: { cert: string; key: string }): boolean => {
@@ -131,14 +134,14 @@ test.skipIf(!hasOpenssl)("the pairs that are refused are those that cannot be li
     const faults = pairFaults(pem, files);
     const told = expected === null ? [] : [{ option: expected, message: expect.stringContaining(files[expected]) }];
     expect([certName, keyName, listens(pem), faults]).toEqual([certName, keyName, expected === null, told]);
-    // The next call is recorded whatever was found.
+    // OpenSSL errors of the check must not affect the next call's record.
     expect(commitmentTo(new Uint8Array(32), "a call")).toHaveLength(43);
     if (keyName.startsWith("encrypted")) expect(faults[0]?.message).toContain("openssl pkey -in FILE -out NEW");
   }
 });
 
 test.skipIf(!hasOpenssl)(
-  "R17 config check and the start name a certificate or key with which no gateway can listen (needs openssl)",
+  "R17 config check and the start name a certificate or key that a gateway cannot listen with (needs openssl)",
   async () => {
     using place = new Place({ listen: { tls: { cert: "c.pem", key: "k.pem" } } });
     const [cert, key] = [place.path("c.pem"), place.path("k.pem")];
@@ -161,7 +164,7 @@ test.skipIf(!hasOpenssl)(
 );
 
 test.skipIf(!hasOpenssl)(
-  "R17 a reload and status say that a renewed certificate takes a restart (needs openssl)",
+  "R17 a reload and status say that a renewed certificate needs a restart (needs openssl)",
   async () => {
     using place = new Place({ listen: { tls: { cert: "c.pem", key: "k.pem" } } });
     certificate(place);
@@ -173,7 +176,7 @@ test.skipIf(!hasOpenssl)(
     expect(await said()).toEqual([false, false]);
     certificate(place);
     expect(await said()).toEqual([true, true]);
-    await daemon.logged(({ msg }) => msg.endsWith("a restart takes it over, a reload does not"));
+    await daemon.logged(({ msg }) => msg.endsWith("a restart applies it, a reload does not"));
     writeFileSync(place.path("k.pem"), "garbage");
     expect(await said()).toEqual([true, true]);
     await daemon.logged(({ msg }) => msg.includes("a restart would fail: listen.tls.key: "));
@@ -181,7 +184,7 @@ test.skipIf(!hasOpenssl)(
 );
 
 test.skipIf(!hasOpenssl || (isRoot && !mayBecomeNobody))(
-  "R17 a key that may not be read stops the start of a daemon and nothing else (needs openssl, and setpriv as root)",
+  "R17 an unreadable key prevents the start of a daemon and nothing else (needs openssl, and setpriv as root)",
   async () => {
     const stdio = { consumerId: "local", roles: ["user"] };
     const config = { listen: { tls: { cert: "c.pem", key: "k.pem" } }, auth: { stdio } };
@@ -214,13 +217,13 @@ test.skipIf(!hasOpenssl || (isRoot && !mayBecomeNobody))(
 );
 
 test.skipIf(!hasOpenssl)(
-  "R17 a key that comes through a pipe is read once, and nothing waits for one that does not come (needs openssl)",
+  "R17 a key from a named pipe is read once, and a pipe without a writer does not block (needs openssl)",
   async () => {
     using place = new Place({ listen: { tls: { cert: "c.pem", key: "pipe" } } });
     certificate(place);
     const pipe = place.path("pipe");
     Bun.spawnSync(["mkfifo", pipe]);
-    // What is written stays there while somebody can read it.
+    // Written data stays in the pipe while a reader is open.
     const kept = openSync(pipe, constants.O_RDONLY | constants.O_NONBLOCK);
     writeFileSync(pipe, readFileSync(place.path("k.pem")));
     {

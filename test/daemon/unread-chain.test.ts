@@ -11,10 +11,10 @@ import { everything, Place } from "../support/daemon.ts";
 import { reasonOf } from "../support/failure.ts";
 import { StdioClient } from "../support/stdio-client.ts";
 
-// Each command is a process; on a busy machine that takes its time.
+// Each command is a process, which is slow on a busy machine.
 setDefaultTimeout(30_000);
 
-test("R8 R25 audit log and audit stats show the chains that can be read, and name another, with a daemon and without", async () => {
+test("R8 R25 audit log and audit stats show readable chains and name an unreadable one, with and without a daemon", async () => {
   using place = new Place({
     servers: [],
     policies: [everything()],
@@ -37,11 +37,14 @@ test("R8 R25 audit log and audit stats show the chains that can be read, and nam
     expect(stats).toMatchObject({ code: 1, stderr });
     expect(stats.stdout).toMatch(/^key\.created +1$/m);
     const why = `${join(place.state, "audit/serve-1.db")}: file is not a database (SQLITE_NOTADB)`;
-    const unreadable = `chain serve-1 cannot be read (${why}); if that stays so, see what \`mcpgw audit verify\` says`;
+    const unreadable = `chain serve-1 cannot be read (${why}); if this persists, run \`mcpgw audit verify\``;
     const shown = await place.cli(["audit", "show", "serve-1/1"]);
     expect([shown.code, shown.stderr]).toEqual([1, expect.stringContaining(`${unreadable}\n`)]);
     const exported = await place.cli(["audit", "export", "--out", join(place.dir, "all.jsonl")]);
-    expect([exported.code, exported.stderr]).toEqual([1, expect.stringContaining(`${unreadable}; --chain exports`)]);
+    expect([exported.code, exported.stderr]).toEqual([
+      1,
+      expect.stringContaining(`${unreadable}; use --chain to export another`),
+    ]);
     expect(await place.cli(["audit", "export", "--chain", "main"])).toMatchObject({ code: 0 });
     const none = await place.cli(["audit", "log", "--consumer", "local"]);
     expect(none.stderr).not.toContain("no record so far");
@@ -54,7 +57,7 @@ test("R8 R25 audit log and audit stats show the chains that can be read, and nam
   expect(await place.cli(["audit", "verify"])).toMatchObject({ code: 2 });
 });
 
-test("audit export reads no further chain for an operator who has left", async () => {
+test("audit export reads no further chain after the operator has disconnected", async () => {
   using at = tempState();
   await recordCall(at);
   writeFileSync(at.db("serve-1"), "rubbish");
@@ -68,7 +71,7 @@ test("audit export reads no further chain for an operator who has left", async (
   expect(await lines(AbortSignal.abort())).toEqual([]);
 });
 
-test("R25 of a chain whose newest record is damaged those before it are exported", async () => {
+test("R25 if the newest record of a chain is damaged, earlier ones are still exported", async () => {
   using at = tempState();
   {
     using store = openChain(at.db());

@@ -6,10 +6,10 @@ import { openUsageStore } from "../../src/store/sqlite/usage.ts";
 import { nothing } from "../../src/usage/counters.ts";
 import { daemonCommand, everything, fake, Place } from "../support/daemon.ts";
 
-// Each command is a process; on a busy machine that takes its time.
+// Each command is a process, which is slow on a busy machine.
 setDefaultTimeout(30_000);
 
-test("R26 usage by tag is the same with a daemon and without, and needs what tells the tags", async () => {
+test("R26 usage by tag is the same with and without a daemon, and needs a usable configuration", async () => {
   const own = fake("own", [], { tags: ["eu"], start: "on-demand", env: { SECRET: "${SECRET}" } });
   const both = fake("both", [], { tags: ["eu", "sales", "eu"], start: "on-demand" });
   using place = new Place({ servers: [own, both, fake("plain", [], { start: "on-demand" })] });
@@ -46,10 +46,14 @@ test("R26 usage by tag is the same with a daemon and without, and needs what tel
   expect([wrong.code, wrong.stdout, wrong.stderr]).toEqual([2, "", expect.stringContaining("servers[0].tags")]);
   expect((await place.cli(["usage", "--by", "server"])).code).toBe(0);
   const unnamed = await place.bare(["usage", "--by", "tag", "--state", place.state]);
-  expect(unnamed).toMatchObject({ code: 2, stdout: "", stderr: expect.stringContaining("name it with --config") });
+  expect(unnamed).toMatchObject({
+    code: 2,
+    stdout: "",
+    stderr: expect.stringContaining("name its file with --config"),
+  });
 });
 
-test("R26 calls are counted from the first one on where the gateway goes on from an older copy of its log", async () => {
+test("R26 all calls are counted if the gateway continues from an older copy of its log", async () => {
   using place = new Place({ servers: [fake("fake")], policies: [everything()] });
   const key = await place.key("agent");
   const counted = async (calls: number): Promise<void> => {
@@ -66,7 +70,7 @@ test("R26 calls are counted from the first one on where the gateway goes on from
   await callTimes(20, 21);
   rmSync(log, { recursive: true });
   cpSync(copy, log, { recursive: true });
-  // A start that is refused changes nothing: the newest copy may come back.
+  // A refused start changes nothing, because the newest copy may come back.
   expect(await place.cli(daemonCommand)).toMatchObject({ code: 1 });
   await counted(21);
   rmSync(place.heads, { recursive: true });
@@ -74,7 +78,7 @@ test("R26 calls are counted from the first one on where the gateway goes on from
   await counted(24);
 });
 
-test("R26 where nothing is counted usage says so, with a daemon and without", async () => {
+test("R26 usage says that metering is off, with and without a daemon", async () => {
   using place = new Place({ servers: [], metering: { enabled: false } });
   await place.newKey("agent");
   const says = { code: 0, stderr: expect.stringContaining("metering is off") };

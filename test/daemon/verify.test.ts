@@ -14,12 +14,12 @@ import { reasonOf } from "../support/failure.ts";
 import { free, stall } from "../support/unanswering.ts";
 import { archiveAt } from "../support/archive.ts";
 
-// All chains of an installation, also those of which only the evidence is left.
+// All chains of an installation, including those of which only outside evidence is left.
 
-// Some of the commands are processes; on a busy machine they take their time.
+// Some of the commands are processes, which are slow on a busy machine.
 setDefaultTimeout(30_000);
 
-/** An installation with two closed chains, which both append their checkpoints to a configured file. */
+/** Returns an installation with two closed chains that both append checkpoints to a configured file. */
 async function twoChains() {
   const at = tempState();
   const { publicKey } = await loadSigningKey(join(at.state, "signing.key"));
@@ -31,7 +31,7 @@ async function twoChains() {
   return {
     file,
     outside,
-    /** What an auditor keeps: the checkpoints of both, and the key that signed them. */
+    /** What an auditor keeps: the checkpoints of both chains, and the public key. */
     kept: {
       checkpoints: [{ source: "kept", text: readFileSync(file, "utf8") }],
       pubkey: readFileSync(join(outside, "signing.pub"), "utf8"),
@@ -40,7 +40,7 @@ async function twoChains() {
       for (const name of readdirSync(dir)) if (names.some((form) => form.test(name))) rmSync(join(dir, name));
     },
     audit: join(at.state, "audit"),
-    /** Writes an export of both chains, line by line in turn, which may be changed. */
+    /** Writes an export that alternates the lines of both chains, passed through `change`. */
     exported(change = (line: string): string => line): string {
       using reader = openReader({ state: at.state, main: null });
       const lines = ["main", "serve-1"].map((chain) =>
@@ -70,7 +70,7 @@ async function twoChains() {
   };
 }
 
-/** What is found of two chains that are as they were recorded. */
+/** The result for two unchanged chains. */
 const intact = {
   exit: 0,
   bad: [
@@ -79,7 +79,7 @@ const intact = {
   ],
 };
 
-test("R9 A08 a chain whose file and head note are gone is missed by the checkpoints that signed it, wherever they are", async () => {
+test("R9 A08 a chain whose file and head note are gone is detected by its checkpoints, wherever they are kept", async () => {
   using at = await twoChains();
   expect(await at.verify([at.file])).toMatchObject(intact);
   const gone = {
@@ -93,7 +93,7 @@ test("R9 A08 a chain whose file and head note are gone is missed by the checkpoi
   at.lose(at.outside, /^serve-1\.head$/);
   expect(await at.verify([])).toMatchObject(gone);
   at.lose(at.outside, /^serve-1/);
-  const misplaced: unknown = expect.stringContaining("; its file is not where it belongs");
+  const misplaced: unknown = expect.stringContaining("; its file is missing");
   expect(await at.verify([at.file])).toMatchObject({ ...gone, details: [null, misplaced] });
   at.lose(at.audit, /./);
   at.lose(at.outside, /\.head$/);
@@ -102,7 +102,7 @@ test("R9 A08 a chain whose file and head note are gone is missed by the checkpoi
   expect(String(await reasonOf(at.verify([])))).toContain("there is no audit chain");
 });
 
-test("R9 with a daemon and without, the files of checkpoints that the configuration names prove a log", async () => {
+test("R9 the configured checkpoint files prove a log, with and without a daemon", async () => {
   using place = new Place("");
   place.configure({ servers: [], audit: { checkpoints: [{ file: place.path("elsewhere.cp") }] } });
   await place.newKey("agent");
@@ -113,7 +113,7 @@ test("R9 with a daemon and without, the files of checkpoints that the configurat
   expect(await place.cli(["audit", "verify"])).toMatchObject({ code: 0 });
 });
 
-test("R9 the file of the public key is named, for whoever verifies elsewhere, but not where another was given or it is gone", async () => {
+test("R9 verify names the public key file for auditors, unless another key was given or the file is gone", async () => {
   using at = await twoChains();
   const pub = join(at.outside, "signing.pub");
   expect((await at.verify([])).pubkey).toBe(pub);
@@ -122,21 +122,21 @@ test("R9 the file of the public key is named, for whoever verifies elsewhere, bu
   expect(await at.verify([])).toMatchObject({ exit: 0, pubkey: null });
 });
 
-test("R9 a copy of checkpoints beside them, or another file there, is no chain of its own", async () => {
+test("R9 a copy of checkpoints, or another file next to them, is not taken for a chain", async () => {
   using at = await twoChains();
   copyFileSync(join(at.outside, "main.checkpoints"), join(at.outside, "main-old.checkpoints"));
   writeFileSync(join(at.outside, "notes.checkpoints"), "kept here since spring\n");
   expect(await at.verify([])).toMatchObject(intact);
 });
 
-test("R9 T46 a file beside the evidence that does not answer leaves every chain a doubt, told once, and holds up nothing else, however often it is asked", async () => {
+test("R9 T46 a hung file next to the evidence leaves every chain unproven, is reported once, and blocks nothing else, however often it is read", async () => {
   using at = await twoChains();
   const silent = (name: string, what: string): unknown =>
     expect.stringContaining(`${join(at.outside, name)} does not answer: ${what}`);
   const old = join(at.outside, "old.checkpoints");
   stall(old);
   const unsearched = [silent("old.checkpoints", "the chains it covers")];
-  // More often than there are threads for files: a file that does not answer must hold one of them only.
+  // More often than there are file threads, because a hung file may occupy only one of them.
   for (let i = 0; i < 20; i += 1) {
     expect(await at.verify([at.file])).toMatchObject({ exit: 3, notes: [unsearched, unsearched] });
   }
@@ -151,7 +151,7 @@ test("R9 T46 a file beside the evidence that does not answer leaves every chain 
   free(own);
 }, 30_000);
 
-test("R9 A14 without the key beside the evidence, that of the installation decides who signed", async () => {
+test("R9 A14 without the public key next to the evidence, the installation's own key decides who signed", async () => {
   using at = await twoChains();
   const text = readFileSync(at.file, "utf8");
   at.lose(at.outside, /signing\.pub/);
@@ -161,7 +161,7 @@ test("R9 A14 without the key beside the evidence, that of the installation decid
   expect(await at.verify([], [{ source: "kept", text: foreign }])).toMatchObject({ exit: 1 });
 });
 
-test("R9 A15 of an export of several chains each is proven by the checkpoints of its own", async () => {
+test("R9 A15 each chain in an export of several is proven by its own checkpoints", async () => {
   using at = await twoChains();
   const verdict = async (path: string) => {
     const { exit, chains } = await verifyFile(path, at.kept);
@@ -173,10 +173,10 @@ test("R9 A15 of an export of several chains each is proven by the checkpoints of
   expect(await verdict(edited)).toEqual([1, proven("main"), ["serve-1", 1, undefined, "changed"]]);
 });
 
-test("R9 A08 a chain of which an export holds no record leaves a doubt, where a checkpoint signed some", async () => {
+test("R9 A08 a chain with signed records but none in the export is unproven", async () => {
   using at = await twoChains();
   const one = at.exported((line) => (line.includes('"chain":"serve-1"') ? "" : line));
-  const left = { records: 0, first: 3, bad: null, notes: [expect.stringContaining("none of the 2 records")] };
+  const left = { records: 0, first: 3, bad: null, notes: [expect.stringContaining("none of its 2 signed records")] };
   const chains = [
     { chain: "main", exit: 0 },
     { chain: "serve-1", exit: 3, ...left },
@@ -190,7 +190,7 @@ test("R9 A08 a chain of which an export holds no record leaves a doubt, where a 
   expect(await verifyFile(one, { ...at.kept, checkpoints: forged })).toMatchObject({ exit: 1, chains: [{}, { bad }] });
 });
 
-test("R9 an export whose last line has no end is whole; none, an empty one, and checkpoints of nobody known are refused", async () => {
+test("R9 an export without a final newline is complete; a missing or empty export, and checkpoints without a key, are refused", async () => {
   using at = await twoChains();
   const file = at.exported();
   const refusal = async (...given: Parameters<typeof verifyFile>) => String(await reasonOf(verifyFile(...given)));
@@ -200,10 +200,10 @@ test("R9 an export whose last line has no end is whole; none, an empty one, and 
   writeFileSync(file, readFileSync(file, "utf8").trimEnd());
   expect(await verifyFile(file, at.kept)).toEqual(whole);
   writeFileSync(file, "");
-  expect(await refusal(file, {})).toContain("holds no record");
+  expect(await refusal(file, {})).toContain("contains no records");
 });
 
-test("R9 an export that is older than a checkpoint counts as cut short, and it is said how to tell the two apart", async () => {
+test("R9 an export older than a checkpoint counts as truncated, with advice on how to tell the difference", async () => {
   using at = await twoChains();
   const older = at.exported((line) => (line.includes('"chain":"main"') && !line.includes('"seq":1,') ? "" : line));
   const { exit, chains } = await verifyFile(older, at.kept);
@@ -216,7 +216,7 @@ test("R9 an export that is older than a checkpoint counts as cut short, and it i
   ]);
 });
 
-test("R9 beside calls one verification begins after the other, and none whose asker has gone", async () => {
+test("R9 verifications run one at a time, and one whose caller has left is not started", async () => {
   using at = tempState();
   const { publicKey } = await loadSigningKey(join(at.state, "signing.key"));
   await recordCall(at, {}, { chain: "main" });
@@ -243,13 +243,13 @@ test("R9 beside calls one verification begins after the other, and none whose as
     "one ends with 0",
     "two begins",
     expect.stringMatching(/^two: the public key is neither/),
-    "three: It was given up before its turn came.",
+    "three: The request was canceled before its turn came.",
     "four begins",
     "four ends with 0",
   ]);
 });
 
-test("R9 a verification that was given up, as at a stop, says nothing of the log", async () => {
+test("R9 a canceled verification, as at shutdown, gives no verdict on the log", async () => {
   using at = tempState();
   const { publicKey } = await loadSigningKey(join(at.state, "signing.key"));
   await recordCall(at, {}, { chain: "main" });
@@ -266,7 +266,7 @@ test("R9 a verification that was given up, as at a stop, says nothing of the log
   }
 });
 
-test("R9 A03 A14 a log that was rewritten under another key, with all that is kept outside, is not proven by that key", async () => {
+test("R9 A03 A14 a log rewritten with another key, together with all outside evidence, is not proven by that key", async () => {
   using own = await twoChains();
   using other = await twoChains();
   for (const part of ["audit", "outside"] as const) {
@@ -285,7 +285,7 @@ test("R9 A03 A14 a log that was rewritten under another key, with all that is ke
   expect(await own.verify([])).toMatchObject(rewritten);
 });
 
-test("R9 A14 a public key of another installation where this one keeps its own contradicts a log that is intact", async () => {
+test("R9 A14 another installation's public key in place of this one's contradicts an intact log", async () => {
   using own = await twoChains();
   using other = await twoChains();
   const key = join(own.outside, "signing.pub");

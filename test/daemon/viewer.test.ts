@@ -10,24 +10,24 @@ import { loopback, makeTool } from "../support/call.ts";
 import { reasonOf } from "../support/failure.ts";
 import { alice, harness, item, type Options } from "../gateway/support.ts";
 
-// What a caller learns by the gateway's own tools, and does by them, from where it is.
+// What a caller can see and do with the gateway's own tools, depending on its source.
 
 const remote = { ...loopback, ip: "192.0.2.7", loopback: false };
 
-/** The gateway's own tools of a caller who has rights on this machine only. */
+/** Returns the gateway's own tools for a caller whose rights are limited to this machine. */
 function setting(source: Viewer["source"], archive: Partial<Archive> = {}, options: Options = {}) {
   const local = { reader: [{ when: { "source.loopback": { eq: true } }, action: "allow" }] };
   const h = harness({ rules: local, ...options });
   const status = { id: "crm", pids: [], down: [] };
   Object.assign(h.gw.upstreams, { status: () => [status] });
   const config = { usage: { enabled: true }, servers: [] };
-  const engine = { current: () => h.gw, loaded: () => ({ config }) } as unknown as Engine; // all that these operations use of it
+  const engine = { current: () => h.gw, loaded: () => ({ config }) } as unknown as Engine; // the parts that these operations use
   const handlers = viewerHandlers(() => engine, archive as Archive);
   const viewer: Viewer = { who: alice, consumer: "alice", source, call: null, controller: new Cancel() };
   return { h, handlers, viewer };
 }
 
-test("S24: servers and tools are shown to those who have rights on them where they are", async () => {
+test("S24: a caller sees servers and tools only from a source where it has rights on them", async () => {
   for (const [source, count] of [
     [loopback, 1],
     [remote, 0],
@@ -41,7 +41,7 @@ test("S24: servers and tools are shown to those who have rights on them where th
   }
 });
 
-test("S24: of a server's tools those are counted that the caller may use", async () => {
+test("S24: the tool count of a server includes only tools that the caller may use", async () => {
   const { h, handlers, viewer } = setting(loopback);
   Object.assign(h.gw.upstreams, { status: () => [{ id: "crm", pids: [], down: [], tools: 3 }] });
   const counts = async (seer: Viewer) => [
@@ -52,7 +52,7 @@ test("S24: of a server's tools those are counted that the caller may use", async
   expect(await counts({ ...viewer, consumer: null })).toEqual([3, 3]);
 });
 
-test("S24: of a server's prompts and resources those are counted that the caller may use, and none is named", async () => {
+test("S24: prompts and resources of a server are counted only if the caller may use them, and are not named", async () => {
   const prompts = [item("greet"), item("secret")];
   const servers = { crm: { tools: [makeTool("get")], prompts } };
   const { handlers, viewer } = setting(
@@ -65,7 +65,7 @@ test("S24: of a server's prompts and resources those are counted that the caller
   expect(leftOut).toEqual({ first: [], more: 0 });
 });
 
-test("S24: of the instances that are down a caller is shown its own and those that callers share", async () => {
+test("S24: a caller sees only its own and shared instances that are down", async () => {
   const { h, handlers, viewer } = setting(loopback);
   const down = [alice.id, "key:bob", null].map((owner) => ({ owner, reason: "crashed", until: 0, open: false }));
   Object.assign(h.gw.upstreams, { status: () => [{ id: "crm", pids: [7], ownPid: 7, down }] });
@@ -79,7 +79,7 @@ test("S24: of the instances that are down a caller is shown its own and those th
   expect(await owners({ ...viewer, consumer: null })).toEqual([alice.id, "key:bob", null]);
 });
 
-test("S33: a caller may ask for its own figures only, whoever may see all for those of each", async () => {
+test("S33: a caller may query only its own usage; one that may see all can query any consumer", async () => {
   const asked: unknown[] = [];
   const usage: Archive["usage"] = async ({ consumer }) => (asked.push(consumer), { cutShort: [], rows: [] });
   const { handlers, viewer } = setting(loopback, { usage });
@@ -87,10 +87,10 @@ test("S33: a caller may ask for its own figures only, whoever may see all for th
   for (const consumer of [undefined, "alice"]) await ask(viewer, consumer);
   for (const consumer of [undefined, "bob"]) await ask({ ...viewer, consumer: null }, consumer);
   expect(asked).toEqual(["alice", "alice", undefined, "bob"]);
-  expect(String(await reasonOf(ask(viewer, "bob")))).toContain("nobody else's");
+  expect(String(await reasonOf(ask(viewer, "bob")))).toContain("only see the records of consumer alice");
 });
 
-test("R26: figures are summed one after the other, so that nobody who asks for many keeps others from the housekeeper", async () => {
+test("R26: usage sums run one at a time and callers take turns, so that no caller blocks the housekeeper", async () => {
   const order: string[] = [];
   const usage: Archive["usage"] = async ({ consumer }) => {
     order.push(`begins ${consumer}`);
@@ -104,7 +104,7 @@ test("R26: figures are summed one after the other, so that nobody who asks for m
   expect(order).toEqual(["alice", "alice", "bob", "alice"].flatMap((name) => [`begins ${name}`, `ends ${name}`]));
 });
 
-test("a call within a call comes from where its caller is", async () => {
+test("a nested call has the source of its caller", async () => {
   for (const [source, status] of [
     [loopback, "ok"],
     [remote, "denied"],
@@ -123,7 +123,7 @@ const refusals = [{ srv: "crm", tool: "get", rule: "secret-plan", reason: "not f
   },
 );
 
-test("S33: the records of a caller do not tell a hidden tool from none", async () => {
+test("S33: a caller's records do not distinguish a hidden tool from a missing one", async () => {
   const rows = Array.from({ length: 20 }, () => refusals.map((row) => ({ chain: "main", row }))).flat();
   const find: Archive["find"] = async ({ limit }) => ({ rows: rows.slice(0, limit), unread: [] });
   const { handlers, viewer } = setting(loopback, { find });
@@ -138,7 +138,7 @@ test("S33: the records of a caller do not tell a hidden tool from none", async (
   expect((await found({ ...viewer, consumer: null }))[1]).toEqual(["crm", "get", "secret-plan", "not for alice"]);
 });
 
-test("R8: what a caller did is told as it was recorded, also why it was refused", async () => {
+test("R8: a caller's records are shown as recorded, including why a call was refused", async () => {
   const facts = { srv: "crm", tool: "get", rule: "reader#1", reason: "too late", st: "denied", code: "denied" };
   const record = { v: 1, seq: 1, t: "2026-01-01T00:00:00.000000Z", type: "call.refused", consumer: "alice", ...facts };
   const row = { seq: 1, rec: JSON.stringify(record), leaf: new Uint8Array(32) };
@@ -149,7 +149,7 @@ test("R8: what a caller did is told as it was recorded, also why it was refused"
   expect(records).toMatchObject([{ server: "crm", tool: "get", rule: "reader#1", reason: "too late" }]);
 });
 
-test("of records that are not told only so many are looked at for one answer", async () => {
+test("the number of hidden records scanned for one answer is limited", async () => {
   let most = 0;
   const [row] = refusals;
   const find: Archive["find"] = async ({ limit = 0 }) => {
@@ -161,7 +161,7 @@ test("of records that are not told only so many are looked at for one answer", a
   expect(most).toBe(5_000);
 });
 
-test("S33: the figures of a caller do not tell a hidden tool from none", async () => {
+test("S33: a caller's usage does not distinguish a hidden tool from a missing one", async () => {
   const counts = { ...nothing, calls: 1, denied: 1, bytesIn: 2, hour: 1, consumer: "alice" };
   const { handlers, viewer } = setting(remote, {
     chains: () => ["main"],
@@ -181,7 +181,7 @@ test("S33: the figures of a caller do not tell a hidden tool from none", async (
     return [rows, tools, servers].map((some) => some.map(({ name, calls }) => `${name} ${calls}`));
   };
   expect(await named(viewer)).toEqual([["(unknown) 2", "crm:put 1"], ["(unknown) 2"], ["(none) 2"]]);
-  // Here the tool is none that is hidden: it was refused for another reason.
+  // Here the tool is not hidden; it was refused for another reason.
   expect((await named({ ...viewer, source: loopback }))[0]).toEqual(["(unknown) 1", "crm:get 1", "crm:put 1"]);
   expect(await named({ ...viewer, consumer: null })).toEqual([
     ["(unknown) 1", "crm:get 1", "crm:put 1"],
@@ -190,7 +190,7 @@ test("S33: the figures of a caller do not tell a hidden tool from none", async (
   ]);
 });
 
-test("R25 figures of chains of which one can be read name the others; where none can, there are none", async () => {
+test("R25 stats name unreadable chains if another can be read, and fail if none can", async () => {
   const page: Archive["page"] = async (chain) => {
     if (chain === "main") throw new Error("damaged");
     return [];

@@ -92,7 +92,7 @@ function setting(
   return { clock, keyring, make, ask };
 }
 
-test("why: the rule that decides, with and without arguments, by any name of the thing", () => {
+test("why: names the deciding rule, with and without arguments, by any name of the target", () => {
   const { make, ask } = setting();
   const id = make("agent", ["reader"]);
   for (const who of [id, `key:${id}`, "agent"]) expect(ask(who, "crm:get").verdict).toBe("true true reads");
@@ -110,7 +110,7 @@ test("why: the rule that decides, with and without arguments, by any name of the
   expect(ask("agent", "crm:get", { kind: "prompt" })).toMatchObject({ kind: "prompt", verdict: "true true greets" });
 });
 
-test("why: what a refused caller is told to change, and nothing more", () => {
+test("why: shows the remedy that a refused caller is told, and nothing more", () => {
   const { keyring, make, ask } = setting();
   const id = make("agent", ["reader"]);
   const told = 'Calls are allowed if args.of eq "agent".';
@@ -126,7 +126,7 @@ test("why: what a refused caller is told to change, and nothing more", () => {
   expect(first("crm:near")).toMatchObject({ elsewhere: false });
 });
 
-test("why: resources by URI, listed or made from a template", () => {
+test("why: finds resources by URI, listed or from a template", () => {
   const { make, ask } = setting();
   make("agent", ["reader"]);
   expect(ask("agent", "file:///srv/a")).toMatchObject({
@@ -146,7 +146,7 @@ test("why: resources by URI, listed or made from a template", () => {
   );
 });
 
-test("why: what toolsets make of a thing, by the name that they give it too", () => {
+test("why: shows the target's name in each toolset, and accepts those names", () => {
   const { make, ask } = setting();
   make("agent", ["reader"]);
   const alike = (id: string, other: string) =>
@@ -170,14 +170,14 @@ test("why: what toolsets make of a thing, by the name that they give it too", ()
   expect(ask("agent", "twins:find").missing).toContain("there is no server twins");
 });
 
-test("why: a name that toolsets give to several things is not taken for one of them", () => {
+test("why: a name that toolsets give to several targets is ambiguous", () => {
   const { make, ask } = setting({}, ["one", "two"]);
   make("agent", ["reader"]);
   expect(ask("agent", "same").missing).toBe("several servers offer it: crm:near, third:get");
   expect(ask("agent", "two:same")).toMatchObject({ name: "third:get", missing: null });
 });
 
-test("why: what is missing, and because of what", () => {
+test("why: says what is missing and why", () => {
   const { make, ask } = setting();
   make("agent", ["reader"]);
   const missing = (target: string) => ask("agent", target).missing;
@@ -185,14 +185,16 @@ test("why: what is missing, and because of what", () => {
     "its name cannot be distinguished from that of crm:Read; rename one of them on its server",
   );
   expect(missing("crm:gone")).toBe("server crm offers no such thing");
-  expect(missing("long:gone")).toBe("what server long offers is not known in full: more than 100 pages");
+  expect(missing("long:gone")).toBe("the lists of server long are incomplete: more than 100 pages");
   expect(missing("odd:gone")).toBe("server odd offers no such thing");
   expect(missing("odd:tools/list")).toBe("its inputSchema is no object");
   expect(ask("agent", "long:gone", { kind: "prompt" }).missing).toBe("server long offers no such prompt");
   expect(missing("down:get")).toBe("server down is down: no such command; it was never listed");
   expect(missing("off:get")).toBe("server off is disabled");
   expect(missing("new:get")).toBe("server new is starting; it was never listed");
-  expect(missing("worn:get")).toBe("server worn is down, its circuit open: exited with 1; it was never listed");
+  expect(missing("worn:get")).toBe(
+    "server worn is down, with its circuit breaker open: exited with 1; it was never listed",
+  );
   expect(missing("nowhere:get")).toBe("there is no server nowhere; `mcpgw servers list` shows all");
   expect(missing("mcpgw:get")).toBe("the gateway itself offers no such thing");
   expect(missing("get")).toMatch(/^no server offers such a thing; did you mean (.* or )?crm:get\b.*\?$/);
@@ -200,18 +202,18 @@ test("why: what is missing, and because of what", () => {
   expect(ask("agent", "crm:gone").verdict).toBe("false false null");
   expect(ask("agent", "third:get")).toMatchObject({
     missing: null,
-    down: "server third is down: exited with 1; it was listed last at 2023-11-14T22:13:20.000Z",
+    down: "server third is down: exited with 1; it was last listed at 2023-11-14T22:13:20.000Z",
     verdict: "true true reads",
   });
 });
 
-test("why: a key that is refused before anything is decided", () => {
+test("why: reports a key that is refused before any policy decides", () => {
   const { clock, keyring, make, ask } = setting();
   const first = make("agent", ["reader"]);
   make("agent", ["nobody"]);
   make("late", ["reader"], { expiresAt: clock.now() / 1000 + 1000 });
   clock.advance(2000);
-  expect(ask("late", "crm:get").callers[0]?.refused).toStartWith("the key is expired since 2023-11-14T");
+  expect(ask("late", "crm:get").callers[0]?.refused).toStartWith("the key is expired as of 2023-11-14T");
   expect(ask("agent", "crm:get").verdict).toBe("true true reads; false false null");
   keyring.revoke(first);
   expect(ask(first, "crm:get").callers[0]).toMatchObject({
@@ -222,15 +224,15 @@ test("why: a key that is refused before anything is decided", () => {
   const weak = { id: "weak", key: "changeme", consumerId: "weak", roles: ["reader"] };
   keyring.apply(keyring.prepare(authOptions.parse({ keys: [weak] }).keys));
   expect(ask("weak", "crm:get").callers[0]?.refused).toMatch(/^the key is a placeholder, so it is never accepted/);
-  // The list has no word of its own for it.
+  // The key list has no separate state for it.
   expect(listKeys(keyring).keys.find(({ id }) => id === "weak")?.state).toBe("disabled");
   keyring.freeze();
   expect(ask("agent", "crm:get").callers.map(({ refused }) => refused)).toEqual(
-    Array.from({ length: 2 }, () => "all callers are frozen; `mcpgw keys unfreeze` ends it"),
+    Array.from({ length: 2 }, () => "all callers are frozen; `mcpgw keys unfreeze` ends the freeze"),
   );
 });
 
-test("why: a key that is limited to networks is accepted only from there, where the rules allow something at all", () => {
+test("why: mentions a key's allowed networks only if the rules allow the call", () => {
   const { make, ask } = setting();
   make("agent", ["reader"], { cidrs: ["10.0.0.0/8", "::1"] });
   const told = "; its key is accepted only from 10.0.0.0/8, ::1";
@@ -246,18 +248,18 @@ test("why: a call waits for a server that is starting", () => {
   expect(ask("agent", "other:any://x")).toMatchObject({ name: "other:any://x", missing: null, down: null });
 });
 
-test("why: a right that rules grant like a tool of the gateway is no tool, but granted or not", () => {
+test("why: a right on the gateway is not a tool, but is reported as granted or not", () => {
   const { keyring, make, ask } = setting();
   const id = make("agent", ["reader"]);
   expect(ask("agent", "mcpgw:metrics")).toMatchObject({
     kind: null,
     wire: null,
-    missing: "it is a right and no tool: who may use it may read /metrics",
+    missing: "it is a right, not a tool: a caller that has it may read /metrics",
     callers: [{ allowed: true, rule: "watches", reason: "allowed" }],
     verdict: "false true watches",
   });
   expect(ask("agent", "mcpgw:audit_all")).toMatchObject({
-    missing: "it is a right and no tool: who may use it may see the records and the usage of all consumers",
+    missing: "it is a right, not a tool: a caller that has it may see the records and the usage of all consumers",
     callers: [{ allowed: false, reason: "no rule allows it" }],
   });
   expect(ask("agent", "mcpgw:metrics", { kind: "prompt" }).missing).toBe("the gateway itself offers no such prompt");
@@ -265,7 +267,7 @@ test("why: a right that rules grant like a tool of the gateway is no tool, but g
   expect(ask(id, "mcpgw:metrics").verdict).toBe("false false watches");
 });
 
-test("why: a rate of 0 lets no call pass, whatever the rules say", () => {
+test("why: a rate of 0 allows no calls, whatever the rules say", () => {
   const { make, ask } = setting({ stdio: { consumerId: "local", roles: ["reader"] } }, [], { perMinute: 0 });
   make("stopped", ["reader"]);
   make("own", ["reader"], { perMinute: 60 });
@@ -282,7 +284,7 @@ test("why: a rate of 0 lets no call pass, whatever the rules say", () => {
   expect(tool.ask("agent", "crm:get", { kind: "prompt" }).callers).toMatchObject([{ refused: null, allowed: true }]);
 });
 
-test("why: callers without a key, and names that are nobody's", () => {
+test("why: accepts callers without a key, and refuses unknown names", () => {
   const stdio = setting({ stdio: { consumerId: "local", roles: ["reader"] } });
   expect(stdio.ask("local", "crm:get")).toMatchObject({ verdict: "true true reads" });
   expect(stdio.ask("local:0", "crm:get").callers).toMatchObject([{ id: "local:0", roles: ["admin"], allowed: false }]);

@@ -59,8 +59,8 @@ describe.skipIf(!mayBecomeNobody || !admins || !readers)(
         expect(await run(undefined, ...args)).toMatchObject(denied("may only attach"));
       expect(await run(readers?.gid, ...status)).toMatchObject({ code: 0 });
       expect(await run(readers?.gid, ...freeze)).toMatchObject(denied("takes an administrator"));
-      // Without a key only administrators may call.
-      const keyless = { code: 1, stderr: expect.stringContaining("is no administrator") };
+      // Without a key only administrators are callers.
+      const keyless = { code: 1, stderr: expect.stringContaining("is not an administrator") };
       expect(await run(readers?.gid, "tools", "list")).toMatchObject(keyless);
       for (const gid of [undefined, readers?.gid]) expect(await run(gid, "serve")).toMatchObject(keyless);
       expect(await run(admins?.gid, "serve")).toMatchObject({ code: 0 });

@@ -64,7 +64,7 @@ test.concurrent("R114: a daemon that is told to stop while servers start never r
   await until(() => existsSync(join(place.state, "control.sock")), "it listens");
   expect(await place.json("status")).toMatchObject({ state: "starting", waitsFor: ["mute"] });
   const waited = await place.cli(["status", "--wait", "0"]);
-  expect(waited).toMatchObject({ code: 1, stderr: expect.stringContaining("it is starting, waits for mute") });
+  expect(waited).toMatchObject({ code: 1, stderr: expect.stringContaining("it is starting and waits for mute") });
   child.kill("SIGTERM");
   const [log, code] = await Promise.all([child.stderr.text(), child.exited]);
   expect(code).toBe(0);

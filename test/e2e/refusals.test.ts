@@ -244,7 +244,7 @@ test("R29, R36: status lists every kind of limit, and warns only if there is non
   await using daemon = await place.start();
   const limits = async () => pick(await place.json("status"), "limits");
   const warned = async () => JSON.stringify(pick(await place.json("status"), "warnings")).includes("not limited");
-  expect([await limits(), await warned()]).toEqual(["1 of perTool", false]);
+  expect([await limits(), await warned()]).toEqual(["1 in limits.perTool", false]);
   await place.json("keys", "create", "A", "agent", "user", "--rate", "7/h");
   expect((await place.cli(["keys", "list"])).stdout).toContain(" 7/h ");
   place.configure({ limits: { perMinute: "5/h", burst: 50 } });

@@ -132,7 +132,7 @@ test("T40: SIGHUP does the same; the log, the audit log and status report why, a
   });
   const warned = async () => (await place.warnings()).join("\n");
   expect(await warned()).toMatch(
-    /^the configuration was not reloaded, the one before is in force: .*:1:10: .*; .*:2:8: /m,
+    /^the configuration was not reloaded; the previous one stays in effect: .*:1:10: .*; .*:2:8: /m,
   );
   expect((await daemon.get("/metrics")).text).toContain("mcpgw_config_ok 0");
   place.configure({ ...config, auth: { stdio: { consumerId: "a", roles: ["ghost"] } } });

@@ -232,7 +232,7 @@ test("the parent is identified by its key, else by auth.stdio, else refused; an 
   expect(empty).toMatchObject({
     code: 1,
     stdout: "",
-    stderr: expect.stringContaining("MCPGW_API_KEY is set, but empty"),
+    stderr: expect.stringContaining("MCPGW_API_KEY is set but empty"),
   });
   // The empty key is not recorded, as no gateway was asked.
   const failed = (await place.records()).filter(({ type }) => type === "auth.failed");

@@ -17,10 +17,10 @@ test.skipIf(process.platform !== "linux")(
   async () => {
     const env = { NOTIFY_SOCKET: `@mcpgw-nobody-${process.pid}`, WATCHDOG_USEC: "10000" };
     await using daemon = await start(config, { env });
-    await daemon.logged(({ msg }) => msg === "the service manager cannot be told");
+    await daemon.logged(({ msg }) => msg === "the service manager cannot be notified");
     expect(await daemon.stop()).toBe(0);
     expect(daemon.log.at(-1)).toMatchObject({ msg: "stopped" });
-    expect(daemon.log.filter(({ msg }) => msg === "the service manager cannot be told")).toHaveLength(1);
+    expect(daemon.log.filter(({ msg }) => msg === "the service manager cannot be notified")).toHaveLength(1);
     expect(daemon.log.filter(({ level }) => level === undefined)).toEqual([]);
   },
 );

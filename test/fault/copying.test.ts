@@ -31,7 +31,7 @@ test.skipIf(noStrace || !isRoot)(
     while (!daemon.exited) await daemon.call("fake__echo", args, key).catch(() => null);
     expect(await daemon.child.exited).toBe(1);
     expect(await daemon.logged(({ level }) => level === "error")).toMatchObject({
-      msg: "the disk failed under the audit log; ending at once, since what was written may be gone",
+      msg: "the disk failed under the audit log; exiting at once, because written records may be lost",
       reason: expect.stringContaining(`fdatasync ${path}: EIO`),
     });
     place.prefix = [];

@@ -105,8 +105,8 @@ test.skipIf(!mayMount())(
     expect(await place.json("keys", "freeze")).toEqual({ frozen: true, recorded: false });
     expect((await daemon.post(request("ping"), { key: kept })).status).toBe(403);
     const { warnings } = (await place.json("status")) as { warnings: string[] };
-    // Which of the two is missing depends on what the last checkpoint of the database left free.
-    expect(warnings.join("\n")).toMatch(/took effect, but are not recorded yet|in force, but not stored yet/);
+    // Which of the two it still lacks depends on what the last checkpoint of the database left free.
+    expect(warnings.join("\n")).toMatch(/took effect but are not recorded yet|in effect but not stored yet/);
     rmSync(join(disk.dir, "filler"));
     rmSync(disk.ballast);
     const types = async () => (await place.records()).map(({ type }) => type);
@@ -198,11 +198,11 @@ test("R23: a stop tries once more, then reports which freeze and revocations are
   const errors = daemon.log.filter(({ level }) => level === "error");
   expect(errors).toContainEqual(
     expect.objectContaining({
-      msg: "a freeze and 1 revocations were in force and could not be stored: they end with this process",
+      msg: "a freeze and 1 revocations took effect but could not be stored: they end with this process",
     }),
   );
   expect(errors).toContainEqual(
-    expect.objectContaining({ msg: expect.stringContaining("the log will lack"), acts: 2 }),
+    expect.objectContaining({ msg: expect.stringContaining("missing from the log"), acts: 2 }),
   );
 });
 
@@ -218,7 +218,7 @@ test("R23: a freeze and a revoke apply, are reported and are stored later, even 
     keys.run(`CREATE TRIGGER full_${write.slice(0, 6)} BEFORE ${write} BEGIN SELECT raise(ABORT, 'disk full'); END`);
   expect(await place.json("keys", "revoke", id)).toEqual({ id, recorded: false });
   expect(await place.json("keys", "freeze")).toEqual({ frozen: true, recorded: false });
-  expect(JSON.stringify(await place.json("status"))).toContain("in force, but not stored yet");
+  expect(JSON.stringify(await place.json("status"))).toContain("in effect but not stored yet");
   for (const write of ["UPDATE", "INSERT"]) keys.run(`DROP TRIGGER full_${write}`);
   const isStored = async () => !JSON.stringify(await place.json("status")).includes("not stored yet");
   await until(isStored, "both are stored", 10_000);

@@ -90,8 +90,8 @@ test.concurrent("`serve` beside a daemon that hangs ends with an error, even tho
   const untaken = client.ask("ping", { x: "x".repeat(2_000_000) });
   void client.child.stdin.end();
   expect(pick(await untaken, "error.message")).toBe(
-    "The daemon reads nothing any more. The call may have run: check before you repeat it.",
+    "The daemon has stopped reading. The call may have run: check before you repeat it.",
   );
   expect(await client.child.exited).toBe(1);
-  expect(await client.stderr).toContain("The daemon reads nothing any more.");
+  expect(await client.stderr).toContain("The daemon has stopped reading.");
 });

@@ -212,7 +212,7 @@ const granted = (who: string, kind: NonNullable<Why["kind"]>): Why => ({
   name: "files:read_file",
   wire: "files__read_file",
   missing: null,
-  down: "server files is down: exited with 1\u001b[31m; it was listed last at 2026-03-01T12:00:00.000Z",
+  down: "server files is down: exited with 1\u001b[31m; it was last listed at 2026-03-01T12:00:00.000Z",
   toolsets: [
     { id: "desk", wire: "open\u001b[31m", missing: null },
     { id: "twins", wire: null, missing: "it is not included" },
@@ -234,7 +234,7 @@ const granted = (who: string, kind: NonNullable<Why["kind"]>): Why => ({
       id: "key:key-2",
       consumer: who,
       roles: ["reader", "writer"],
-      refused: "the key is expired since 2026-02-01T00:00:00.000Z",
+      refused: "the key is expired as of 2026-02-01T00:00:00.000Z",
       listed: true,
       allowed: false,
       rule: "reader-policy[0]",
@@ -247,7 +247,7 @@ const granted = (who: string, kind: NonNullable<Why["kind"]>): Why => ({
 
 const absent = (who: string, name: string): Why => {
   const [first] = granted(who, "tool").callers;
-  const nothing = { listed: false, allowed: false, rule: null, reason: "nobody is offered it", remedy: null };
+  const nothing = { listed: false, allowed: false, rule: null, reason: "no caller is offered it", remedy: null };
   return {
     kind: null,
     name,

@@ -13,7 +13,7 @@ import { until } from "../support/until.ts";
 const silence = new Promise<never>(() => {});
 const nothing = { servers: [], consumers: [], records: [], frozen: false, notReady: null };
 
-/** A client whose daemon answers everything so, and whose stream goes on so. */
+/** Returns a client whose requests resolve to `answer` and whose stream continues with `next`. */
 const clientOf = (answer: (name: string) => unknown, next: (signal: AbortSignal) => unknown = () => silence): Client =>
   ({
     call: async (name: string) => answer(name),
@@ -21,9 +21,9 @@ const clientOf = (answer: (name: string) => unknown, next: (signal: AbortSignal)
       [Symbol.asyncIterator]: () => ({ next: () => next(signal) }),
     }),
     close() {},
-  }) as unknown as Client; // as much of one as a feed uses
+  }) as unknown as Client; // the parts that a feed uses
 
-test("a feed that looks again and again leaves no listener of a look behind", async () => {
+test("repeated polls leave no abort listeners behind", async () => {
   let looks = 0;
   let signal = AbortSignal.abort();
   const client = clientOf(
@@ -35,12 +35,12 @@ test("a feed that looks again and again leaves no listener of a look behind", as
   const heard = feed.view().heard ?? Infinity;
   await until(() => (feed.view().heard ?? 0) > heard, "a later answer");
   expect(signal.aborted).toBe(false);
-  // The rest between two looks has one.
+  // The pause between two polls has one.
   expect(getEventListeners(signal, "abort").length).toBeLessThan(2);
   feed.close();
 });
 
-test("a feed whose stream ends, or fails before it has begun, goes on over another connection alone", async () => {
+test("a feed whose stream ends or fails continues on a new connection only", async () => {
   let opened = 0;
   const signals: AbortSignal[] = [];
   const gone = new Error("the daemon has gone");
@@ -58,12 +58,12 @@ test("a feed whose stream ends, or fails before it has begun, goes on over anoth
   const open = async () => (opened++, client);
   const feed = new Feed({ open, retry: 1 });
   await until(() => opened === 3 && feed.view().link === "live", "another connection");
-  // Nothing goes on that belongs to an earlier one.
+  // Nothing of an earlier connection is still running.
   expect(signals.map(({ aborted }) => aborted)).toEqual([true, true, false]);
   feed.close();
 });
 
-test("a feed that is closed while it connects keeps its process no longer", async () => {
+test("a feed closed while connecting does not keep its process alive", async () => {
   const code = `
     import { Feed } from ${JSON.stringify(new URL("../../src/tui/feed.ts", import.meta.url).pathname)};
     const opened = Promise.withResolvers();
@@ -74,7 +74,7 @@ test("a feed that is closed while it connects keeps its process no longer", asyn
   expect(await child.exited).toBe(0);
 });
 
-test("a feed that is closed while it waits for an answer keeps its process no longer", async () => {
+test("a feed closed while waiting for an answer does not keep its process alive", async () => {
   const code = `
     import { Feed } from ${JSON.stringify(new URL("../../src/tui/feed.ts", import.meta.url).pathname)};
     const asked = Promise.withResolvers();
@@ -88,25 +88,25 @@ test("a feed that is closed while it waits for an answer keeps its process no lo
   for await (const _said of child.stdout) break;
   const closed = performance.now();
   expect(await child.exited).toBe(0);
-  // It would wait for an answer for five seconds.
+  // It would otherwise wait five seconds for the answer.
   expect(performance.now() - closed).toBeLessThan(4_000);
 });
 
-test("a feed whose links prove good and end, one after another, waits no longer for each", async () => {
+test("the retry delay does not grow after connections that worked", async () => {
   let opened = 0;
   const client = clientOf(
     () => nothing,
     async () => ({ done: true }),
   );
   const feed = new Feed({ open: async () => (opened++, client), retry: 1 });
-  // Twice as long for each would be eight seconds.
+  // Doubling the delay each time would take eight seconds.
   await until(() => opened >= 15, "many links", 6_000);
   feed.close();
 }, 30_000);
 
-test("R123: each time that a console misses records it is told how many", async () => {
+test("R123: a console that misses records is told how many, each time", async () => {
   using at = tempState();
-  // Nothing but `flush` makes records durable, so that all of a round become so at once.
+  // Only `flush` makes records durable, so all records of a round become durable at once.
   await using opened = await openBroker(at, { checkpointEvery: { interval: 3_600_000, records: 1e6 } }, { tick: 6e4 });
   using archive = archiveAt(at);
   using server = await served({
@@ -125,7 +125,7 @@ test("R123: each time that a console misses records it is told how many", async 
   feed.close();
 });
 
-test("a console that runs for long keeps the thousand newest records", async () => {
+test("a console that runs for a long time keeps the newest thousand records", async () => {
   let seq = 0;
   const next = async () => {
     if (seq === 1_500) await silence;
@@ -138,7 +138,7 @@ test("a console that runs for long keeps the thousand newest records", async () 
   feed.close();
 });
 
-test("records that come faster than they are drawn are worked in together", async () => {
+test("records that arrive faster than they are drawn are merged in batches", async () => {
   let seq = 0;
   const shown = new Set<unknown>();
   const next = async () => {
@@ -149,12 +149,12 @@ test("records that come faster than they are drawn are worked in together", asyn
   };
   const feed: Feed = new Feed({ open: async () => clientOf(() => nothing, next) });
   await until(() => feed.view().records[0]?.seq === 1_500, "the last record");
-  // A frame lasts 50 ms; that many records are there in a fraction of it.
+  // A frame lasts 50 ms, and this many records arrive in a fraction of it.
   expect(shown.size).toBeLessThan(100);
   feed.close();
 });
 
-test("who listens no more, or to a feed that is closed, is told nothing", async () => {
+test("a removed listener, or one of a closed feed, is not notified", async () => {
   const client = clientOf(() => nothing);
   const feeds = Array.from({ length: 2 }, () => new Feed({ open: async () => client, every: 1 }));
   const heard = { left: 0, closed: 0, other: 0 };
@@ -163,7 +163,7 @@ test("who listens no more, or to a feed that is closed, is told nothing", async 
   feed?.subscribe(() => heard.closed++);
   other?.subscribe(() => heard.other++);
   await until(() => heard.closed > 0, "it is drawn");
-  // What has changed since is yet to be drawn.
+  // Later changes have not been drawn yet.
   await until(() => other?.view().heard !== null, "an answer");
   feed?.close();
   const before = heard.closed;
@@ -173,7 +173,7 @@ test("who listens no more, or to a feed that is closed, is told nothing", async 
   other?.close();
 });
 
-test("R125 a console is told why there is no link, and which records it cannot have once there is one", async () => {
+test("R125 a console shows why there is no connection, and which chains are unreadable once there is one", async () => {
   const attempts = Array.from({ length: 3 }, () => Promise.withResolvers<Client>());
   let at = 0;
   const feed = new Feed({ open: () => attempts[at++]?.promise ?? silence, retry: 1 });
@@ -190,7 +190,7 @@ test("R125 a console is told why there is no link, and which records it cannot h
   feed.close();
 });
 
-test("R125 between two links nobody is asked, and the next gateway is not taken for the one before", async () => {
+test("R125 between connections requests fail, and the next gateway is not assumed to be in the same state", async () => {
   const ending = Promise.withResolvers<unknown>();
   const clients = [
     clientOf(

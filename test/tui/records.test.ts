@@ -8,17 +8,17 @@ import { entry, records } from "../support/control-answers.ts";
 import { reasonOf } from "../support/failure.ts";
 import { serverStatus } from "../support/server-status.ts";
 
-test("records stand newest first, each once, and no more than the cap", () => {
+test("records are sorted newest first, without duplicates, up to the maximum", () => {
   const first = merge([], [entry({ seq: 1 }), entry({ seq: 3 })], 3);
   const both = merge(first, [entry({ seq: 3 }), entry({ seq: 2 }), entry({ seq: 4 })], 3);
   expect(both.map(({ seq }) => seq)).toEqual([4, 3, 2]);
   expect(merge(both, [entry({ seq: 4 })], 3)).toBe(both);
-  // One that was asked for may come while it is told.
+  // A record may arrive both in the answer and in the stream.
   expect(merge([], [entry({ seq: 1 }), entry({ seq: 1 })], 3)).toHaveLength(1);
   expect(merge(both, [entry({ chain: "serve-1", seq: 4 })], 9)).toHaveLength(4);
   const at = entry().at;
   expect(merge([], [entry({ seq: 1, at }), entry({ seq: 2, at })], 3).map(({ seq }) => seq)).toEqual([2, 1]);
-  // Of a log that took the place of the one before.
+  // A record of a log that replaced the previous one.
   expect(merge(both, [entry({ seq: 4, at: entry({ seq: 9 }).at })], 9)).toHaveLength(4);
 });
 
@@ -30,18 +30,18 @@ test.each([
   ["never", 1],
   ["intern-bot", 1],
   ["  files  denied ", 1],
-  // No word goes over from one column into the next.
+  // A word does not match across two columns.
   ["agent-prodkey", 0],
   ["nothing", 0],
-])("filter %p leaves %p", (filter, count) => {
+])("filter %p matches %p records", (filter, count) => {
   expect(matching(records, filter)).toHaveLength(count);
 });
 
-test("a filter finds words that are written large", () => {
+test("a filter ignores case", () => {
   expect(matching([entry({ tool: "ReadFile" })], "readfile")).toHaveLength(1);
 });
 
-test("a value is folded by columns, wide characters included, and made safe", () => {
+test("a value is wrapped by columns, including wide characters, and made safe", () => {
   expect(folded("abcdef", 4)).toEqual(["abcd", "ef"]);
   expect(folded("漢字漢", 5)).toEqual(["漢字", "漢"]);
   expect(folded("♥️♥️♥️", 4)).toEqual(["♥️♥️", "♥️"]);
@@ -51,17 +51,17 @@ test("a value is folded by columns, wide characters included, and made safe", ()
 
 const answering = (record: unknown) => ({ ask: async () => record }) as unknown as Feed;
 
-test("a record is shown from the log that it was listed from, not from one that took its place", async () => {
+test("details are not shown from a log that replaced the one that listed the record", async () => {
   const shown = entry({ seq: 7 });
   const from = (now: typeof shown) => {
     return load(answering({ entry: now, rec: JSON.stringify({ v: 1, ...now }), leaf: "ab" }), shown);
   };
   expect(await from(shown)).toContainEqual(["hash", "ab"]);
   const reason = await reasonOf(from(entry({ seq: 7, at: shown.at + 1 })));
-  expect(String(reason)).toContain("the log was replaced or moved back: it has another record 7");
+  expect(String(reason)).toContain("the log was replaced or rolled back: it has another record 7");
 });
 
-test("a record begins with what is wrong with it and what happened", async () => {
+test("a record starts with what is wrong with it and what happened", async () => {
   const of = entry();
   const rec = JSON.stringify({
     caller: "key:a",
@@ -118,7 +118,7 @@ test.each([
   [["3", "<enter>"], { open: null }],
   [["<enter>", "<escape>"], { open: null }],
   [["<enter>", "2"], { screen: "servers", open: null }],
-  // What lies behind a record that is shown in full stays as it is.
+  // Keys do not affect the list behind open details.
   [["<enter>", "<down>", "p", "/"], { selected: null, paused: null, typing: false }],
   [["<down>", "<down>", "<pageup>"], { selected: null }],
   [["<down>", "/", "f"], { selected: null }],
@@ -135,11 +135,11 @@ test.each([
   expect(press(begin, keys)).toMatchObject(expected);
 });
 
-test("a filter takes no more than a line", () => {
+test("the length of a filter is limited", () => {
   expect(press(begin, ["/", ...Array<string>(101).fill("x")]).filter).toBe("x".repeat(100));
 });
 
-test("the selection stays with its record and opens no other one", () => {
+test("the selection stays with its record and does not open another one", () => {
   const newer = { records: [entry({ seq: 8 }), entry({ seq: 9 }), ...shown.records] };
   const selected = press(begin, ["<down>"]);
   expect(press(selected, ["<enter>"], newer)).toMatchObject({ open: { entry: records[1] } });
@@ -147,6 +147,6 @@ test("the selection stays with its record and opens no other one", () => {
   expect(press(selected, ["<enter>"], { records: records.slice(2) })).toMatchObject({ open: null });
   expect(press(press(begin, ["<enter>"]), ["<enter>"], newer)).toMatchObject({ open: { entry: records[0] } });
   expect(screens.calls.rows(press(begin, ["p"]), { ...shown, ...newer })).toEqual(shown.records);
-  // The first row is whichever came last.
+  // Without a selection, the first row is the newest record.
   expect(press(begin, ["<enter>"], newer)).toMatchObject({ open: { entry: newer.records[0] } });
 });

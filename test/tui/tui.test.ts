@@ -8,7 +8,7 @@ import { expectGolden, isGolden } from "../support/golden.ts";
 import { until } from "../support/until.ts";
 import { createScreen, type Screen } from "../support/screen.ts";
 
-// Each console is a process, and looks at the gateway every two seconds; on a busy machine that takes its time.
+// Each console is a process that polls the gateway every two seconds, which is slow on a busy machine.
 setDefaultTimeout(30_000);
 
 const program = sample();
@@ -27,7 +27,7 @@ type Console = {
   readonly screen: Screen;
   shows(text: string | RegExp): Promise<unknown>;
   press(keys: string): void;
-  /** Presses these keys and waits until the screen shows this. */
+  /** Presses these keys and waits until the screen shows the text. */
   pressed(keys: string, text: string | RegExp): Promise<unknown>;
 };
 
@@ -39,7 +39,7 @@ type Options = {
   readonly command?: readonly string[];
 };
 
-/** The real program in a pseudo-terminal. */
+/** Starts the real program in a pseudo-terminal. */
 function start(options: Options = {}): Console {
   const { cols = 100, rows = 16, socket = program.socket, env = {}, command = [...mcpgw, "tui"] } = options;
   const screen = createScreen(cols, rows);
@@ -58,14 +58,14 @@ function start(options: Options = {}): Console {
   return running;
 }
 
-/** The same, once it shows what a daemon tells. */
+/** Starts the program and waits until it is connected. */
 async function live(options?: Options): Promise<Console> {
   const console = start(options);
   await console.shows("● live");
   return console;
 }
 
-/** Compares a screen with a golden one as soon as they are equal: a terminal hands on a frame in parts. */
+/** Compares the screen with a golden file, and waits for them to match, since a frame arrives in parts. */
 async function looksLike(golden: string, screen: Screen): Promise<void> {
   await until(() => isGolden(golden, screen.text()), golden, 2_000).catch(() => {});
   expectGolden(golden, screen.text());
@@ -73,10 +73,10 @@ async function looksLike(golden: string, screen: Screen): Promise<void> {
 
 const [up, down] = ["\u001b[A", "\u001b[B"];
 
-/** The beginning of the selected row of this tool. */
+/** Matches the start of the selected row of this tool. */
 const selected = (tool: string): RegExp => new RegExp(`▸ \\S+ +agent +${tool} `);
 
-test("R125: calls, servers, consumers and a record in full, each as it was", async () => {
+test("R125: shows calls, servers, consumers and the details of a record", async () => {
   const { screen, shows, press, pressed, child } = await live();
   await looksLike("tui/calls.txt", screen);
   await pressed("2", "REASON");
@@ -100,7 +100,7 @@ test("R125: calls, servers, consumers and a record in full, each as it was", asy
   expect(screen.alternate).toBe(false);
 });
 
-test("where calls are not counted the console shows no number of them", async () => {
+test("the console shows no call counts if metering is off", async () => {
   await using daemon = await startDaemon({ servers: [], policies: [], usage: { enabled: false } });
   const { place } = daemon;
   const key = await place.key("agent");
@@ -110,7 +110,7 @@ test("where calls are not counted the console shows no number of them", async ()
   await shows("▸ agent                        -        -        -     0     1 user");
 });
 
-test("the console names a chain of which it cannot read the records", async () => {
+test("the console names a chain whose records cannot be read", async () => {
   await using daemon = await startDaemon({ servers: [], policies: [] });
   const { state } = daemon.place;
   writeFileSync(path.join(state, "audit/serve-1.db"), "rubbish");
@@ -118,7 +118,7 @@ test("the console names a chain of which it cannot read the records", async () =
   await shows("records of chain serve-1 cannot be read; see `mcpgw audit verify`");
 });
 
-test("the selected row stays selected while newer ones come, and Enter opens that one", async () => {
+test("the selected row stays selected when newer ones arrive, and Enter opens it", async () => {
   await using daemon = await startDaemon({ servers: [], policies: [] });
   const { place } = daemon;
   const key = await place.key("agent");
@@ -134,7 +134,7 @@ test("the selected row stays selected while newer ones come, and Enter opens tha
   await pressed("\r", /tool +one\b/);
 });
 
-test("keys that come in one read are all taken", async () => {
+test("all keys of one read are handled", async () => {
   const { screen, pressed } = await live();
   await pressed("jjj", "▸ 12:00:03.000");
   await pressed("kjk/files denied\r", "/ files denied\n");
@@ -143,7 +143,7 @@ test("keys that come in one read are all taken", async () => {
   await pressed("\t", "KEYS");
 });
 
-test("of a file that was pasted by mistake only the beginning counts, and the rest of its first line's filter is left out", async () => {
+test("only the start of a file pasted by mistake is handled, and text after an Enter is ignored", async () => {
   const { screen, pressed } = await live();
   await pressed(`2${"x".repeat(250)}q`, "RESTARTS");
   await pressed("1", "TOOK");
@@ -153,7 +153,7 @@ test("of a file that was pasted by mistake only the beginning counts, and the re
   expect(screen.text()).not.toContain("Record");
 });
 
-test("R125: Enter shows a server in full, also where its row is too narrow for the reason", async () => {
+test("R125: Enter shows the details of a server, including a reason too long for its row", async () => {
   const { screen, shows, press, pressed } = await live({ cols: 80 });
   await pressed("2", "exited");
   press(down);
@@ -169,7 +169,7 @@ test("R125: Enter shows a server in full, also where its row is too narrow for t
   await shows(/^help +it is tried again later; `mcpgw servers logs broken` shows/m);
 });
 
-test("a filter and its Enter that come in one read are both taken, even if it names a key, and one that nothing matches says so", async () => {
+test("a filter and its Enter in one read are both handled, even if it is the name of a key, and no match is reported", async () => {
   const { screen, shows, pressed } = await live();
   await pressed("/", "type to filter");
   await pressed("backspace\r", "nothing matches the filter");
@@ -180,7 +180,7 @@ test("a filter and its Enter that come in one read are both taken, even if it na
   await pressed("/\u0085\r", "/ backspace\\u{85}\n");
 });
 
-test("the console says that it is not connected instead of that there is nothing", async () => {
+test("without a connection, the console says that it is not connected, not that there are no calls", async () => {
   const { screen, shows, pressed } = start({ socket: path.join(program.directory, "\u001b[2J.sock") });
   await shows("not connected");
   await shows("\\u{1b}[2J.sock");
@@ -191,11 +191,11 @@ test("the console says that it is not connected instead of that there is nothing
   }
 });
 
-test("a filter shows what has all its words, and Esc ends it", async () => {
+test("a filter shows records that contain all its words, and Esc clears it", async () => {
   const { screen, press, pressed } = await live();
   await pressed("/", "type to filter");
   for (const typed of ["z", "zz"]) await pressed("z", `/ ${typed}▏`);
-  // Backspace and Delete.
+  // Backspace, then Delete.
   await pressed("\u007f\u001b[3~", "/ ▏");
   for (const key of "files denied") press(key);
   await until(() => !screen.text().includes("read_file"), "other rows are gone");
@@ -204,9 +204,9 @@ test("a filter shows what has all its words, and Esc ends it", async () => {
   await pressed("\u001b", "read_file");
 });
 
-test("p pauses, and Ctrl-P and Alt-P are other keys", async () => {
+test("p pauses, but Ctrl-P and Alt-P do not", async () => {
   const { screen, press, pressed } = await live();
-  // Among others that come in one read, so that it is taken for no text.
+  // Sent in one read with other keys, and still not treated as text.
   press(`${down}\u0010${down}`);
   await pressed("2", "RESTARTS");
   await pressed("1", "TOOK");
@@ -218,7 +218,7 @@ test("p pauses, and Ctrl-P and Alt-P are other keys", async () => {
   await pressed("p", "● live");
 });
 
-test("a narrow terminal keeps what matters, and a resize is followed", async () => {
+test("a narrow terminal keeps the important columns, and the layout follows a resize", async () => {
   const { screen, shows, pressed, child } = await live({ cols: 40, rows: 10 });
   await looksLike("tui/narrow.txt", screen);
   await pressed("2", "backoff");
@@ -232,7 +232,7 @@ test("a narrow terminal keeps what matters, and a resize is followed", async () 
   await looksLike("tui/wide.txt", screen);
 });
 
-test("on a low terminal the selected row is in view, from the first one to the last", async () => {
+test("on a terminal with few rows, the selected row stays visible from the first to the last", async () => {
   const { shows, pressed } = await live({ rows: 7 });
   const isFirst = /TIME.*\n▸ /;
   await shows(isFirst);
@@ -241,22 +241,22 @@ test("on a low terminal the selected row is in view, from the first one to the l
   await pressed(pageUp.repeat(9), isFirst);
 });
 
-test("survives a restart of the daemon: says so, keeps what it has, and goes on by itself", async () => {
+test("the console survives a daemon restart: it shows the loss, keeps its records and reconnects", async () => {
   const { screen, shows } = await live();
   await program.stop();
   await shows("● lost");
-  expect(screen.text()).toContain("trying again");
+  expect(screen.text()).toContain("retrying");
   expect(screen.text()).toContain("delete_file");
   await program.start("stays");
   await shows("● live");
-  expect(screen.text()).not.toContain("trying again");
+  expect(screen.text()).not.toContain("retrying");
 });
 
-test("a daemon that hangs is not shown as live, and its records say that it is waited for", async () => {
+test("a hung daemon is not shown as live, and record details say that it does not answer", async () => {
   const { shows, pressed } = await live();
   program.hang(true);
   await pressed("\r", "asking the daemon…");
-  await shows(/● NOT ANSWERING since \d\d:\d\d:\d\d\n the daemon does not answer; trying again/);
+  await shows(/● NOT ANSWERING since \d\d:\d\d:\d\d\n the daemon does not answer; retrying/);
   await shows("Record main/6\nthe daemon does not answer");
   program.hang(false);
   await shows("● live");
@@ -264,13 +264,13 @@ test("a daemon that hangs is not shown as live, and its records say that it is w
 
 const screens = ["1", "2", "3"].map((key, index) => [key, ["TOOK", "RESTARTS", "KEYS"][index] ?? ""] as const);
 
-test("a gateway that refuses everything is not shown as live on any screen, and its recovery is seen", async () => {
+test("a frozen gateway is not shown as live on any screen, and its recovery is shown", async () => {
   const { screen, shows, press, pressed } = await live();
   expect(await program.run(["keys", "freeze"])).toMatchObject({ code: 0 });
   for (const [key, title] of screens) {
     await pressed(key, title);
     await shows("● FROZEN");
-    await shows("every caller is refused; `mcpgw keys unfreeze` ends it");
+    await shows("every caller is refused; `mcpgw keys unfreeze` ends the freeze");
   }
   await pressed("1", "TOOK");
   await looksLike("tui/frozen.txt", screen);
@@ -281,7 +281,7 @@ test("a gateway that refuses everything is not shown as live on any screen, and 
   expect(screen.text()).not.toContain("refused;");
 });
 
-test("a gateway that is not ready says so, also after a restart, until it is over", async () => {
+test("a gateway that is not ready is shown as such, also after a restart, until it recovers", async () => {
   const { screen, shows, pressed } = await live({ cols: 80, rows: 10 });
   await program.run(["keys", "freeze"]);
   await shows("● FROZEN");
@@ -300,9 +300,9 @@ test("a gateway that is not ready says so, also after a restart, until it is ove
   await shows("● live");
 });
 
-test("Ctrl-Z gives the terminal back to the shell until the console goes on, each time", async () => {
+test("Ctrl-Z returns the terminal to the shell until the console continues, each time", async () => {
   const stopped = (time: number) => `stty -a | grep -o '.icanon' | sed s/^/${time}/; read -r line; fg`;
-  // A script around it stops with it.
+  // A script that runs it stops too.
   const shell = `set -m; (${mcpgwLine("tui")}; exit $?); ${stopped(1)}; ${stopped(2)}`;
   const { screen, press, pressed, child } = await live({ command: ["sh", "-c", shell] });
   for (const time of [1, 2]) {
@@ -316,7 +316,7 @@ test("Ctrl-Z gives the terminal back to the shell until the console goes on, eac
   expect(await child.exited).toBe(0);
 });
 
-test("a console that was stopped while its terminal changed its size fits it when it goes on", async () => {
+test("a console that was stopped during a terminal resize fits the new size when it continues", async () => {
   const shell = `set -m; ${mcpgwLine("tui")}; stty -a | grep -o '.icanon'; read -r line; fg`;
   const { screen, press, pressed, child } = await live({ command: ["sh", "-c", shell] });
   await pressed("\u001a", " icanon");
@@ -332,17 +332,17 @@ test("a console that was stopped while its terminal changed its size fits it whe
   expect(await child.exited).toBe(0);
 });
 
-test("a console that was stopped by force takes the terminal back when it goes on", async () => {
+test("a console stopped by SIGSTOP takes the terminal back when it continues", async () => {
   const { screen, child } = await live();
   child.kill("SIGSTOP");
-  // As a shell does.
+  // As a shell does for a stopped job.
   screen.write("\u001b[?1049l");
   expect(screen.alternate).toBe(false);
   child.kill("SIGCONT");
   await until(() => screen.alternate, "the terminal is taken back");
 });
 
-test("R125: colours appear unless NO_COLOR asks for none", async () => {
+test("R125: colors are shown unless NO_COLOR is set", async () => {
   const { screen } = await live();
   expect(screen.colored).toBe(true);
   running?.child.kill("SIGKILL");
@@ -351,7 +351,7 @@ test("R125: colours appear unless NO_COLOR asks for none", async () => {
   expect(plain.screen.colored).toBe(false);
 });
 
-test("R125: each column has the tone of what it shows", async () => {
+test("R125: each column has the color of its value", async () => {
   const { screen, pressed } = await live();
   await pressed("2", "exited with 1");
   await pressed("3", "intern-bot");
@@ -370,14 +370,14 @@ test.each([
   ["", { TERM: "dumb" }],
   ["< /dev/null", {}],
   ["> /dev/null", {}],
-])("a terminal that cannot be drawn on is left as it is: tui %s with %o", async (redirected, env) => {
+])("an unsuitable terminal is refused and left unchanged: tui %s with %o", async (redirected, env) => {
   const { screen, shows, child } = start({ env, command: ["sh", "-c", `${mcpgwLine("tui")} ${redirected}`] });
   await shows("tui needs a terminal that it can draw on");
   expect(await child.exited).toBe(2);
   expect(screen).toMatchObject({ alternate: false, cursor: true });
 });
 
-test("starts without a daemon and finds it when it comes", async () => {
+test("the console starts without a daemon and connects once there is one", async () => {
   await program.stop();
   const { shows } = start();
   await shows("no daemon answers");

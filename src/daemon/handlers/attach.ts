@@ -7,7 +7,7 @@ import { leftUnread, type Outlet, sendWithin } from "../../serve/queue-limits.ts
 import type { Engine } from "../engine.ts";
 import { controlCaller, whoIs } from "./viewer.ts";
 
-/** Serves MCP to the holder of a key, or to an administrator (SEMANTICS §4). It ends when the key is revoked. */
+/** Serves MCP to the holder of a key, or to an administrator. The connection ends when the key is revoked. */
 export function attachTo(engine: Engine): Handlers["attach"] {
   const { current, running, traffic, stores } = engine;
   return async (ctx, tunnel) => {
@@ -24,7 +24,7 @@ export function attachTo(engine: Engine): Handlers["attach"] {
     };
     const send = (message: string, must: boolean): void => sendWithin(outlet, message, must, engine);
     const connection = new McpConnection({ current, running, traffic, ...caller, scope: null, send });
-    // A client may say farewell as often as it likes.
+    // A client may send the farewell more than once.
     let closing: Promise<void> | undefined;
     tunnel.onLine((line) => {
       if (line === farewell) closing ??= connection.answered().then(() => tunnel.close());

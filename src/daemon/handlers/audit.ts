@@ -17,7 +17,7 @@ import { countInTurn, statsOf } from "./stats.ts";
 
 type Names = `audit.${"log" | "show" | "stats" | "export"}`;
 
-/** Reading records, for operators; `open` gives the archive to each operation, or throws why there is none. */
+/** Returns the operations that read records, for operators. `open` returns the archive, or throws if there is none. */
 export function auditHandlers(open: () => Archive): Pick<Handlers, Names> {
   return {
     "audit.log": (input, ctx) => lookInTurn(actorOf(ctx), ctx.signal, () => auditLog(open(), input)),
@@ -59,7 +59,7 @@ export function auditHandlers(open: () => Archive): Pick<Handlers, Names> {
             yield* lines(name);
           } catch (error) {
             if (signal.aborted) return;
-            throw unreadable(error, name, chains.length > 1 ? "; --chain exports another" : "");
+            throw unreadable(error, name, chains.length > 1 ? "; use --chain to export another chain" : "");
           }
         }
       };
@@ -70,7 +70,7 @@ export function auditHandlers(open: () => Archive): Pick<Handlers, Names> {
 
 type Begin = AuditRow & { readonly src: string | undefined };
 
-/** The record with which a call began; null for the records of anything else. */
+/** Returns the record of a call's start; null if the record does not end a call. */
 async function beginOf(archive: Archive, chain: string, { ref, call }: Recorded): Promise<Begin | null> {
   if (ref === undefined) return null;
   const [row] = await archive.page(chain, ref, 1);
@@ -78,7 +78,7 @@ async function beginOf(archive: Archive, chain: string, { ref, call }: Recorded)
   return row && begun && begun.call === call ? { ...row, src: begun.src } : null;
 }
 
-/** Where a record came from, by its true name; null where that stands in the record itself. */
+/** Returns the real source address of a record that stores a pseudonym; null if the record has the address itself. */
 async function sourceOf(
   archive: Archive,
   chain: string,
@@ -89,12 +89,12 @@ async function sourceOf(
   return { src, address: valueOf(await archive.subject(chain, id)) };
 }
 
-/** Most records that are looked at for one answer of a few: what lies beyond is not told. */
+/** Maximum number of records to scan for one answer; older ones are not reported. */
 const mostFound = 5_000;
 
 /**
- * Audit records newest first, as they are `told`. One more than is asked for is looked up, to tell whether that is all:
- * those that are not told count for nothing.
+ * Returns audit records newest first, mapped or dropped by `told`. Looks up one more than the limit to know whether
+ * there are more; dropped records do not count toward the limit.
  */
 export async function auditLog(
   archive: Archive,
@@ -135,12 +135,12 @@ async function rowOf(archive: Archive, chain: string, seq: number): Promise<Audi
 function known(archive: Archive, chain: string): string {
   const chains = archive.chains();
   if (chains.includes(chain)) return chain;
-  throw new Refusal("not-found", `there is no chain ${chain}; there is ${chains.join(", ") || "none yet"}`);
+  throw new Refusal("not-found", `there is no chain ${chain}; existing chains: ${chains.join(", ") || "none yet"}`);
 }
 
-/** The refusal of what cannot be read of a chain, which may be damaged, or held by another process for long. */
+/** Returns the refusal for a chain that cannot be read: it is damaged, or another process keeps it locked. */
 function unreadable(error: unknown, chain: string, instead = ""): Refusal {
   if (error instanceof Refusal) return error;
-  const todo = `if that stays so, see what \`mcpgw audit verify\` says${instead}`;
+  const todo = `if this persists, run \`mcpgw audit verify\`${instead}`;
   return new Refusal("unavailable", `chain ${chain} cannot be read (${messageOf(error)}); ${todo}`);
 }

@@ -2,7 +2,7 @@ import { readRecord, type Recorded, serverOf } from "../../audit/record.ts";
 import type { AuditEntry } from "../../control/schemas.ts";
 import { timeOf } from "../../core/time-text.ts";
 
-/** A stored record as operators read it. */
+/** Returns a stored record in the form that operators see. */
 export function entryOf(chain: string, seq: number, rec: string): AuditEntry {
   const record = readRecord(rec);
   const { type, call, consumer, method, tool, st, us, rule, reason, code, count, cause } = record;
@@ -14,7 +14,7 @@ export function entryOf(chain: string, seq: number, rec: string): AuditEntry {
     call: call ?? null,
     caller: callerText(record),
     consumer: consumer ?? null,
-    // It is empty where the message could not be read.
+    // Empty if the message could not be parsed.
     method: method || null,
     server: serverOf(record),
     tool: tool ?? null,
@@ -26,15 +26,15 @@ export function entryOf(chain: string, seq: number, rec: string): AuditEntry {
       ...record.facts,
       ...(code === undefined ? {} : { code }),
       ...(count === undefined ? {} : { count }),
-      // Of calls it is not for callers, who may read what is recorded of them.
+      // Not for calls: callers may read their own records, but must not see the cause.
       ...(cause === undefined || type !== "auth.failed" ? {} : { cause }),
     },
   };
 }
 
 /**
- * The principal who did it. Of a call that was made with a key, records that follow the first one name the key only; no
- * id of a key holds a colon, as those of all other principals do but `anonymous`, which no key may have.
+ * Returns the principal of a record. For a call made with a key, records after the first name only the key id. A key id
+ * has no colon and is never `anonymous`; the ids of all other principals have a colon or are `anonymous`.
  */
 function callerText({ type, caller, subj }: Recorded): string | null {
   if (subj !== undefined || caller === undefined) return subj ?? null;

@@ -26,11 +26,10 @@ export type HandlerOptions = {
   readonly archive: Archive;
   readonly self: Self;
   readonly serving: Serving;
-  /** Loads the configuration file again and puts it into force, at the wish of `actor`. */
   readonly reload: (actor: string) => Promise<void>;
 };
 
-/** What the daemon does for each operation of the table. */
+/** Returns the daemon's handler for each operation. */
 export function createHandlers({ engine, archive, self, serving, reload }: HandlerOptions): Handlers {
   const { stores, current } = engine;
   const { keyring, audit } = stores;
@@ -50,7 +49,7 @@ export function createHandlers({ engine, archive, self, serving, reload }: Handl
     tail: (input, ctx) => tail(audit, archive, input, ctx),
     async "tools.list"({ server }, ctx) {
       const viewer = await viewerOf(ctx, current(), keyring);
-      // The holder of a key is not told which servers there are.
+      // A key holder must not learn which servers exist, so only operators get "not found".
       if (server !== undefined && server !== ownServer && ctx.key === null) findServer(current(), server);
       return listTools(current(), server, viewer);
     },
@@ -82,7 +81,7 @@ export function createHandlers({ engine, archive, self, serving, reload }: Handl
   };
 }
 
-/** Secrets are part of what is in force: a file that reads as before may mean something else. */
+/** Reloads and reports whether anything changed; a changed secret counts, even if the file is the same. */
 async function reloaded(
   engine: Engine,
   serving: Serving,

@@ -12,15 +12,15 @@ import { actOf } from "./act.ts";
 export type KeyHandlerOptions = {
   readonly keyring: Keyring;
   readonly audit: Pick<AuditBroker, "recordEvent" | "recordDone">;
-  /** The roles that policies name; null where that is not known. */
+  /** Returns the roles that policies name; null if unknown. */
   readonly namedRoles: () => readonly string[] | null;
 };
 
 type Names = `keys.${"create" | "list" | "revoke" | "rotate" | "freeze" | "unfreeze"}`;
 
 /**
- * Key management. A change that takes rights away is made first and recorded then. One that gives rights is undone if
- * it cannot be recorded.
+ * Returns the key management operations. A change that removes rights is made first and then recorded. A change that
+ * grants rights is undone if it cannot be recorded.
  */
 export function keyHandlers({ keyring, audit, namedRoles }: KeyHandlerOptions): Pick<Handlers, Names> {
   const issue = async (made: CreatedKey, record: (facts: Acts["key.created"]) => Promise<void>) => {
@@ -35,9 +35,9 @@ export function keyHandlers({ keyring, audit, namedRoles }: KeyHandlerOptions): 
     }
     return { id, key, name, consumerId, roles, expiresAt, cidrs, perMinute, idleRoles, frozen: keyring.frozen };
   };
-  /** A second rotation of a key while the first is being recorded would leave a second successor. */
+  /** Keys being rotated. A second rotation while the first is being recorded would create a second successor. */
   const rotating = new Set<string>();
-  /** A change that is already in force must not be reported as refused. */
+  /** Records a change that has already taken effect; reports whether it is stored, and never throws a refusal. */
   const done = async (act: Act): Promise<boolean> => (await audit.recordDone(act)) && keyring.saved;
   return {
     "keys.create": (input, ctx) =>
@@ -52,14 +52,14 @@ export function keyHandlers({ keyring, audit, namedRoles }: KeyHandlerOptions): 
       return { id, recorded: await done(act) };
     },
     async "keys.rotate"({ id }, ctx) {
-      if (rotating.has(id)) throw new Refusal("conflict", `key ${id} is being rotated already`);
+      if (rotating.has(id)) throw new Refusal("conflict", `key ${id} is already being rotated`);
       rotating.add(id);
       try {
         const made = attempt(() => keyring.successor(id));
         const issued = await issue(made, (facts) =>
           audit.recordEvent(actOf(ctx, "key.rotated", { ...facts, replaces: id })),
         );
-        // Not before the new key is on record: the holder of the old one must not be left without a key.
+        // Only after the new key is recorded, so that the holder is never left without a key.
         keyring.revoke(id);
         return issued;
       } finally {
@@ -70,7 +70,7 @@ export function keyHandlers({ keyring, audit, namedRoles }: KeyHandlerOptions): 
   };
 }
 
-/** An unfreeze takes effect only once it is recorded, and must not undo a freeze that was recorded meanwhile. */
+/** Returns freeze and unfreeze. An unfreeze takes effect once recorded, unless a freeze is recorded in between. */
 function freezeHandlers(
   { keyring, audit }: Pick<KeyHandlerOptions, "keyring" | "audit">,
   done: (act: Act) => Promise<boolean>,
@@ -88,11 +88,11 @@ function freezeHandlers(
     async "keys.unfreeze"(_input, ctx) {
       const before = freezes;
       await audit.recordEvent(actOf(ctx, "key.unfrozen", {}));
-      if (freezes !== before) throw new Refusal("conflict", "everything was frozen anew meanwhile");
+      if (freezes !== before) throw new Refusal("conflict", "everything was frozen again in the meantime");
       try {
         attempt(() => keyring.unfreeze());
       } catch (error) {
-        // Whoever reads the log, a next start too, must find that the freeze goes on.
+        // Readers of the log, including the next start, must see that the freeze continues.
         if (keyring.frozen) await recordFreeze(ctx);
         throw error;
       }
@@ -101,7 +101,7 @@ function freezeHandlers(
   };
 }
 
-/** What `keys list` answers. */
+/** Returns the answer of `keys list`. */
 export function listKeys(keyring: Keyring): Answer<"keys.list"> {
   const uses = keyring.lastUses();
   return { frozen: keyring.frozen, keys: keyring.list().map((key) => view(key, uses.get(key.id) ?? null)) };

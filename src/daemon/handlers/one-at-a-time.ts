@@ -2,12 +2,11 @@ import type { AbortSignalLike } from "../../core/cancel.ts";
 import { Failure } from "../../core/failure.ts";
 
 /**
- * Makes the function that begins each work once that before it is done: for what keeps the thread of the calls busy, so
- * that whoever asks for it again and again holds up no call. Those who wait are served in turn, one work of each, so
- * that nobody keeps the others from it either. What nobody waits for any more is not begun.
+ * Returns a queue that runs one task at a time, so that tasks that occupy the main thread cannot crowd out calls.
+ * Owners take turns, one task each, so that none blocks the others. A task whose signal has fired is not started.
  */
 export function oneAtATime() {
-  /** The ways to begin what waits, by owner; the first owner is the next. */
+  /** Start functions of waiting tasks by owner, in the order of turns. */
   const waiting = new Map<string, (() => void)[]>();
   let busy = false;
 
@@ -22,14 +21,14 @@ export function oneAtATime() {
     begin?.();
   };
 
-  /** `owner`: a principal, or a user of this host. */
+  /** Runs `work` in turn. `owner` is a principal or a user of this host. */
   return <T>(owner: string, signal: AbortSignalLike, work: () => Promise<T>): Promise<T> => {
     const turn = Promise.withResolvers<void>();
     if (busy) waiting.getOrInsertComputed(owner, () => []).push(turn.resolve);
     else turn.resolve();
     busy = true;
     const own = turn.promise.then(() => {
-      if (signal.aborted) throw new Failure("cancelled", "It was given up before its turn came.");
+      if (signal.aborted) throw new Failure("cancelled", "The request was canceled before its turn came.");
       return work();
     });
     void own.catch(() => {}).finally(beginNext);

@@ -7,15 +7,15 @@ import type { Archive } from "../archive.ts";
 import { actorOf } from "./act.ts";
 import { oneAtATime } from "./one-at-a-time.ts";
 
-/** Few: each stream whose reader is slow keeps a page in memory. */
+/** Kept small, since each stream with a slow reader holds a page in memory. */
 const pageSize = 200;
 
-/** Each answer may hold thousands of records, which the thread that serves calls reads and writes. */
+/** Queue for lookups. The thread that serves calls parses and formats up to thousands of records per answer. */
 export const lookInTurn = oneAtATime();
 
 /**
- * An archive of which each question waits for its turn. What is made of an answer holds up nobody: that may be a stream
- * whose reader is slow.
+ * Returns an archive whose every read waits for its turn. Only the read holds the turn, not the processing of its
+ * result, which may be streamed to a slow reader.
  */
 export function askedInTurn(archive: Archive, ctx: Context): Archive {
   const waiting =
@@ -35,7 +35,7 @@ export type Period = { readonly since?: number | undefined; readonly until?: num
 
 type Selected = { readonly row: AuditRow; readonly record: Recorded };
 
-/** Every record of a chain up to `upto` and between two times (epoch µs), oldest first, a page at a time. */
+/** Yields the records of a chain up to `upto` in a period (epoch µs), oldest first, reading a page at a time. */
 export async function* records(
   archive: Archive,
   chain: string,
@@ -55,8 +55,8 @@ export async function* records(
 }
 
 /**
- * The records between two times, and those that stand between them but are of another time, as after the clock was set
- * or an outage: without these, the log would look as if they had been removed from it.
+ * Yields the records of a period, and any records between them with a time outside it, such as after a clock change or
+ * an outage. Without those, the log would look as if records had been removed.
  */
 export async function* stretch(
   archive: Archive,
@@ -72,13 +72,13 @@ export async function* stretch(
   }
 }
 
-/** Names in an answer the chains of which it lacks records. */
+/** Returns the answer's member that names the chains with missing records, if there are any. */
 export const partly = (unread: readonly string[]): { unread?: readonly string[] } =>
   unread.length > 0 ? { unread } : {};
 
 /**
- * The newest record of a chain: what is read up to it comes to an end, however fast the log grows. Infinity where it
- * cannot be read: those before it are read all the same, and then it is told.
+ * Returns the newest record of a chain, so that reading ends however fast the log grows; Infinity if it cannot be read,
+ * so that earlier records are still read before the error is reported.
  */
 export async function endOf(archive: Archive, chain: string): Promise<number> {
   try {
@@ -88,7 +88,7 @@ export async function endOf(archive: Archive, chain: string): Promise<number> {
   }
 }
 
-/** The records of a chain from `from` to `upto`, a page at a time, also those that are added meanwhile. */
+/** Yields the records of a chain from `from` to `upto` in pages, including records added while reading. */
 export async function* pages(archive: Archive, chain: string, from: number, upto: number): AsyncGenerator<AuditRow[]> {
   for (let next = from; next <= upto;) {
     const page = await archive.page(chain, next, Math.min(pageSize, upto - next + 1));

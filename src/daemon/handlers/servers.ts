@@ -14,7 +14,7 @@ import { serverTool } from "./tools.ts";
 
 type Names = `servers.${"list" | "show" | "restart" | "logs" | "follow"}`;
 
-/** What operators may see of the servers, and do to them. */
+/** Returns the operators' operations on servers. */
 export function serverHandlers(
   { current, upstreams }: Engine,
   { state }: Pick<Serving, "state">,
@@ -29,10 +29,10 @@ export function serverHandlers(
       leftOut: leftOutOf(current(), id),
     }),
     "servers.restart"({ id }) {
-      // It would cut off the calls that the stop waits for, and start nothing.
+      // A restart would cut off the calls that the shutdown waits for, and would start nothing.
       if (state() === "draining") throw new Refusal("unavailable", "the daemon is stopping");
       if (find(id).state === "disabled") {
-        throw new Refusal("conflict", `server ${id} is disabled; \`mcpgw servers enable ${id}\` comes first`);
+        throw new Refusal("conflict", `server ${id} is disabled; run \`mcpgw servers enable ${id}\` first`);
       }
       const run = async () => {
         await upstreams().restart(id);
@@ -42,7 +42,7 @@ export function serverHandlers(
     },
     "servers.logs": ({ id, lines }) => ({ lines: upstreams().log(find(id).id).last(lines) }),
     async *"servers.follow"({ id, lines }, { signal }) {
-      // A reload that changes the server gives it another log; all of that is new.
+      // A reload that changes the server gives it another log, of which every line is new.
       for (let count = lines; !signal.aborted; count = Infinity) {
         const log = upstreams().log(find(id).id);
         for await (const one of log.follow(count, signal)) yield typeof one === "string" ? { line: one } : one;
@@ -51,18 +51,18 @@ export function serverHandlers(
   };
 }
 
-/** State of one server; throws a `Refusal` when there is none of that id. */
+/** Returns the status of a server. Throws a `Refusal` if there is no server with that id. */
 export function findServer({ upstreams }: Gateway, id: string): ServerStatus {
   const server = upstreams.status().find((one) => one.id === id);
   if (!server) throw noServer(id);
   return server;
 }
 
-/** The refusal for a server that does not exist, or that the caller may not know of. */
+/** Returns the refusal for a server that does not exist, or that the caller may not know about. */
 export const noServer = (id: string): Refusal =>
   new Refusal("not-found", `there is no server ${id}; \`mcpgw servers list\` shows all`);
 
-/** How many prompts, resources and templates a server has, as far as somebody may see them. */
+/** Counts the prompts, resources and templates of a server that pass `sees`. */
 export function counts({ catalog }: Gateway, server: string, sees: (route: Route) => boolean) {
   const count = (list: ListName): number =>
     catalog.routes(list, null).filter((route) => route.server === server && sees(route)).length;
@@ -79,7 +79,7 @@ function othersMissing(gw: Gateway, server: string) {
 
 const mostLeftOut = 100;
 
-/** What of a server's definitions is kept from clients, since they could not read it. */
+/** Returns the server's definitions that are not offered because clients could not parse them. */
 function leftOutOf({ upstreams }: Gateway, server: string): LeftOut {
   const listing = upstreams.listings().find((one) => one.server === server) ?? emptyListing;
   const all = listNames.flatMap((list) =>
@@ -90,7 +90,7 @@ function leftOutOf({ upstreams }: Gateway, server: string): LeftOut {
   return { first: all.slice(0, mostLeftOut), more: Math.max(0, all.length - mostLeftOut) };
 }
 
-/** All tools of a server for an operator: the offered ones and, with the reason, the missing ones. */
+/** Returns all tools of a server for an operator: the offered ones, and the missing ones with the reason. */
 function toolsOf(gw: Gateway, server: string): ServerTool[] {
   const offered = gw.catalog.routes("tools", null).filter((route) => route.server === server);
   const missing = missingOf(gw, server).filter(({ kind }) => kind === "tool");

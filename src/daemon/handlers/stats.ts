@@ -10,13 +10,13 @@ import { endOf, partly, type Period, records } from "./records.ts";
 
 type Stats = Answer<"audit.stats">;
 
-/** Each count reads the whole log, and looks at every record in the thread that serves calls. */
+/** Queue for counts. A count reads the whole log and parses every record in the thread that serves calls. */
 export const countInTurn = oneAtATime();
 
 /**
- * Counts the records of all chains by what they say; `consumer` narrows it to one consumer's, for its own eyes. Of a
- * chain that cannot be read to its end those count that come before. Throws where that is so of all chains, and once
- * nobody waits for it any more.
+ * Counts the records of all chains by type, status, consumer, server and tool. `consumer` limits the count to that
+ * consumer and to what it may see. A chain that cannot be read to its end is counted up to that point. Throws if no
+ * chain can be read to its end, or when `signal` fires.
  */
 export async function statsOf(
   archive: Archive,
@@ -34,12 +34,12 @@ export async function statsOf(
     byType[record.type] = (byType[record.type] ?? 0) + 1;
     // Only the record that ends a call has a status.
     if (record.st !== undefined) byStatus[record.st] = (byStatus[record.st] ?? 0) + callsOf(record);
-    // Its own consumer must not learn that what it named is there, but hidden.
+    // A consumer must not learn that something it named exists but is hidden.
     const hidden = consumer !== null && unknownThings.has(record.code);
     counters.add(hidden ? { ...record, srv: "" } : record, 0);
   };
   const unread: string[] = [];
-  // Of most records a period may leave nothing to count.
+  // Checks the signal per page, because a period may exclude most records.
   const page: Archive["page"] = (...args) => {
     throwIfGivenUp(signal);
     return archive.page(...args);

@@ -8,22 +8,22 @@ import type { Archive } from "../archive.ts";
 import type { Engine } from "../engine.ts";
 import { authOf, awaitedBy, notReady, type State } from "../readiness.ts";
 
-/** What only the serving process knows. */
+/** The state that only the serving process knows. */
 export type Serving = {
   /** Epoch ms. */
   readonly startedAt: number;
   readonly state: () => State;
   readonly listen: () => readonly string[];
-  /** What it serves with though the files of this machine say something else. */
+  /** Returns warnings about settings in use that differ from the files on this machine. */
   readonly outdated: () => readonly string[];
 };
 
-/** What the configuration in force is worth a warning for, whoever asks. */
+/** Returns the warnings about the current configuration. */
 export function configWarnings(engine: Engine, serving: Serving): string[] {
   return [...engine.warnings(), ...serving.outdated()];
 }
 
-/** The whole state of the gateway in one answer, with warnings for the operator. */
+/** Returns the whole state of the gateway, with warnings for the operator. */
 export function statusOf(engine: Engine, self: Self, serving: Serving): Answer<"status"> {
   const { stores } = engine;
   const { file } = engine.loaded();
@@ -53,32 +53,31 @@ function warningsOf(engine: Engine): string[] {
   const health = engine.stores.audit.health();
   return [
     ...(health.ok ? [] : [`the audit log cannot record: ${health.reason}`]),
-    ...(health.backlog > 0 ? [`acts that took effect, but are not recorded yet: ${health.backlog}`] : []),
-    ...(engine.stores.keyring.saved ? [] : ["revoked keys or a freeze are in force, but not stored yet"]),
-    ...(health.checkpointFault === null ? [] : [`checkpoints are not kept: ${health.checkpointFault}`]),
+    ...(health.backlog > 0 ? [`acts that took effect but are not recorded yet: ${health.backlog}`] : []),
+    ...(engine.stores.keyring.saved ? [] : ["revoked keys or a freeze are in effect but not stored yet"]),
+    ...(health.checkpointFault === null ? [] : [`checkpoints are not stored: ${health.checkpointFault}`]),
     ...(health.onFailure === "allow"
       ? [`audit.onFailure is allow; calls that passed unrecorded: ${health.unrecorded}`]
       : []),
-    ...(config.auth.type === "none" ? ["auth.type is none: callers are not told apart"] : []),
-    ...(limitsOf(engine).length === 0 ? ["there are no limits: callers are not limited"] : []),
+    ...(config.auth.type === "none" ? ["auth.type is none: callers are not authenticated"] : []),
+    ...(limitsOf(engine).length === 0 ? ["no rate limits are configured: callers are not limited"] : []),
   ];
 }
 
-/** What bounds how often callers may call. */
 function limitsOf({ loaded, stores }: Engine): string[] {
   const { perMinute, burst, perTool } = loaded().config.limits;
   const keys = stores.keyring.list().filter((key) => key.state === "active" && key.perMinute !== null).length;
   return [
     ...(perMinute === undefined ? [] : [`${rateText(perMinute)} per consumer`]),
     ...(burst === undefined ? [] : [`bursts of ${burst}`]),
-    ...(perTool.length === 0 ? [] : [`${perTool.length} of perTool`]),
+    ...(perTool.length === 0 ? [] : [`${perTool.length} in limits.perTool`]),
     ...(keys === 0 ? [] : [`rateLimit of ${keys} ${keys === 1 ? "key" : "keys"}`]),
   ];
 }
 
 const notCounted = { calls: null, errors: null, denied: null };
 
-/** Everybody who holds a key or has called in the last day, with what they did in it. */
+/** Returns every consumer that holds a key or has called in the last 24 hours, with its usage in that time. */
 export async function consumersOf(engine: Engine, archive: Archive): Promise<ConsumerView[]> {
   const lastDay = { since: (Date.now() - 86_400_000) * 1000, apart: apartFor.consumer };
   const { enabled } = engine.loaded().config.usage;
@@ -87,7 +86,7 @@ export async function consumersOf(engine: Engine, archive: Archive): Promise<Con
   const keys = Map.groupBy(engine.stores.keyring.list(), (key) => key.consumerId);
   return [...new Set([...keys.keys(), ...used.keys()])].sort().map((consumer) => {
     const own = keys.get(consumer) ?? [];
-    // A caller without a key goes by its consumer, as the local administrator, or by its standard input.
+    // The id of a principal without a key is its consumer id (as `local:0`), or `stdio:` and its consumer id.
     const principals = [consumer, `stdio:${consumer}`, ...own.map(({ id }) => `key:${id}`)];
     const { calls, errors, denied } = used.get(consumer) ?? (enabled ? nothing : notCounted);
     return {

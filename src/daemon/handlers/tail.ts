@@ -14,8 +14,8 @@ import { askedInTurn, pages, records } from "./records.ts";
 type Selection = Parsed<"tail">;
 
 /**
- * Records since `since` or after record `after`, then further ones as they become durable, and how many of these came
- * too fast for the reader. Begin records of calls are left out.
+ * Yields records since `since` or after record `after`, then new ones as they become durable, and gaps that count the
+ * records that came too fast for the reader. Begin records of calls are left out.
  */
 export async function* tail(
   audit: AuditBroker,
@@ -24,12 +24,12 @@ export async function* tail(
   ctx: Context,
 ): AsyncGenerator<AuditEntry | Gap> {
   const { signal } = ctx;
-  // Begins before the past is read, so that no record falls between the two.
+  // Follows before the past is read, so that no record is missed in between.
   using live = audit.follow(actorOf(ctx), signal);
   const { after } = selection;
   const since = after === undefined ? selection.since : undefined;
   let seen = since === undefined ? Math.min(after ?? Infinity, audit.durable()) : 0;
-  // Records that are committed but not durable yet are not published to a new follower: they belong to the past.
+  // Records committed but not yet durable are not published to a new follower, so they are read as the past.
   // A reader can leave even while the disk hangs.
   await within(audit.flush(), null, signal, () => {});
   try {
@@ -39,22 +39,22 @@ export async function* tail(
       yield* selected(selection, entryOf(audit.chain, row.seq, row.rec));
     }
   } catch (error) {
-    // Whoever leaves gets no further turn.
+    // A reader that has left gets no further turn, which is not an error.
     if (signal.aborted) return;
     throw error;
   }
-  // The newest record that the feed has sent or left out.
+  // The newest record that the live feed has sent or skipped.
   let reached = 0;
   for await (const value of live) {
     reached = "gap" in value ? reached + value.gap : value.seq;
     if (reached <= seen) continue;
-    // Some of those that the feed left out may have been read from disk.
+    // Some of the skipped records may already have been read from disk.
     if ("gap" in value) yield { gap: Math.min(value.gap, reached - seen) };
     else yield* selected(selection, entryOf(audit.chain, value.seq, value.rec));
   }
 }
 
-/** Records since a time, or where none is given those after `seen`. */
+/** Yields stored records since a time, or after `seen` if no time is given. */
 async function* past(chain: string, archive: Archive, since: number | undefined, seen: number) {
   if (since === undefined) for await (const page of pages(archive, chain, seen + 1, Infinity)) yield* page;
   else for await (const { row } of records(archive, chain, { since }, Infinity)) yield row;

@@ -15,20 +15,20 @@ import { type Gateway, learnTools } from "../../gateway/gateway.ts";
 import { type ScanLimits, scan } from "../../mcp/scan.ts";
 import { errorTextOf, type Viewer } from "../../serve/gateway-tools.ts";
 
-/** A tool as operators and `list_tools` show it. */
+/** Returns a tool in the form that operators and `list_tools` show. */
 function toolView({ canonical, wire, server, tool }: Route): ToolView {
   const { description } = objectIn(tool?.text ?? "");
   const shown = typeof description === "string" ? cut(description, 500) : null;
   return { name: canonical, wire, server, description: shown, hidden: null };
 }
 
-/** The same with what of its schema is not checked. */
+/** Returns a tool with the parts of its schema that are not checked. */
 export function serverTool({ validator }: Gateway, route: Route): ServerTool {
   const unchecked = route.tool ? validator.unchecked(route.tool) : [];
   return { ...toolView(route), unchecked: unchecked.map((pattern) => cut(pattern, 100)) };
 }
 
-/** The tools that a viewer may use where it looks from, as `tools/list` shows them to it. */
+/** Returns the tools that a viewer may use from its viewpoint, as `tools/list` shows them. */
 export async function listTools(
   gw: Gateway,
   server: string | undefined,
@@ -37,14 +37,14 @@ export async function listTools(
   return { tools: (await toolsFor(gw, server, viewer)).map(toolView) };
 }
 
-/** The routes of these tools. */
+/** Returns the routes of the tools that a viewer may use. */
 export async function toolsFor(gw: Gateway, server: string | undefined, viewer: Viewer): Promise<Route[]> {
   const from = viewpointOf(viewer);
   const { catalog } = await learnTools(gw, from);
   return catalog.tools(from).filter((route) => server === undefined || route.server === server);
 }
 
-/** How many of a server's tools a viewer may use, as far as they are known. */
+/** Counts the known tools of a server that a viewer may use. */
 export function countTools({ catalog }: Gateway, server: string, viewer: Viewer): number {
   return catalog.tools(viewpointOf(viewer)).filter((route) => route.server === server).length;
 }
@@ -54,7 +54,7 @@ function viewpointOf({ who, source, call, controller }: Viewer): Viewpoint & Pic
   return call ?? { ...alone, inbound: { era: "legacy" }, controller };
 }
 
-/** Runs a tool through the whole path and says how it ended. */
+/** Calls a tool through the whole pipeline and returns its outcome. */
 export async function callTool(
   gw: Gateway,
   tool: string,
@@ -68,7 +68,7 @@ async function run(gw: Gateway, tool: string, args: unknown, caller: Caller): Pr
   return callByName(gw, tool, typeof args === "string" ? objectText(args, gw.caps) : JSON.stringify(args), caller);
 }
 
-/** Returns a text that is one JSON object. It goes into a message as it is, so that every digit arrives as written. */
+/** Checks that a text is one JSON object and returns it unchanged, so that every digit is forwarded as written. */
 function objectText(text: string, limits: ScanLimits): string {
   try {
     scan(text, limits);
@@ -79,7 +79,7 @@ function objectText(text: string, limits: ScanLimits): string {
   throw new Refusal("invalid", "the arguments are not one JSON object");
 }
 
-/** `mcpgw__call`: the inner call is decided, limited and recorded on its own, in the outer's scope. It never nests. */
+/** Runs `mcpgw__call`: the inner call is authorized, limited and recorded on its own, in the outer scope. */
 export function nestedCall(
   gw: Gateway,
   { tool, arguments: args }: Parsed<"tools.call">,
@@ -92,13 +92,13 @@ export function nestedCall(
   return run(gw, tool, given, { source, credentials: [], vouched: who, controller, outer: call });
 }
 
-/** Whether a name means a tool of the gateway itself: a toolset may give one any other name. */
+/** Reports whether a name refers to one of the gateway's own tools, which a toolset may rename. */
 function isOwn({ catalog }: Gateway, tool: string, scope: string | null): boolean {
   if (tool.startsWith(`${ownServer}:`) || tool.startsWith(`${ownServer}__`)) return true;
   return catalog.routes("tools", scope).some(({ server, wire }) => server === ownServer && wire === tool);
 }
 
-/** The inner arguments of a call of `call` as they were written: parsed and written again, a long number is another. */
+/** Returns the inner arguments of `mcpgw__call` as written, because parsing and serializing alters long numbers. */
 function rawArguments(call: Call | null): string | null {
   const outer = call?.inbound.spans.arguments;
   return call && outer ? rawValue(call.inbound.text, outer[0], "arguments") : null;

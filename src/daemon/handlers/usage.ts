@@ -7,27 +7,27 @@ import { apartFor, groupUsage, type Tags } from "../../usage/query.ts";
 import type { Archive } from "../archive.ts";
 import { oneAtATime } from "./one-at-a-time.ts";
 
-/** What usage takes from the configuration. */
+/** The part of the configuration that usage needs. */
 export type Metering = {
   readonly metered: boolean;
-  /** The tags of the servers; throws where they are not known. */
+  /** Returns the tags of the servers. Throws if they are unknown. */
   readonly tags: () => Tags;
 };
 
-/** What usage takes from this configuration. */
+/** Returns the part of a configuration that usage needs. */
 export const meteringOf = ({ usage, servers }: Pick<Config, "usage" | "servers">): Metering => ({
   metered: usage.enabled,
   tags: () => tagsOf(servers),
 });
 
-/** The tags of servers as they are configured. The gateway's own tools are always there. */
+/** Returns the configured tags by server, including the gateway itself, which has none. */
 export const tagsOf = (servers: readonly Pick<Config["servers"][number], "id" | "tags">[]): Tags =>
   new Map([[ownServer, []], ...servers.map(({ id, tags }) => [id, [...new Set(tags)]] as const)]);
 
-/** The housekeeper adds up all that was ever counted, for which every other question to it waits. */
+/** Queue for sums. The housekeeper adds up everything ever counted, and its other requests wait. */
 export const sumInTurn = oneAtATime();
 
-/** Metering, summed per consumer, server, tool, tag, day or hour. */
+/** Returns usage summed by consumer, server, tool, tag, day or hour. */
 export async function usageBy(
   archive: Pick<Archive, "usage">,
   input: Parsed<"usage">,
@@ -41,7 +41,7 @@ export async function usageBy(
   return { metered, ...wholeHours(input), ...partly, ...overlap, rows: groupUsage(rows, input.by, labels) };
 }
 
-/** Says which hours are counted where the times asked for are finer. */
+/** Returns which whole hours are counted, if the requested times are not on the hour. */
 function wholeHours({ since, until }: Parsed<"usage">): Pick<Answer<"usage">, "hours"> {
   const [first, end] = hoursOf({ since, until });
   const isWhole = (at: number | undefined): boolean => at === undefined || at % hourUs === 0;

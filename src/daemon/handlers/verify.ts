@@ -10,30 +10,29 @@ import type { Archive } from "../archive.ts";
 import type { Engine } from "../engine.ts";
 import { oneAtATime } from "./one-at-a-time.ts";
 
-/** Where an installation keeps what its chains are verified against. */
+/** The sources that an installation's chains are verified against. */
 export type Evidence = {
   readonly archive: Archive;
   /** The key that signs its checkpoints. */
   readonly publicKey: Uint8Array;
   /** `<state home>/mcpgw-heads`. */
   readonly heads: string;
-  /** Files that checkpoints are appended to by configuration. */
   readonly checkpoints: readonly string[];
 };
 
-/** What a running gateway verifies its chains against. */
+/** Returns the evidence that a running gateway verifies its chains against. */
 export function evidenceOf({ stores, loaded }: Engine, archive: Archive): Evidence {
   const checkpoints = loaded().config.audit.checkpoints.map(({ file }) => file);
   return { archive, publicKey: stores.publicKey, heads: stores.paths.heads, checkpoints };
 }
 
-/** Beside calls: each verification reads all checkpoints in this thread and keeps them in memory. */
+/** Queue for verifications. Each reads all checkpoints in the thread that serves calls and keeps them in memory. */
 export const verifyInTurn = oneAtATime();
 
 /**
- * Checks every chain against its hashes, its head note and all checkpoints that are known or given; a chain of which
- * only one of those is left counts as cut off. Throws a `Refusal` where nothing can be checked. Once the signal
- * fires, it ends early: whoever still listens must not be told that the log cannot be read.
+ * Verifies every chain against its hashes, its head note and all known or given checkpoints. A chain of which only a
+ * note or checkpoint is left counts as truncated. Throws a `Refusal` if nothing can be verified. When the signal fires,
+ * stops early without reporting the log as unreadable.
  */
 export async function verifyChains(
   evidence: Evidence,
@@ -48,7 +47,7 @@ export async function verifyChains(
     throwIfGivenUp(signal);
     return refuse(error);
   });
-  // A chain that began meanwhile had its file before anything outside.
+  // A chain that started in the meantime created its file before any outside evidence.
   const there = new Set([...begun, ...archive.chains()]);
   const chains: ChainReport[] = [];
   for (const chain of [...new Set([...begun, ...outside.chains])].sort()) {
@@ -64,13 +63,13 @@ function refuse(error: unknown): never {
   throw new Refusal("invalid", messageOf(error));
 }
 
-/** What is left of a chain whose file is not there. */
+/** Returns the report for a chain whose file is missing. */
 function gone(options: VerifyOptions): ChainReport {
   const report = new Verifier(options).report();
   if (report.bad?.kind !== "truncated") return report;
-  return { ...report, bad: { ...report.bad, detail: `${report.bad.detail}; its file is not where it belongs` } };
+  return { ...report, bad: { ...report.bad, detail: `${report.bad.detail}; its file is missing` } };
 }
 
-/** The worst of several exits; unproven when there are none. */
+/** Returns the worst of several exit codes; unproven if there are none. */
 export const worst = (exits: readonly VerifyExit[]): VerifyExit =>
   Object.values(verifyExit).findLast((exit) => exits.includes(exit)) ?? verifyExit.unproven;

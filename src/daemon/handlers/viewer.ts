@@ -27,7 +27,7 @@ import { countTools, listTools, nestedCall, serverTool, toolsFor } from "./tools
 import { meteringOf, sumInTurn, usageBy } from "./usage.ts";
 import { evidenceOf, verifyChains, verifyInTurn } from "./verify.ts";
 
-/** The caller on a control connection: the holder of its key, else an administrator. Its end aborts `controller`. */
+/** Returns the caller on a control connection: its key's holder or an administrator. Closing it aborts `controller`. */
 export function controlCaller(ctx: Context, keyring: Keyring, controller: AbortControllerLike = new Cancel()): Caller {
   const { peer, key, signal } = ctx;
   onAbort(signal, () => controller.abort());
@@ -35,12 +35,12 @@ export function controlCaller(ctx: Context, keyring: Keyring, controller: AbortC
   const from = { source, controller };
   if (key !== null) return { ...from, credentials: [key], vouched: null };
   if (peer.access !== "admin") {
-    throw new Refusal("denied", `uid ${peer.uid} is no administrator; set MCPGW_API_KEY to act as the holder of a key`);
+    throw new Refusal("denied", `uid ${peer.uid} is not an administrator; set MCPGW_API_KEY to act as a key's holder`);
   }
   return { ...from, credentials: [], vouched: localPrincipal(peer.uid, keyring) };
 }
 
-/** Who a caller is that asks for `method`; throws a `Refusal` for one that is not accepted. */
+/** Identifies the caller of `method`. Throws a `Refusal` if it is not accepted. */
 export async function whoIs(gw: Gateway, caller: Caller, method: string): Promise<Principal> {
   try {
     return await identify(gw, caller, method);
@@ -49,14 +49,14 @@ export async function whoIs(gw: Gateway, caller: Caller, method: string): Promis
   }
 }
 
-/** How a control connection sees tools; operators see everybody's records. */
+/** Returns the viewer of a control connection. Operators see the records of all consumers. */
 export async function viewerOf(ctx: Context, gw: Gateway, keyring: Keyring): Promise<Viewer> {
   const caller = controlCaller(ctx, keyring);
   const { source, controller } = caller;
   return { who: await whoIs(gw, caller, "tools/list"), consumer: null, source, call: null, controller };
 }
 
-/** The operations that callers may use as MCP tools. Each caller gets only what that caller may see. */
+/** Returns the operations that callers may use as MCP tools. Each caller gets only what it may see. */
 export function viewerHandlers(engine: () => Engine, archive: Archive): ViewerHandlers {
   return {
     "servers.list": (_input, viewer) => {
@@ -67,7 +67,7 @@ export function viewerHandlers(engine: () => Engine, archive: Archive): ViewerHa
     "servers.show": async ({ id }, viewer) => {
       const gw = engine().current();
       const status = findServer(gw, id);
-      // The same words as for a server that does not exist: a caller without rights on it may not learn its state.
+      // The same message as for a server that does not exist, so that a caller without rights learns nothing about it.
       if (!sees(gw, viewer, id)) throw noServer(id);
       const { who, source } = viewer;
       const others = counts(gw, id, (route) => gw.policy.lists(who, route, source));
@@ -100,23 +100,23 @@ export function viewerHandlers(engine: () => Engine, archive: Archive): ViewerHa
   };
 }
 
-/** The input narrowed to a consumer (null: everybody). Throws a `Refusal` where it asks for another consumer's. */
+/** Limits the input to a consumer (null: all consumers). Throws a `Refusal` if it asks for another consumer. */
 function own<T extends { consumer?: string | undefined }>(input: T, consumer: string | null): T {
   if (consumer === null) return input;
   if (input.consumer === undefined || input.consumer === consumer) return { ...input, consumer };
   throw new Refusal(
     "denied",
-    `you are shown what consumer ${consumer} did, nobody else's; a rule that allows mcpgw:audit_all shows all`,
+    `you may only see the records of consumer ${consumer}; a rule that allows mcpgw:audit_all shows all`,
   );
 }
 
-/** A record as its caller may read it, who must not learn that what it named is there, but hidden. */
+/** Redacts a record for its caller, who must not learn that something it named exists but is hidden. */
 function told(entry: AuditEntry, { server, tool }: Pick<Input<"audit.log">, "server" | "tool">): AuditEntry[] {
   if (!unknownThings.has(String(entry.facts["code"]))) return [entry];
   return (server ?? tool) ? [] : [{ ...entry, server: null, tool: null, rule: null, reason: null }];
 }
 
-/** The usage of an archive as its consumer may read it, who must not learn that what it named is there, but hidden. */
+/** Redacts usage for its consumer, who must not learn that something it named exists but is hidden. */
 const toldUsage = (archive: Archive, gw: Gateway, viewer: Viewer): Pick<Archive, "usage"> => ({
   async usage(query) {
     const { rows, ...rest } = await archive.usage(query);
@@ -124,23 +124,20 @@ const toldUsage = (archive: Archive, gw: Gateway, viewer: Viewer): Pick<Archive,
   },
 });
 
-/** Whether what was refused at all times is nothing that the viewer has a right on. */
+/** Reports whether every call in a row was denied and the viewer has no right to what was called. */
 function isHidden(gw: Gateway, viewer: Viewer, { server, tool, calls, denied }: UsageRow): boolean {
   if (viewer.consumer === null || server === "" || denied < calls) return false;
   const { who, source } = viewer;
-  // Names that stand for many are in parentheses.
+  // A name in parentheses stands for many tools.
   const routeOf = (kind: Kind): Route => (tool.startsWith("(") ? anyOf(kind, server) : plainRoute(kind, server, tool));
   return !kinds.some((kind) => gw.policy.lists(who, routeOf(kind), source));
 }
 
-/** Whether a caller has any right on a server, or may see what everybody does. */
+/** Reports whether a caller has any right on a server, or may see the records of all consumers. */
 const sees = ({ policy }: Gateway, { who, consumer, source }: Viewer, server: string): boolean =>
   consumer === null || mayUse(policy, who, source, server);
 
-/**
- * Processes of the gateway's host mean nothing to a caller, and neither other callers nor tools that it may not use are
- * any of its business.
- */
+/** Returns a server's status for a caller: without host processes, other callers, and tools that it may not use. */
 function shownTo(gw: Gateway, viewer: Viewer, server: ServerStatus): ServerStatus {
   const { who, consumer } = viewer;
   return {

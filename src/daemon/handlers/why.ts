@@ -23,16 +23,13 @@ export type WhyOptions = {
 
 type Kind = NonNullable<Parsed<"why">["kind"]>;
 type Why = Answer<"why">;
-/**
- * Somebody who might call, why they would be refused before any policy decides (null: they would not), and the networks
- * that their key is limited to.
- */
+/** A possible caller, why it is refused before any policy decides (null: it is not), and its key's allowed networks. */
 type Caller = { readonly who: Principal; readonly refused: string | null; readonly cidrs: readonly string[] };
 
 const undecided = { allowed: false, remedy: null, elsewhere: false };
-const unoffered = { ...undecided, listed: false, rule: null, reason: "nobody is offered it" };
+const unoffered = { ...undecided, listed: false, rule: null, reason: "no caller is offered it" };
 
-/** Answers why a key or consumer sees and may call something, or why not. Throws a `Refusal` for an unknown caller. */
+/** Explains why a key or consumer sees and may call something, or why not. Throws a `Refusal` for an unknown caller. */
 export function whyOf({ gw, keyring, toolsets, auth }: WhyOptions, input: Parsed<"why">): Why {
   const callers = callersOf(input.who, keyring, auth);
   const { catalog } = gw;
@@ -69,7 +66,7 @@ export function whyOf({ gw, keyring, toolsets, auth }: WhyOptions, input: Parsed
   };
 }
 
-/** What a rule can allow of the gateway besides its tools. */
+/** Rights on the gateway itself, other than its tools, that a rule can grant. */
 const rights: Readonly<Record<Capability, string>> = {
   metrics: "read /metrics",
   status: "read the detail of /ready",
@@ -85,7 +82,7 @@ function rightNamed({ target, kind = "tool" }: Parsed<"why">): Capability | unde
 const listsOf = (kind: Route["kind"] | undefined): readonly ListName[] =>
   listNames.filter((list) => kind === undefined || kind === lists[list].kind);
 
-/** What a target may mean: a canonical name, a name on the wire, or a URI. */
+/** Finds the routes of a target: a canonical name, a wire name, or a URI. */
 function locate(
   catalog: Catalog,
   target: string,
@@ -100,11 +97,11 @@ function locate(
   const whoever = callers.map(({ who }) => who);
   const routes = catalog.locate(target, whoever);
   const split = splitCanonical(target);
-  // `files:file:///a`: a URI that no list has, of one server.
+  // `files:file:///a` is an unlisted URI of one server.
   return routes.length > 0 || !split?.tool.includes(":") ? routes : catalog.locate(`mcpgw+${target}`, whoever);
 }
 
-/** What a target may mean as a name that toolsets give, alone or as `TOOLSET:NAME`. */
+/** Finds the routes of a target that is a name given by toolsets, alone or as `TOOLSET:NAME`. */
 function renamed(catalog: Catalog, target: string, kind: Kind | undefined, toolsets: readonly string[]): Route[] {
   for (const list of ["tools", "prompts"] as const) {
     if (kind !== undefined && kind !== lists[list].kind) continue;
@@ -120,7 +117,7 @@ function renamed(catalog: Catalog, target: string, kind: Kind | undefined, tools
   return [];
 }
 
-/** The name of a thing in a toolset, or why the toolset does not offer it. */
+/** Returns the name of a route in a toolset, or why the toolset does not offer it. */
 function inToolset(catalog: Catalog, route: Route, id: string): Why["toolsets"][number] {
   const { canonical, kind } = route;
   const gone = (missing: string) => ({ id, wire: null, missing });
@@ -132,19 +129,19 @@ function inToolset(catalog: Catalog, route: Route, id: string): Why["toolsets"][
   return entry ? gone(entry.reason) : { id, wire: route.wire, missing: null };
 }
 
-/** Why a server may offer more than is known. */
+/** Returns why the gateway may not know everything a server offers; null if it does. */
 function unlisted(gw: WhyOptions["gw"], server: string, kind: Parsed<"why">["kind"]): string | null {
   const isIts = (canonical: string): boolean => splitCanonical(canonical)?.server === server;
   const list = gw.catalog
     .missing(null)
     .find((each) => each.cut && isIts(each.canonical) && (kind ?? each.kind) === each.kind);
-  return list ? `what server ${server} offers is not known in full: ${list.reason}` : null;
+  return list ? `the lists of server ${server} are incomplete: ${list.reason}` : null;
 }
 
 function whyAbsent(gw: WhyOptions["gw"], input: Parsed<"why">, found: readonly Route[]): string {
   const { target, kind } = input;
   const right = rightNamed(input);
-  if (right) return `it is a right and no tool: who may use it may ${rights[right]}`;
+  if (right) return `it is a right, not a tool: a caller that has it may ${rights[right]}`;
   if (found.length > 1) return `several servers offer it: ${found.map(({ canonical }) => canonical).join(", ")}`;
   const entry = gw.catalog.missing(null).find((each) => each.canonical === target && (kind ?? each.kind) === each.kind);
   if (entry) return entry.reason;
@@ -159,7 +156,7 @@ function whyAbsent(gw: WhyOptions["gw"], input: Parsed<"why">, found: readonly R
   return `there is no server ${server}; \`mcpgw servers list\` shows all`;
 }
 
-/** The names of the things that a target without a server may mean, as advice; empty if there are none. */
+/** Suggests canonical names for a target without a server; empty if there are none. */
 function namesakes(catalog: Catalog, target: string, kind: Kind | undefined): string {
   const found = listsOf(kind)
     .flatMap((list) => catalog.routes(list, null))
@@ -178,19 +175,19 @@ const stateWords: Readonly<Record<Exclude<ServerState, "ready" | "idle">, string
   starting: "starting",
   stopping: "stopping",
   backoff: "down",
-  "open-circuit": "down, its circuit open",
+  "open-circuit": "down, with its circuit breaker open",
 };
 
-/** Why a server cannot be used now; null when it can, or will be started when it is called. */
+/** Returns why a server cannot be used now; null if it can, or if it starts when called. */
 function stateOf({ id, state, reason, listedAt }: ServerStatus): string | null {
   if (state === "ready" || state === "idle") return null;
-  const last = listedAt === null ? "it was never listed" : `it was listed last at ${new Date(listedAt).toISOString()}`;
+  const last = listedAt === null ? "it was never listed" : `it was last listed at ${new Date(listedAt).toISOString()}`;
   return `server ${id} is ${stateWords[state]}${reason === null ? "" : `: ${reason}`}${state === "disabled" ? "" : `; ${last}`}`;
 }
 
-/** All callers that a name may stand for: the id of a key, a consumer, or the id of a principal. */
+/** Returns all callers that a name may refer to: a key id, a consumer, or a principal id. */
 function callersOf(name: string, keyring: Keyring, auth: Config["auth"]): Caller[] {
-  const frozen = keyring.frozen ? "all callers are frozen; `mcpgw keys unfreeze` ends it" : null;
+  const frozen = keyring.frozen ? "all callers are frozen; `mcpgw keys unfreeze` ends the freeze" : null;
   const keys = auth.type === "none" ? [] : keyring.list();
   const byId = keys.filter(({ id }) => id === name || `key:${id}` === name);
   const meant = byId.length > 0 ? byId : keys.filter(({ consumerId }) => consumerId === name);
@@ -212,10 +209,10 @@ function principalOf({ id, consumerId, name, roles, perMinute }: KeyInfo): Princ
   return { id: `key:${id}`, method: "api-key", keyId: id, consumerId, name, roles, rate, revoked };
 }
 
-/** Why a key is not accepted; null when it is. */
+/** Returns why a key is not accepted; null if it is. */
 function refusalOf({ state, reason, expiresAt }: KeyInfo): string | null {
   if (state === "active") return null;
   if (state === "inert") return `the key ${reason}`;
-  const at = state === "expired" && expiresAt !== null ? ` since ${new Date(expiresAt).toISOString()}` : "";
+  const at = state === "expired" && expiresAt !== null ? ` as of ${new Date(expiresAt).toISOString()}` : "";
   return `the key is ${state}${at}`;
 }
