@@ -100,8 +100,8 @@ test("R8 servers show names the tools that toolsets leave out because their new 
   const { tools } = await serverHandlers(engine, { state: () => "ready" })["servers.show"]({ id: "fake" }, admin);
   const hidden = tools.flatMap(({ name, hidden: why }) => (why === null ? [] : [`${name} ${why}`]));
   expect(hidden.toSorted()).toEqual([
-    expect.stringMatching(/^fake:big toolset desk: its name cannot be told/),
-    expect.stringMatching(/^fake:hang toolset desk: its name cannot be told/),
+    expect.stringMatching(/^fake:big toolset desk: its name cannot be distinguished/),
+    expect.stringMatching(/^fake:hang toolset desk: its name cannot be distinguished/),
   ]);
 });
 
