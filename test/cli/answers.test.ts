@@ -21,8 +21,8 @@ describe("R25 audit verify", () => {
 
   test.each([
     ["audit verify", intact, 3, "  no checkpoint; name one with --checkpoint\n"],
-    ["audit verify --checkpoint /dev/null", intact, 3, "  no checkpoint that was given is of it\n"],
-    ["audit verify", { ...intact, first: 2 }, 3, "  begins at record 2: what came before is not in it\n"],
+    ["audit verify --checkpoint /dev/null", intact, 3, "  none of the given checkpoints is for this chain\n"],
+    ["audit verify", { ...intact, first: 2 }, 3, "  begins at record 2: earlier records are not in it\n"],
     ["audit verify", tampered, 1, `chain main: 12 records checked\n  missing: a${shown}\n`],
     ["audit verify", { ...intact, notes: [`n${escape}`] }, 3, `  n${shown}\n`],
     [
@@ -35,7 +35,7 @@ describe("R25 audit verify", () => {
       "audit verify",
       { ...intact, checkpoint: { ...checkpoint, sameHost: true } },
       3,
-      "  it lies on this host: whoever could change the log could change it too\n",
+      "  it is stored on this host: anyone who could change the log could change it too\n",
     ],
   ] as const)("%s of %o exits %p", async (text, of, exit, says) => {
     const { code, out } = await ask(text, of, exit);
@@ -54,10 +54,10 @@ describe("R25 audit verify", () => {
   });
 
   test.each([
-    ["--pubkey no-key", "there is no file no-key, nor is that a public key"],
-    ["--checkpoint URL", "URL answers 404"],
-    ["--checkpoint EMPTY", "no file is in EMPTY"],
-    ["--checkpoint MANY", "MANY holds 101 files, 100 at most are read at once"],
+    ["--pubkey no-key", "no-key is neither an existing file nor a public key"],
+    ["--checkpoint URL", "URL answered with HTTP status 404"],
+    ["--checkpoint EMPTY", "EMPTY contains no files"],
+    ["--checkpoint MANY", "MANY contains 101 files, but at most 100 can be read"],
   ])("exits 2 where it cannot be asked: %s", async (flag, says) => {
     using dir = new TempDir();
     for (const name of ["empty", "many"]) mkdirSync(dir.path(name));
@@ -99,7 +99,7 @@ describe("R9 audit export", () => {
     expect(readFileSync(file, "utf8")).toBe(`${record}\n`);
     symlinkSync(at.path("target"), at.path("link"));
     const linked = await ask(`audit export --out ${at.path("link")}`);
-    expect(linked).toMatchObject({ code: 2, err: expect.stringContaining("is there already") });
+    expect(linked).toMatchObject({ code: 2, err: expect.stringContaining("already exists") });
     expect(existsSync(at.path("target"))).toBe(false);
   });
 });
@@ -119,7 +119,7 @@ test("R25 audit show warns of each record that was changed, and shows no control
   };
   const { code, out, err } = await run("audit show 2 --payloads", () => answer);
   expect(code).toBe(0);
-  expect(out).toEndWith(`args, of 70,000 bytes only the first part was stored\n${shown}\n`);
+  expect(out).toEndWith(`args, only the first part of 70,000 bytes was stored\n${shown}\n`);
   expect(err.split("\n")).toEqual([
     expect.stringContaining("record 2 is not as it was recorded: its hash is wrong; `mcpgw audit verify`"),
     expect.stringContaining("record 1 is not as it was recorded: its args are gone; `mcpgw audit verify`"),
@@ -131,7 +131,7 @@ test("R25 audit log does not say that no record has a name while records of a ch
   const answer = { records: [], more: false, unread: ["main"] };
   const { code, err } = await run("audit log --consumer nobody", () => answer);
   expect(code).toBe(1);
-  expect(err).toStartWith("mcpgw: warning: chain main cannot be read as a whole");
+  expect(err).toStartWith("mcpgw: warning: chain main cannot be read completely");
   expect(err).toEndWith("\nno record matches\n");
 });
 
@@ -156,9 +156,9 @@ test("R26 usage says what its numbers leave out, and has no mean of no calls", a
   expect(code).toBe(1);
   expect(out).toMatch(/\na +0 +0 +3 +- +0 B +0 B\n$/);
   expect(err.split("\n")).toEqual([
-    "metering is off (usage.enabled): calls are not counted, and these were before",
-    "usage is counted by the hour; this is from 2026-01-01T00:00:00Z",
-    expect.stringContaining("warning: chain main cannot be read beyond record 7: what comes after is not counted"),
+    "metering is off (usage.enabled): calls are not counted now, and those shown were counted before",
+    "usage is counted by the hour; this covers from 2026-01-01T00:00:00Z",
+    expect.stringContaining("warning: chain main cannot be read beyond record 7, so later records are not counted"),
     "",
   ]);
 });
@@ -197,7 +197,7 @@ describe("R88 tools call", () => {
 test("R88 tools list says if the caller has none, and whose they would be without a key", async () => {
   const { out, err } = await run("tools list", () => ({ tools: [] }));
   expect(out).toBe("");
-  expect(err).toMatch(/^no tool is there for this caller\n.*MCPGW_API_KEY/);
+  expect(err).toMatch(/^this caller may use no tools\n.*MCPGW_API_KEY/);
 });
 
 describe("R24 servers", () => {
@@ -217,10 +217,10 @@ describe("R24 servers", () => {
     [
       "stdio",
       "open-circuit",
-      "it is tried again later; `mcpgw servers logs s` shows what it wrote; `mcpgw servers restart s` tries at once\n",
+      "the server will be started again later; `mcpgw servers logs s` shows its output; `mcpgw servers restart s` starts it now\n",
     ],
-    ["http", "backoff", "it is tried again later; `mcpgw servers restart s` tries at once\n"],
-    ["stdio", "starting", "it is being started again; `mcpgw servers logs s` shows what it wrote\n"],
+    ["http", "backoff", "the server will be started again later; `mcpgw servers restart s` starts it now\n"],
+    ["stdio", "starting", "the server is being started again; `mcpgw servers logs s` shows its output\n"],
   ] as const)(
     "show says what to do about a server over %s in state %s that has failed",
     async (transport, state, help) => {
@@ -248,7 +248,7 @@ describe("R24 servers", () => {
       yield { line: escape };
     };
     const { out, err } = await run("servers logs s -f", lines);
-    expect([out, err]).toEqual([`${shown}\n`, "… 1,200 lines missed: this reader is too slow\n"]);
+    expect([out, err]).toEqual([`${shown}\n`, "… 1,200 lines skipped: this reader is too slow\n"]);
   });
 });
 
@@ -293,7 +293,7 @@ test("R20 status says that every caller is refused while keys are frozen", async
 test("R120 config reload passes on what the daemon warns of", async () => {
   const answer = { file: `g${escape}`, changed: false, warnings: [`w${escape}`] };
   const { out, err } = await run("config reload", () => answer);
-  expect(out).toBe(`loaded g${shown}: nothing in it has changed\n`);
+  expect(out).toBe(`loaded g${shown}: no changes\n`);
   expect(err).toBe(`mcpgw: warning: w${shown}\n`);
 });
 
@@ -305,7 +305,7 @@ test("R123 tail says how many records it missed, and one long name does not wide
   };
   const { out, err } = await run("tail", (name) => (name === "tail" ? news() : { records: [] }));
   expect(out.split("\n")[1]).toContain(`  ${"agent-prod".padEnd(48)}  files:read_file `);
-  expect(err).toBe("… 3 records missed: this reader is too slow\n");
+  expect(err).toBe("… 3 records skipped: this reader is too slow\n");
 });
 
 test("R123 tail does not wait to learn that no record has the name asked for, and says so nevertheless", async () => {
@@ -315,7 +315,7 @@ test("R123 tail does not wait to learn that no record has the name asked for, an
     setImmediate(() => told.resolve({ records: [] }));
   };
   const { out, err } = await run("tail --server s", (name) => (name === "tail" ? news() : told.promise));
-  expect([out, err]).toEqual([expect.stringContaining("files:read_file"), "no record so far is of server s\n"]);
+  expect([out, err]).toEqual([expect.stringContaining("files:read_file"), "no record so far has the server s\n"]);
 });
 
 test.each(["tail", "tail --json", "servers logs s -f", "servers logs s -f --json"])(

@@ -129,55 +129,55 @@ describe("a wrong line does nothing, exits 2 and names the nearest", () => {
     ["tail --since", "--since needs a value"],
     ["tail --since --json", "--since needs a value"],
     ["tail --consumer=", "--consumer needs a value"],
-    ["tail --since yesterday", '--since: "yesterday" is no time'],
-    ["tail --status refused", '--status: "refused" is none of'],
-    ["tail extra", 'tail takes no further argument: "extra"'],
+    ["tail --since yesterday", '--since: "yesterday" is not a time'],
+    ["tail --status refused", '--status: "refused" is not one of'],
+    ["tail extra", 'tail: unexpected argument "extra"'],
     ["tail --json --json", "--json is given twice"],
     ["tail --json=yes", "--json takes no value"],
     ["servers logs files -f=yes", "-f takes no value"],
     ["keys create onlyname", "keys create needs CONSUMER ROLES"],
-    ["keys create a b c d", 'keys create takes no further argument: "d"'],
-    ["keys create a b c --expires 2001-01-01", "has passed already"],
-    ["keys create a b c --expires 99999999d", "over 100 years ahead"],
-    ["keys create a b c --expires 2027-02-31", '"2027-02-31" is no time'],
-    ["audit log --type bogus", '--type: "bogus" is no type of record'],
-    ["audit log --type call.bogus", '--type: "call.bogus" is no type'],
-    ["audit log --type key.bogus*", "there are call*, session*, auth*, clock*, audit*, checkpoint*, admin*, key*"],
-    ["audit show main/0", '"main/0" is no record; write its number'],
+    ["keys create a b c d", 'keys create: unexpected argument "d"'],
+    ["keys create a b c --expires 2001-01-01", "is in the past"],
+    ["keys create a b c --expires 99999999d", "more than 100 years from now"],
+    ["keys create a b c --expires 2027-02-31", '"2027-02-31" is not a time'],
+    ["audit log --type bogus", '--type: "bogus" is not a record type'],
+    ["audit log --type call.bogus", '--type: "call.bogus" is not a record type'],
+    ["audit log --type key.bogus*", "types are call*, session*, auth*, clock*, audit*, checkpoint*, admin*, key*"],
+    ["audit show main/0", '"main/0" is not a record; write its number'],
     ["why agent-prod", "why needs TARGET"],
-    ["why a b:c --kind server", '--kind: "server" is none of tool, prompt, resource'],
+    ["why a b:c --kind server", '--kind: "server" is not one of tool, prompt, resource'],
     ["why a b:c --kind tools", "did you mean tool?"],
     ["why a b:c --args [1]", "--args: expected one JSON object"],
     ["keys create a b c --rate fast", '--rate: "fast" is not a rate'],
     ["keys create a b/c d", "CONSUMER: an id consists of letters"],
-    ["keys create a b ,", 'ROLES: "," names none'],
+    ["keys create a b ,", 'ROLES: "," is an empty list'],
     ["keys create a b c --cidr 10.0.0.0/8,10.0.0.0/99", "--cidr 10.0.0.0/99: not a network"],
-    ["keys create a b c --cidr ,", '--cidr: "," names none'],
-    ["usage --by week", '"week" is none of consumer, server, tool, tag, day, hour'],
-    ["audit log --limit many", '--limit: "many" is no whole number from 1 to 10000'],
+    ["keys create a b c --cidr ,", '--cidr: "," is an empty list'],
+    ["usage --by week", '"week" is not one of consumer, server, tool, tag, day, hour'],
+    ["audit log --limit many", '--limit: "many" is not a whole number from 1 to 10000'],
     ["audit log --since 2h --until 3h", "--until 3h is not after --since 2h"],
     ["audit stats --since 2026-02-01 --until 2026-01-01", "--until 2026-01-01 is not after"],
     ["audit export --since 1h --until 1h", "--until 1h is not after"],
     ["usage --since 1h --until 2h", "--until 2h is not after"],
     ["usage --csv --json", "--csv and --json exclude each other"],
     ["tail --status bogus", "success, error, denied, rate-limited, ok, tool_error"],
-    ["audit show last", '"last" is no record'],
-    ["audit show 12x", '"12x" is no record'],
-    ["audit verify --checkpoint nowhere", "there is no nowhere"],
-    ["tools call files:read_file path", '"path" is no KEY=VALUE'],
-    ["tools call files:read_file =path", '"=path" is no KEY=VALUE'],
+    ["audit show last", '"last" is not a record'],
+    ["audit show 12x", '"12x" is not a record'],
+    ["audit verify --checkpoint nowhere", "nowhere does not exist"],
+    ["tools call files:read_file path", '"path" is not of the form KEY=VALUE'],
+    ["tools call files:read_file =path", '"=path" is not of the form KEY=VALUE'],
     ["tools call files:read_file --args [1]", "one JSON object"],
-    ["tools call files:read_file --args {} a=1", "give the arguments once"],
-    ["tools call files:read_file --args-file nowhere", "--args-file: there is no file nowhere"],
-    ["audit export --out nowhere/x", "--out: there is no directory nowhere"],
-    ["builtin abacus", 'there is no built-in server "abacus"'],
-    ["tui", "tui needs a terminal"],
-    ["tui --json", "tui prints no JSON"],
-    ["keys -- freeze surplus --socket /nope", 'keys freeze takes no further argument: "surplus"'],
-    ["keys -- freeze --socket /nope", 'keys freeze takes no further argument: "--socket"'],
+    ["tools call files:read_file --args {} a=1", "give the arguments only once"],
+    ["tools call files:read_file --args-file nowhere", "--args-file: file nowhere does not exist"],
+    ["audit export --out nowhere/x", "--out: directory nowhere does not exist"],
+    ["builtin abacus", '"abacus" is not a built-in server'],
+    ["tui", "tui needs an interactive terminal"],
+    ["tui --json", "tui cannot print JSON"],
+    ["keys -- freeze surplus --socket /nope", 'keys freeze: unexpected argument "surplus"'],
+    ["keys -- freeze --socket /nope", 'keys freeze: unexpected argument "--socket"'],
     ["keys -- frieze", 'unknown command "keys frieze"; did you mean freeze?'],
-    ["status -- --", 'status takes no further argument: "--"'],
-    ["status -- extra", 'status takes no further argument: "extra"'],
+    ["status -- --", 'status: unexpected argument "--"'],
+    ["status -- extra", 'status: unexpected argument "extra"'],
     ["--no-colour status", "unknown flag --no-colour; did you mean --no-color?"],
   ])("mcpgw %s", async (words, message) => {
     const { code, out, err } = await program.run(words.split(" "));
@@ -194,7 +194,7 @@ test("R26 T58: usage --csv prints no control character either", async () => {
 
 test("what --status takes is named once each", async () => {
   const { err } = await program.run(["audit", "log", "--status", "bogus"]);
-  const named = /is none of (.*)/.exec(err)?.[1]?.split(", ") ?? [];
+  const named = /is not one of (.*)/.exec(err)?.[1]?.split(", ") ?? [];
   expect(named).toContain("denied");
   expect(named).toEqual([...new Set(named)]);
 });
@@ -326,7 +326,7 @@ test("an export goes into a new file that only its owner may read, never over an
   expect(statSync(file).mode & 0o777).toBe(0o600);
   const again = await program.run(["audit", "export", "--out", file]);
   expect(again.code).toBe(2);
-  expect(again.err).toContain("is there already");
+  expect(again.err).toContain("already exists");
 });
 
 test("servers disable edits the file in place, keeps its comments, and enable undoes it", async () => {

@@ -96,7 +96,7 @@ test("R9 audit export leaves what came in its place meanwhile, and nothing of it
     yield "{}";
     writeFileSync(file, "of another");
   });
-  expect(late).toMatchObject({ code: 2, err: expect.stringContaining(`${file} is there already`) });
+  expect(late).toMatchObject({ code: 2, err: expect.stringContaining(`${file} already exists`) });
   expect(readFileSync(file, "utf8")).toBe("of another");
   expect(readdirSync(at.dir)).toEqual(["audit.jsonl"]);
 });

@@ -15,7 +15,7 @@ test("R21 R120: init writes a configuration that config check accepts and show p
   expect(existsSync(file)).toBe(true);
   expect((await program.run(["init", "--config", file], { env })).err).toContain("--force");
   const check = await program.run(["config", "check", "--config", file], { env });
-  expect(check).toMatchObject({ code: 0, out: `${file} is in order\n` });
+  expect(check).toMatchObject({ code: 0, out: `${file} is valid\n` });
   expect((await program.run(["config", "show", "--config", file], { env })).out).toContain("listen:");
   const placed = await program.run(["config", "show", "--config", file, "--state", "/st"], { env });
   expect(placed.out).toContain("state: /st # --state\n");

@@ -18,15 +18,15 @@ describe("R23 keys", () => {
   test("a freeze is told of the callers of a daemon, or of a state directory where none runs", async () => {
     const out = async (text: string, online: boolean) => (await run(text, () => ({ recorded: true }), { online })).out;
     for (const text of ["keys freeze", "keys unfreeze"]) {
-      expect(await out(text, true)).not.toContain("a gateway on this state directory");
-      expect(await out(text, false)).toContain("a gateway on this state directory");
+      expect(await out(text, true)).not.toContain("a gateway that uses this state directory");
+      expect(await out(text, false)).toContain("a gateway that uses this state directory");
     }
   });
 
   test("list says that there are no keys, and that every caller is refused while keys are frozen", async () => {
     const said = async (frozen: boolean) => (await run("keys list", () => ({ frozen, keys: [] }))).err;
-    const none = "there are no keys; `mcpgw keys create NAME CONSUMER ROLE` makes one\n";
-    expect(await said(true)).toBe(`${none}all keys are frozen; \`mcpgw keys unfreeze\` ends it\n`);
+    const none = "there are no keys; create one with `mcpgw keys create NAME CONSUMER ROLES`\n";
+    expect(await said(true)).toBe(`${none}all keys are frozen; \`mcpgw keys unfreeze\` ends the freeze\n`);
     expect(await said(false)).toBe(none);
   });
 
@@ -34,7 +34,7 @@ describe("R23 keys", () => {
     "%s says that all callers are frozen, while they are",
     async (text) => {
       const made = { ...unlimited, expiresAt: null, perMinute: null };
-      const warning = "all callers are frozen: it is refused until `mcpgw keys unfreeze`";
+      const warning = "all callers are frozen, so this key is refused until you run `mcpgw keys unfreeze`";
       expect((await run(text, () => ({ ...made, frozen: true }))).err).toContain(warning);
       expect((await run(text, () => ({ ...made, frozen: false }))).err).not.toContain("frozen");
       const { out } = await run(`${text} --json`, () => ({ ...made, frozen: true }));
@@ -75,12 +75,12 @@ describe("R23 keys", () => {
       return { ...unlimited, expiresAt: null, perMinute: null };
     };
     const { err } = await run("keys create A a r", answer, { full: true });
-    expect(err).toContain("key k-2 could not be shown (no space left");
+    expect(err).toContain("key k-2 could neither be shown (no space left");
     expect(err).toContain("nor revoked again (the daemon closed the connection): run `mcpgw keys revoke k-2`");
   });
 
   test.each([
-    [true, "the gateway records it as soon as the disk allows"],
+    [true, "the gateway records it as soon as it can write to disk"],
     [false, "the audit log cannot be written"],
   ])("what is not on record is said, with a daemon (%p) and without", async (online, why) => {
     for (const text of ["keys revoke k", "keys freeze", "keys unfreeze"]) {

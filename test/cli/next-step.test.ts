@@ -24,7 +24,7 @@ test("a wrong line names the help of its own command", async () => {
 
 test("a command that does not look for ./gateway.yaml says so where nothing else was named", async () => {
   using place = new Place({ servers: [], policies: [] });
-  const passedOver = "has not read the gateway.yaml in this directory: if it is that daemon's, give --config";
+  const passedOver = "does not read the gateway.yaml in this directory: if the daemon uses it, name it with --config";
   expect(await place.bare(["status"])).toMatchObject({ code: 4, stderr: expect.stringContaining(passedOver) });
   const create = ["keys", "create", "A", "agent", "user", "--state", join(place.dir, "other")];
   expect(await place.bare(create)).toMatchObject({ code: 0, stderr: expect.stringContaining(passedOver) });
@@ -44,10 +44,10 @@ test("an error shows no control character of a name that it repeats, and what is
   expect([none.code, none.stdout, none.stderr]).toEqual([
     2,
     "",
-    expect.stringContaining("no configuration in --config"),
+    expect.stringContaining("no configuration found in --config"),
   ]);
   const nowhere = await place.bare(["servers", "disable", "crm"]);
-  expect([nowhere.code, nowhere.stderr]).toEqual([2, expect.stringContaining("no configuration in --config")]);
+  expect([nowhere.code, nowhere.stderr]).toEqual([2, expect.stringContaining("no configuration found in --config")]);
 });
 
 test("T40: a named file that does not tell its socket is asked about at the usual one, where only its own daemon counts", async () => {

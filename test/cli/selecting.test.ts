@@ -18,18 +18,18 @@ test("R25 R26: what selects nothing says so, and which name no record has", asyn
     return err;
   };
   expect(await said("audit log --server crm --consumer intern-bot")).toBe("no record matches\n");
-  expect(await said("audit log --server crm --consumer nobody")).toBe("no record so far is of consumer nobody\n");
-  expect(await said("audit log --tool files:nope")).toBe("no record so far is of tool files:nope\n");
-  expect(await said("usage nobody")).toBe("no record so far is of consumer nobody\n");
+  expect(await said("audit log --server crm --consumer nobody")).toBe("no record so far has the consumer nobody\n");
+  expect(await said("audit log --tool files:nope")).toBe("no record so far has the tool files:nope\n");
+  expect(await said("usage nobody")).toBe("no record so far has the consumer nobody\n");
   expect(await said("usage intern-bot")).toBe("no call matches\n");
   expect(await said("audit log --server crm")).not.toContain("no record");
   expect(await said("tail --server crm")).toBe("");
-  expect(await said("tail --server nope")).toBe("no record so far is of server nope\n");
+  expect(await said("tail --server nope")).toBe("no record so far has the server nope\n");
 });
 
 test("R25: audit log says if older records match too, and nothing of the kind if it shows all", async () => {
   const cut = await program.run(["audit", "log", "--limit", "2"]);
-  expect(cut.err).toContain("only the newest 2 are shown; --limit or --until shows older ones\n");
+  expect(cut.err).toContain("only the newest 2 are shown; use --limit or --until to see older ones\n");
   const listed = async (limit: number): Promise<unknown> =>
     JSON.parse((await program.run(["--json", "audit", "log", "--limit", String(limit)])).out);
   expect(await listed(5)).toMatchObject({ records: [{ seq: 2 }, {}, {}, {}, { seq: 6 }], more: true });
@@ -99,14 +99,14 @@ test.each<[line: string, how: OpenOptions | undefined, asked: object]>([
 test("R123 tail on a terminal says that it follows the log, where it would print nothing", async () => {
   const said = async (terminal: boolean) =>
     (await run("tail", (name) => (name === "tail" ? [] : { records: [] }), { terminal })).err;
-  expect(await said(true)).toContain("following the audit log; Ctrl-C stops it\n");
+  expect(await said(true)).toContain("following the audit log; press Ctrl-C to stop\n");
   expect(await said(false)).toBe("");
 });
 
 test("R25 audit log without a daemon says that a table is not proof", async () => {
   const said = async (online: boolean, records: unknown[]) =>
     (await run("audit log", () => ({ records, more: false }), { online })).err;
-  const hint = "this table is read from the files as they are; `mcpgw audit verify` says whether they were changed\n";
+  const hint = "this table shows the files as they are; `mcpgw audit verify` checks whether they were changed\n";
   const records = [entry({ type: "call.refused" })];
   expect(await said(false, records)).toBe(hint);
   expect(await said(true, records)).toBe("");

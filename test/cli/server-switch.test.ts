@@ -59,14 +59,14 @@ test("servers switched off at the same time are all off", async () => {
     }),
   );
   const ends = children.map(async ({ exited, stderr }) => [await new Response(stderr).text(), await exited]);
-  expect(await Promise.all(ends)).toEqual(ids.map(() => [expect.stringContaining("no daemon runs"), 0]));
+  expect(await Promise.all(ends)).toEqual(ids.map(() => [expect.stringContaining("no daemon is running"), 0]));
   expect(disabledIn(readFileSync(file, "utf8"))).toEqual(ids);
 });
 
 test("a lock that another process never gives up is told and not waited for without end", async () => {
   const held = tryLockDirectory(at.dir);
   expect(await setEnabled(cliWith(null), "one", false, 200).catch(String)).toContain(
-    `another process holds the lock of ${at.dir}`,
+    `another process holds the lock on ${at.dir}`,
   );
   expect(readFileSync(file, "utf8")).toBe(text);
   const waiting = setEnabled(cliWith(null), "one", false);
@@ -129,7 +129,7 @@ test("what the daemon refuses is undone, but no edit that somebody made meanwhil
   }, said);
   expect(await setEnabled(edited, "one", false).catch(String)).toContain("not so");
   expect(readFileSync(file, "utf8")).toBe("servers: [] # mine\n");
-  expect(said.join()).toContain("edited meanwhile");
+  expect(said.join()).toContain("edited by somebody else in the meantime");
 });
 
 test("a daemon that starts while the file is edited loads it again", async () => {
@@ -191,7 +191,9 @@ async function disableAsNobody(mode = 0o777): Promise<{ err: string; code: numbe
 test.skipIf(!mayBecomeNobody)("a file that would change hands is left as it is (needs setpriv as root)", async () => {
   chmodSync(file, 0o644);
   const { err, code } = await disableAsNobody();
-  expect(err).toContain("belongs to uid 0, gid 0, and would change hands: edit it yourself, or run this as uid 0");
+  expect(err).toContain(
+    "belongs to uid 0, gid 0, and replacing it would change that: edit it yourself, or run this as uid 0",
+  );
   expect(code).toBe(1);
   expect(readFileSync(file, "utf8")).toBe(text);
   expect(readdirSync(at.dir)).toEqual(["gateway.yaml"]);
@@ -202,7 +204,7 @@ test.skipIf(!mayBecomeNobody)(
   async () => {
     chownSync(file, 65534, 65533);
     const { err, code } = await disableAsNobody();
-    expect(err).toContain("its group, 65533, is none of yours; chgrp it, or run this as root");
+    expect(err).toContain("you are not a member of its group, 65533; chgrp it, or run this as root");
     expect(code).toBe(1);
     expect(readFileSync(file, "utf8")).toBe(text);
   },
@@ -221,7 +223,7 @@ test.skipIf(!mayBecomeNobody)(
   "who may not change the file is told who may not do what, and what helps (needs setpriv as root)",
   async () => {
     chmodSync(file, 0o644);
-    const denied = `mcpgw: uid 65534 may not write in ${at.dir}; run this with sudo\n`;
+    const denied = `mcpgw: uid 65534 may not write to ${at.dir}; run this with sudo\n`;
     expect(await disableAsNobody(0o755)).toEqual({ err: denied, code: 1 });
     chmodSync(file, 0o640);
     const unreadable = `${file}: uid 65534 may not read it (EACCES): it belongs to uid 0, gid 0, mode 0640; run this with sudo`;
@@ -236,7 +238,7 @@ test.skipIf(!mayMount())(
   async () => {
     const run = (...argv: string[]): void => expect(Bun.spawnSync(argv).exitCode).toBe(0);
     const refused = (): Promise<string> => setEnabled(cliWith(null), "one", false).then(() => "done", String);
-    const advice = "edit it where it is mounted from, then run `mcpgw config reload`";
+    const advice = "edit it at the source of the mount, then run `mcpgw config reload`";
     for (const [path, code] of [
       [file, "EBUSY"],
       [at.dir, "EROFS"],
@@ -244,7 +246,7 @@ test.skipIf(!mayMount())(
       run("mount", "--bind", path, path);
       try {
         run("mount", "-o", "remount,bind,ro", path);
-        expect(await refused()).toContain(`${file} cannot be replaced where it is mounted (${code}); ${advice}`);
+        expect(await refused()).toContain(`${file} cannot be replaced, since it is mounted (${code}); ${advice}`);
       } finally {
         run("umount", path);
       }

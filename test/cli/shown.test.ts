@@ -20,7 +20,7 @@ test("R20 status says why a gateway is not ready, and that nothing proves its lo
 
 test.each([
   ["192.0.2.7", "192.0.2.7"],
-  [null, "not known: erased, changed since, or one of too many at once"],
+  [null, "not known: erased, changed since, or not stored because there were too many at once"],
 ])(
   "R25 audit show tells the address %p once, with what a call began with, and nothing of it twice",
   async (address, shown) => {
@@ -46,7 +46,7 @@ const chain = { chain: "main", records: 12, first: 1, exit: 3, bad: null, checkp
 const checkpoint = { source: "kept", size: 10, at: null, after: 2, sameHost: true };
 
 test.each([
-  ["--checkpoint /dev/null", { ...chain, checkpoint }, "  it proves as much as the place that it was kept in: "],
+  ["--checkpoint /dev/null", { ...chain, checkpoint }, "  it proves only as much as the place where it was kept: "],
   ["", { ...chain, records: 0, first: 5 }, "  no checkpoint; name one with --checkpoint"],
 ])("R25 audit verify %s says what %o proves", async (flags, of, says) => {
   const { out } = await run(`audit verify ${flags}`.trim(), () => ({ exit: 3, chains: [of], pubkey: null }));
@@ -58,7 +58,8 @@ test.each(["servers restart s", "servers restart s --json"])(
   async (text) => {
     const answer = { server: serverStatus("s", { state: "backoff", reason: "exited with 1" }) };
     const { code, err } = await run(text, () => answer, { full: "left" });
-    expect([code, err]).toEqual([1, "Failed: s could not be started: exited with 1\n"]);
+    const waiting = "waiting until s is ready or has failed";
+    expect([code, err]).toEqual([1, `${waiting}\nFailed: s could not be started: exited with 1\n`]);
   },
 );
 
@@ -77,7 +78,7 @@ test("R88 tools list says nothing of keys to who gave one", async () => {
   const { err } = await run("tools list", () => ({ tools: [] }));
   if (before === undefined) delete process.env["MCPGW_API_KEY"];
   else process.env["MCPGW_API_KEY"] = before;
-  expect(err).toBe("no tool is there for this caller\n");
+  expect(err).toBe("this caller may use no tools\n");
 });
 
 test("R88 tools call sends what a file holds, but not the end of its last line", async () => {
@@ -103,7 +104,7 @@ test("R25 audit stats of a time without records says so instead of printing empt
   const none = { byType: {}, byStatus: {}, consumers: [], servers: [], tools: [] };
   const stats = (flags = "") =>
     run(`audit stats --until 2020-01-01${flags}`, () => ({ chains: [{ chain: "main", records: 0 }], ...none }));
-  const err = "no record lies in that time\n";
+  const err = "no records in that time range\n";
   expect(await stats()).toMatchObject({ code: 0, out: "", err });
   expect(await stats(" --json")).toMatchObject({ code: 0, out: expect.stringContaining('"chain": "main"'), err });
 });
@@ -116,7 +117,7 @@ test("why does not assert what depends on the source of a call", async () => {
     const { code, out, err } = await run("why a x --args {}", () => ({ ...thing, callers }));
     return { code, err, out };
   };
-  const err = "where a call comes from is not known here, and conditions test it: LISTS or USE depends on it\n";
+  const err = "conditions test where a call comes from, which is not known here; LISTS or USE depends on it\n";
   const depends = "depends on where the call comes from";
   const row = (lists: string, use: string) => expect.stringMatching(new RegExp(` ${lists} +${use} +no\n`));
   expect(await said(false, null)).toEqual({ code: 1, err, out: row("depends", depends) });
@@ -133,7 +134,7 @@ test("why says that it judged a call without arguments, where it did and they ma
   const thing = { kind: "tool", name: "x", wire: null, missing: null, down: null, toolsets: [] };
   const said = async (flags: string, over: object): Promise<string> =>
     (await run(`why a s:t${flags}`, () => ({ ...thing, callers: [{ ...caller, ...rest, ...over }] }))).err;
-  expect(await said("", {})).toBe("judged with no arguments; give --args\n");
+  expect(await said("", {})).toBe("evaluated without arguments; give them with --args\n");
   for (const over of [{ refused: "frozen" }, { listed: false }, { allowed: true }])
     expect(await said("", over)).toBe("");
   expect(await said(' --args {"a":1}', {})).toBe("");

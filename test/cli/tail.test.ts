@@ -42,7 +42,9 @@ async function run(
 }
 
 const waits = "mcpgw: the daemon closed the connection; waiting for it to come back";
-const replaced = expect.stringContaining("the log was replaced or moved back: it has another record 7, or none");
+const replaced = expect.stringContaining(
+  "the log was replaced or restored from an older copy: record 7 is missing or different",
+);
 const seventh = entry({ seq: 7 });
 const gone = () => {
   throw new Refusal("not-found", "chain main has no record 7");
@@ -88,7 +90,7 @@ test("R123 a tail that has printed nothing yet goes on from when it began, or fr
 
 test("R123 a tail that waits for its daemon says once why it cannot connect, unless it is that nobody answers", async () => {
   const nobody = new Unreachable("no daemon answers at d.sock");
-  const denied = new Refusal("denied", "no permission to use d.sock");
+  const denied = new Refusal("denied", "permission denied for d.sock");
   const bad = new Error("g.yaml:1:1: unreadable");
   const attempts = [null, null, nobody, denied, nobody, denied, bad, null, denied, null];
   let streams = 0;

@@ -43,7 +43,7 @@ test.concurrent("status --wait gives up on a gateway that is not ready, and says
   const { code, out, err } = await older.run(["status", "--wait", "1"]);
   expect({ code, out }).toEqual({ code: 1, out: "" });
   expect(err.split("\n")).toEqual([
-    expect.stringMatching(/^mcpgw: this is [0-9.]+, the daemon is 0\.0\.9: restart it, or use its own mcpgw$/),
+    expect.stringMatching(/^mcpgw: this is [0-9.]+, but the daemon is 0\.0\.9; restart the daemon, or use its mcpgw$/),
     expect.stringContaining("mcpgw: the daemon is not ready after 1 s: the audit log cannot record"),
     "",
   ]);
@@ -79,5 +79,5 @@ test("R20 status --wait waits as long as it says, however the clock is set meanw
 
 test("R20 status --wait gives up a daemon that greets and says no more", async () => {
   const { err } = await run("status --wait 0", () => new Promise(() => {}));
-  expect(err).toBe("Unanswered: the daemon does not answer any more\n");
+  expect(err).toBe("Unanswered: the daemon has stopped answering\n");
 });

@@ -9,7 +9,7 @@ import { TempDir } from "../support/temp-dir.ts";
 const resolving = async () => (value: string) => ({ value, secrets: [] });
 
 test.each([
-  ["a list", "- listen\n", "expected a group of keys"],
+  ["a list", "- listen\n", "expected a mapping (key: value)"],
   ["another encoding", Buffer.from([0xff, 0xfe, 0x61]), "is not UTF-8 text"],
 ])("T40: a named file that is %s does not stand for the default socket", async (_name, content, why) => {
   using temp = new TempDir();

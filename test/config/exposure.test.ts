@@ -6,7 +6,7 @@ import { loadText, refusal } from "../support/config.ts";
 test.each(["0.0.0.0", "192.0.2.1", "[2001:db8::1]", "gw.example"])(
   "R3: off loopback, at %s, no key travels in plain",
   (host) => {
-    expect(refusal(`listen: { http: "${host}:8080" }`).message).toContain("keys must not travel in plain");
+    expect(refusal(`listen: { http: "${host}:8080" }`).message).toContain("keys must not be sent unencrypted");
   },
 );
 

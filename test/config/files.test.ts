@@ -21,7 +21,7 @@ test("a program that is named with its arguments is an error, one whose name has
     } catch (error) {
       if (!(error instanceof ConfigError)) throw error;
       return error.problems.map(({ path, message }) => {
-        expect(message).toContain("its arguments are given apart: command: ");
+        expect(message).toContain("write its arguments separately: command: ");
         return commands[Number(/\d+/.exec(path)?.[0])];
       });
     }

@@ -28,7 +28,7 @@ test("R21 init writes the file and its schema, and never replaces one unasked", 
   expect(initConfig({ file: other, force: false, demo: null })).toEqual({ file: other, schema: written.schema });
   writeFileSync(written.schema, "mine");
   const third = at.path("sub", "third.yaml");
-  expect(() => initConfig({ file: third, force: false, demo: null })).toThrow("gateway.schema.json is there already");
+  expect(() => initConfig({ file: third, force: false, demo: null })).toThrow("gateway.schema.json already exists");
   expect([existsSync(third), readFileSync(written.schema, "utf8")]).toEqual([false, "mine"]);
   initConfig({ file: third, force: true, demo: null });
   expect(readFileSync(written.schema, "utf8")).not.toBe("mine");
@@ -46,7 +46,7 @@ test.each([false, true])("what is no file is never said to be replaced (force: %
     const place = at.path(name.replace(".", "-"));
     mkdirSync(`${place}/${name}`, { recursive: true });
     const init = () => initConfig({ file: `${place}/gateway.yaml`, force, demo: null });
-    expect(init).toThrow(`${name} is there already and is no regular file; name another place with --config`);
+    expect(init).toThrow(`${name} already exists and is not a regular file; name another place with --config`);
     expect(readdirSync(place)).toEqual([name]);
   }
 });

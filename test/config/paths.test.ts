@@ -107,11 +107,11 @@ test.skipIf(!mayMount || !mayBecomeNobody)(
     const { systemInstead } = await import(${JSON.stringify(join(import.meta.dir, "../../src/config/paths.ts"))});
     console.log(systemInstead("/home/u/control.sock"), systemInstead("/run/mcpgw/control.sock"));`;
     const found = (make: string) => elsewhere(make, [...asNobody, process.execPath, "-e", program]).stdout.toString();
-    const closed = "in /run/mcpgw, for members of its group";
+    const closed = "in /run/mcpgw, which only members of its group can use";
     expect(found("mkdir -m 750 /run/mcpgw")).toBe(`${closed} ${closed}\n`);
     expect(found("mkdir -m 755 /run/mcpgw")).toBe("null null\n");
     expect(found("true")).toBe("null null\n");
-    const there = "at /run/mcpgw/control.sock, which --socket can name";
+    const there = "at /run/mcpgw/control.sock (use --socket to name it)";
     expect(found("mkdir -m 755 /run/mcpgw && touch /run/mcpgw/control.sock")).toBe(`${there} null\n`);
   },
 );
@@ -149,7 +149,7 @@ test("./gateway.yaml of an ordinary user", () => {
   const find = () => findConfig(host({ uid: owner, cwd: temp.path("mine"), home: dir }), { local: true });
   expect(find()).toEqual({ path: here, why: "the current directory", byDefault: false, skipped: null });
   chmodSync(here, 0o664);
-  expect(find()).toMatchObject({ path: null, skipped: expect.stringContaining("may be written by others") });
+  expect(find()).toMatchObject({ path: null, skipped: expect.stringContaining("is writable by others") });
 });
 
 test.skipIf(me !== 0)("a link in the current directory that someone else made is not followed (needs root)", () => {
@@ -167,7 +167,7 @@ test("a link that leads nowhere or in a circle is no missing configuration, but 
   const at = host({ uid: me === 0 ? 4242 : me, home, cwd: home });
   for (const link of [join(home, "gateway.yaml"), defaultConfig(at)]) {
     for (const [target, why] of [
-      ["nowhere.yaml", "is a link to nowhere.yaml, which is not there"],
+      ["nowhere.yaml", "is a link to nowhere.yaml, which does not exist"],
       ["gateway.yaml", "cannot be read (ELOOP)"],
     ] as const) {
       mkdirSync(dirname(link), { recursive: true });
@@ -190,7 +190,7 @@ test("nor is one behind a link that leads nowhere, as to a disk that is not moun
     mkdirSync(dirname(link), { recursive: true });
     symlinkSync("/nowhere/at/all", link);
     expect(findConfig(host({ uid: 4242, home, cwd: home }), { local: false }).path).toBe(file);
-    const why = `${file}: lies behind ${link}, a link to /nowhere/at/all, which is not there`;
+    const why = `${file}: is reached through ${link}, a link to /nowhere/at/all, which does not exist`;
     expect(() => readConfigFile(file)).toThrow(why);
   }
 });

@@ -30,10 +30,10 @@ test.skipIf(process.platform !== "linux")(
       env: bareEnv(at.dir),
       stderr: "pipe",
     });
-    expect(await waiting.stderr.text()).toContain("takes no more connections now");
+    expect(await waiting.stderr.text()).toContain("accepts no more connections right now");
     expect(performance.now() - began).toBeGreaterThan(2_000);
     const second = await listenWith(socket).catch(String);
-    expect(second).toContain("another daemon answers there");
+    expect(second).toContain("another daemon is running there");
     for (const one of open) one.end();
     child.kill("SIGKILL");
   },

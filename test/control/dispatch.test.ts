@@ -55,7 +55,7 @@ test.each([
 
 test("who has no right but to attach is told which options name the groups that have more", async () => {
   const client = localClient(sampleHandlers(), contextOf("attach"), () => {});
-  expect((await rejectionOf(client.call("status", {}))).message).toContain("control.adminGroup and control.readGroup");
+  expect((await rejectionOf(client.call("status", {}))).message).toContain("control.adminGroup or control.readGroup");
 });
 
 const recordedFirst = names.filter((name) => "before" in ((operations[name] as Row).recorded ?? {}));
@@ -121,9 +121,13 @@ test.each([
     { name: "n", consumerId: "c", roles: ["r"], cidrs: ["x"] },
     "cidrs.0: not a network; write an address",
   ],
-  ["keys.create", { name: 7, consumerId: "c", roles: ["r"] }, "name: expected a text, got a number; put it in quotes"],
+  [
+    "keys.create",
+    { name: 7, consumerId: "c", roles: ["r"] },
+    "name: expected a string, got a number; put it in quotes",
+  ],
   ["usage", { by: "weather" }, 'by: expected consumer, server, tool, tag, day or hour, got "weather"'],
-  ["usage", { weather: 1 }, "nothing here is called weather"],
+  ["usage", { weather: 1 }, "unknown member weather"],
 ] as const)("%s %j: %s", (name, input, says) => {
   expect(() => parseInput(name, input)).toThrow(says);
 });

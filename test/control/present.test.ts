@@ -7,10 +7,10 @@ import { entry } from "../support/control-answers.ts";
 test("R25: every member of a record is named in words, what happened first", () => {
   const names = recordRows({ ...members, leaf: "ab" }).map(([name]) => name);
   expect(names.join(", ")).toBe(
-    "time, type, consumer, caller, roles, method, server, tool, status, code, rule, reason, cause, took, stands for, " +
-      "details, source, principal, session, trace, request id, call, begun in record, arguments bytes, arguments cut, " +
-      "result bytes, result cut, payloads, sandbox, policy digest, arguments digest, result digest, chain, record, " +
-      "previous hash, hash, host, run, clock of run, version, format",
+    "time, type, consumer, caller, roles, method, server, tool, status, code, rule, reason, cause, took, count, " +
+      "details, source, principal, session, trace, request id, call, begin record, argument bytes, arguments truncated, " +
+      "result bytes, result truncated, payloads, sandbox, policy digest, arguments digest, result digest, chain, record, " +
+      "previous hash, hash, host, run, run clock, version, format",
   );
   expect(new Set(names).size).toBe(names.length);
 });
@@ -19,8 +19,8 @@ test("R25: a record's values are shown with their units, and what has no word un
   expect(recordRows({ later: [1], constructor: "mine", us: 2_340_000, mono: 7, al: 22, st: "ok" })).toEqual([
     ["status", "ok"],
     ["took", "2.34 s"],
-    ["arguments bytes", "22"],
-    ["clock of run", "7 µs"],
+    ["argument bytes", "22"],
+    ["run clock", "7 µs"],
     ["later", "[1]"],
     ["constructor", "mine"],
   ]);

@@ -41,8 +41,8 @@ test("T50: an id is of one request at a time, and a tunnel takes a connection of
   const request = '{"jsonrpc":"2.0","id":7,"method":"keys.revoke","params":{"id":"k"}}\n';
   peer.send(`${request}${request}{"jsonrpc":"2.0","id":8,"method":"attach"}\n`);
   expect(await peer.answers(2)).toMatchObject([
-    { id: 7, error: { message: "this id is in use" } },
-    { id: 8, error: { message: "attach takes a connection of its own" } },
+    { id: 7, error: { message: "this id is already in use" } },
+    { id: 8, error: { message: "attach requires a connection of its own" } },
   ]);
   expect(attached).toBe(0);
 });
@@ -56,7 +56,7 @@ test("T50: nothing else is asked on a connection that is becoming a tunnel: its 
   const answers = await peer.answers(2);
   expect(answers.toSorted((a, b) => Number(a.id) - Number(b.id))).toMatchObject([
     { id: 1, result: {} },
-    { id: 2, error: { message: "attach takes a connection of its own" } },
+    { id: 2, error: { message: "attach requires a connection of its own" } },
   ]);
   expect(asked).toBe(0);
 });
@@ -76,7 +76,7 @@ test("T50: a tunnel takes a connection whose answers are read: what waits there 
   peer.send(`{"jsonrpc":"2.0","id":2,"method":"attach"}\n${request(3)}`);
   await until(() => asked === 2 || attached === 1, "what follows");
   peer.resume();
-  expect((await peer.answers(2))[1]?.error?.message).toBe("attach takes a connection of its own");
+  expect((await peer.answers(2))[1]?.error?.message).toBe("attach requires a connection of its own");
   expect(attached).toBe(0);
 });
 
@@ -96,7 +96,7 @@ test("a failure is told in words for operators, its inside only where they can m
   const told: unknown[] = [];
   for (const _ of faults) told.push(await reasonOf(client.call("keys.rotate", { id: "k" })));
   expect(told).toMatchObject([
-    { code: "internal", message: "the daemon failed on this; its log says why" },
+    { code: "internal", message: "internal error in the daemon; see its log" },
     { code: "internal", message: expect.not.stringContaining("detail") },
     { code: "internal", message: expect.stringMatching(/^No record can be written\..* \(the disk is full\)$/) },
   ]);
@@ -125,6 +125,6 @@ test.skipIf(process.getuid?.() !== 0)(
     const key = (): Promise<unknown> => reasonOf(connect(path("link", "control.sock"), { version: "1", key: "k" }));
     expect(await key()).toBeNull();
     lchownSync(path("link"), 65534, 65534);
-    expect(await key()).toMatchObject({ code: "denied", message: expect.stringContaining("was made by uid 65534") });
+    expect(await key()).toMatchObject({ code: "denied", message: expect.stringContaining("was created by uid 65534") });
   },
 );

@@ -34,7 +34,7 @@ describe("calls", () => {
     expect(seen).toEqual([{ since: Date.parse("2026-01-31T08:00:00Z") * 1000, limit: 50 }]);
     const bad: [Input<"audit.log">, RegExp][] = [
       [{ limit: 0 }, /audit\.log: limit: /],
-      [{ since: "yesterday" }, /since: "yesterday" is no time/],
+      [{ since: "yesterday" }, /since: "yesterday" is not a time/],
       [{ lmit: 3 } as never, /lmit/],
     ];
     for (const [input, message] of bad) {
@@ -172,7 +172,7 @@ describe("T50: what a bad peer sends", () => {
     for (const peer of peers) peer.resume();
     await until(() => peers.filter((peer) => peer.lines().length > 0).length === 8, "eight are answered");
     const bytes = expect.any(Number);
-    const message = "a control connection was cut off, as its user left too much unread";
+    const message = "a control connection was closed because its user left too much data unread";
     expect(cut).toEqual([1, 2].map(() => ({ message, uid: process.getuid?.(), bytes })));
     expect((tunnel as ServedTunnel | null)?.queued).toBeGreaterThan(25 << 20);
     attached.close();
@@ -229,7 +229,7 @@ test("who has cancelled a request is told nothing more of it", async () => {
   await peer.answers(1);
   peer.send('{"jsonrpc":"2.0","id":3,"method":"status","params":{}}\n');
   expect((await peer.answers(2)).map(({ id, error }) => [id, error?.message])).toEqual([
-    [2, "attach takes a connection of its own"],
+    [2, "attach requires a connection of its own"],
     [3, undefined],
   ]);
 });
@@ -306,7 +306,9 @@ describe("a client tells nobody its key on a socket that another user may have p
     const below = at().path("state");
     mkdirSync(below);
     chownSync(below, 65534, 65534);
-    const message = expect.stringContaining(`${at().dir} was made by uid 65534 where others may write`);
+    const message = expect.stringContaining(
+      `${at().dir} was created by uid 65534 in a directory that others may write to`,
+    );
     for (const each of [socket(), `${below}/control.sock`])
       expect([await refused(each), heard]).toMatchObject([{ code: "denied", message }, []]);
   });

@@ -31,7 +31,7 @@ test("a stale socket is replaced, a living one and anything else stay", async ()
   expect(statSync(socket()).isSocket()).toBe(true);
   await start();
   expect(await reasonOf(listenWith(socket()))).toMatchObject({
-    message: expect.stringContaining("another daemon answers"),
+    message: expect.stringContaining("another daemon is running"),
   });
   stop();
   for (const make of [
@@ -40,7 +40,9 @@ test("a stale socket is replaced, a living one and anything else stay", async ()
     () => symlinkSync("/etc/hosts", socket()),
   ]) {
     make();
-    expect(await reasonOf(start())).toMatchObject({ message: expect.stringContaining("something else") });
+    expect(await reasonOf(start())).toMatchObject({
+      message: expect.stringContaining("the file there is not a socket"),
+    });
     expect(existsSync(socket())).toBe(true);
     rmSync(socket(), { recursive: true });
   }
@@ -84,7 +86,7 @@ test("one that was closed does not come back, and one that cannot is complained 
   }
   blocked.close();
   expect(existsSync(closed)).toBe(false);
-  expect(lines).toEqual([expect.stringContaining("no control socket")]);
+  expect(lines).toEqual([expect.stringContaining("the control socket cannot be opened again")]);
 });
 
 test("one of another daemon in its place is left alone, and its own follows when that is gone", async () => {

@@ -51,7 +51,7 @@ test.skipIf(!mayBecomeNobody)(
     renameSync(made, socket);
     chmodSync(socket, 0o600);
     const { code, stderr } = await preparedByNobody(socket);
-    expect([code, stderr]).toEqual([1, expect.stringContaining("another daemon answers there")]);
+    expect([code, stderr]).toEqual([1, expect.stringContaining("another daemon is running there")]);
     expect(existsSync(socket)).toBe(true);
     listener.stop(true);
   },

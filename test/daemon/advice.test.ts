@@ -100,7 +100,7 @@ test("R39 config check warns of checkpoints beside the key that signs them", asy
   );
   expect(stderr).not.toMatch(/audit\.checkpoints\[[02]\]/);
   // In the order of the file, as all that is told of it.
-  expect(stderr.indexOf("servers: no server is in use")).toBeGreaterThan(stderr.indexOf("audit.checkpoints[1]"));
+  expect(stderr.indexOf("servers: no server is enabled")).toBeGreaterThan(stderr.indexOf("audit.checkpoints[1]"));
 });
 
 test("R17 config check warns of a program that is not found with the PATH of its server", async () => {
@@ -120,7 +120,7 @@ test("R17 config check warns of a program that is not found with the PATH of its
   writeFileSync(place.path("bin/tool"), "", { mode: 0o755 });
   const { code, stderr } = await place.cli(["config", "check"]);
   expect(code).toBe(0);
-  const warned = [...stderr.matchAll(/servers\[(\d)\]\.command: there is no program (.*); install/g)];
+  const warned = [...stderr.matchAll(/servers\[(\d)\]\.command: program (.*) not found; install/g)];
   expect(warned.map(([, index, what]) => [index, what])).toEqual([
     ["0", `${command} in the PATH of this process`],
     ["1", path],

@@ -58,7 +58,7 @@ test("R23 a configuration that is there and cannot be read is none to go on with
   mkdirSync(dirname(file));
   symlinkSync("elsewhere.yaml", file);
   place.prefix = given;
-  await refused("is a link to elsewhere.yaml, which is not there");
+  await refused("is a link to elsewhere.yaml, which does not exist");
   rmSync(file);
   chmodSync(dirname(file), 0);
   place.becomeNobody();

@@ -33,7 +33,7 @@ test("R23 only a first key begins a state directory; what changes keys where not
     expect(ran.stderr).not.toContain("--config");
   }
   const unnamed = await place.bare(["keys", "list", "--state", place.state]);
-  expect(unnamed.stderr).toMatch(/give --config, .* has not read the gateway\.yaml/);
+  expect(unnamed.stderr).toMatch(/give --config, .* does not read the gateway\.yaml/);
   expect(existsSync(place.state)).toBe(false);
   const begun = await place.cli(["keys", "create", "A", "agent", "user"]);
   expect(begun).toMatchObject({ code: 0, stderr: expect.stringContaining(`so this begins ${place.state}`) });

@@ -166,7 +166,7 @@ test("R125: Enter shows a server in full, also where its row is too narrow for t
   press(down);
   await pressed("\r", "Server broken");
   for (let page = 0; page < 3; page++) press("\u001b[6~");
-  await shows(/^help +it is tried again later; `mcpgw servers logs broken` shows/m);
+  await shows(/^help +the server will be started again later; `mcpgw servers logs broken` shows/m);
 });
 
 test("a filter and its Enter that come in one read are both taken, even if it names a key, and one that nothing matches says so", async () => {
@@ -372,7 +372,7 @@ test.each([
   ["> /dev/null", {}],
 ])("a terminal that cannot be drawn on is left as it is: tui %s with %o", async (redirected, env) => {
   const { screen, shows, child } = start({ env, command: ["sh", "-c", `${mcpgwLine("tui")} ${redirected}`] });
-  await shows("tui needs a terminal that it can draw on");
+  await shows("tui needs an interactive terminal");
   expect(await child.exited).toBe(2);
   expect(screen).toMatchObject({ alternate: false, cursor: true });
 });
