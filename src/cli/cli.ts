@@ -6,7 +6,6 @@ import type { Client } from "../control/contract.ts";
 import type { BuiltinName } from "../core/upstream.ts";
 import type { Output } from "./output.ts";
 
-/** Flags accepted by every command. */
 export type GlobalOptions = Flags & { readonly json: boolean; readonly color: boolean };
 
 /** Parts that commands need but may not import. The entry file supplies them, and each is loaded when first called. */
@@ -17,7 +16,6 @@ export type Deps = {
   serve(opts: Flags): Promise<number>;
   /** Returns a client that reads the state directory without a daemon; throws a `Refusal` if there is no directory. */
   offline(opts: Flags): Promise<Client>;
-  /** Serves a built-in tool server on standard input and output. */
   builtin(name: BuiltinName): Promise<void>;
   /** Waits until the daemon with this run id exits, then ends every process that it started. */
   reaper(run: string): Promise<void>;
@@ -25,10 +23,7 @@ export type Deps = {
   console(open: () => Promise<Client>): Promise<number>;
   /** Verifies an exported file against its own hashes and the given checkpoints. */
   verifyFile(file: string, against: Input<"audit.verify">): Promise<Answer<"audit.verify">>;
-  /**
-   * Loads a configuration file as the daemon would, and with `starts` also checks the files that the daemon reads at
-   * startup. Throws ConfigError.
-   */
+  /** Loads a file as the daemon would; `starts` also checks files that are read at startup. Throws ConfigError. */
   load(file: string, flags: Flags & { readonly starts?: boolean }): Promise<Loaded>;
   /** Returns the resolver for `${…}` references in a file in this directory. */
   resolving(directory: string): Promise<Resolve>;
@@ -40,7 +35,6 @@ export type OpenOptions = {
   readonly patience?: number | undefined;
 };
 
-/** The environment of a running command. */
 export type Cli = {
   readonly deps: Deps;
   readonly globals: GlobalOptions;

@@ -4,7 +4,6 @@ import type { Cli } from "./cli.ts";
 /** The parsed arguments of a command: words, and flags by name; the value is null for a flag that takes none. */
 export type Given = { readonly words: readonly string[]; readonly flags: ReadonlyMap<string, string | null> };
 
-/** A command with its arguments in citty's format. */
 export type Command = {
   readonly summary: string;
   readonly args: ArgsDef;

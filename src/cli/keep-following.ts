@@ -5,10 +5,7 @@ import { number } from "../control/format.ts";
 import { messageOf } from "../core/error-text.ts";
 import type { Cli } from "./cli.ts";
 
-/**
- * Follows a stream until it ends. `read` follows it over one connection; it is called again with a new connection after
- * the daemon went away.
- */
+/** Follows a stream until it ends; `read` is called again with a new connection after the daemon went away. */
 export async function keepFollowing({ out, open }: Pick<Cli, "out" | "open">, read: (client: Client) => Promise<void>) {
   /** Null before the first connection. */
   let connected: boolean | null = null;

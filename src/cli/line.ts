@@ -15,7 +15,6 @@ export const globalFlags = {
   version: { type: "boolean", description: "print the version" },
 } as const satisfies ArgsDef;
 
-/** A parsed and valid command line. */
 export type Line = {
   readonly command: Command | Group;
   readonly path: readonly string[];

@@ -7,7 +7,6 @@ import { plainJson } from "../core/text.ts";
 const codes = { bold: 1, dim: 2, red: 31, green: 32, yellow: 33, cyan: 36 } as const;
 export type Color = keyof typeof codes;
 
-/** The terminal color of each tone. */
 export const toneColors: Readonly<Record<Tone, Color>> = {
   good: "green",
   doubtful: "yellow",
@@ -28,12 +27,10 @@ export type Cell =
       readonly whole?: true;
     };
 
-/** Returns a right-aligned cell for a column of numbers. */
+/** Returns a right-aligned cell for a number. */
 export const right = (text: string): Cell => ({ text, right: true });
 
-/**
- * Returns a cell that is useless when cut, such as an id, a time or a reason. Its row may exceed a narrow terminal.
- */
+/** Returns a cell that is useless when cut, such as an id or a reason; its row may exceed a narrow terminal. */
 export const whole = (text: string, color?: Color): Cell => ({ text, whole: true, ...(color && { color }) });
 
 /** The output of a command: data goes to standard output, everything else to standard error. */
@@ -75,7 +72,7 @@ const narrowest = 12;
 /** Enough for any id. When nothing is cut, a longer text exceeds its column instead of widening it for all rows. */
 const widest = 64;
 
-/** Returns the width of each column. */
+/** Returns the width of each column, in terminal columns. */
 export function widthsOf(rows: readonly (readonly Cell[])[]): number[] {
   const widths: number[] = [];
   for (const row of rows)
@@ -148,7 +145,6 @@ export function aligned(row: readonly Cell[], widths: readonly number[], paint: 
   return cells.join("  ").trimEnd();
 }
 
-/** Aligns each heading like its values. */
 function headingRow(headings: readonly string[], rows: readonly (readonly Cell[])[]): Cell[] {
   return headings.map((text, index) => {
     const below = rows[0]?.[index];

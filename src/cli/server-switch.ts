@@ -10,10 +10,7 @@ import { tryLockDirectory } from "../core/libc.ts";
 import { untilGiven } from "../core/wait.ts";
 import type { Cli } from "./cli.ts";
 
-/**
- * Replaces a file, keeping its owner and mode. Throws a `Refusal` if the owner cannot be kept, since the daemon might
- * then be unable to read the file.
- */
+/** Replaces a file, keeping owner and mode; throws a `Refusal` if it cannot, since the daemon might lose access. */
 async function replace(file: string, text: string): Promise<void> {
   const { uid, gid, mode } = statSync(file);
   try {

@@ -87,7 +87,6 @@ function times({ timeout, maxTimeout, idleStop }: Server, at: Path, report: Repo
   report.warn([...at, "idleStop"], message);
 }
 
-/** Reports options of a server that its transport cannot support. */
 function transports(server: Server, at: Path, report: Report): void {
   const transport = "url" in server ? server.transport : null;
   if (server.protocol === "modern" && (transport === "sse" || "builtin" in server)) {
@@ -100,7 +99,6 @@ function transports(server: Server, at: Path, report: Report): void {
   }
 }
 
-/** Headers that the gateway itself sends to servers. */
 const ownHeaders =
   /^(accept|accept-encoding|content-type|content-length|last-event-id|mcp-(protocol-version|session-id|method|name|param-.*))$/;
 

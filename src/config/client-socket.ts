@@ -7,7 +7,6 @@ import { type Chosen, chosenPaths, clientSocket, findConfig, type Flags, type Ho
 import { ConfigError, unplaced } from "./problem.ts";
 import { configText, readConfigFile } from "./read.ts";
 
-/** The control socket of the daemon. */
 export type FoundSocket = {
   readonly socket: string;
   /** What could not be read, so that this may be the wrong socket; null if there is no doubt. */

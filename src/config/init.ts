@@ -85,7 +85,7 @@ rules:
     tool: exact_calculate
     when: { args.operator: { eq: power } }
     action: deny
-    reason: powers are disabled in this demo, to show a refusal
+    reason: powers are switched off in the demonstration, to show a refusal
   # This tool prints the environment of its process, so it is denied and not even listed.
   - id: demo-no-environment
     priority: 100
@@ -116,10 +116,7 @@ export function initText(options: InitOptions["demo"]): string {
   return options ? demo(options.npx) : starter;
 }
 
-/**
- * Writes a first configuration and, next to it, its JSON Schema for editors. Throws if a file exists and `force` is
- * not set.
- */
+/** Writes a first configuration and its JSON Schema for editors; throws if a file exists and `force` is not set. */
 export function initConfig({ file, force, demo: demonstration }: InitOptions): { file: string; schema: string } {
   const schema = join(dirname(file), schemaFile);
   const schemaText = `${JSON.stringify(jsonSchema(), null, 2)}\n`;

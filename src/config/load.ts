@@ -17,7 +17,6 @@ import { salvage } from "./salvage.ts";
 import { type Config, configSchema } from "./schema.ts";
 import { schemaFindings } from "./schema-findings.ts";
 
-/** The parts of the program that loading depends on. */
 export type Loading = {
   /** `createResolver(…)`. */
   readonly resolve: Resolve;
@@ -31,7 +30,6 @@ export type LoadOptions = Loading & {
   readonly unusable?: (config: Config, directory: string) => Finding[];
 };
 
-/** A valid configuration. */
 export type Loaded = {
   readonly config: Config;
   readonly warnings: readonly Problem[];
@@ -119,9 +117,7 @@ function loadPart(file: string, substitute: Resolve, take: (value: unknown) => u
   return { config, locate };
 }
 
-/**
- * Does the work of `loadConfig` on bytes that were read from `file`; relative paths start at its directory.
- */
+/** Does the work of `loadConfig` on bytes that were read from `file`; relative paths start at its directory. */
 export function parseConfig(bytes: Uint8Array, file: string, options: LoadOptions): Loaded {
   const source = sourceFrom(bytes, file, options.resolve);
   const overrides = options.overrides ?? [];

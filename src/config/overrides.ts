@@ -38,7 +38,7 @@ function put(value: unknown, [key, ...rest]: readonly string[], text: string): u
   return { ...value, [key]: put(valueAt(value, [key]), rest, text) };
 }
 
-/** Returns the override that sets the value at `path`, if any. */
+/** Returns the override that sets the value at `path`; the last one wins. */
 export function overrideOf(overrides: readonly Override[], path: Path): Override | undefined {
   return overrides.findLast((override) => override.path.every((key, index) => path[index] === key));
 }

@@ -13,7 +13,6 @@ export type Host = {
   readonly cwd: string;
 };
 
-/** The variables that `hideVariables` has removed. */
 const hidden: Record<string, string> = {};
 
 /** Removes variables from the process environment; the configuration can still refer to them. */
@@ -25,7 +24,7 @@ export function hideVariables(names: RegExp): void {
   }
 }
 
-/** Returns the facts about the machine and the user of this process. */
+/** Returns the facts about this machine and the user of this process. */
 export function thisHost(): Host {
   return { env: { ...process.env, ...hidden }, uid: process.getuid?.() ?? -1, home: ownHome(), cwd: process.cwd() };
 }
@@ -96,7 +95,7 @@ function headsHome(host: Host, state: string): string {
   return given.find((path) => basename(path) === "mcpgw-heads") ?? join(dirname(defaultState(host)), "mcpgw-heads");
 }
 
-/** Returns the state directory. */
+/** Returns the absolute path of the state directory. */
 export const stateDir = (host: Host, { state }: Chosen): string =>
   state ? resolve(host.cwd, state) : defaultState(host);
 
@@ -116,10 +115,7 @@ export function resolvePaths(host: Host, chosen: Chosen = {}): Paths {
   return { state, socket, heads: headsHome(host, state) };
 }
 
-/**
- * Returns the socket that a client tries: the one of its own installation, or the system's if only that exists and no
- * other was chosen.
- */
+/** Returns the socket for a client: that of its installation, or the system's if only it exists and none was chosen. */
 export function clientSocket(host: Host, chosen: Chosen = {}): string {
   const { state, socket } = resolvePaths(host, chosen);
   const free = (!chosen.state || state === system.state) && !chosen.socket && !existsSync(socket);
@@ -189,10 +185,7 @@ export function overlooked(host: Host, flags: Flags): string {
   return isNamed ? "" : passedOver(host.cwd);
 }
 
-/**
- * Finds the file by flag, environment, `./gateway.yaml` (if this command reads it and it is safe), then the default
- * place; the first one wins.
- */
+/** Finds the file: by flag, environment, a safe `./gateway.yaml` if the command reads that, or at the default place. */
 export function findConfig(host: Host, { flag, local }: FindConfig): FoundConfig {
   const named = namedConfig(host, flag);
   if (named) return { ...named, byDefault: false, skipped: null };
@@ -211,7 +204,7 @@ export function findConfig(host: Host, { flag, local }: FindConfig): FoundConfig
 const isAbsent = (path: string): boolean =>
   ["ENOENT", "ENOTDIR"].includes(codeOf(thrownBy(() => lstatSync(path))) ?? "") && brokenLink(path) === null;
 
-/** Returns the default path of the configuration. */
+/** Returns the path of the configuration that is used if none is named. */
 export function defaultConfig(host: Host): string {
   const [given] = fromSystemd(host, "CONFIGURATION_DIRECTORY");
   const dir = isSystem(host) ? "/etc/mcpgw" : join(xdg(host, "XDG_CONFIG_HOME", ".config"), "mcpgw");

@@ -22,7 +22,6 @@ export const unplaced = (file: string, message: string, path = ""): Problem => (
   message,
 });
 
-/** The receiver of the findings of a check. */
 export type Report = {
   problem(path: Path, message: string): void;
   warn(path: Path, message: string): void;

@@ -39,10 +39,7 @@ type Group = Record<PropertyKey, unknown>;
 
 const isGroup = (value: unknown): value is Group => typeof value === "object" && value !== null;
 
-/**
- * Returns a copy in which YAML aliases, which share one object, become separate objects. Null if an object contains
- * itself.
- */
+/** Returns a copy in which YAML aliases become separate objects; null if an object contains itself. */
 const copyOf = (value: unknown): unknown => orNull<unknown>(() => JSON.parse(JSON.stringify(value)));
 
 function replace(value: Group, path: Path): void {

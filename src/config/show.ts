@@ -84,9 +84,7 @@ function shownText(text: string, path: Path): string {
   return path[2] === "args" ? withoutNamed(plain) : plain;
 }
 
-/**
- * Masks a text that may be secret, except its references and the scheme (Bearer, Basic) of a header's credential.
- */
+/** Masks a text that may be secret, except references and the scheme (Bearer, Basic) of a header's credential. */
 function onlyReferences(text: string): string {
   // `$${` is not a reference but literal text.
   const parts = text.split(/((?<!\$)\$\{[^}]*\})/);
@@ -102,9 +100,7 @@ const connecting: ReadonlySet<unknown> = new Set(["command", "args", "url", "pro
 /** Reports whether a text is an address or command line of a server, the only texts that can contain a credential. */
 const isConnecting = ([section, , group]: Path): boolean => section === "servers" && connecting.has(group);
 
-/**
- * Matches the next flag, which is not a value of the flag before it. A random secret may also start with `-`.
- */
+/** Matches the next flag, which is not a value of the one before. A random secret may also start with `-`. */
 const nextFlag = String.raw`--|-\S?(?:\s|$)`;
 const beginsWithFlag = new RegExp(`^(?:${nextFlag})`);
 
@@ -114,9 +110,7 @@ const names = new RegExp(
   "g",
 );
 
-/**
- * Matches `-u NAME:`, `-uNAME:` and longer forms before a password, as for curl; `-u 1000:1000` is a user and a group.
- */
+/** Matches `-u NAME:` and similar before a password, as for curl; `-u 1000:1000` is a user and a group. */
 const login = /(?<![\w-])(?:-[uU][\s=]*|--(?:proxy-)?user[\s=]+)(?![\s=]|\d+:\d+(?!\S))[^\s:]*:(?!\/\/)/;
 
 /** Masks the text after a secret's name in one argument, as in `--header=Authorization: …` or `GITHUB_TOKEN=…`. */
@@ -140,10 +134,7 @@ function afterSecretFlag(list: readonly unknown[], index: number): boolean {
   return secretName.test(before) || (!login.test(before) && login.test(`${before} ${String(here)}`));
 }
 
-/**
- * Masks the parts of a URL that may be secret: a login, and the values of its query and fragment. References stay,
- * since they do not show their values.
- */
+/** Masks the login, query values and fragment of a URL, but not references, which do not show their values. */
 function withoutSecrets(text: string): string {
   return (
     text

@@ -32,7 +32,6 @@ import {
 /** The maximum time that a Date can hold, in epoch ms. */
 const latest = 8_640_000_000_000_000;
 
-/** A server and a number of lines of its log. */
 const lastLines = byId.extend({ lines: z.number().int().min(1).max(mostAsked).default(200) });
 
 /**
@@ -58,10 +57,7 @@ export type Row = Access & {
   output: z.ZodType;
 };
 
-/**
- * All operations on a running gateway. The control server and client, the command line, the console and the MCP tools
- * are derived from this table.
- */
+/** All operations on a running gateway; control server and client, CLI, console and MCP tools are derived from it. */
 export const operations = {
   status: {
     access: "read",

@@ -256,9 +256,7 @@ export async function connect(path: string, options: ConnectOptions): Promise<Cl
   };
 }
 
-/**
- * A tunnel that can be paused, so that its lines wait at the daemon. `drained` resolves once everything is written.
- */
+/** A tunnel that can be paused, so that its lines wait at the daemon. `drained` resolves once everything is written. */
 export type ClientTunnel = Tunnel & Pick<Wire, "pause" | "resume" | "drained">;
 
 /** Opens an MCP tunnel. Throws as `connect` does, and a `Refusal` if the daemon refuses the tunnel. */

@@ -43,7 +43,6 @@ export class ControlConnection {
   #attaching = false;
   /** Whether the peer has sent anything valid. */
   active = false;
-  /** Whether the connection is a tunnel. */
   tunnelled = false;
 
   /** `end` closes the socket once everything is sent, or after `patience` ms. */

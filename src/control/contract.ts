@@ -27,7 +27,6 @@ export type Tunnel = {
   close(why?: string): void;
 };
 
-/** The daemon's end of a tunnel. */
 export type ServedTunnel = Tunnel & {
   /** Bytes that the client has not read yet; the server of the tunnel must bound them. */
   readonly queued: number;

@@ -7,7 +7,6 @@ import { groupNames, statuses } from "../core/failure.ts";
 /** Maximum number of records, or lines of a log, in one answer. */
 export const mostAsked = 10_000;
 
-/** What usage can be grouped by. */
 export const usageGroupings = ["consumer", "server", "tool", "tag", "day", "hour"] as const;
 
 /** The kinds of items that servers list and callers name. */

@@ -1,7 +1,6 @@
 import { z } from "zod";
 import { type Name, operations } from "./api.ts";
 
-/** The operations that are also MCP tools. */
 export type McpName = { [N in Name]: (typeof operations)[N] extends { mcp: string } ? N : never }[Name];
 
 /** An operation as an MCP tool; its schema is JSON Schema 2020-12. */
@@ -13,7 +12,7 @@ export type McpTool = {
   readonly readOnly: boolean;
 };
 
-/** Returns the operations that are marked as MCP tools. */
+/** Returns the operations that have an MCP tool name, as MCP tools. */
 export function mcpTools(): McpTool[] {
   return Object.entries(operations).flatMap(([operation, row]): McpTool[] => {
     if (!("mcp" in row)) return [];

@@ -43,7 +43,7 @@ export function parseRequest(line: string): FromClient {
   throw new Refusal("invalid-request", "an id must be a string or an integer");
 }
 
-/** Returns the answer to a request. */
+/** Returns the line with the answer to a request. */
 export const answer = (id: number | string, result: unknown): string => JSON.stringify({ jsonrpc: "2.0", id, result });
 
 /** Returns the refusal of a request; the id is null if it could not be read. */
@@ -56,7 +56,7 @@ export const event = (id: number | string, value: unknown): string => {
   return JSON.stringify({ jsonrpc: "2.0", method: "event", params });
 };
 
-/** Returns a request of a client. */
+/** Returns the line with a request of a client. */
 export const request = (id: number, method: string, params: unknown): string =>
   JSON.stringify({ jsonrpc: "2.0", id, method, params });
 

@@ -49,10 +49,7 @@ function descends(pid: number, from: number): boolean | null {
   return null;
 }
 
-/**
- * Returns the cgroup of the service whose main process this is; null outside a service, where other processes may
- * legitimately share the cgroup.
- */
+/** Returns the cgroup of the service whose main process this is; null outside a service, which may share its cgroup. */
 function serviceCgroup(): string | null {
   return process.env["SYSTEMD_EXEC_PID"] === String(process.pid) ? read("/proc/self/cgroup") : null;
 }

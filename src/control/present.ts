@@ -27,7 +27,6 @@ const statusTones = {
 export const toneOf = (status: string): Tone =>
   Object.hasOwn(statusTones, status) ? statusTones[status as Status] : "quiet"; // just checked
 
-/** The tone of a server's state. */
 export const stateTones = {
   ready: "good",
   idle: "good",
@@ -38,9 +37,7 @@ export const stateTones = {
   disabled: "quiet",
 } as const satisfies Record<ServerState, Tone>;
 
-/**
- * Returns the subject of a record: the tool of a call, another method with its target, or the type of the event.
- */
+/** Returns the subject of a record: the tool of a call, another method with its target, or the type of the event. */
 export function subject({ server, tool, method, type }: AuditEntry): string {
   // An unknown name that a caller sent is quoted, to distinguish it from the canonical name of a tool.
   const isUnknown = server === null && tool !== null && tool !== method;
@@ -53,10 +50,7 @@ export function subject({ server, tool, method, type }: AuditEntry): string {
 /** Returns how a call ended; `begin` for a call that is still running. */
 export const ending = ({ status, type }: AuditEntry): string => status ?? (type === "call.begin" ? "begin" : "-");
 
-/**
- * Returns why a call ended so: rule and reason of a denial, or else the reason or details of the event. The server is
- * left out, since `subject` includes it.
- */
+/** Returns rule and reason of a denial, or the reason or details of the event, without the server (see `subject`). */
 export function because({ rule, reason, status, facts }: AuditEntry): string {
   const more = Object.entries(facts).filter(([key]) => key !== "server");
   const details = more.map(([key, value]) => `${key}=${short(String(value))}`);
@@ -67,13 +61,10 @@ export function because({ rule, reason, status, facts }: AuditEntry): string {
 
 type Facts = Readonly<Record<string, unknown>>;
 
-/** Parses the members of a record's text. */
+/** Parses the text of a record. */
 export const factsIn = (rec: string): Facts => JSON.parse(rec) as Facts; // every record is an object
 
-/**
- * The names of a record's members for people, in display order: first what happened, then the proof. JSON output uses
- * the original names.
- */
+/** The names of a record's members for people, in display order: first what happened, then the proof. */
 const wordFor: Readonly<Record<string, string>> = {
   t: "time",
   type: "type",
@@ -139,7 +130,7 @@ const short = (value: string): string => (/^[0-9a-f]{64}$/.test(value) ? `${valu
 /** Returns the earliest time when an instance may start again. */
 export const downUntil = ({ until, open }: Down): string => `${moment(until)}${open ? ", circuit open" : ""}`;
 
-/** Returns the owner of an instance. */
+/** Returns the owner of an instance, or `all callers`. */
 export const servedBy = ({ owner }: Down): string => owner ?? "all callers";
 
 const pidsOf = ({ pids, ownPid }: ServerStatus): string => {
@@ -147,7 +138,7 @@ const pidsOf = ({ pids, ownPid }: ServerStatus): string => {
   return named.length > 0 ? `; pid ${named.join(", ")}` : "";
 };
 
-/** Returns all facts about one server, by name. */
+/** Returns the facts about one server, by name, in display order. */
 export const serverFacts = (server: ServerStatus): readonly (readonly [name: string, value: string])[] => [
   ["server", `${server.id} (${server.name})`],
   ["state", server.state],
@@ -165,7 +156,7 @@ export const serverFacts = (server: ServerStatus): readonly (readonly [name: str
 /** Returns what to do about a server that does not start; null if its last start has not failed. */
 export function helpFor({ id, transport, state, reason }: ServerStatus): string | null {
   const logs = transport === "stdio" ? `; \`mcpgw servers logs ${id}\` shows its output` : "";
-  if (state === "starting" && reason !== null) return `the server is being started again${logs}`;
+  if (state === "starting" && reason !== null) return `the start is being retried${logs}`;
   if (state !== "backoff" && state !== "open-circuit") return null;
-  return `the server will be started again later${logs}; \`mcpgw servers restart ${id}\` starts it now`;
+  return `the start will be retried later${logs}; \`mcpgw servers restart ${id}\` retries now`;
 }

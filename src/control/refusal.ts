@@ -35,7 +35,6 @@ export class Refusal extends Error {
     return codes[this.code];
   }
 
-  /** Converts a JSON-RPC error to a refusal. */
   static fromRpc(rpc: number, message: string): Refusal {
     return new Refusal(byNumber.get(rpc) ?? "internal", message);
   }

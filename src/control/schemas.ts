@@ -53,7 +53,6 @@ export const recordType = z
   .describe("a record type such as call.end, or a prefix of one followed by *");
 export const until = since.optional().describe("end of the time range: 30m, 2h or 7d ago, or a date or time");
 
-/** One audit record as shown to operators. */
 export const auditEntry = z.object({
   chain: z.string(),
   seq: count,
@@ -124,7 +123,6 @@ export const toolView = z.object({
 });
 export type ToolView = z.output<typeof toolView>;
 
-/** A tool as shown with its server. */
 export const serverTool = toolView.extend({
   unchecked: z.array(z.string()).readonly().describe("patterns in its schema that arguments are not checked against"),
 });
@@ -141,9 +139,7 @@ export const otherThings = z.object({
   hidden: reasons,
 });
 
-/**
- * Items that are not offered exactly as their server defined them: reasons for the first ones, and how many more exist.
- */
+/** Items that are not offered as their server defined them: reasons for the first ones, and how many more exist. */
 export const leftOut = z.object({ first: reasons, more: count });
 export type LeftOut = z.output<typeof leftOut>;
 
@@ -154,7 +150,6 @@ export const whyInput = z.strictObject({
   arguments: z.record(z.string(), z.unknown()).default({}),
 });
 
-/** Whether callers may use one item, and why. */
 export const why = z.object({
   kind: z.enum(namedKinds).nullable(),
   name: z.string().describe("`server:name`, or the requested name if it does not exist"),

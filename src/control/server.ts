@@ -24,7 +24,6 @@ export type ControlOptions = Omit<ConnectionOptions, "peer"> & {
   readonly maxUnread?: number;
 };
 
-/** A listening control socket. */
 export type ControlServer = {
   close(): void;
 };
@@ -133,10 +132,7 @@ function opener(options: ControlOptions, open: Set<Socket>) {
   };
 }
 
-/**
- * Opens the control socket; throws with the reason if its path is unsafe or taken. If the socket is deleted, it is
- * opened again.
- */
+/** Opens the control socket, again if it is deleted; throws with the reason if its path is unsafe or taken. */
 export async function listen(options: ControlOptions): Promise<ControlServer> {
   const { path, log } = options;
   await prepareSocket(path);

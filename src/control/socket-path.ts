@@ -15,10 +15,7 @@ function problem(socket: string): string | null {
   return null;
 }
 
-/**
- * Returns why a client must not send its key to a socket: another user may have put it there, as in a directory under
- * `/tmp`. Null if there is no such reason.
- */
+/** Returns why a socket may be another user's (as under `/tmp`), so that a client must not send its key; or null. */
 export function mistrust(socket: string): string | null {
   const directory = path.dirname(path.resolve(socket));
   // If the directory cannot be examined, connecting fails too, with the reason.

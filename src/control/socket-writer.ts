@@ -60,7 +60,6 @@ export class SocketWriter {
     this.#wake();
   }
 
-  /** Resolves once everything queued is sent, or the socket is closed. */
   drained(): Promise<void> {
     if (this.#bytes === 0) return Promise.resolve();
     return new Promise((resolve) => this.#waiting.push(resolve));

@@ -8,7 +8,7 @@ import { entry, sampleHandlers } from "../support/control-answers.ts";
 import { serverStatus } from "../support/server-status.ts";
 import { TempDir } from "../support/temp-dir.ts";
 
-// What commands make of answers that a daemon seldom gives.
+// How commands handle answers that a daemon rarely gives.
 
 const escape = "\u001b[2J";
 const shown = "\\u{1b}[2J";
@@ -43,7 +43,7 @@ describe("R25 audit verify", () => {
     expect(out.slice(out.indexOf("\n"))).toEndWith(says);
   });
 
-  test("asks with what it was given: the checkpoint and the key in files", async () => {
+  test("sends the checkpoint and the key that the given files contain", async () => {
     using at = new TempDir();
     writeFileSync(at.path("kept"), "note\n");
     writeFileSync(at.path("signing.pub"), "the-key\n");
@@ -58,7 +58,7 @@ describe("R25 audit verify", () => {
     ["--checkpoint URL", "URL answered with HTTP status 404"],
     ["--checkpoint EMPTY", "EMPTY contains no files"],
     ["--checkpoint MANY", "MANY contains 101 files, but at most 100 can be read"],
-  ])("exits 2 where it cannot be asked: %s", async (flag, says) => {
+  ])("exits 2 if its input cannot be read: %s", async (flag, says) => {
     using dir = new TempDir();
     for (const name of ["empty", "many"]) mkdirSync(dir.path(name));
     for (let n = 0; n < 101; n++) writeFileSync(dir.path(`many/${n}`), "");
@@ -77,12 +77,12 @@ describe("R9 audit export", () => {
     yield record;
   };
 
-  test("each byte of it stays, but for a terminal, which obeys some", async () => {
+  test("writes every byte unchanged, except control characters on a terminal", async () => {
     expect((await run("audit export", records)).out).toBe(`${record}\n`);
     expect((await run("audit export", records, { terminal: true })).out).toBe('{"rec":"\\u202e"}\n');
   });
 
-  test("nothing is left of a file that did not get all, and what is there, if only a link, is not touched", async () => {
+  test("leaves no incomplete file, and does not touch an existing one, even a link", async () => {
     using at = new TempDir();
     const file = at.path("audit.jsonl");
     let asked = 0;
@@ -104,7 +104,7 @@ describe("R9 audit export", () => {
   });
 });
 
-test("R25 audit show warns of each record that was changed, and shows no control character of a payload", async () => {
+test("R25 audit show warns about each changed record, and shows no control characters of a payload", async () => {
   const rec = JSON.stringify({ seq: 2, consumer: "a", acut: true, al: 70_000 });
   const payloads = [{ part: "args", body: escape }];
   const begin = { seq: 1, rec, payloads, fault: "its args are gone" };
@@ -127,7 +127,7 @@ test("R25 audit show warns of each record that was changed, and shows no control
   ]);
 });
 
-test("R25 audit log does not say that no record has a name while records of a chain are missing", async () => {
+test("R25 audit log does not claim that no record has a name while records of a chain are missing", async () => {
   const answer = { records: [], more: false, unread: ["main"] };
   const { code, err } = await run("audit log --consumer nobody", () => answer);
   expect(code).toBe(1);
@@ -148,7 +148,7 @@ test.each(["audit stats", "audit stats --json"])(
   },
 );
 
-test("R26 usage says what its numbers leave out, and has no mean of no calls", async () => {
+test("R26 usage says what its numbers leave out, and shows no mean for zero calls", async () => {
   const row = { name: "a", calls: 0, errors: 0, denied: 3, latencySumUs: 0, bytesIn: 0, bytesOut: 0 };
   const hours = { since: "2026-01-01T00:00:00Z", until: null };
   const answer = { metered: false, hours, cutShort: [{ chain: "main", upto: 7 }], rows: [row] };
@@ -157,7 +157,7 @@ test("R26 usage says what its numbers leave out, and has no mean of no calls", a
   expect(out).toMatch(/\na +0 +0 +3 +- +0 B +0 B\n$/);
   expect(err.split("\n")).toEqual([
     "metering is off (usage.enabled): calls are not counted now, and those shown were counted before",
-    "usage is counted by the hour; this covers from 2026-01-01T00:00:00Z",
+    "usage is counted by the hour; these counts are from 2026-01-01T00:00:00Z",
     expect.stringContaining("warning: chain main cannot be read beyond record 7, so later records are not counted"),
     "",
   ]);
@@ -167,7 +167,7 @@ describe("R88 tools call", () => {
   const ask = (status: string, result: object | null, error: { code: number; message: string } | null, flag = "") =>
     run(`tools call a:b${flag}`, () => ({ call: "c", status, result: result && JSON.stringify(result), error }));
 
-  test("exits 1 unless the call went well, and says why not", async () => {
+  test("exits 1 and shows the reason if the call failed", async () => {
     const denied = await ask("denied", null, { code: -1, message: `no${escape}\nnever` });
     expect(denied).toMatchObject({ code: 1, out: "" });
     expect(denied.err).toStartWith(`no${shown}\nnever\n`);
@@ -177,7 +177,7 @@ describe("R88 tools call", () => {
     expect(await ask("tool_error", null, null, " --json")).toMatchObject({ code: 1 });
   });
 
-  test("shows what a result has, line by line, without a control character", async () => {
+  test("shows the parts of a result line by line, without control characters", async () => {
     const content = [{ type: "text", text: `a${escape}\nb` }, { type: `image${escape}` }];
     expect((await ask("ok", { content }, null)).out).toBe(`a${shown}\nb\n[image${shown}]\n`);
     expect((await ask("ok", { content: [], structuredContent: { n: "\u009b" } }, null)).out).toBe(
@@ -187,14 +187,14 @@ describe("R88 tools call", () => {
     expect([odd.code, odd.out]).toEqual([0, "null\n5\n{}\n[text]\n"]);
   });
 
-  test("hands a result on for JSON with every digit", async () => {
+  test("prints a result as JSON with every digit", async () => {
     const answer = { call: "c", status: "ok", result: '{"n":1.10}', error: null };
     const { out } = await run("tools call a:b --json", () => answer);
     expect(out).toBe('{"call":"c","status":"ok","error":null,"result":{"n":1.10}}\n');
   });
 });
 
-test("R88 tools list says if the caller has none, and whose they would be without a key", async () => {
+test("R88 tools list says if the caller has no tools, and who the caller is without a key", async () => {
   const { out, err } = await run("tools list", () => ({ tools: [] }));
   expect(out).toBe("");
   expect(err).toMatch(/^this caller may use no tools\n.*MCPGW_API_KEY/);
@@ -217,32 +217,29 @@ describe("R24 servers", () => {
     [
       "stdio",
       "open-circuit",
-      "the server will be started again later; `mcpgw servers logs s` shows its output; `mcpgw servers restart s` starts it now\n",
+      "the start will be retried later; `mcpgw servers logs s` shows its output; `mcpgw servers restart s` retries now\n",
     ],
-    ["http", "backoff", "the server will be started again later; `mcpgw servers restart s` starts it now\n"],
-    ["stdio", "starting", "the server is being started again; `mcpgw servers logs s` shows its output\n"],
-  ] as const)(
-    "show says what to do about a server over %s in state %s that has failed",
-    async (transport, state, help) => {
-      const things = {
-        others: { prompts: 0, resources: 0, templates: 0, hidden: [] },
-        leftOut: { first: [], more: 0 },
-      };
-      const server = serverStatus("s", { state, transport, reason: "exited with 1" });
-      expect(await run("servers show s", () => ({ server, tools: [], ...things }))).toMatchObject({
-        code: 0,
-        err: help,
-      });
-    },
-  );
+    ["http", "backoff", "the start will be retried later; `mcpgw servers restart s` retries now\n"],
+    ["stdio", "starting", "the start is being retried; `mcpgw servers logs s` shows its output\n"],
+  ] as const)("show says what to do about a failed server over %s in state %s", async (transport, state, help) => {
+    const things = {
+      others: { prompts: 0, resources: 0, templates: 0, hidden: [] },
+      leftOut: { first: [], more: 0 },
+    };
+    const server = serverStatus("s", { state, transport, reason: "exited with 1" });
+    expect(await run("servers show s", () => ({ server, tools: [], ...things }))).toMatchObject({
+      code: 0,
+      err: help,
+    });
+  });
 
-  test("show gives no advice about a server that starts for the first time", async () => {
+  test("show gives no advice about a server that is starting for the first time", async () => {
     const things = { others: { prompts: 0, resources: 0, templates: 0, hidden: [] }, leftOut: { first: [], more: 0 } };
     const server = serverStatus("s", { state: "starting" });
     expect(await run("servers show s", () => ({ server, tools: [], ...things }))).toMatchObject({ code: 0, err: "" });
   });
 
-  test("logs -f says how many lines it missed", async () => {
+  test("logs -f says how many lines it skipped", async () => {
     const lines = async function* () {
       yield { gap: 1_200 };
       yield { line: escape };
@@ -252,7 +249,7 @@ describe("R24 servers", () => {
   });
 });
 
-test("R24 logs -f goes on with all that a further daemon has, none of which it has shown", async () => {
+test("R24 logs -f continues with all lines of a restarted daemon, since it has shown none of them", async () => {
   const asked: unknown[] = [];
   const lines = async function* () {
     yield* [];
@@ -271,7 +268,7 @@ test("R24 logs -f goes on with all that a further daemon has, none of which it h
 test.each([
   ["the same daemon is not shown again", ["2", "3"]],
   ["a further daemon is shown", ["4"]],
-])("R24 logs -f: what was shown of %s", async (_whose, later) => {
+])("R24 logs -f after a lost connection, with lines already shown of %s", async (_whose, later) => {
   let connections = 0;
   const follow = async function* () {
     if (++connections > 1) return yield* later.map((line) => ({ line }));
@@ -290,14 +287,14 @@ test("R20 status says that every caller is refused while keys are frozen", async
   );
 });
 
-test("R120 config reload passes on what the daemon warns of", async () => {
+test("R120 config reload prints the daemon's warnings", async () => {
   const answer = { file: `g${escape}`, changed: false, warnings: [`w${escape}`] };
   const { out, err } = await run("config reload", () => answer);
   expect(out).toBe(`loaded g${shown}: no changes\n`);
   expect(err).toBe(`mcpgw: warning: w${shown}\n`);
 });
 
-test("R123 tail says how many records it missed, and one long name does not widen what comes after it", async () => {
+test("R123 tail says how many records it skipped, and one long name does not widen later rows", async () => {
   const news = async function* () {
     yield { gap: 3 };
     yield entry({ seq: 8, consumer: "x".repeat(500) });
@@ -308,7 +305,7 @@ test("R123 tail says how many records it missed, and one long name does not wide
   expect(err).toBe("… 3 records skipped: this reader is too slow\n");
 });
 
-test("R123 tail does not wait to learn that no record has the name asked for, and says so nevertheless", async () => {
+test("R123 tail shows records before it knows whether any record has the requested name, and then says that none does", async () => {
   const told = Promise.withResolvers<object>();
   const news = async function* () {
     yield entry();
@@ -319,7 +316,7 @@ test("R123 tail does not wait to learn that no record has the name asked for, an
 });
 
 test.each(["tail", "tail --json", "servers logs s -f", "servers logs s -f --json"])(
-  "what cannot be printed ends %s, which asks for no more",
+  "a failed write ends %s, which requests nothing more",
   async (text) => {
     let given = 0;
     const news = async function* () {

@@ -8,7 +8,7 @@ import { listenWith } from "../support/control-server.ts";
 setDefaultTimeout(30_000);
 
 test.skipIf(process.platform !== "linux")(
-  "D15: a daemon whose queue of connections is full is busy, not absent, and --wait waits for it (needs Linux, where that can be told)",
+  "D15: a daemon with a full connection queue is reported as busy, not as absent, and --wait waits for it (needs Linux)",
   async () => {
     using at = new TempDir();
     const socket = at.path("control.sock");

@@ -166,7 +166,7 @@ test("R125: Enter shows a server in full, also where its row is too narrow for t
   press(down);
   await pressed("\r", "Server broken");
   for (let page = 0; page < 3; page++) press("\u001b[6~");
-  await shows(/^help +the server will be started again later; `mcpgw servers logs broken` shows/m);
+  await shows(/^help +the start will be retried later; `mcpgw servers/m);
 });
 
 test("a filter and its Enter that come in one read are both taken, even if it names a key, and one that nothing matches says so", async () => {

@@ -50,10 +50,7 @@ const filesIn = (directory: string): string[] =>
     .map((name) => path.join(directory, name))
     .filter((file) => statSync(file).isFile());
 
-/**
- * Reads a file, the files in a directory, or a URL, with the rights of the user; returns at least one text. At most the
- * last `most` bytes of each file are read.
- */
+/** Reads a file, the files in a directory (of each the last `most` bytes), or a URL; returns at least one text. */
 async function readCheckpoints(from: string, most: number): Promise<Note[]> {
   if (/^https?:\/\//.test(from)) {
     const response = await fetch(from, { signal: AbortSignal.timeout(10_000) }).catch((error: unknown) => {

@@ -50,7 +50,6 @@ const reasonRows = (things: Reasons): Cell[][] =>
 const uncheckedRows = (tools: readonly ServerTool[]): Cell[][] =>
   tools.flatMap(({ name, unchecked }) => unchecked.map((text): Cell[] => [name, whole(text, "yellow")]));
 
-/** Returns rows for the instances of callers that ended unexpectedly. */
 const downRows = (down: ServerStatus["down"]): Cell[][] =>
   down.map((one) => [whole(servedBy(one)), whole(downUntil(one)), whole(one.reason, "red")]);
 

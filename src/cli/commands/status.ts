@@ -30,10 +30,7 @@ async function ask(cli: Cli, deadline: number | null = null): Promise<Status> {
   }
 }
 
-/**
- * Reports whether a later attempt may succeed: no daemon answers yet, or it has no free connection. A daemon that hangs
- * has used up the whole time already.
- */
+/** Reports whether a retry may help: no daemon is there yet, or it is busy. One that hangs has used up all the time. */
 const mayPass = (error: unknown): error is Error =>
   error instanceof Unreachable || (error instanceof Refusal && error.code === "busy");
 

@@ -22,7 +22,7 @@ const csv = (rows: readonly UsageLine[]): string[] => [
 ];
 
 const counted = ({ since, until }: NonNullable<Answer<"usage">["hours"]>): string =>
-  `usage is counted by the hour; this covers${since ? ` from ${since}` : ""}${until ? ` until ${until}` : ""}`;
+  `usage is counted by the hour; these counts are${since ? ` from ${since}` : ""}${until ? ` until ${until}` : ""}`;
 
 const cut = ({ chain, upto }: NonNullable<Answer<"usage">["cutShort"]>[number]): string =>
   `chain ${chain} cannot be read beyond record ${upto}, so later records are not counted; if this persists, \`mcpgw audit verify\` shows why`;
