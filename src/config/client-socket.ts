@@ -48,7 +48,7 @@ export async function findSocket(
     const likely = found.byDefault || given.state !== undefined;
     if (existsSync(usual) && (likely || (await runsWith?.(usual, file)))) {
       const place = line === null ? file : `${file}:${line}:${column}`;
-      const doubt = `could not read the socket from ${place}: ${cause}; trying ${usual} (--socket names another)`;
+      const doubt = `could not read the socket from ${place}: ${cause}; trying ${usual} (use --socket to name another)`;
       return { socket: usual, doubt };
     }
     const message = `${cause}; to reach a daemon without this file, name its socket with --socket`;

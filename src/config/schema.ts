@@ -66,7 +66,7 @@ const listenOptions = z.strictObject({
       key: z.string().min(1).describe("PEM file of the private key; relative to this file."),
     })
     .optional()
-    .describe("Serves HTTPS with this certificate."),
+    .describe("Certificate and key for serving HTTPS."),
   maxConnections: z
     .number()
     .int()

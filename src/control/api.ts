@@ -91,7 +91,7 @@ export const operations = {
   },
   "keys.list": {
     access: "read",
-    summary: "API keys, never their secrets",
+    summary: "API keys, without their secrets",
     input: nothing,
     output: z.object({ frozen: z.boolean(), keys: z.array(keyView).readonly() }),
   },

@@ -159,7 +159,7 @@ describe("an invalid command line does nothing, exits 2 and suggests the nearest
     ["audit stats --since 2026-02-01 --until 2026-01-01", "--until 2026-01-01 is not after"],
     ["audit export --since 1h --until 1h", "--until 1h is not after"],
     ["usage --since 1h --until 2h", "--until 2h is not after"],
-    ["usage --csv --json", "--csv and --json exclude each other"],
+    ["usage --csv --json", "--csv and --json are mutually exclusive"],
     ["tail --status bogus", "success, error, denied, rate-limited, ok, tool_error"],
     ["audit show last", '"last" is not a record'],
     ["audit show 12x", '"12x" is not a record'],

@@ -111,7 +111,7 @@ const create = command({
 });
 
 const listKeys = command({
-  summary: "List API keys, never their secrets",
+  summary: "List API keys, without their secrets",
   args: {},
   async run(_args, { out, open }) {
     const client = await open({ offline: true });

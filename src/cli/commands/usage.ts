@@ -42,7 +42,7 @@ export const usage = command({
     csv: { type: "boolean", description: "print CSV" },
   },
   async run({ consumer, by, since, until, ...rest }, { out, open }) {
-    if (out.json && rest.csv) throw new UsageError("--csv and --json exclude each other; keep one");
+    if (out.json && rest.csv) throw new UsageError("--csv and --json are mutually exclusive; use only one");
     const range = timeRange(since, until);
     const client = await open({ offline: true });
     const answer = await client.call("usage", { consumer, by, ...range });
