@@ -1,20 +1,19 @@
 import type { ArgDef, ArgsDef } from "citty";
 import type { Cli } from "./cli.ts";
 
-/** What a command line gives to its command: words, and flags by name, null for one that takes no value. */
+/** The parsed arguments of a command: words, and flags by name; the value is null for a flag that takes none. */
 export type Given = { readonly words: readonly string[]; readonly flags: ReadonlyMap<string, string | null> };
 
-/** A command: its arguments as citty describes them, and what it does. */
 export type Command = {
   readonly summary: string;
   readonly args: ArgsDef;
-  /** The name of further positional arguments; null if there are none. */
+  /** Name of the variadic positional arguments in the usage line; null if the command accepts none. */
   readonly rest: string | null;
-  /** Runs with what `readLine` accepted; resolves to the exit code. */
+  /** Runs with the arguments that `readLine` accepted; resolves to the exit code. */
   run(given: Given, cli: Cli): Promise<number>;
 };
 
-/** Commands under a common first word, each loaded when it is asked for. */
+/** Commands under a common first word; each is loaded on demand. */
 export type Group = {
   readonly summary: string;
   readonly commands: Readonly<Record<string, () => Promise<Command | Group>>>;
@@ -28,7 +27,7 @@ type Value<D extends ArgDef> = D extends { type: "boolean" }
       ? string
       : string | undefined;
 
-/** The values of arguments by name; `_` has all words. */
+/** Argument values by name; `_` holds all words. */
 type Values<A extends ArgsDef> = { readonly [N in keyof A]: Value<A[N]> } & { readonly _: readonly string[] };
 
 type Definition<A extends ArgsDef> = {
@@ -38,7 +37,7 @@ type Definition<A extends ArgsDef> = {
   run(args: Values<A>, cli: Cli): Promise<number | void> | number | void;
 };
 
-/** A command made from its definition; it exits 0 if `run` returns no number. */
+/** Builds a command from its definition; the exit code is 0 if `run` returns no number. */
 export function command<const A extends ArgsDef>({ summary, args, rest, run }: Definition<A>): Command {
   return {
     summary,
@@ -54,10 +53,10 @@ function valuesOf<A extends ArgsDef>(args: A, { words, flags }: Given): Values<A
     if (type === "positional") return [name, left.shift()];
     return [name, type === "boolean" ? flags.has(name) : flags.get(name)];
   });
-  return { ...Object.fromEntries(values), _: words } as Values<A>; // `readLine` has checked them by these definitions
+  return { ...Object.fromEntries(values), _: words } as Values<A>; // `readLine` has checked them against `args`
 }
 
-/** A group of commands that are loaded already. */
+/** Builds a group from commands that are already loaded. */
 export function group(summary: string, commands: Readonly<Record<string, Command | Group>>): Group {
   return {
     summary,

@@ -4,8 +4,8 @@ import { orNull } from "../core/attempt.ts";
 const closeOnExec = 0o2000000;
 
 /**
- * Whether a descriptor was closed when the process began. Bun opens /dev/null in its place before this program runs and
- * marks it close-on-exec, which no inherited descriptor can be. False if the system does not tell.
+ * Reports whether a descriptor was closed when the process started. Bun then opens /dev/null in its place and marks it
+ * close-on-exec, which an inherited descriptor cannot be. Returns false if `/proc` does not tell.
  */
 export function wasClosed(fd: number): boolean {
   const info = orNull(() => readFileSync(`/proc/self/fdinfo/${fd}`, "utf8")) ?? "";

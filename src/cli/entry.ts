@@ -2,9 +2,9 @@ import { wasClosed } from "./descriptor.ts";
 import type { Deps } from "./cli.ts";
 import type { Group } from "./command.ts";
 
-/** Runs what the executable was started for; resolves to the exit code. */
+/** Runs the command line of the executable; resolves to the exit code. */
 export async function enter(program: Group, argv: readonly string[], deps: Deps, version: string): Promise<number> {
-  // Answered before anything else is loaded.
+  // `--version` is answered before anything else is loaded.
   if (argv.length === 1 && argv[0] === "--version") return printVersion(version);
   if (argv[0] === "__reaper" && argv[1] !== undefined) {
     await deps.reaper(argv[1]);

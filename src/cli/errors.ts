@@ -1,7 +1,7 @@
-/** Exit codes of the commands; `audit verify` has more of its own. */
+/** Exit codes of the commands; `audit verify` has additional ones. */
 export const exit = { done: 0, failed: 1, usage: 2, unreachable: 4 } as const;
 
-/** A command that could not do its work, with the exit code that says so. */
+/** The failure of a command, with its exit code. */
 export class Failed extends Error {
   readonly exit: number;
 
@@ -12,7 +12,7 @@ export class Failed extends Error {
   }
 }
 
-/** A command line that is wrong; nothing was done. */
+/** An invalid command line; nothing was done. */
 export class UsageError extends Failed {
   constructor(message: string) {
     super(exit.usage, message);

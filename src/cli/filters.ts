@@ -9,11 +9,15 @@ export const filters = {
   consumer: { type: "string", valueHint: "ID", description: "only this consumer" },
   server: { type: "string", valueHint: "ID", description: "only this server" },
   tool: { type: "string", valueHint: "NAME", description: "only this tool; TOOL or SERVER:TOOL" },
-  status: { type: "string", valueHint: "STATUS", description: `only this status, or one of ${groupNames.join(", ")}` },
+  status: {
+    type: "string",
+    valueHint: "STATUS",
+    description: `only this status, or one of the groups ${groupNames.join(", ")}`,
+  },
   since: period.since,
 } as const;
 
-/** Returns the value of a filter; one of which `wrong` says why no record has it is a usage error. */
+/** Returns the value of a filter; throws a `UsageError` if `wrong` gives a reason why no record can have that value. */
 export function checked(
   flag: string,
   text: string | undefined,
@@ -24,7 +28,7 @@ export function checked(
   return text;
 }
 
-/** Names the first of these filters that no record at all passes, such as one with a slip of the pen; null: none. */
+/** Names the first filter that no record at all matches, such as a mistyped one; null if each matches some record. */
 export async function unheard(
   client: Client,
   { consumer, server, tool }: Pick<Input<"tail">, "consumer" | "server" | "tool">,
@@ -32,7 +36,7 @@ export async function unheard(
   for (const [name, value] of Object.entries({ consumer, server, tool })) {
     if (value === undefined) continue;
     const { records, unread } = await client.call("audit.log", { [name]: value, limit: 1 });
-    if (records.length === 0 && unread === undefined) return `no record so far is of ${name} ${value}`;
+    if (records.length === 0 && unread === undefined) return `no record so far has the ${name} ${value}`;
   }
   return null;
 }

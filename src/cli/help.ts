@@ -13,16 +13,16 @@ async function definition(command: Command | Group, name: string): Promise<Comma
   return { meta, args: globalFlags, subCommands };
 }
 
-/** Help of a command or group, without colour. */
+/** Returns the help of a command or group, without colors. */
 export async function helpText(command: Command | Group, path: readonly string[]): Promise<string> {
   const name = ["mcpgw", ...path].join(" ");
-  // citty decides about colours itself, without regard to where the text goes.
+  // citty decides about colors without looking at where the text goes.
   const text = Bun.stripANSI(await renderUsage(await definition(command, name)));
   const rest = "rest" in command && command.rest ? text.replace(/^(USAGE .*?) *$/m, `$1 ${command.rest}`) : text;
   return `${leftAligned(rest).replaceAll(/ +$/gm, "").trimEnd()}\n`;
 }
 
-// citty aligns names to the right, four spaces before their descriptions.
+// citty right-aligns names, four spaces before their descriptions.
 function leftAligned(text: string): string {
   return text.replaceAll(/^ {2}( *)(\S.*?)(?= {4}\S)/gm, "  $2$1");
 }

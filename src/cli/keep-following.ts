@@ -5,13 +5,11 @@ import { number } from "../control/format.ts";
 import { messageOf } from "../core/error-text.ts";
 import type { Cli } from "./cli.ts";
 
-/**
- * Follows a stream until it ends: `read` does so over one connection, and over a further one when the daemon was gone.
- */
+/** Follows a stream until it ends; `read` is called again with a new connection after the daemon went away. */
 export async function keepFollowing({ out, open }: Pick<Cli, "out" | "open">, read: (client: Client) => Promise<void>) {
   /** Null before the first connection. */
   let connected: boolean | null = null;
-  /** What was said last since the connection was lost. */
+  /** The last message since the connection was lost. */
   let told = "";
   await stayConnected({
     open,
@@ -22,9 +20,9 @@ export async function keepFollowing({ out, open }: Pick<Cli, "out" | "open">, re
       await read(client);
     },
     lost(error) {
-      // What the daemon refuses, or what cannot be printed, is no better over another connection.
+      // A refusal by the daemon or a failed write would fail the same way over another connection.
       if (connected === null || (connected && !(error instanceof Unreachable))) throw error;
-      // That nobody answers is what it waits through; any other reason may need somebody to do something.
+      // Waiting covers a daemon that does not answer; any other reason may need action by the user.
       const text = `mcpgw: ${messageOf(error)}; waiting for it to come back`;
       const matters = connected || !(error instanceof Unreachable);
       connected = false;
@@ -36,6 +34,6 @@ export async function keepFollowing({ out, open }: Pick<Cli, "out" | "open">, re
   });
 }
 
-/** Tells how much of a stream was lost. */
+/** Returns the message that this many items of a stream were lost. */
 export const missed = (count: number, what: string): string =>
-  `… ${number(count)} ${what} missed: this reader is too slow`;
+  `… ${number(count)} ${what} skipped: this reader is too slow`;

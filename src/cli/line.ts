@@ -4,18 +4,17 @@ import type { GlobalOptions } from "./cli.ts";
 import type { Command, Given, Group } from "./command.ts";
 import { UsageError } from "./errors.ts";
 
-/** Flags that every command takes, on either side of it. */
+/** Flags that every command accepts, before or after its name. */
 export const globalFlags = {
   config: { type: "string", valueHint: "FILE", description: "configuration file (MCPGW_CONFIG)" },
   state: { type: "string", valueHint: "DIR", description: "state directory (MCPGW_STATE)" },
   socket: { type: "string", valueHint: "PATH", description: "control socket (MCPGW_SOCKET)" },
   json: { type: "boolean", description: "print JSON" },
-  "no-color": { type: "boolean", description: "never colour the output" },
+  "no-color": { type: "boolean", description: "never color the output" },
   help: { type: "boolean", alias: "h", description: "show this help" },
   version: { type: "boolean", description: "print the version" },
 } as const satisfies ArgsDef;
 
-/** A command line that was read and found correct. */
 export type Line = {
   readonly command: Command | Group;
   readonly path: readonly string[];
@@ -32,7 +31,7 @@ const hint = (text: string, names: readonly string[]): string => {
   return near ? `; did you mean ${near}?` : "";
 };
 
-/** Reads one flag; throws if the definitions have no such flag or its value is wrong. */
+/** Reads one flag; throws a `UsageError` if the flag is not defined or its value is invalid. */
 function readFlag(token: string, next: string | undefined, defs: ArgsDef): Flag {
   const equals = token.indexOf("=");
   const written = equals < 0 ? token : token.slice(0, equals);
@@ -57,19 +56,19 @@ function readFlag(token: string, next: string | undefined, defs: ArgsDef): Flag 
     throw new UsageError(`${written} needs a value`);
   if (def.type === "enum" && !def.options?.includes(value))
     throw new UsageError(
-      `${written}: "${value}" is none of ${def.options?.join(", ")}${hint(value, def.options ?? [])}`,
+      `${written}: "${value}" is not one of ${def.options?.join(", ")}${hint(value, def.options ?? [])}`,
     );
   return { name, value, takes: equals < 0 };
 }
 
-/** A command line that is read from its start on, and the flags that were read. */
+/** A command line that is consumed from the start, and the flags read so far. */
 type Tokens = {
   readonly flags: ReadonlyMap<string, string | null>;
-  /** Reads on until there are `most` words or no tokens; the flags among them have these definitions. */
+  /** Consumes tokens until there are `most` words or no tokens left; `defs` defines the flags among them. */
   words(defs: ArgsDef, most: number): string[];
 };
 
-/** After `--`, which is never the value of a flag, every token is a word. */
+/** Splits a command line into words and flags. After `--`, which no flag takes as a value, every token is a word. */
 function tokensOf(argv: readonly string[]): Tokens {
   const flags = new Map<string, string | null>();
   const mark = argv.indexOf("--");
@@ -102,13 +101,12 @@ function checkWords(command: Command, words: readonly string[], path: string): v
   const missing = needed.slice(words.length);
   if (missing.length > 0) throw new UsageError(`${path} needs ${missing.join(" ")}`);
   const surplus = words[positionals.length];
-  if (surplus !== undefined && command.rest === null)
-    throw new UsageError(`${path} takes no further argument: "${surplus}"`);
+  if (surplus !== undefined && command.rest === null) throw new UsageError(`${path}: unexpected argument "${surplus}"`);
 }
 
 const below = ({ commands }: Group, word: string) => (Object.hasOwn(commands, word) ? commands[word] : undefined);
 
-/** The words of the command that a line with mistakes means, as far as it names one. */
+/** Returns the words of an invalid command line that name a command or group, for the hint about its help. */
 export async function meant(from: Group, argv: readonly string[]): Promise<string[]> {
   const path: string[] = [];
   let command: Command | Group = from;
@@ -139,8 +137,8 @@ async function descend(from: Group, tokens: Tokens) {
 }
 
 /**
- * Finds the command and checks every argument before anything runs. Throws a `UsageError` that names the nearest known
- * word. If the line asks for help or the version, only the command's name is checked.
+ * Finds the command and checks every argument before anything runs. Throws a `UsageError`, with the nearest known word
+ * as a suggestion. If the line asks for help or the version, missing and extra words are not reported.
  */
 export async function readLine(program: Group, argv: readonly string[]): Promise<Line> {
   const tokens = tokensOf(argv);

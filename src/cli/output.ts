@@ -7,7 +7,6 @@ import { plainJson } from "../core/text.ts";
 const codes = { bold: 1, dim: 2, red: 31, green: 32, yellow: 33, cyan: 36 } as const;
 export type Color = keyof typeof codes;
 
-/** How each tone looks on a terminal. */
 export const toneColors: Readonly<Record<Tone, Color>> = {
   good: "green",
   doubtful: "yellow",
@@ -17,7 +16,7 @@ export const toneColors: Readonly<Record<Tone, Color>> = {
 
 type Paint = (color: Color, text: string) => string;
 
-/** One cell: untrusted text, and how it looks. Where it has to be cut, its beginning stays, or else its last word. */
+/** A table cell: untrusted text and its style. A cut cell keeps its beginning, or its last word with `lastWord`. */
 export type Cell =
   | string
   | {
@@ -28,35 +27,33 @@ export type Cell =
       readonly whole?: true;
     };
 
-/** A cell of a column of numbers. */
+/** Returns a right-aligned cell for a number. */
 export const right = (text: string): Cell => ({ text, right: true });
 
-/**
- * A cell that is of no use when it is cut: an id, a time, a reason. Its row sticks out of a narrow terminal instead.
- */
+/** Returns a cell that is useless when cut, such as an id or a reason; its row may exceed a narrow terminal. */
 export const whole = (text: string, color?: Color): Cell => ({ text, whole: true, ...(color && { color }) });
 
-/** Where a command prints to: data to standard output, everything else to standard error. */
+/** The output of a command: data goes to standard output, everything else to standard error. */
 export type Output = {
   readonly json: boolean;
   readonly paint: Paint;
-  /** Whether the output is a terminal, which obeys control characters and has a limited width. */
+  /** Whether standard output is a terminal, which interprets control characters and has a limited width. */
   readonly terminal: boolean;
-  /** Prints a line of data; resolves once the reader took it. */
+  /** Prints a line of data; resolves once it is written. */
   print(text: string): Promise<void>;
-  /** Prints JSON text, made safe for the terminal. */
+  /** Prints JSON text with terminal control characters escaped. */
   printJson(json: string): Promise<void>;
   document(value: unknown): Promise<void>;
   /** Prints one object of a stream, on one line. */
   object(value: unknown): Promise<void>;
-  /** Prints aligned columns under headings; cells are made safe for the terminal. */
+  /** Prints aligned columns under headings; control characters in cells are escaped. */
   table(headings: readonly string[], rows: readonly (readonly Cell[])[]): Promise<void>;
   section: Output["table"];
-  /** Prints names and their values, which are never cut. */
+  /** Prints names and their values; values are never cut. */
   facts(rows: readonly (readonly [name: string, value: Cell])[]): Promise<void>;
-  /** Tells something, on one line that is made safe for the terminal, to the person who runs the command. */
+  /** Prints a one-line message for the user on standard error, with control characters escaped. */
   say(text: string, color?: Color): void;
-  /** Says what that person should know though the command goes on. */
+  /** Prints a warning for the user; the command continues. */
   warn(text: string): void;
 };
 
@@ -69,13 +66,13 @@ type Streams = {
 
 const textOf = (cell: Cell): string => line(typeof cell === "string" ? cell : cell.text);
 
-/** Room for a time of day. */
+/** The minimum width of a cut column: a time of day. */
 const narrowest = 12;
 
-/** Room for any id. If nothing is cut, a longer text sticks out of its own row instead of widening all others. */
+/** Enough for any id. When nothing is cut, a longer text exceeds its column instead of widening it for all rows. */
 const widest = 64;
 
-/** The width of each column. */
+/** Returns the width of each column, in terminal columns. */
 export function widthsOf(rows: readonly (readonly Cell[])[]): number[] {
   const widths: number[] = [];
   for (const row of rows)
@@ -84,8 +81,8 @@ export function widthsOf(rows: readonly (readonly Cell[])[]): number[] {
 }
 
 /**
- * Cuts the widest columns until the rows fit: names that others chose can have any length. Columns of whole cells are
- * cut to the longest id only, and such cells of the last column not at all.
+ * Cuts the widest columns until the rows fit, since names from servers can have any length. Columns with whole cells
+ * are cut only to the maximum length of an id; whole cells in the last column are never cut.
  */
 function fitted(rows: readonly (readonly Cell[])[], columns: number): Cell[][] {
   const widths = widthsOf(rows);
@@ -108,7 +105,7 @@ function fitted(rows: readonly (readonly Cell[])[], columns: number): Cell[][] {
   );
 }
 
-/** The longest beginning of a text that fits into this many columns. */
+/** Cuts a text to this many terminal columns. */
 function cutTo(text: string, width: number): string {
   if (Bun.stringWidth(text) <= width) return text;
   let shown = "";
@@ -119,7 +116,7 @@ function cutTo(text: string, width: number): string {
   return `${shown}…`;
 }
 
-/** Numbers are whole too: a part of one would be another. */
+/** Reports whether a cell must stay whole. Numbers must, since a cut number would be a different number. */
 const isWhole = (cell: Cell | undefined): boolean =>
   typeof cell === "object" && (cell.whole === true || cell.right === true);
 
@@ -136,7 +133,7 @@ function layout(rows: readonly (readonly Cell[])[], paint: Paint, most: number):
   return rows.map((row) => aligned(row, widths, paint));
 }
 
-/** One line of cells in columns of these widths, from which longer ones stick out; the last one is never padded. */
+/** Joins cells into a line with columns of these widths. Longer cells exceed them; the last cell is not padded. */
 export function aligned(row: readonly Cell[], widths: readonly number[], paint: Paint): string {
   const cells = row.map((cell, index) => {
     const text = textOf(cell);
@@ -148,7 +145,6 @@ export function aligned(row: readonly Cell[], widths: readonly number[], paint: 
   return cells.join("  ").trimEnd();
 }
 
-/** Aligns each heading to the left or right, like its values. */
 function headingRow(headings: readonly string[], rows: readonly (readonly Cell[])[]): Cell[] {
   return headings.map((text, index) => {
     const below = rows[0]?.[index];
@@ -162,15 +158,15 @@ const painter =
   (color, text) =>
     on ? `\u001b[${codes[color]}m${text}\u001b[0m` : text;
 
-/** Thrown when nobody reads standard output any more, as after `| head`. */
+/** Thrown when the reader of standard output has closed it, as `| head` does. */
 export class ReaderLeft extends Error {
   constructor() {
-    super("nobody reads standard output any more");
+    super("the reader of standard output has closed it");
     this.name = "ReaderLeft";
   }
 }
 
-/** Shows a command's finding. The exit code says the same, so it stands even if the reader leaves early. */
+/** Waits for the output of a result, which the exit code repeats; so a reader that leaves early is not an error. */
 export async function untilReaderLeaves(show: Promise<void>): Promise<void> {
   await show.catch((error: unknown) => {
     if (!(error instanceof ReaderLeft)) throw error;
@@ -179,12 +175,12 @@ export async function untilReaderLeaves(show: Promise<void>): Promise<void> {
 
 const failure = (error: Error): Error => (codeOf(error) === "EPIPE" ? new ReaderLeft() : error);
 
-// The failed write reports the error itself.
+// The callback of the failed write reports the error.
 const quiet = (): void => {};
 
 let closed: boolean | null = null;
 
-/** Resolves once the reader took the text; rejects with the error of the write, a `ReaderLeft` if nobody reads. */
+/** Writes a text; resolves once it is written, and rejects with a `ReaderLeft` if the reader has closed the stream. */
 export function write(stream: NodeJS.WriteStream, text: string): Promise<void> {
   if (stream === process.stdout && (closed ??= wasClosed(1)))
     return Promise.reject(new Error("standard output is closed"));
@@ -192,7 +188,7 @@ export function write(stream: NodeJS.WriteStream, text: string): Promise<void> {
   return new Promise((resolve, reject) => stream.write(text, (error) => (error ? reject(failure(error)) : resolve())));
 }
 
-/** Creates the output of a command; colours appear only on a terminal that wants them. */
+/** Creates the output of a command. Colors are used only on a terminal, and unless NO_COLOR or TERM=dumb is set. */
 export function createOutput({ out, err, json, color }: Streams): Output {
   const wanted = color && !process.env["NO_COLOR"] && process.env["TERM"] !== "dumb";
   const paint = painter(wanted && out.isTTY);
@@ -201,7 +197,7 @@ export function createOutput({ out, err, json, color }: Streams): Output {
   const printJson = (json: string) => print(plainJson(json));
   const table: Output["table"] = (headings, rows) => {
     const all = [headingRow(headings, rows), ...rows];
-    // A terminal that does not tell its width says 0.
+    // A terminal that does not report its width has 0 columns.
     const lines = out.isTTY
       ? layout(fitted(all, out.columns || Infinity), paint, Infinity)
       : layout(all, paint, widest);

@@ -3,7 +3,7 @@ import { because, ending, subject, toneOf } from "../control/present.ts";
 import type { AuditEntry } from "../control/schemas.ts";
 import { type Cell, right, toneColors, whole } from "./output.ts";
 
-/** Cells of one record; `dated` for lists that span days. */
+/** Returns the table cells of one record; `dated` adds the date, for lists that span days. */
 export function cells(entry: AuditEntry, dated: boolean): Cell[] {
   const ms = Math.floor(entry.at / 1_000);
   const status = ending(entry);

@@ -17,7 +17,7 @@ function createCli(line: Line, deps: Deps, version: string): Cli {
   const { globals } = line;
   const out = createOutput({ out: process.stdout, err: process.stderr, json: globals.json, color: globals.color });
   let last: Client | null = null;
-  // A command that waits for a daemon connects many times.
+  // A command that waits for a daemon connects many times, but should report each message only once.
   const told = new Set<string>();
   const once = (tell: (text: string) => void, text: string): void => {
     if (!told.has(text)) tell(text);
@@ -33,7 +33,7 @@ function createCli(line: Line, deps: Deps, version: string): Cli {
     if (client.hello.version !== version)
       once(
         out.say,
-        `mcpgw: this is ${version}, the daemon is ${client.hello.version}: restart it, or use its own mcpgw`,
+        `mcpgw: this is ${version}, but the daemon is ${client.hello.version}; restart the daemon, or use its mcpgw`,
       );
     return client;
   };
@@ -68,7 +68,7 @@ async function isDaemonOf(socket: string, file: string, options: ConnectOptions)
 
 /** Reports an error on standard error; returns the exit code. */
 function report(error: unknown): number {
-  // The reader of the output has seen enough.
+  // The reader of the output stopped early, which is not an error.
   if (error instanceof ReaderLeft) return exit.done;
   const message = messageOf(error);
   const mark = priorityMarks()("error");
@@ -80,9 +80,9 @@ function report(error: unknown): number {
   return error instanceof ConfigError ? exit.usage : exit.failed;
 }
 
-/** Runs a command line; resolves to the exit code. Nothing runs unless every argument is correct. */
+/** Runs a command line; resolves to the exit code. Nothing runs unless every argument is valid. */
 export async function runLine(program: Group, argv: readonly string[], deps: Deps, version: string): Promise<number> {
-  // Its reader may have left, or its disk be full: what is said beside the output changes nothing of what was done.
+  // Standard error may be closed or its disk full; lost messages must not change the outcome of the command.
   process.stderr.on("error", () => {});
   try {
     const line = await readLine(program, argv[0] === "help" ? [...argv.slice(1), "--help"] : argv);

@@ -10,10 +10,7 @@ import { tryLockDirectory } from "../core/libc.ts";
 import { untilGiven } from "../core/wait.ts";
 import type { Cli } from "./cli.ts";
 
-/**
- * Replaces a file, which keeps its owner and mode; refuses where it cannot, since the daemon might not read it any
- * more.
- */
+/** Replaces a file, keeping owner and mode; throws a `Refusal` if it cannot, since the daemon might lose access. */
 async function replace(file: string, text: string): Promise<void> {
   const { uid, gid, mode } = statSync(file);
   try {
@@ -21,21 +18,24 @@ async function replace(file: string, text: string): Promise<void> {
   } catch (error) {
     const code = codeOf(error);
     if (code === "EACCES") {
-      throw new Refusal("denied", `uid ${process.getuid?.()} may not write in ${dirname(file)}; run this with sudo`);
+      throw new Refusal("denied", `uid ${process.getuid?.()} may not write to ${dirname(file)}; run this with sudo`);
     }
-    // As in a container, to which the file or its directory is handed in.
+    // Typical in a container, where the file or its directory is a mount.
     if (code === "EROFS" || code === "EBUSY") {
-      const help = "edit it where it is mounted from, then run `mcpgw config reload`";
-      throw new Refusal("denied", `${file} cannot be replaced where it is mounted (${code}); ${help}`);
+      const help = "edit it at the source of the mount, then run `mcpgw config reload`";
+      throw new Refusal("denied", `${file} cannot be replaced, since it is mounted (${code}); ${help}`);
     }
     if (code !== "EPERM") throw new Refusal("unavailable", whyUnwritable(error, file));
     const own = uid === process.getuid?.();
-    // Where only the owner may do anything, the group means nothing.
+    // If only the owner has access, the group does not matter.
     if (own && (mode & 0o077) === 0) return replaceFile(file, text, mode & 0o777);
     const help = own
-      ? `its group, ${gid}, is none of yours; chgrp it, or run this as root`
+      ? `you are not a member of its group, ${gid}; chgrp it, or run this as root`
       : `edit it yourself, or run this as uid ${uid}`;
-    throw new Refusal("denied", `${file} belongs to uid ${uid}, gid ${gid}, and would change hands: ${help}`);
+    throw new Refusal(
+      "denied",
+      `${file} belongs to uid ${uid}, gid ${gid}, and replacing it would change that: ${help}`,
+    );
   }
 }
 
@@ -57,9 +57,9 @@ async function fileOf(cli: Cli, client: Client | null): Promise<string> {
 }
 
 /**
- * Switches a server on or off in the configuration file, with the rights of the user who asks, and lets a running
- * daemon reload it. If the daemon refuses, the change is undone. Commands that do so at the same time wait for each
- * other, `patience` ms at most.
+ * Enables or disables a server in the configuration file, with the rights of the calling user, and makes a running
+ * daemon reload it. If the daemon refuses, the change is undone. Concurrent commands wait for each other, at most
+ * `patience` ms.
  */
 export async function setEnabled(
   cli: Cli,
@@ -91,31 +91,32 @@ export async function setEnabled(
   return { file, reloaded };
 }
 
-/** The lock of a directory. Whoever can read the directory can hold it, a hostile server too: nobody waits for ever. */
+/** Locks a directory. Anyone who can read it can hold the lock, even a hostile server, so the wait is bounded. */
 async function lockOf(directory: string, patience: number): Promise<Disposable> {
   const lock = await untilGiven(() => tryLockDirectory(directory), patience);
   if (lock) return lock;
-  throw new Refusal("conflict", `another process holds the lock of ${directory}`);
+  throw new Refusal("conflict", `another process holds the lock on ${directory}`);
 }
 
 type Editing = { readonly cli: Cli; readonly client: Client | null; readonly patience: number };
 
-/** Resolves to whether a daemon has loaded the edited file. */
+/** Edits the file; resolves to whether a daemon has loaded the edited file. */
 async function edit(file: string, change: (text: string) => string, { cli, client, patience }: Editing) {
-  // If the file is a link, the file that it leads to is replaced.
+  // If the file is a symbolic link, its target is replaced.
   const target = realpathSync(file);
   using _lock = await lockOf(dirname(target), patience);
   const before = readRegularSync(target).toString();
   const after = change(before);
   if (after !== before) await replace(target, after);
   try {
-    // One that has started meanwhile may have read the file before it was edited.
+    // A daemon that started in the meantime may have read the file before the edit.
     const running = client ?? (await daemon(cli));
     await running?.call("config.reload", {});
     return running !== null;
   } catch (error) {
-    // Whoever edited the file since keeps that edit.
-    if (readRegularSync(target).toString() !== after) cli.out.warn(`${file} was edited meanwhile and stays so`);
+    // An edit that somebody else made since then is kept.
+    if (readRegularSync(target).toString() !== after)
+      cli.out.warn(`${file} was edited by somebody else in the meantime and is left as it is`);
     else if (after !== before) await replace(target, before);
     throw error;
   }

@@ -11,7 +11,7 @@ import type { Report } from "./problem.ts";
 import type { Config } from "./schema.ts";
 import { toolsets } from "./toolset-checks.ts";
 
-/** Finds problems and doubts in rules and policies of correct shape, given the servers and roles. */
+/** Finds problems and warnings in rules and policies that match the schema, given the servers and roles. */
 export type ExaminePolicy = (
   policy: Pick<Config, "rules" | "policies"> & {
     readonly servers: readonly string[];
@@ -23,7 +23,7 @@ type Check = (config: Config, report: Report, written: Written) => void;
 type Server = Config["servers"][number];
 type ServerCheck = (server: Server, at: Path, report: Report) => void;
 
-/** Finds everything that a single key of the file cannot show: duplicates, contradictions, references to nothing. */
+/** Finds problems that involve several keys of the file: duplicates, contradictions, references to nothing. */
 export function check(config: Config, examinePolicy: ExaminePolicy, written: Written): Findings {
   const { rules, policies, servers, auth } = config;
   const carriers = [
@@ -60,7 +60,7 @@ const checks: readonly Check[] = [
 ];
 const serverChecks: readonly ServerCheck[] = [times, transports, headers, plainHttp];
 
-/** The index of each value that occurred before, and where it did first. */
+/** Yields the index of each repeated value, with the index of its first occurrence. */
 function* repeated(values: readonly (string | undefined)[]): Generator<[index: number, first: number]> {
   const seen = new Map<string, number>();
   for (const [index, value] of values.entries()) {
@@ -73,39 +73,37 @@ function* repeated(values: readonly (string | undefined)[]): Generator<[index: n
 
 function someServer({ servers }: Config, report: Report): void {
   if (servers.some(({ enabled }) => enabled)) return;
-  report.warn(["servers"], "no server is in use: callers get the gateway's own tools at most");
+  report.warn(["servers"], "no server is enabled: callers get only the gateway's own tools");
 }
 
 function times({ timeout, maxTimeout, idleStop }: Server, at: Path, report: Report): void {
   if (maxTimeout !== undefined && maxTimeout < timeout) {
-    const message = `is below timeout (${formatDuration(timeout)}), which progress can only extend`;
+    const message = `is less than timeout (${formatDuration(timeout)}), which progress notifications can only extend`;
     report.problem([...at, "maxTimeout"], message);
   }
   if (idleStop > 0) return;
   const message =
-    "0s stops an instance as soon as it is unused, so that most calls start one; for never write e.g. 365d";
+    "0s stops an instance as soon as it is unused, so most calls start a new one; to never stop it, write for example 365d";
   report.warn([...at, "idleStop"], message);
 }
 
-/** Options of a server that its transport cannot honour. */
 function transports(server: Server, at: Path, report: Report): void {
   const transport = "url" in server ? server.transport : null;
   if (server.protocol === "modern" && (transport === "sse" || "builtin" in server)) {
-    const what = transport === "sse" ? "over the older pair of endpoints" : "by a builtin server";
-    report.problem([...at, "protocol"], `modern is not spoken ${what}; write auto or leave it out`);
+    const what = transport === "sse" ? "the older SSE transport" : "a builtin server";
+    report.problem([...at, "protocol"], `modern is not supported by ${what}; write auto or leave it out`);
   }
   if ("url" in server && transport !== "http" && server.getStream === "off") {
-    const message = `has a meaning only with transport: http; over ${transport} the one stream is always open`;
+    const message = `has an effect only with transport: http; over ${transport} the single stream is always open`;
     report.problem([...at, "getStream"], message);
   }
 }
 
-/** Headers that the gateway itself sends to servers. */
 const ownHeaders =
   /^(accept|accept-encoding|content-type|content-length|last-event-id|mcp-(protocol-version|session-id|method|name|param-.*))$/;
 
 const headerName = /^[\w!#$%&'*+.^`|~-]+$/;
-/** What HTTP carries of a value; line ends around it are left out. */
+/** The characters that HTTP allows in a header value; line breaks around the value are stripped. */
 const headerValue = /^[\t\x20-\x7e\x80-\xff]*$/;
 
 function headers(server: Server, at: Path, report: Report): void {
@@ -118,9 +116,9 @@ function headers(server: Server, at: Path, report: Report): void {
     if (ownHeaders.test(name)) problem(names[which], "is set by the gateway itself; remove it");
   }
   for (const [name, value] of Object.entries(server.headers)) {
-    if (!headerName.test(name)) problem(name, "is no name of an HTTP header");
+    if (!headerName.test(name)) problem(name, "is not a valid HTTP header name");
     else if (!headerValue.test(value.replace(/^[\r\n]+|[\r\n]+$/g, "")))
-      problem(name, "has characters that no HTTP header may carry, such as a line break in a secret");
+      problem(name, "has characters that are not allowed in an HTTP header, such as a line break in a secret");
   }
   for (const [which, first] of repeated(lower)) problem(names[which], `is the same header as ${names[first]}`);
 }
@@ -130,11 +128,11 @@ function serverIds({ servers }: Config, report: Report): void {
     if (reservedServers.has(id)) report.problem(["servers", index, "id"], `"${id}" is reserved; choose another id`);
   }
   for (const [index, first] of repeated(servers.map(({ id }) => id))) {
-    report.problem(["servers", index, "id"], `servers[${first}] has this id already`);
+    report.problem(["servers", index, "id"], `servers[${first}] already has this id`);
   }
 }
 
-/** Without a sandbox, programs of one user can look into each other. */
+/** Warns that, without a sandbox, programs of the same user can read each other's environment. */
 function neighbours({ servers }: Config, report: Report): void {
   const programs = servers.flatMap((server, index) =>
     "command" in server && server.enabled ? [{ server, index }] : [],
@@ -143,12 +141,12 @@ function neighbours({ servers }: Config, report: Report): void {
   for (const { server, index } of programs) {
     if (Object.keys(server.env).length === 0) continue;
     const message =
-      "the other servers that are programs can read these values through /proc: they run as the same user, without a sandbox";
+      "other server programs can read these values through /proc: they run as the same user, without a sandbox";
     return report.warn(["servers", index, "env"], message);
   }
 }
 
-/** What a shell would replace: a server would get it as it is written. An argument may well be meant for a shell. */
+/** Warns of `$NAME`, which is passed on as written. Arguments are not checked, since they may be meant for a shell. */
 function shellVariables({ servers }: Config, report: Report, written: Written): void {
   for (const [index, server] of servers.entries()) {
     const option = "env" in server ? "env" : "headers";
@@ -156,12 +154,12 @@ function shellVariables({ servers }: Config, report: Report, written: Written): 
     for (const [key, value] of Object.entries(values)) {
       const path = ["servers", index, option, key];
       const name = written(path) === null ? shellVariable.exec(value)?.[1] : undefined;
-      if (name !== undefined) report.warn(path, `$${name} is not replaced; write \${${name}}`);
+      if (name !== undefined) report.warn(path, `$${name} is not expanded; write \${${name}}`);
     }
   }
 }
 
-/** A shell would replace `~`: here it names a directory beside the file. */
+/** Warns of `~`, which only a shell expands: here it names a directory next to the file. */
 function homes({ state, control, listen, audit, servers }: Config, report: Report): void {
   const paths: (readonly [Path, string | null | undefined])[] = [
     [["state"], state],
@@ -177,7 +175,7 @@ function homes({ state, control, listen, audit, servers }: Config, report: Repor
     ),
   ];
   for (const [path, text] of paths) {
-    if (text?.startsWith("~/")) report.warn(path, `~ is not replaced; write \${HOME}${text.slice(1)}`);
+    if (text?.startsWith("~/")) report.warn(path, `~ is not expanded; write \${HOME}${text.slice(1)}`);
   }
 }
 
@@ -186,20 +184,29 @@ function plainHttp(server: Server, at: Path, report: Report): void {
   const { protocol, hostname } = new URL(server.url);
   const socket = protocol === "ws:" || protocol === "wss:";
   if (socket !== (server.transport === "websocket")) {
-    report.problem([...at, "transport"], "ws:// and wss:// go with transport: websocket, and only with it");
+    report.problem(
+      [...at, "transport"],
+      "ws:// and wss:// URLs require transport: websocket, and it requires such a URL",
+    );
   }
   if (protocol === "https:" || protocol === "wss:" || isLoopback(hostname.replace(/^\[|\]$/g, ""))) return;
-  report.warn([...at, "url"], `plain ${protocol}// off this machine: anyone on the way reads calls and headers`);
+  report.warn(
+    [...at, "url"],
+    `plain ${protocol}// to another machine: anyone on the network path can read calls and headers`,
+  );
 }
 
 function keys({ auth }: Config, report: Report): void {
   const at = (index: number): Path => ["auth", "keys", index];
   for (const [index, first] of repeated(auth.keys.map(({ id }) => id))) {
-    report.problem([...at(index), "id"], `auth.keys[${first}] has this id already`);
+    report.problem([...at(index), "id"], `auth.keys[${first}] already has this id`);
   }
   for (const [index, { enabled, expiresAt }] of auth.keys.entries()) {
     if (!enabled || expiresAt === undefined || Date.parse(expiresAt) > Date.now()) continue;
-    report.warn([...at(index), "expiresAt"], "has passed, so the key is refused; remove the key, or give a later time");
+    report.warn(
+      [...at(index), "expiresAt"],
+      "is in the past, so the key is refused; remove the key, or set a later time",
+    );
   }
   const hashes = auth.keys.map(({ key, keyHash: hash }) => (key === undefined ? hash : keyHash(hashKey(key))));
   for (const [index, first] of repeated(hashes)) {
@@ -209,43 +216,43 @@ function keys({ auth }: Config, report: Report): void {
 
 function toolLimits({ limits, servers }: Config, report: Report): void {
   if (limits.burst !== undefined && limits.perMinute === undefined) {
-    report.problem(["limits", "burst"], "without limits.perMinute it limits nothing; set that too");
+    report.problem(["limits", "burst"], "has no effect without limits.perMinute; set that too");
   }
   if (limits.perMinute === 0) {
-    report.warn(["limits", "perMinute"], "0 refuses every call; leave it out to set no limit");
+    report.warn(["limits", "perMinute"], "0 refuses every call; for no limit, leave it out");
   }
   const known = [ownServer, ...servers.map(({ id }) => id)];
   for (const [index, { tool, server: beside }] of limits.perTool.entries()) {
     const at = ["limits", "perTool", index];
     const { server, name } = splitSelector(tool, beside);
     const meant = known.filter(compileGlob(server ?? "*"));
-    // A server that is a gateway itself has such names.
+    // Only a warning: a server that is itself a gateway can have names of this form.
     const fault = nameFault(name, meant, beside !== undefined, besideServer("tool"));
     if (fault !== null) report.warn([...at, "tool"], fault);
-    if (meant.length === 0) report.warn(at, `there is no server "${server}": this limit never counts`);
+    if (meant.length === 0) report.warn(at, `there is no server "${server}", so this limit never applies`);
   }
 }
 
 function exposure({ listen, auth }: Config, report: Report): void {
   const outside = !isLoopback(listen.http.host);
   if (listen.tls && listen.behindTlsProxy) {
-    report.problem(["listen", "tls"], "tls and behindTlsProxy exclude each other; keep one");
+    report.problem(["listen", "tls"], "tls and behindTlsProxy are mutually exclusive; keep one");
   }
   if (outside && auth.type !== "none" && !listen.tls && !listen.behindTlsProxy) {
     report.problem(
       ["listen", "http"],
-      "off loopback keys must not travel in plain; set listen.tls or behindTlsProxy: true",
+      "keys must not be sent unencrypted off loopback; set listen.tls or behindTlsProxy: true",
     );
   }
 }
 
-/** Who can add a forwarding header could pose as any address, so only that of the connection counts. */
+/** Warns of address checks behind a proxy. A client could forge forwarding headers, so only the peer address counts. */
 function proxied({ listen, auth, rules, policies }: Config, report: Report): void {
   if (!listen.behindTlsProxy) return;
   const warn = (path: Path): void =>
     report.warn(
       path,
-      "is held against the address of the proxy, which all calls come from; let the proxy refuse others",
+      "is compared with the address of the proxy, which all calls come from; restrict addresses in the proxy instead",
     );
   for (const [index, { cidrs, enabled }] of auth.keys.entries())
     if (enabled && cidrs.length > 0) warn(["auth", "keys", index, "cidrs"]);
@@ -256,7 +263,7 @@ function proxied({ listen, auth, rules, policies }: Config, report: Report): voi
     ),
   ];
   for (const { path, when = {} } of placed) {
-    // Such a rule is about nothing that a proxy passes on with a header of that kind, which it has to send.
+    // Such a rule does not apply to requests through the proxy, which must add a forwarding header.
     if (when["source.forwarded"]?.eq === false) continue;
     for (const subject of ["source.ip", "source.loopback"])
       if (Object.hasOwn(when, subject)) warn([...path, "when", subject]);
@@ -265,12 +272,15 @@ function proxied({ listen, auth, rules, policies }: Config, report: Report): voi
 
 function nobody({ listen, auth }: Config, report: Report): void {
   if (auth.type !== "none") {
-    if (auth.roles) report.problem(["auth", "roles"], "has a meaning only with type: none; keys carry their own roles");
+    if (auth.roles) report.problem(["auth", "roles"], "has an effect only with type: none; keys have their own roles");
     return;
   }
-  if (!auth.roles) report.problem(["auth"], "type: none needs roles: what everybody may do, e.g. roles: [reader]");
-  if (auth.keys.length > 0) report.problem(["auth", "keys"], "type: none asks for no key; remove the keys or the type");
-  if (!isLoopback(listen.http.host)) report.problem(["auth"], "type: none is for loopback only; listen on 127.0.0.1");
+  if (!auth.roles)
+    report.problem(["auth"], "type: none requires roles, which say what everybody may do; for example roles: [reader]");
+  if (auth.keys.length > 0)
+    report.problem(["auth", "keys"], "type: none does not check keys; remove the keys or the type");
+  if (!isLoopback(listen.http.host))
+    report.problem(["auth"], "type: none is allowed on loopback only; listen on 127.0.0.1");
   if (listen.behindTlsProxy)
-    report.problem(["auth"], "type: none is refused behind a proxy: everybody would be let in");
+    report.problem(["auth"], "type: none is not allowed behind a proxy, since it would let everybody in");
 }

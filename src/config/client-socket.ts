@@ -7,27 +7,26 @@ import { type Chosen, chosenPaths, clientSocket, findConfig, type Flags, type Ho
 import { ConfigError, unplaced } from "./problem.ts";
 import { configText, readConfigFile } from "./read.ts";
 
-/** Where a client finds the daemon. */
 export type FoundSocket = {
   readonly socket: string;
-  /** What could not be read, so that another socket may be meant; null if there is no doubt. */
+  /** What could not be read, so that this may be the wrong socket; null if there is no doubt. */
   readonly doubt: string | null;
 };
 
 export type ClientFlags = Flags & {
-  /** Whether `./gateway.yaml` may say it. */
+  /** Whether `./gateway.yaml` may name the socket. */
   readonly local?: boolean;
 };
 
 export type Asking = {
   readonly resolving: (directory: string) => Promise<Resolve>;
-  /** Whether the daemon at a socket says that it runs with this very file. */
+  /** Whether the daemon at a socket reports that it runs with this file. */
   readonly runsWith?: (socket: string, file: string) => Promise<boolean>;
 };
 
 /**
- * Finds the control socket by flag, environment, file and default, in this order. Only the parts of the file that name
- * the socket are read. Throws ConfigError if the file that was named does not tell.
+ * Finds the control socket by flag, environment, file and default, in this order. Only `state` and `control` of the
+ * file are read. Throws ConfigError if a file that was named cannot be read.
  */
 export async function findSocket(
   host: Host,
@@ -44,13 +43,12 @@ export async function findSocket(
   } catch (error) {
     const [problem] = error instanceof ConfigError ? error.problems : [];
     const { line = null, column = null, message: cause = messageOf(error) } = problem ?? {};
-    // A file that nobody named may be readable by the daemon only; a named state directory has a usual place for its
-    // socket.
+    // A file at the default place may be readable by the daemon only, and a named state directory has a default socket.
     const usual = clientSocket(host, given);
     const likely = found.byDefault || given.state !== undefined;
     if (existsSync(usual) && (likely || (await runsWith?.(usual, file)))) {
       const place = line === null ? file : `${file}:${line}:${column}`;
-      const doubt = `could not read the socket from ${place}: ${cause}; trying ${usual} (--socket names another)`;
+      const doubt = `could not read the socket from ${place}: ${cause}; trying ${usual} (use --socket to name another)`;
       return { socket: usual, doubt };
     }
     const message = `${cause}; to reach a daemon without this file, name its socket with --socket`;
@@ -61,8 +59,8 @@ export async function findSocket(
 async function chosenIn(file: string, resolve: Resolve): Promise<Chosen> {
   const { plainData } = await import("./document.ts");
   const value = plainData(configText(readConfigFile(file), file), file);
-  // Another kind of file than was meant must not be taken for one that leaves all to the defaults.
-  if (!isObject(value)) throw new ConfigError([unplaced(file, "expected a group of keys")]);
+  // A file of another kind must not be mistaken for one that leaves everything at the defaults.
+  if (!isObject(value)) throw new ConfigError([unplaced(file, "expected a mapping (key: value)")]);
   const { state, control } = value;
   const at = (text: unknown): string | undefined =>
     typeof text === "string" ? absolute(dirname(file), resolve(text).value) : undefined;

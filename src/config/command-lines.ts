@@ -7,9 +7,9 @@ import type { Config } from "./schema.ts";
 
 const secret = /(?<!\$)\$\{(?:file|credential):/;
 const variable = /(?<!\$)\$\{[A-Za-z_]/;
-const seen = "stands in the list of processes, which everybody on this host can read";
+const seen = "is visible in the process list, which every user of this host can read";
 
-/** References and secrets in what a process is started with, which is no place for secrets. */
+/** Reports secrets and references to them in command lines, which other users can read. */
 export function commandLines({ servers }: Config, report: Report, written: Written): void {
   for (const [index, server] of servers.entries()) {
     if (!("command" in server)) continue;
@@ -19,36 +19,36 @@ export function commandLines({ servers }: Config, report: Report, written: Writt
       return { path, value, text: written(path) ?? "" };
     });
     for (const { path, text } of found) {
-      if (secret.test(text)) report.problem(path, `a secret here ${seen}; give it in env`);
+      if (secret.test(text)) report.problem(path, `a secret here ${seen}; pass it in env`);
     }
     const doubtful = found.find(({ text }) => !secret.test(text) && variable.test(text));
-    if (doubtful) report.warn(doubtful.path, `the value of a variable here ${seen}; give it in env if it is a secret`);
+    if (doubtful) report.warn(doubtful.path, `the value of a variable here ${seen}; pass it in env if it is a secret`);
     const plain = found.find(({ value, text }) => text === "" && isCredential("", value));
-    if (plain) report.warn(plain.path, `a secret in plain text here ${seen}; give it in env as \${VAR}`);
+    if (plain) report.warn(plain.path, `a secret in plain text here ${seen}; pass it in env as \${VAR}`);
   }
 }
 
 type Program = Extract<Config["servers"][number], { readonly command: string }>;
 
-/** Where a program of a server is looked for. */
+/** Returns the directory and PATH in which a server's program is searched. */
 const placeOf = ({ cwd, env }: Program, directory: string) => ({
   cwd: resolve(directory, cwd ?? "."),
   ...(env["PATH"] !== undefined && { PATH: env["PATH"] }),
 });
 
-/** Programs that this process cannot find. The gateway may run on another machine, or with another PATH. */
+/** Finds programs that this process cannot find; the gateway may run on another machine or with another PATH. */
 export function missingPrograms({ servers }: Config, directory: string): Finding[] {
   return servers.flatMap((server, index): Finding[] => {
     if (!("command" in server) || !server.enabled) return [];
     const { command } = server;
     if (Bun.which(command, placeOf(server, directory)) !== null) return [];
     const where = command.includes("/") ? "" : " in the PATH of this process";
-    const message = `there is no program ${command}${where}; install it, or name the path of its file`;
+    const message = `program ${command} not found${where}; install it, or write the path of its file`;
     return [{ path: ["servers", index, "command"], message }];
   });
 }
 
-/** Programs that are named together with their arguments, which no shell takes apart: no file has such a name. */
+/** Finds commands that include arguments: no shell splits them, so the whole text is taken as the program name. */
 export function programsWithArguments({ servers }: Config, directory: string): Finding[] {
   return servers.flatMap((server, index): Finding[] => {
     if (!("command" in server)) return [];
@@ -56,9 +56,9 @@ export function programsWithArguments({ servers }: Config, directory: string): F
     const [program = "", ...args] = command.trim().split(/\s+/);
     const where = placeOf(server, directory);
     if (args.length === 0 || Bun.which(command, where) !== null) return [];
-    // What begins as a path may be the name of a file that this machine lacks, which only its program would disprove.
+    // A path with spaces may name a file that this machine lacks, unless its first word is a program here.
     if (program.includes("/") && Bun.which(program, where) === null) return [];
-    const message = `there is no such program; its arguments are given apart: command: ${program}, args: [...]`;
+    const message = `program not found; write its arguments separately: command: ${program}, args: [...]`;
     return [{ path: ["servers", index, "command"], message }];
   });
 }

@@ -4,31 +4,31 @@ import { messageOf } from "../core/error-text.ts";
 import type { Finding, Path } from "../core/finding.ts";
 import { ConfigError, type Problem, unplaced } from "./problem.ts";
 
-/** Replaces `${…}` in a text; throws an error that names the reference that cannot be resolved. */
+/** Replaces `${…}` in a text; throws an error that names the reference if it cannot be resolved. */
 export type Resolve = (text: string) => { readonly value: string; readonly secrets: readonly string[] };
 
 type Position = { readonly line: number; readonly column: number };
 type Fault = (offset: number, message: string) => Problem;
 
-/** The text at a path as it stands in the file where something in it was substituted, else null. */
+/** Returns the original text at a path if a reference in it was substituted, else null. */
 export type Written = (path: Path) => string | null;
 
-/** A parsed file that knows the position and the original text of each value. */
+/** A parsed file, with the position and the original text of each value. */
 export type Source = {
-  /** The plain data, with references substituted. */
+  /** Returns the plain data, with references substituted. */
   value(): unknown;
-  /** Position of the value at `path`, or of its key; if the file does not have it, of the nearest thing around it. */
+  /** Returns the position of the value at `path`, or of its key; if it is absent, of the nearest enclosing node. */
   at(path: Path, key?: boolean): Position;
   readonly written: Written;
-  /** Reads a substituted scalar as the number or boolean that it looks like; false if it is neither. */
+  /** Converts a substituted scalar to the number or boolean that it looks like; returns false if it is neither. */
   retype(path: Path): boolean;
-  /** Values that must not be shown. */
+  /** Secret values, which must not be shown. */
   readonly secrets: readonly string[];
-  /** References that cannot be resolved; `value()` has them as written. */
+  /** References that cannot be resolved; `value()` contains them as written. */
   readonly unresolved: readonly Finding[];
 };
 
-// An alias may stand for much: this bounds the size to which a small file can grow.
+// Nested aliases can expand a small file to a huge one.
 const maxAliasCount = 100;
 
 /** Parses YAML 1.2 or JSON and substitutes `${…}` in its scalars, never in its keys. Throws ConfigError. */
@@ -42,7 +42,8 @@ export function readSource(text: string, file: string, resolve: Resolve): Source
   const doc = parse(text, lines, fault);
   const broken = [...doc.errors, ...doc.warnings].map(({ pos, code, message }) => ({ offset: pos[0], code, message }));
   if (broken.length > 0) throw new ConfigError(syntaxErrors(text, broken, fault));
-  if (doc.contents === null) throw new ConfigError([fault(0, "the file is empty; `mcpgw init` writes a start")]);
+  if (doc.contents === null)
+    throw new ConfigError([fault(0, "the file is empty; `mcpgw init` writes a starter configuration")]);
 
   const { written, secrets, failed } = substitute(doc, resolve);
   expand(doc, fault);
@@ -63,30 +64,29 @@ export function readSource(text: string, file: string, resolve: Resolve): Source
   };
 }
 
-/** The plain data of a file's text, with its references as written. Throws ConfigError if it cannot be read. */
+/** Returns the plain data of a file's text, with references as written. Throws ConfigError if it cannot be parsed. */
 export const plainData = (text: string, file: string): unknown =>
   readSource(text, file, (value) => ({ value, secrets: [] })).value();
 
 type SyntaxFault = { readonly offset: number; readonly code: string; readonly message: string };
 
-/** Plainer words for the parser's codes, and for messages of codes that stand for several mistakes. */
+/** Clearer messages by the parser's code, or by its message where one code covers several mistakes. */
 const reworded: Readonly<Record<string, string>> = {
   DUPLICATE_KEY: "this key is already set above; keep one of them",
-  MULTIPLE_DOCS: "a second document (---) begins here; keep one",
-  BAD_ALIAS: 'a text that begins with * or & needs quotes: "*"',
-  BAD_DQ_ESCAPE: 'between " and " a backslash is written twice: \\\\',
-  BAD_SCALAR_START: "a text that begins with this character needs quotes",
-  TAG_RESOLVE_FAILED: "a text that begins with ! needs quotes",
+  MULTIPLE_DOCS: "a second document (---) starts here; keep only one",
+  BAD_ALIAS: 'a string that starts with * or & needs quotes: "*"',
+  BAD_DQ_ESCAPE: "write a backslash twice inside double quotes: \\\\",
+  BAD_SCALAR_START: "a string that starts with this character needs quotes",
+  TAG_RESOLVE_FAILED: "a string that starts with ! needs quotes",
   UNEXPECTED_TOKEN:
-    "does not belong here: a comma is missing before it, or a text with [ ] { } or quotes in it needs quotes",
+    "unexpected here: a comma before it is missing, or a string with [ ] { } or quotes in it needs quotes",
   TAB_AS_INDENT: "tabs are not allowed as indentation; use spaces",
-  BLOCK_IN_FLOW: 'inside { } and [ ] entries need a comma between them, and a text with ": " in it needs quotes',
-  BLOCK_AS_IMPLICIT_KEY: 'is indented too far, or is a text with ": " in it that needs quotes',
-  MULTILINE_IMPLICIT_KEY: "a key needs a colon and a space behind it: key: value",
-  "Sequence item without - indicator": "is indented less than the entry above, or lacks the - of an entry of its own",
-  "All mapping items must start at the same column":
-    "is indented otherwise than the keys above; a - needs a space behind it",
-  "All sequence items must start at the same column": "is indented otherwise than the entries above",
+  BLOCK_IN_FLOW: 'inside { } and [ ], separate entries with commas, and put a string with ": " in it in quotes',
+  BLOCK_AS_IMPLICIT_KEY: 'is indented too far, or is a string with ": " in it that needs quotes',
+  MULTILINE_IMPLICIT_KEY: "a key needs a colon and a space after it: key: value",
+  "Sequence item without - indicator": "is indented less than the entry above, or lacks the - of a separate entry",
+  "All mapping items must start at the same column": "is not indented like the keys above; a - needs a space after it",
+  "All sequence items must start at the same column": "is not indented like the entries above",
   "Flow map in block collection must be sufficiently indented and end with a }": "a { before this is not closed",
   "Flow sequence in block collection must be sufficiently indented and end with a ]": "a [ before this is not closed",
   "Missing , between flow map items": "a comma is missing before this",
@@ -95,10 +95,10 @@ const reworded: Readonly<Record<string, string>> = {
   "Missing closing 'quote": "a quote before this is not closed",
 };
 
-/** Mistakes that hide nothing of what follows. */
+/** Mistakes after which the rest of the file is still parsed correctly. */
 const harmless: ReadonlySet<string> = new Set(["DUPLICATE_KEY", "BAD_ALIAS"]);
 
-// After one mistake in the structure the parser complains about everything that follows: only the first is told.
+// After a structural mistake the parser reports errors for everything that follows, so only the first is reported.
 function syntaxErrors(text: string, errors: readonly SyntaxFault[], fault: Fault): Problem[] {
   if (errors.some(({ message }) => /call stack/.test(message))) return [fault(0, tooDeep)];
   const reference = errors.find(({ offset }) => text.startsWith("${", offset - 1));
@@ -110,8 +110,8 @@ function syntaxErrors(text: string, errors: readonly SyntaxFault[], fault: Fault
     .map(({ offset, code, message }) => fault(offset, reworded[message] ?? reworded[code] ?? message));
 }
 
-// The parser is recursive: thousands of nested brackets would exhaust its stack.
-const tooDeep = "nested too deeply to be a configuration";
+// The parser is recursive, so thousands of nested brackets exhaust its stack.
+const tooDeep = "is nested too deeply for a configuration file";
 
 function parse(text: string, lines: LineCounter, fault: Fault): Document {
   try {
@@ -127,17 +127,17 @@ function expand(doc: Document, fault: Fault): unknown {
   } catch {
     const bare = bareGlobs(doc, fault);
     if (bare.length > 0) throw new ConfigError(bare);
-    throw new ConfigError([fault(0, "its aliases (*name) expand to too much; write values out")]);
+    throw new ConfigError([fault(0, "its aliases (*name) expand to too much data; write the values out")]);
   }
 }
 
-/** The aliases of nothing: to YAML a glob without quotes is an alias if it begins with an asterisk. */
+/** Finds aliases without an anchor: to YAML, an unquoted glob that starts with an asterisk is an alias. */
 function bareGlobs(doc: Document, fault: Fault): Problem[] {
   const found: Problem[] = [];
   visit(doc, {
     Alias(_key, node) {
       if (node.resolve(doc)) return;
-      found.push(fault(node.range?.[0] ?? 0, `a text that begins with * needs quotes: "*${node.source}"`));
+      found.push(fault(node.range?.[0] ?? 0, `a string that starts with * needs quotes: "*${node.source}"`));
     },
   });
   return found;
@@ -153,7 +153,7 @@ function substitute(doc: Document, resolve: Resolve): Substituted {
       const source = node.value;
       try {
         if (source.includes("${principal.") && !inCondition(ancestors)) {
-          throw new Error("${principal.…} is filled in only in conditions, below `when`");
+          throw new Error("${principal.…} works only in conditions, under `when`");
         }
         const resolved = resolve(source);
         if (resolved.value === source) return;
@@ -172,7 +172,7 @@ function inCondition(ancestors: readonly unknown[]): boolean {
   return ancestors.some((node) => isPair(node) && isScalar(node.key) && node.key.value === "when");
 }
 
-/** The path of a node below its ancestors. */
+/** Returns the path of a node, given its ancestors. */
 export function pathOf(ancestors: readonly unknown[], node: unknown): Path {
   const chain = [...ancestors, node];
   return chain.flatMap((item, index): PropertyKey[] => {

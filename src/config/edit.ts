@@ -6,22 +6,22 @@ type Range = { readonly start: number; readonly end: number };
 const pairOf = (server: YAMLMap, name: string): Pair | undefined =>
   server.items.find(({ key }) => isScalar(key) && key.value === name);
 
-/** Where a value is written; null where it is empty or no plain value. */
+/** Returns where a value is written; null if it is empty or not a scalar. */
 function valueRange(server: YAMLMap, name: string): Range | null {
   const pair = pairOf(server, name);
   const [start, end] = (isScalar(pair?.value) && pair.value.range) || [0, 0];
   return start < end ? { start, end } : null;
 }
 
-/** Whether the plain data of a configuration file has a server of this id, however it is written. */
+/** Reports whether the plain data of a configuration file has a server with this id, however it is written. */
 export function hasServer(data: unknown, id: string): boolean {
   const servers = valueAt(data, ["servers"]);
   return Array.isArray(servers) && servers.some((server: unknown) => valueAt(server, ["id"]) === id);
 }
 
 /**
- * The text of a configuration file, which can be read as one, with one server switched on or off and every other
- * character unchanged; null if no entry of the server can be edited in place.
+ * Enables or disables one server in the text of a valid configuration file, leaving every other character unchanged.
+ * Returns null if the server has no entry that can be edited in place.
  */
 export function enableServer(text: string, id: string, on: boolean): string | null {
   const doc = parseDocument(text);
@@ -30,7 +30,7 @@ export function enableServer(text: string, id: string, on: boolean): string | nu
   const server = servers.items.find((item): item is YAMLMap => isMap(item) && item.get("id") === id);
   if (!server) return null;
   const present = valueRange(server, "enabled");
-  // An alias may stand for more than this server, and after `enabled:` a value needs a blank.
+  // An alias may be shared with other servers, and a value after `enabled:` needs a space.
   if (!present && pairOf(server, "enabled")) return null;
   if (present) return text.slice(0, present.start) + String(on) + text.slice(present.end);
   // An absent `enabled` means on.

@@ -20,7 +20,7 @@ listen:
 auth:
   type: api-key
 
-# The MCP servers behind the gateway: a program (command), an address (url) or one that is built in (builtin).
+# The MCP servers behind the gateway: a program (command), a URL (url) or a built-in server (builtin).
 servers:
   - id: calculator
     builtin: calculator
@@ -31,7 +31,7 @@ servers:
   #   url: https://crm.example/mcp
   #   headers: { Authorization: "Bearer \${CRM_TOKEN}" }
 
-# What each role may do. The first rule that matches decides; what no policy allows is denied.
+# What each role may do. The first matching rule decides; anything that no policy allows is denied.
 policies:
   - id: reader-policy
     roles: [reader]
@@ -44,7 +44,7 @@ policies:
       - { action: allow }
       - { server: mcpgw, action: allow }
 
-# Guardrails stand above all roles.
+# Guardrails apply to all roles and take precedence over their policies.
 rules:
   - { id: no-drop, priority: 100, tool: "*drop*", action: deny, reason: "nothing is dropped through the gateway" }
 
@@ -59,7 +59,7 @@ const everything = `  # The protocol's own test server, fetched by npx.
     timeout: 60s
 `;
 
-const noEverything = `  # Left out, since npx is not here: the protocol's own test server.
+const noEverything = `  # Left out because npx is not installed: the protocol's own test server.
   # - id: everything
   #   command: npx
   #   args: [-y, "@modelcontextprotocol/server-everything@2026.8.31"]
@@ -76,7 +76,7 @@ servers:
   - id: calculator
     builtin: calculator
 ${withEverything ? everything : noEverything}
-# Guardrails stand above all roles.
+# Guardrails apply to all roles and take precedence over their policies.
 rules:
   # Try it: exact_calculate with operator power is refused, and the refusal names this rule.
   - id: demo-no-power
@@ -86,7 +86,7 @@ rules:
     when: { args.operator: { eq: power } }
     action: deny
     reason: powers are switched off in the demonstration, to show a refusal
-  # It prints the environment of its process: not even listed.
+  # This tool prints the environment of its process, so it is denied and not even listed.
   - id: demo-no-environment
     priority: 100
     tool: "*env*"
@@ -107,35 +107,32 @@ limits:
 export type InitOptions = {
   readonly file: string;
   readonly force: boolean;
-  /** Writes the demonstration, with `npx` telling whether npx can be run here; null writes the commented start. */
+  /** Writes the demo, with `npx` saying whether npx is installed; null writes the commented starter. */
   readonly demo: { readonly npx: boolean } | null;
 };
 
-/** The text of a first configuration. */
+/** Returns the text of a first configuration. */
 export function initText(options: InitOptions["demo"]): string {
   return options ? demo(options.npx) : starter;
 }
 
-/**
- * Writes a first configuration and, beside it, its JSON Schema for editors; without `force` it throws rather than
- * replace a file.
- */
+/** Writes a first configuration and its JSON Schema for editors; throws if a file exists and `force` is not set. */
 export function initConfig({ file, force, demo: demonstration }: InitOptions): { file: string; schema: string } {
   const schema = join(dirname(file), schemaFile);
   const schemaText = `${JSON.stringify(jsonSchema(), null, 2)}\n`;
   const there = new Set([file, schema].filter(isThere));
-  // Several configurations of one directory share it.
+  // Several configurations in one directory share the schema file.
   const hasSchema = there.has(schema) && readFileSync(schema, "utf8") === schemaText;
   if (hasSchema) there.delete(schema);
   const [taken] = there;
-  if (taken !== undefined && !force) throw new Error(`${taken} is there already; --force replaces it`);
-  // The group may read it, because the daemon's user is often not the owner.
+  if (taken !== undefined && !force) throw new Error(`${taken} already exists; --force replaces it`);
+  // The group may read the file, because the daemon's user is often not the owner.
   put(file, initText(demonstration), { force, mode: 0o640 });
   if (!hasSchema) put(schema, schemaText, { force, mode: 0o644 });
   return { file, schema };
 }
 
-/** Whether a file is at a path; throws where something else is, or none can be. */
+/** Reports whether a file exists at a path; throws if something else is there, or if no file can be there. */
 function isThere(path: string): boolean {
   const unless = { throwIfNoEntry: false };
   let found;
@@ -145,7 +142,7 @@ function isThere(path: string): boolean {
     throw unwritable(error, path);
   }
   if (found?.isFile() ?? true) return found !== undefined;
-  throw new Error(`${path} is there already and is no regular file; name another place with --config`);
+  throw new Error(`${path} already exists and is not a regular file; name another place with --config`);
 }
 
 function put(path: string, text: string, { force, mode }: { force: boolean; mode: number }): void {
@@ -153,7 +150,7 @@ function put(path: string, text: string, { force, mode }: { force: boolean; mode
     mkdirSync(dirname(path), { recursive: true });
     writeFileSync(path, text, { flag: force ? "w" : "wx", mode });
   } catch (error) {
-    // A part of it would be in the way of the next attempt; where nothing can be written, nothing can be removed either.
+    // A partial file would block the next attempt. If nothing can be written, removing it fails too.
     if (codeOf(error) !== "EEXIST" && !force) orNull(() => rmSync(path, { force: true }));
     throw unwritable(error, path);
   }

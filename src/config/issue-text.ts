@@ -4,17 +4,17 @@ import { nearest } from "../core/nearest.ts";
 import { cut, plain } from "../core/text.ts";
 
 const kinds: Record<string, string> = {
-  string: "a text",
+  string: "a string",
   number: "a number",
   int: "a whole number",
   boolean: "true or false",
   array: "a list",
-  object: "a group of keys",
-  record: "a group of keys",
+  object: "a mapping (key: value)",
+  record: "a mapping (key: value)",
   null: "nothing",
 };
 
-/** The words for an issue for which its schema has none. */
+/** Returns the message for an issue whose schema has none of its own. */
 export function issueText(issue: z.core.$ZodRawIssue): string | undefined {
   switch (issue.code) {
     case "invalid_type":
@@ -46,18 +46,18 @@ function bound(relation: string, limit: number | bigint, origin: string): string
 }
 
 function wrongFormat(format: string, input: unknown): string | undefined {
-  if (format === "url") return `${describe(input)} is no http:// or https:// URL`;
+  if (format === "url") return `${describe(input)} is not an http:// or https:// URL`;
   if (format === "date" || format === "datetime")
-    return `${describe(input)} is no time; write 2027-01-31 or 2027-01-31T12:00:00Z`;
+    return `${describe(input)} is not a time; write for example 2027-01-31 or 2027-01-31T12:00:00Z`;
   return undefined;
 }
 
-/** The words for a value of none of the expected types. */
+/** Returns the message for a value that has none of the expected types. */
 export function wrongType(expected: readonly string[], input: unknown): string {
   if (input === undefined) return "is missing";
-  // A number in place of a text may be a secret that only lacks its quotes.
+  // A number in place of a string may be a secret that only lacks quotes, so it is not shown.
   if (expected.every((type) => type === "string") && typeof input !== "object")
-    return `expected a text, got a ${typeof input}; put it in quotes`;
+    return `expected a string, got a ${typeof input}; put it in quotes`;
   const names = [...new Set(expected.map((type) => kinds[type] ?? type))];
   const advice = expected.includes("array") ? listAdvice(input) : "";
   return `expected ${list(names)}, got ${describe(input)}${advice}`;
@@ -66,18 +66,18 @@ export function wrongType(expected: readonly string[], input: unknown): string {
 function listAdvice(input: unknown): string {
   if (typeof input === "string") return "; put it in [brackets]";
   if (!isObject(input)) return "";
-  // The configurations of MCP clients have a group of servers by name.
+  // The configuration files of MCP clients have a mapping of servers by name.
   const [name] = Object.keys(input);
   const byName = name !== undefined && isObject(input[name]);
-  return `; begin each entry with a dash${byName ? `: - id: ${cut(plain(name), 40)}` : ""}`;
+  return `; start each entry with a dash${byName ? `: - id: ${cut(plain(name), 40)}` : ""}`;
 }
 
-// A long text is never shown: it tells little and may be a secret.
+// A long string is never shown: it may be a secret, and adds little.
 function describe(input: unknown): string {
   if (input === null) return "nothing";
   if (Array.isArray(input)) return "a list";
-  if (typeof input === "object") return "a group of keys";
-  if (typeof input === "string") return input.length <= 40 ? JSON.stringify(plain(input)) : "a longer text";
+  if (typeof input === "object") return "a mapping (key: value)";
+  if (typeof input === "string") return input.length <= 40 ? JSON.stringify(plain(input)) : "a longer string";
   return typeof input === "number" || typeof input === "boolean" ? `${input}` : typeof input;
 }
 

@@ -7,13 +7,13 @@ type Schema = z.core.JSONSchema.JSONSchema;
 
 let made: Schema | null = null;
 
-/** JSON Schema (2020-12) of the configuration file, for editors and generators. */
+/** Returns the JSON Schema (2020-12) of the configuration file, for editors and generators. */
 export function jsonSchema(): Schema {
   made ??= referable(z.toJSONSchema(configSchema, { io: "input", target: "draft-2020-12" }));
   return made;
 }
 
-/** Wherever a text of its own form, a number or a word of a list may stand, a reference may stand for it. */
+/** Adds a `${…}` reference as an alternative to every scalar that is not an arbitrary string. */
 function referable(schema: Schema): Schema {
   for (const value of Object.values(schema.properties ?? {})) if (isSchema(value)) referable(value);
   for (const value of [schema.items, schema.additionalProperties]) if (isSchema(value)) referable(value);
@@ -41,7 +41,7 @@ function isSchema(value: unknown): value is Schema {
   return isObject(value);
 }
 
-/** The keys of the configuration that may stand at `path`. */
+/** Returns the keys that the configuration allows at `path`. */
 export function keysAt(path: Path): string[] {
   let here: Schema[] = alternatives(jsonSchema());
   for (const key of path) here = here.flatMap((option) => alternatives(below(option, key)));

@@ -6,16 +6,16 @@ import { codeOf, messageOf } from "../core/error-text.ts";
 type Option = "cert" | "key";
 export type KeyPair = Readonly<Record<Option, string>>;
 
-/** Why a gateway cannot serve with a certificate chain and its key, both PEM; `files` says where they are from. */
+/** Finds why a gateway cannot serve with a PEM certificate chain and key; `files` has their names for the messages. */
 export function pairFaults(pem: KeyPair, files: KeyPair): { readonly option: Option; readonly message: string }[] {
   const fault = (option: Option, message: string | null) =>
     message === null ? [] : [{ option, message: `${files[option]}: ${message}` }];
   const faults = [...fault("cert", certificateFault(pem.cert)), ...fault("key", keyFault(pem.key))];
   if (faults.length > 0) return faults;
-  // As listening does it: the further certificates of a chain are looked at too.
+  // Listening does the same; this also checks the other certificates of the chain.
   const error = thrownBy(() => createSecureContext({ ...pem }));
   if (error === null) return [];
-  // Bun leaves what went wrong where the next HMAC of the thread takes it for its own, which would fail a call.
+  // Bun leaves the error where the next HMAC on this thread would report it as its own and fail a call.
   thrownBy(() => new Bun.CryptoHasher("sha256", "key"));
   const isOther = ["KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH"].includes(reasonOf(error));
   return isOther
@@ -23,7 +23,7 @@ export function pairFaults(pem: KeyPair, files: KeyPair): { readonly option: Opt
     : fault("cert", noChain(error));
 }
 
-const noChain = (error: unknown): string => `is no chain of certificates in PEM form (${reasonOf(error)})`;
+const noChain = (error: unknown): string => `is not a certificate chain in PEM form (${reasonOf(error)})`;
 
 function certificateFault(cert: string): string | null {
   const error = thrownBy(() => new X509Certificate(cert));
@@ -34,11 +34,11 @@ function keyFault(key: string): string | null {
   const error = thrownBy(() => createPrivateKey(key));
   if (error === null) return null;
   if (codeOf(error) === "ERR_MISSING_PASSPHRASE") {
-    const remedy = "keep it as `openssl pkey -in FILE -out NEW` writes it, readable only for the gateway's user";
-    return `is encrypted, and nobody is asked for a passphrase; ${remedy}`;
+    const remedy = "decrypt it with `openssl pkey -in FILE -out NEW`, readable only by the gateway's user";
+    return `is encrypted, and mcpgw does not ask for a passphrase; ${remedy}`;
   }
-  return `is no private key in PEM form that can be used (${reasonOf(error)})`;
+  return `is not a usable private key in PEM form (${reasonOf(error)})`;
 }
 
-/** `NO_START_LINE` of `error:0900006e:PEM routines:OPENSSL_internal:NO_START_LINE`. */
+/** Returns `NO_START_LINE` for `error:0900006e:PEM routines:OPENSSL_internal:NO_START_LINE`. */
 const reasonOf = (error: unknown): string => messageOf(error).split(":").at(-1) ?? "";

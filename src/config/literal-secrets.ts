@@ -7,7 +7,7 @@ import { secretsOf } from "../upstream/options.ts";
 import type { Written } from "./document.ts";
 import type { Config } from "./schema.ts";
 
-/** The URLs of a server, and what to write instead of a password in each. */
+/** Returns the URLs of a server, and what to write instead of a password in each. */
 function addresses(server: Config["servers"][number]) {
   if (!("url" in server)) return [];
   const { url, proxy } = server;
@@ -17,21 +17,21 @@ function addresses(server: Config["servers"][number]) {
   ];
 }
 
-/** The password of a URL, as written and as meant, and its login as it is sent: in base64, in a header. */
+/** Returns the password of a URL, as written and decoded, and the login in base64 as the header sends it. */
 function loginIn({ username, password }: URL): string[] {
   if (username === "" && password === "") return [];
   const meant = unescape(password);
   return [password, meant, Buffer.from(`${unescape(username)}:${meant}`).toString("base64")];
 }
 
-/** The names and values of a URL's query, to servers that read a `+` as a blank and to those that do not. */
+/** Returns the names and values of a URL's query, with each `+` read both as a space and as itself. */
 function queryOf({ search }: URL): [string, string][] {
   return [...new URLSearchParams(search), ...new URLSearchParams(search.replaceAll("+", "%2B"))];
 }
 
 /**
- * Secrets written into the file itself: keys, passwords in URLs, and values in environments, headers or queries of
- * URLs whose names suggest a secret.
+ * Returns the secrets written in the file itself: keys, passwords in URLs, and values in environments, headers or URL
+ * queries whose names suggest a secret.
  */
 export function literalSecrets({ auth, servers }: Config): string[] {
   const named = servers.flatMap((server) => [
@@ -46,13 +46,13 @@ export function literalSecrets({ auth, servers }: Config): string[] {
 
 const inPlainText = (path: Path, what: string, instead: string): Finding => ({
   path,
-  message: `${what} in plain text: whoever reads the file can use it; write ${instead}`,
+  message: `${what} in plain text: anyone who can read the file can use it; write ${instead}`,
 });
 
-/** Why authentication never accepts a key of the file (a placeholder, too weak), and what to do; else null. */
+/** Returns why authentication never accepts a key (a placeholder, too weak) and what to do, else null. */
 export type Inert = (key: string) => string | null;
 
-/** Warns of keys that do nothing, and of secrets written into the file itself. */
+/** Warns of keys that are never accepted, and of secrets written in the file itself. */
 export function secretWarnings({ auth, servers }: Config, written: Written, inert: Inert): Finding[] {
   const keys = auth.keys.flatMap(({ key }, index): Finding[] => {
     const path = ["auth", "keys", index, "key"];

@@ -17,7 +17,6 @@ import { salvage } from "./salvage.ts";
 import { type Config, configSchema } from "./schema.ts";
 import { schemaFindings } from "./schema-findings.ts";
 
-/** What loading a file needs from other parts of the program. */
 export type Loading = {
   /** `createResolver(…)`. */
   readonly resolve: Resolve;
@@ -27,42 +26,41 @@ export type Loading = {
 
 export type LoadOptions = Loading & {
   readonly overrides?: readonly Override[];
-  /** What a checked configuration names and cannot be used; relative paths start at the directory. */
+  /** Finds files that a checked configuration names but that are unusable; paths are relative to the directory. */
   readonly unusable?: (config: Config, directory: string) => Finding[];
 };
 
-/** A valid configuration. */
 export type Loaded = {
   readonly config: Config;
   readonly warnings: readonly Problem[];
-  /** Secret values; they must reach no log, output or audit record. */
+  /** Secret values, which must not appear in any log, output or audit record. */
   readonly secrets: readonly string[];
   /** Absolute path of the file. */
   readonly file: string;
   /** SHA-256 of the file's bytes, hex. */
   readonly digest: string;
-  /** Who set the value at a path. */
+  /** Returns what set the value at a path. */
   readonly origin: (path: Path) => Origin;
-  /** Says where in the file something is that was found later. */
+  /** Adds the position in the file to a finding that was made later. */
   readonly locate: (finding: Finding) => Problem;
 };
 
-/** The origin of a value; a reference has its text instead of the value it stands for. */
+/** The origin of a value; for a reference, with its text instead of its value. */
 export type Origin =
   | { readonly from: "default" | "file" }
   | { readonly from: "reference"; readonly text: string }
   | { readonly from: "override"; readonly name: string };
 
 /**
- * Reads, substitutes and checks a configuration file. Throws ConfigError with everything that is wrong; files that it
- * names have to be there, and where `unusable` asks for more, that too.
+ * Reads and checks a configuration file, substituting references. Throws ConfigError with everything that is wrong,
+ * which includes missing files, or the findings of `unusable` if it is given.
  */
 export function loadConfig(file: string, options: LoadOptions): Loaded {
   const path = resolve(file);
   return parseConfig(readConfigFile(path), path, { unusable: missingFiles, ...options });
 }
 
-/** Whether the file that was loaded reads otherwise by now, or not at all. */
+/** Reports whether the file has changed or become unreadable since it was loaded. */
 export const isEdited = ({ file, digest }: Loaded): boolean => orNull(() => digestOf(readConfigFile(file))) !== digest;
 
 const digestOf = (bytes: Uint8Array): string => Bun.SHA256.hash(bytes, "hex");
@@ -76,10 +74,10 @@ const ownParts = [
   "usage",
 ] as const satisfies readonly (keyof Config)[];
 
-/** The parts of a configuration that concern the gateway's own files and keys, and how a finding in them is placed. */
+/** The parts of a configuration about the gateway's own files and keys, with `locate` for findings in them. */
 export type OwnParts = Pick<Config, (typeof ownParts)[number]> & Pick<Loaded, "locate">;
 
-/** Reads only these parts, so that secrets that only servers need are not required. Throws ConfigError. */
+/** Loads only these parts, so that secrets that only servers need are not required. Throws ConfigError. */
 export function loadOwnParts(file: string, substitute: Resolve): OwnParts {
   // `metering` is the older spelling of `usage`.
   const own: ReadonlySet<string> = new Set([...ownParts, "metering"]);
@@ -89,10 +87,10 @@ export function loadOwnParts(file: string, substitute: Resolve): OwnParts {
   return { ...withAbsolutePaths(config, dirname(resolve(file))), locate };
 }
 
-/** Reads only ids and tags of the servers; secrets are not required. Throws ConfigError. */
+/** Loads only the ids and tags of the servers; secrets are not required. Throws ConfigError. */
 export function loadTags(file: string, substitute: Resolve): readonly Pick<Config["servers"][number], "id" | "tags">[] {
   const labels = (server: unknown): unknown =>
-    // The server that needs nothing else stands in for each.
+    // A builtin server needs no other options, so it stands in for each server.
     isObject(server) ? { builtin: "calculator", id: server["id"], tags: server["tags"] } : server;
   const take = (value: unknown): unknown => {
     if (!isObject(value)) return value;
@@ -102,7 +100,7 @@ export function loadTags(file: string, substitute: Resolve): readonly Pick<Confi
   return loadPart(file, substitute, take).config.servers;
 }
 
-/** Checks what `take` leaves of a file's data, where it was. Only references in that have to be resolved. */
+/** Checks the part of a file's data that `take` keeps in place; only references in that part must resolve. */
 function loadPart(file: string, substitute: Resolve, take: (value: unknown) => unknown) {
   const path = resolve(file);
   const source = sourceFrom(readConfigFile(path), path, substitute);
@@ -119,10 +117,7 @@ function loadPart(file: string, substitute: Resolve, take: (value: unknown) => u
   return { config, locate };
 }
 
-/**
- * `loadConfig` for bytes that are already read; `file` names them in messages, and relative paths start at its
- * directory.
- */
+/** Does the work of `loadConfig` on bytes that were read from `file`; relative paths start at its directory. */
 export function parseConfig(bytes: Uint8Array, file: string, options: LoadOptions): Loaded {
   const source = sourceFrom(bytes, file, options.resolve);
   const overrides = options.overrides ?? [];
@@ -135,7 +130,7 @@ export function parseConfig(bytes: Uint8Array, file: string, options: LoadOption
   const { unresolved } = source;
   const faults = [...problems, ...older.problems, ...found.problems, ...unusable];
   if (!config || unresolved.length > 0 || faults.length > 0) {
-    // An error in the text of a reference says nothing about its value.
+    // The text of an unresolved reference is not its value, so errors about the text are dropped.
     const sure = faults.filter(({ path }) => !unresolved.some((fault) => isWithin(path, fault.path)));
     const wrong = [...unresolved.map(locator(source, file, [])), ...sure.map(locate)];
     throw new ConfigError(inOrder(wrong));
@@ -159,7 +154,7 @@ const sourceFrom = (bytes: Uint8Array, file: string, substitute: Resolve): Sourc
 
 type Parsed = { readonly value: unknown; readonly config: Config | null; readonly problems: Finding[] };
 
-// A reference yields text. If the schema wants a number or a boolean, a second attempt reads it as one.
+// A reference yields a string. If the schema expects a number or a boolean, a second attempt converts it.
 function checkShape(source: Source, prepare: (value: unknown) => unknown): Parsed {
   const attempt = (): Parsed => {
     const value = prepare(source.value());
@@ -192,12 +187,12 @@ function originIn(source: Source, value: unknown, overrides: readonly Override[]
   };
 }
 
-/** Problems in the order of the file. */
+/** Sorts problems by their position in the file. */
 export function inOrder(problems: Problem[]): Problem[] {
   return problems.toSorted((a, b) => (a.line ?? 0) - (b.line ?? 0) || (a.column ?? 0) - (b.column ?? 0));
 }
 
-/** In the file, relative paths start at its directory. */
+/** Resolves relative paths against the directory of the file. */
 function withAbsolutePaths(config: Config, dir: string): Config {
   const from = (path: string): string => resolve(dir, path);
   const { listen, control, audit, servers } = config;

@@ -16,7 +16,7 @@ const spellings: readonly Older[] = [
   { path: ["audit", "hashChain"], instead: "the hash chain is always on; remove the line" },
 ];
 
-/** Whether the file gives what stands at `path`, though by an older or longer spelling. */
+/** Reports whether the file sets the value at `path` by an older or longer spelling. */
 export function isGivenOtherwise(value: unknown, path: Path): boolean {
   if (path.join(".") === "auth.type") return valueAt(value, ["auth", "methods"]) !== undefined;
   const found = spellings.find(({ excludes = [] }) =>
@@ -25,23 +25,23 @@ export function isGivenOtherwise(value: unknown, path: Path): boolean {
   return found !== undefined && valueAt(value, found.path) !== undefined;
 }
 
-/** Older spellings: accepted with a warning, refused if the current spelling is present too. */
+/** Finds older spellings: a warning for each, or a problem if the current spelling is also present. */
 export function findOlder(value: unknown): { problems: Finding[]; warnings: Finding[] } {
-  // `audit.enabled: false` is no older spelling but an error, which the schema reports.
+  // `audit.enabled: false` is not an older spelling but an error, which the schema reports.
   const used = spellings.filter(({ path }) => {
     const given = valueAt(value, path);
     return given !== undefined && given !== false;
   });
   const problems = used.flatMap(({ path, excludes = [] }): Finding[] => {
     const newer = excludes.find((other) => valueAt(value, other) !== undefined);
-    return newer ? [{ path, key: true, message: `${newer.join(".")} says the same; keep that one` }] : [];
+    return newer ? [{ path, key: true, message: `${newer.join(".")} sets the same; keep only that one` }] : [];
   });
   const old = valueAt(value, ["rateLimit"]);
   if (old !== undefined && valueAt(old, ["enabled"]) !== false && valueAt(old, ["defaultPerMinute"]) === undefined) {
-    problems.push({ path: ["rateLimit"], key: true, message: "without defaultPerMinute it limits nothing" });
+    problems.push({ path: ["rateLimit"], key: true, message: "has no effect without defaultPerMinute" });
   }
   if (valueAt(value, ["auth", "type"]) !== undefined && valueAt(value, ["auth", "methods"]) !== undefined) {
-    problems.push({ path: ["auth", "methods"], key: true, message: "auth.type says the same; keep one of them" });
+    problems.push({ path: ["auth", "methods"], key: true, message: "auth.type sets the same; keep one of them" });
   }
   const warnings = used.map(({ path, instead }): Finding => ({
     path,

@@ -3,17 +3,17 @@ import { type Path, valueAt } from "../core/finding.ts";
 import { isObject } from "../core/json.ts";
 import type { Flags, Host } from "./paths.ts";
 
-/** A value from outside the file that outranks it. */
+/** A value from outside the file that takes precedence over it. */
 export type Override = {
   readonly path: readonly string[];
   readonly value: string;
-  /** The flag or variable, as messages name it. */
+  /** The name of the flag or variable, for messages. */
   readonly origin: string;
 };
 
-/** The values that flags and environment set in place of the file, weakest first. */
+/** Returns the values that flags and environment override, lowest precedence first. */
 export function findOverrides({ env, cwd }: Pick<Host, "env" | "cwd">, flags: Flags = {}): Override[] {
-  // In the file a relative path starts at the file's directory.
+  // Relative paths start at the working directory here, but at the file's directory in the file.
   const from = (given: string | undefined) => given && resolve(cwd, given);
   const sources = [
     { path: ["log", "level"], value: env["MCPGW_LOG_LEVEL"], origin: "MCPGW_LOG_LEVEL" },
@@ -26,19 +26,19 @@ export function findOverrides({ env, cwd }: Pick<Host, "env" | "cwd">, flags: Fl
   return sources.flatMap(({ path, value, origin }) => (value ? [{ path, value, origin }] : []));
 }
 
-/** A copy of the data with the overrides put in. */
+/** Returns a copy of the data with the overrides applied. */
 export function applyOverrides(value: unknown, overrides: readonly Override[]): unknown {
   return overrides.reduce((data, { path, value: text }) => put(data, path, text), value);
 }
 
 function put(value: unknown, [key, ...rest]: readonly string[], text: string): unknown {
   if (key === undefined) return text;
-  // If it is no group of keys, the schema refuses it later.
+  // If it is not a mapping, the schema refuses it later.
   if (value !== undefined && !isObject(value)) return value;
   return { ...value, [key]: put(valueAt(value, [key]), rest, text) };
 }
 
-/** The override that sets the value at `path`, if there is one. */
+/** Returns the override that sets the value at `path`; the last one wins. */
 export function overrideOf(overrides: readonly Override[], path: Path): Override | undefined {
   return overrides.findLast((override) => override.path.every((key, index) => path[index] === key));
 }

@@ -5,7 +5,7 @@ import { orNull, thrownBy } from "../core/attempt.ts";
 import { codeOf } from "../core/error-text.ts";
 import { brokenLink } from "../core/files.ts";
 
-/** The facts about machine and user that the defaults depend on. */
+/** The facts about the machine and user that the defaults depend on. */
 export type Host = {
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly uid: number;
@@ -13,10 +13,9 @@ export type Host = {
   readonly cwd: string;
 };
 
-/** The variables that `hideVariables` took. */
 const hidden: Record<string, string> = {};
 
-/** Takes variables away from what runs in this process; the configuration can still refer to them. */
+/** Removes variables from the process environment; the configuration can still refer to them. */
 export function hideVariables(names: RegExp): void {
   for (const [name, value] of Object.entries(process.env)) {
     if (value === undefined || !names.test(name)) continue;
@@ -25,7 +24,7 @@ export function hideVariables(names: RegExp): void {
   }
 }
 
-/** The machine and user this process runs as. */
+/** Returns the facts about this machine and the user of this process. */
 export function thisHost(): Host {
   return { env: { ...process.env, ...hidden }, uid: process.getuid?.() ?? -1, home: ownHome(), cwd: process.cwd() };
 }
@@ -38,36 +37,36 @@ function ownHome(): string {
   }
 }
 
-/** The paths in use, all absolute. */
+/** The paths in use; all are absolute. */
 export type Paths = {
   readonly state: string;
   readonly socket: string;
-  /** A directory outside the state directory with a folder per installation, for its heads and default checkpoints. */
+  /** A directory outside the state directory with a folder per installation for audit heads and default checkpoints. */
   readonly heads: string;
 };
 
-/** Paths set by flags, environment or file; the strongest source has won already. */
+/** Paths set by flags, environment or file, after applying their precedence. */
 export type Chosen = { readonly state?: string | undefined; readonly socket?: string | undefined };
 
-/** The flags that say which installation is meant and what it listens on; absent ones come from elsewhere. */
+/** The flags that select the installation and its listen address; absent values come from other sources. */
 export type Flags = Chosen & { readonly config?: string | undefined; readonly listen?: string | undefined };
 
-// Linux allows 108 bytes with the final NUL, macOS 104.
+// Linux allows 108 bytes including the final NUL, macOS 104.
 const maxSocketPath = 103;
 
-/** The places of the system's own installation, root's or that of the unit. */
+/** The paths of the system installation, which runs as root or as the systemd unit. */
 const system = {
   state: "/var/lib/mcpgw",
   heads: "/var/lib/mcpgw-heads",
   socket: "/run/mcpgw/control.sock",
 } as const;
 
-// systemd passes several directories of one kind separated by colons.
+// systemd separates several directories of one kind with colons.
 function fromSystemd(host: Host, name: string): string[] {
   return (host.env[name] ?? "").split(":").filter((path) => isAbsolute(path));
 }
 
-// By the XDG specification, relative values are ignored.
+// The XDG specification says to ignore relative values.
 function xdg(host: Host, name: string, fallback: string): string {
   const value = host.env[name];
   return value && isAbsolute(value) ? value : join(host.home, fallback);
@@ -85,24 +84,24 @@ function defaultState(host: Host): string {
 function defaultSocket(host: Host, state: string): string {
   const [runtime] = fromSystemd(host, "RUNTIME_DIRECTORY");
   if (runtime) return join(runtime, "control.sock");
-  // Not below XDG_RUNTIME_DIR: MCP clients do not pass that on to `serve`, which has to find the same daemon.
+  // Not under XDG_RUNTIME_DIR: MCP clients do not pass it to `serve`, which has to find the same daemon.
   return isSystem(host) ? system.socket : join(state, "control.sock");
 }
 
 function headsHome(host: Host, state: string): string {
   const given = fromSystemd(host, "STATE_DIRECTORY");
-  // The user of the unit, outside of it, means what the unit has written.
+  // A command of the unit's user outside the unit should find the heads that the unit has written.
   if (given.length === 0 && state === system.state && existsSync(system.heads)) return system.heads;
   return given.find((path) => basename(path) === "mcpgw-heads") ?? join(dirname(defaultState(host)), "mcpgw-heads");
 }
 
-/** The state directory. */
+/** Returns the absolute path of the state directory. */
 export const stateDir = (host: Host, { state }: Chosen): string =>
   state ? resolve(host.cwd, state) : defaultState(host);
 
 /**
- * State directory, control socket and heads. A state directory other than the default contains its socket, so that two
- * installations of one user never share one.
+ * Returns the state directory, control socket and heads directory. A state directory other than the default contains
+ * its own socket, so that two installations of one user never share one.
  */
 export function resolvePaths(host: Host, chosen: Chosen = {}): Paths {
   const state = stateDir(host, chosen);
@@ -110,16 +109,13 @@ export function resolvePaths(host: Host, chosen: Chosen = {}): Paths {
   const socket = chosen.socket ? resolve(host.cwd, chosen.socket) : own;
   if (Buffer.byteLength(socket) > maxSocketPath) {
     throw new Error(
-      `the path of the control socket is over ${maxSocketPath} bytes long: ${socket}; set control.socket`,
+      `the path of the control socket is longer than ${maxSocketPath} bytes: ${socket}; set control.socket to a shorter one`,
     );
   }
   return { state, socket, heads: headsHome(host, state) };
 }
 
-/**
- * The socket that a client tries: that of its own installation, or the system's if only that exists and no other was
- * chosen.
- */
+/** Returns the socket for a client: that of its installation, or the system's if only it exists and none was chosen. */
 export function clientSocket(host: Host, chosen: Chosen = {}): string {
   const { state, socket } = resolvePaths(host, chosen);
   const free = (!chosen.state || state === system.state) && !chosen.socket && !existsSync(socket);
@@ -127,19 +123,19 @@ export function clientSocket(host: Host, chosen: Chosen = {}): string {
 }
 
 /**
- * Where the system's own gateway is, for who meets nobody at a socket, perhaps one that a dead daemon left; null:
- * nowhere.
+ * Returns where the system gateway is, as advice for a client that got no answer at a socket (a dead daemon may have
+ * left it); null if there is no other gateway.
  */
 export function systemInstead(socket: string): string | null {
   try {
     statSync(system.socket);
-    return socket === system.socket ? null : `at ${system.socket}, which --socket can name`;
+    return socket === system.socket ? null : `at ${system.socket} (use --socket to name it)`;
   } catch (error) {
-    return codeOf(error) === "EACCES" ? `in ${dirname(system.socket)}, for members of its group` : null;
+    return codeOf(error) === "EACCES" ? `in ${dirname(system.socket)}, which only members of its group can use` : null;
   }
 }
 
-/** State directory and socket by flag, else by environment; the values of the file rank below both. */
+/** Returns the state directory and socket by flag, else by environment, else by file. */
 export function chosenPaths(host: Host, flags: Chosen, file: Chosen = {}): Chosen {
   return {
     state: flags.state ?? (host.env["MCPGW_STATE"] || undefined) ?? file.state,
@@ -147,13 +143,13 @@ export function chosenPaths(host: Host, flags: Chosen, file: Chosen = {}): Chose
   };
 }
 
-/** The configuration file to use and what named it, or null and why there is none. */
+/** The configuration file to use and what named it, or null and the reason why there is none. */
 export type FoundConfig = {
   readonly path: string | null;
   readonly why: string;
-  /** Whether nothing named it: it lies at the default place. */
+  /** Whether the file was found at the default place, without being named. */
   readonly byDefault: boolean;
-  /** Why a `gateway.yaml` in the current directory was passed over; null if none was. */
+  /** Why a `gateway.yaml` in the current directory was ignored; null if none was. */
   readonly skipped: string | null;
 };
 
@@ -163,13 +159,13 @@ export type FindConfig = {
   readonly local: boolean;
 };
 
-/** Says that a `gateway.yaml` is in the current directory, for commands that do not look there; empty if none is. */
+/** Returns a note that this command ignores the `gateway.yaml` in the current directory; empty if there is none. */
 export const passedOver = (cwd: string): string =>
   existsSync(join(cwd, "gateway.yaml"))
-    ? "; this command has not read the gateway.yaml in this directory: if it is that daemon's, give --config"
+    ? "; this command does not read the gateway.yaml in this directory: if the daemon uses it, name it with --config"
     : "";
 
-/** The file that a flag or the environment names, and which of them; null if none does. */
+/** Returns the file that a flag or the environment names, and the name of that source; null if none does. */
 export function namedConfig({ env, cwd }: Pick<Host, "env" | "cwd">, flag: string | undefined) {
   const given = [
     ["--config", flag],
@@ -182,17 +178,14 @@ export function namedConfig({ env, cwd }: Pick<Host, "env" | "cwd">, flag: strin
   return null;
 }
 
-/** What `passedOver` says, if no flag or variable names an installation; else empty. */
+/** Returns the note of `passedOver` if no flag or variable names an installation; else empty. */
 export function overlooked(host: Host, flags: Flags): string {
   const { state, socket } = chosenPaths(host, flags);
   const isNamed = state !== undefined || socket !== undefined || namedConfig(host, flags.config) !== null;
   return isNamed ? "" : passedOver(host.cwd);
 }
 
-/**
- * Finds the file by flag, environment, `./gateway.yaml` under its conditions, then the default place; the first that is
- * named wins.
- */
+/** Finds the file: by flag, environment, a safe `./gateway.yaml` if the command reads that, or at the default place. */
 export function findConfig(host: Host, { flag, local }: FindConfig): FoundConfig {
   const named = namedConfig(host, flag);
   if (named) return { ...named, byDefault: false, skipped: null };
@@ -203,28 +196,28 @@ export function findConfig(host: Host, { flag, local }: FindConfig): FoundConfig
   const usual = defaultConfig(host);
   if (!isAbsent(usual)) return { path: usual, why: "the default place", byDefault: true, skipped };
   const places = ["--config", "MCPGW_CONFIG", ...(local ? ["./gateway.yaml"] : []), usual];
-  const nowhere = `no configuration in ${places.join(", ")}; \`mcpgw init\` writes one`;
+  const nowhere = `no configuration found in ${places.join(", ")}; \`mcpgw init\` writes one`;
   return { path: null, why: skipped ?? nowhere, byDefault: false, skipped };
 }
 
-/** What lies behind a link that leads nowhere, or may not be looked at, is not absent: who reads it is told that. */
+/** Reports whether a path is absent. A broken link or denied directory is not, so that reading it gives the reason. */
 const isAbsent = (path: string): boolean =>
   ["ENOENT", "ENOTDIR"].includes(codeOf(thrownBy(() => lstatSync(path))) ?? "") && brokenLink(path) === null;
 
-/** The place of the configuration if nothing names another. */
+/** Returns the path of the configuration that is used if none is named. */
 export function defaultConfig(host: Host): string {
   const [given] = fromSystemd(host, "CONFIGURATION_DIRECTORY");
   const dir = isSystem(host) ? "/etc/mcpgw" : join(xdg(host, "XDG_CONFIG_HOME", ".config"), "mcpgw");
   return join(given ?? dir, "gateway.yaml");
 }
 
-// The file decides which commands this user runs, so nobody else may have put it there.
+// The file decides which commands this user runs, so no other user may have created or changed it.
 function refusal(host: Host, path: string, entry: Stats): string | null {
   if (host.uid === 0) return `${path} is not read as root; name it with --config`;
   const target = orNull(() => statSync(path));
   if (entry.uid !== host.uid || (target && target.uid !== host.uid))
     return `${path} belongs to another user; name it with --config to use it`;
   if (target && (target.mode & 0o022) !== 0)
-    return `${path} may be written by others; chmod go-w it, or name it with --config`;
+    return `${path} is writable by others; chmod go-w it, or name it with --config`;
   return null;
 }

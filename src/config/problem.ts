@@ -1,9 +1,9 @@
 import { isAbsolute, relative } from "node:path";
 import type { Path } from "../core/finding.ts";
 
-/** A problem or doubt in a configuration: where, which key, what is wrong, and what to do. */
+/** A problem or warning in a configuration: the place, the key, what is wrong, and what to do. */
 export type Problem = {
-  /** A file, or the flag or variable that set the value. */
+  /** The file, or the flag or variable that set the value. */
   readonly file: string;
   /** Counted from 1; null if there is no file. */
   readonly line: number | null;
@@ -13,7 +13,7 @@ export type Problem = {
   readonly message: string;
 };
 
-/** A problem that has no place in its file; `path` as for `Problem`. */
+/** Returns a problem without a position in its file. */
 export const unplaced = (file: string, message: string, path = ""): Problem => ({
   file,
   line: null,
@@ -22,13 +22,12 @@ export const unplaced = (file: string, message: string, path = ""): Problem => (
   message,
 });
 
-/** Receives the findings of a check. */
 export type Report = {
   problem(path: Path, message: string): void;
   warn(path: Path, message: string): void;
 };
 
-/** A configuration that cannot be used, with everything that is wrong, not just the first thing. */
+/** The error for an invalid configuration, with all of its problems. */
 export class ConfigError extends Error {
   readonly problems: readonly Problem[];
 
@@ -39,13 +38,13 @@ export class ConfigError extends Error {
   }
 }
 
-/** A file in short for who works in `directory`: relative to that if it lies below. Below the root all files do. */
+/** Returns the file relative to `directory` if it is inside, else as it is. For `/` it stays absolute. */
 export function nearName(file: string, directory: string): string {
   const near = relative(directory, file);
   return directory === "/" || near.startsWith("..") ? file : near;
 }
 
-/** `file:line:column: path: message`; the file is relative to `from` if it lies below. */
+/** Returns `file:line:column: path: message`; the file is relative to `from` if it is inside. */
 export function formatProblem(problem: Problem, from = ""): string {
   const { file, line, column, path, message } = problem;
   const near = from && isAbsolute(file) ? nearName(file, from) : file;

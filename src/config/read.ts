@@ -5,7 +5,7 @@ import { ConfigError, unplaced } from "./problem.ts";
 
 const maxBytes = 4 * 1024 ** 2;
 
-/** The text of a configuration file's bytes; throws ConfigError if it is none. */
+/** Decodes the bytes of a configuration file; throws ConfigError if they are not UTF-8. */
 export function configText(bytes: Uint8Array, file: string): string {
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
@@ -14,7 +14,7 @@ export function configText(bytes: Uint8Array, file: string): string {
   }
 }
 
-/** The bytes of a configuration file, at most 4 MiB; throws ConfigError for anything that is no such file. */
+/** Reads a configuration file of at most 4 MiB; throws ConfigError if it is larger, not regular or unreadable. */
 export function readConfigFile(path: string): Uint8Array {
   try {
     return readRegularSync(path, maxBytes);
@@ -25,15 +25,15 @@ export function readConfigFile(path: string): Uint8Array {
 
 function whyNot(error: unknown, path: string): string {
   if (error instanceof UnfitFile) {
-    const most = `is over ${maxBytes / 1024 ** 2} MiB; keys belong into the state directory`;
-    return error.large ? most : "is no regular file";
+    const most = `is larger than ${maxBytes / 1024 ** 2} MiB; keep keys in the state directory instead`;
+    return error.large ? most : "is not a regular file";
   }
   const code = codeOf(error) ?? "error";
   if (code === "ENOENT") {
     const broken = brokenLink(path);
-    if (broken === null) return "there is no such file; `mcpgw init` writes one";
+    if (broken === null) return "file not found; `mcpgw init` writes one";
     const { link, to } = broken;
-    return `${link === path ? "is" : `lies behind ${link},`} a link to ${to}, which is not there`;
+    return `${link === path ? "is" : `is reached through ${link},`} a link to ${to}, which does not exist`;
   }
   const denied = whyUnreadable(error, path);
   return denied ? `${denied}; let its group read it, or run this as a user who may` : `cannot be read (${code})`;

@@ -6,7 +6,7 @@ import { type Config, configSchema } from "./schema.ts";
 
 const id = (): string => `unread-${crypto.randomUUID()}`;
 
-/** Stand-ins for entries that cannot be read, by list, so that the other entries keep their indexes. */
+/** Placeholders for invalid entries, by list, so that the other entries keep their indexes. */
 const standIns: Readonly<Record<string, () => unknown>> = {
   servers: () => ({ id: id(), builtin: "calculator" }),
   rules: () => ({ id: id(), action: "deny" }),
@@ -15,12 +15,12 @@ const standIns: Readonly<Record<string, () => unknown>> = {
   "auth.keys": () => ({ id: id(), keyHash: keyHash(hashKey(id())), consumerId: "unread", roles: ["unread"] }),
 };
 
-/** Removing a part may reveal further parts that cannot be read. */
+/** Maximum number of passes: removing an invalid part may reveal others. */
 const rounds = 10;
 
 /**
- * A configuration without its unreadable parts. An unreadable entry of these lists is replaced by a stand-in; any other
- * section is left out whole, so that the remaining parts keep their meaning. Null if nothing remains.
+ * Returns a configuration without its invalid parts, so that the rest can be checked. An invalid entry of a list in
+ * `standIns` is replaced by a placeholder; any other invalid section is removed as a whole. Null if this fails.
  */
 export function salvage(whole: unknown, problems: readonly Finding[]): Config | null {
   const value = copyOf(whole);
@@ -39,10 +39,7 @@ type Group = Record<PropertyKey, unknown>;
 
 const isGroup = (value: unknown): value is Group => typeof value === "object" && value !== null;
 
-/**
- * A copy in which aliases of YAML, which are one object in several places, are separate objects. Null if one contains
- * itself.
- */
+/** Returns a copy in which YAML aliases become separate objects; null if an object contains itself. */
 const copyOf = (value: unknown): unknown => orNull<unknown>(() => JSON.parse(JSON.stringify(value)));
 
 function replace(value: Group, path: Path): void {
@@ -57,5 +54,5 @@ function replace(value: Group, path: Path): void {
 
 const isReplaceable = (list: Path): boolean => Object.hasOwn(standIns, listAt(list));
 
-/** `policies.rules` for `policies[0].rules`. */
+/** Returns `policies.rules` for `policies[0].rules`. */
 const listAt = (path: Path): string => path.filter((key) => typeof key !== "number").join(".");

@@ -9,7 +9,7 @@ import { wrongType } from "./issue-text.ts";
 type Issue = z.core.$ZodIssue;
 type Shape = keyof typeof serverShapes;
 
-/** One finding for each mistake, in words for the author of the file. */
+/** Converts the issues of the schema to findings with messages for the author of the file. */
 export function schemaFindings(issues: readonly Issue[], value: unknown, base: Path = []): Finding[] {
   return issues.flatMap((issue): Finding[] => {
     const path = [...base, ...issue.path];
@@ -25,10 +25,10 @@ function unknownKey(path: Path, key: string, value: unknown): Finding {
   const elsewhere = isServer(path) ? shapeWith(key) : null;
   const shown = plain(cut(key, 60));
   const help = elsewhere
-    ? `only a server with \`${elsewhere}\` has it`
+    ? `only servers with \`${elsewhere}\` have it`
     : guess
       ? `did you mean ${guess}?`
-      : `known here: ${known.join(", ")}`;
+      : `known keys: ${known.join(", ")}`;
   return { path: [...path, key], key: true, message: `unknown key ${JSON.stringify(shown)}; ${help}` };
 }
 
@@ -59,13 +59,13 @@ function server(path: Path, issue: z.core.$ZodIssueInvalidUnion, value: unknown)
   if (!shape) {
     const mistyped = Object.keys(entry).find((key) => !shapeWith(key) && nearest(key, shapeNames));
     if (mistyped !== undefined) return [unknownKey(path, mistyped, value)];
-    return [{ path, message: "give one of command, url or builtin: what kind of server it is" }];
+    return [{ path, message: "set one of command, url or builtin, which say what kind of server it is" }];
   }
-  if (shapes.length > 1) return [{ path, message: `${shapes.join(" and ")} exclude each other; keep one` }];
+  if (shapes.length > 1) return [{ path, message: `${shapes.join(" and ")} are mutually exclusive; keep one` }];
   return schemaFindings(issue.errors[shapeNames.indexOf(shape)] ?? [], value, path);
 }
 
-// The branch with a fitting type has the best message; if none fits, every accepted type is named.
+// The union member whose type matches has the best message; if none matches, every accepted type is named.
 function union(path: Path, issue: z.core.$ZodIssueInvalidUnion, value: unknown): Finding[] {
   const isTypeOnly = ([first]: Issue[]): boolean => first?.code === "invalid_type" && first.path.length === 0;
   const fitting = issue.errors.find((errors) => !isTypeOnly(errors));

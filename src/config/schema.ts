@@ -9,13 +9,13 @@ import { policiesOptions, rulesOptions } from "../policy/options.ts";
 import { builtinOptions, httpOptions, stdioOptions } from "../upstream/options.ts";
 import { usageOptions } from "../usage/options.ts";
 
-// The host comes without brackets; port 0 takes any free port.
+// The host has no brackets; port 0 picks any free port.
 type Address = { readonly host: string; readonly port: number };
 
 const noAddress = (text: string | number): string =>
-  `"${text}" is no address; write HOST:PORT, e.g. 127.0.0.1:7332 or [::1]:7332`;
+  `"${text}" is not an address; write HOST:PORT, for example 127.0.0.1:7332 or [::1]:7332`;
 
-// A port alone is a number to YAML.
+// YAML reads a port alone as a number.
 const addressText = z.string({ error: ({ input }) => (typeof input === "number" ? noAddress(input) : undefined) });
 
 const address = addressText.transform((text, ctx): Address => {
@@ -30,32 +30,32 @@ const origin = z
   .string()
   .refine(
     (text) => URL.canParse(text) && new URL(text).origin === text && !text.includes("*"),
-    "write an origin, e.g. https://app.example",
+    "is not an origin; write for example https://app.example",
   );
 
 const allowedHost = z
   .string()
   .regex(
     new RegExp(`^${hostName}$`),
-    'write the name alone, of letters, digits, "-", "_" and dots, without scheme and port, e.g. gw.example or [::1]',
+    'write only the host name (letters, digits, "-", "_" and dots) without scheme and port, for example gw.example or [::1]',
   );
 
 const listenOptions = z.strictObject({
   http: address
     .prefault("127.0.0.1:7332")
     .describe(
-      "HOST:PORT of the MCP endpoint; port 0 takes a free one. An address off loopback needs auth, and TLS or behindTlsProxy.",
+      "HOST:PORT of the MCP endpoint; port 0 picks a free port. An address off loopback requires auth, and TLS or behindTlsProxy.",
     ),
   allowedHosts: z
     .array(allowedHost)
     .default([])
     .describe(
-      "Names accepted in the Host header besides the host of listen.http, which is none if it is 0.0.0.0 or [::]. On loopback localhost, 127.0.0.1 and [::1] are accepted too; off loopback an empty list accepts every name.",
+      "Names accepted in the Host header in addition to the host of listen.http (unless that is 0.0.0.0 or [::]). On loopback, localhost, 127.0.0.1 and [::1] are also accepted; off loopback, an empty list accepts every name.",
     ),
   allowedOrigins: z
     .array(origin)
     .default([])
-    .describe("Origins of web pages that may call the gateway; no others may."),
+    .describe("Origins of the web pages that may call the gateway; all others are refused."),
   behindTlsProxy: z
     .boolean()
     .default(false)
@@ -66,39 +66,47 @@ const listenOptions = z.strictObject({
       key: z.string().min(1).describe("PEM file of the private key; relative to this file."),
     })
     .optional()
-    .describe("Serves HTTPS with this certificate."),
+    .describe("Certificate and key for serving HTTPS."),
   maxConnections: z
     .number()
     .int()
     .positive()
     .default(4096)
     .describe(
-      "Most requests, streams and WebSockets served at once. Further ones get 503, except /live, and /metrics from this machine. If more connections are open, idle ones are closed.",
+      "Maximum number of requests, streams and WebSockets served at once. Further ones get 503, except /live, and /metrics from this machine. If more connections are open, idle ones are closed.",
     ),
 });
 
-/** The groups of operators where the file names none; a machine need not have them. */
+/** The default operator groups; they need not exist on the machine. */
 export const usualGroups = { adminGroup: "mcpgw-admin", readGroup: "mcpgw-audit" } as const;
 
 const controlOptions = z.strictObject({
   socket: z.string().min(1).optional().describe("Path of the socket; relative to this file."),
-  adminGroup: z.string().min(1).default(usualGroups.adminGroup).describe("Members of this group may change things."),
-  readGroup: z.string().min(1).default(usualGroups.readGroup).describe("Members of this group may look at things."),
+  adminGroup: z
+    .string()
+    .min(1)
+    .default(usualGroups.adminGroup)
+    .describe("Members of this group may use every control command."),
+  readGroup: z
+    .string()
+    .min(1)
+    .default(usualGroups.readGroup)
+    .describe("Members of this group may use the control commands that only read."),
 });
 
 const logOptions = z.strictObject({
-  level: z.enum(levels).default("info").describe("The least severe lines that are written."),
-  format: z.enum(["json", "text"]).default("json").describe("`json` is one object per line, `text` is for people."),
+  level: z.enum(levels).default("info").describe("Minimum severity of the lines that are written."),
+  format: z.enum(["json", "text"]).default("json").describe("`json` writes one object per line, `text` is for people."),
 });
 
 const gatewayOptions = z.strictObject({
-  // `on` and `off` are plain strings in YAML 1.2.
+  // YAML 1.2 reads `on` and `off` as strings.
   tools: z
     .union([z.boolean(), z.enum(["on", "off"])])
     .prefault(true)
     .transform((value) => value === true || value === "on")
     .describe(
-      "Whether the gateway offers its own tools (`mcpgw__audit_log` and others) to callers whose rules allow them.",
+      "Whether the gateway offers its own tools (`mcpgw__audit_log` and others) to callers that the rules allow to use them.",
     ),
   name: z
     .string()
@@ -133,12 +141,14 @@ const auditInput = auditOptions.extend({
     .string()
     .min(1)
     .optional()
-    .describe("File of the daemon's chain; default: audit/main.db in the state directory; relative to this file."),
+    .describe(
+      "File of the daemon's audit chain, relative to this file; default: audit/main.db in the state directory.",
+    ),
 });
 
 const rateLimitInput = z.strictObject({
   enabled: z.boolean().default(true).describe("Whether the limit applies."),
-  defaultPerMinute: z.number().nonnegative().optional().describe("limits.perMinute."),
+  defaultPerMinute: z.number().nonnegative().optional().describe("Same as limits.perMinute."),
   burstMultiplier: z
     .number()
     .positive()
@@ -148,24 +158,24 @@ const rateLimitInput = z.strictObject({
 });
 
 const meteringInput = z.strictObject({
-  enabled: z.boolean().default(true).describe("usage.enabled."),
+  enabled: z.boolean().default(true).describe("Same as usage.enabled."),
   dimensions: z
     .array(z.enum(["calls", "latency", "errors"]))
     .optional()
     .describe("Has no effect: all dimensions are always counted."),
 });
 
-/** The key that tells the shape of a server entry, and that shape; in the order of the union. */
+/** The shape of a server entry by the key that identifies it, in the order of the union. */
 export const serverShapes = { command: stdioOptions, url: httpOptions, builtin: builtinOptions } as const;
 
 const input = z.strictObject({
   listen: listenOptions.prefault({}).describe("Where agents connect over HTTP."),
   control: controlOptions.prefault({}).describe("The Unix socket for operators."),
-  state: z.string().min(1).optional().describe("Directory of keys, audit log and usage; relative to this file."),
+  state: z.string().min(1).optional().describe("Directory for keys, audit log and usage; relative to this file."),
   log: logOptions.prefault({}).describe("The program's own log, on stderr."),
   gateway: gatewayOptions.prefault({}).describe("The gateway as an MCP server."),
-  names: namesOptions.prefault({}).describe("How tools and prompts are named for clients."),
-  auth: authInput.prefault({}).describe("Who callers are."),
+  names: namesOptions.prefault({}).describe("How tools and prompts are named toward clients."),
+  auth: authInput.prefault({}).describe("How callers are authenticated."),
   servers: z
     .array(z.union([serverShapes.command, serverShapes.url, serverShapes.builtin]))
     .default([])
@@ -173,14 +183,14 @@ const input = z.strictObject({
   toolsets: toolsetsOptions,
   rules: rulesOptions,
   policies: policiesOptions,
-  limits: limitsOptions.prefault({}).describe("Limits of calls and of messages."),
-  audit: auditInput.prefault({}).describe("The evidence of every call; it cannot be switched off."),
+  limits: limitsOptions.prefault({}).describe("Limits on calls and message sizes."),
+  audit: auditInput.prefault({}).describe("The audit log of every call; it cannot be switched off."),
   usage: usageOptions.prefault({}).describe("Metering."),
   rateLimit: rateLimitInput.optional().describe("Older spelling of limits."),
   metering: meteringInput.optional().describe("Older spelling of usage."),
 });
 
-/** The schema of the file: its input is what may be written, its output what the program works with. */
+/** The schema of the file: its input is what the file may contain, its output what the program uses. */
 export const configSchema = input.transform((file) => {
   const { rateLimit, metering, auth, audit, limits, ...rest } = file;
   const { methods, type, ...identity } = auth;
@@ -200,5 +210,5 @@ function fromRateLimit(old: z.output<typeof rateLimitInput> | undefined): { perM
   return perMinute > 0 ? { perMinute, burst: Math.max(1, Math.round(perMinute * old.burstMultiplier)) } : { perMinute };
 }
 
-/** The configuration in force: defaults filled in, older spellings translated, `${…}` substituted, paths absolute. */
+/** A loaded configuration: defaults filled in, older spellings translated, `${…}` substituted, paths absolute. */
 export type Config = z.output<typeof configSchema>;

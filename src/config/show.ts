@@ -12,12 +12,12 @@ import type { Loaded, Origin } from "./load.ts";
 const rates = new Set(["perMinute", "rateLimit"]);
 const sizes = new Set(["body", "result"]);
 
-/** The configuration in force as plain data, spelt as in a file and without secret values. */
+/** Returns the configuration as plain data, written as in a file and without secret values. */
 export function shownData(loaded: Loaded): unknown {
   return show(loaded, loaded.config, []);
 }
 
-/** The configuration in force as YAML, without secret values; comments mark defaults and overrides. */
+/** Returns the configuration as YAML, without secret values; comments mark defaults and overrides. */
 export function shownYaml(loaded: Loaded): string {
   const doc = new Document(shownData(loaded));
   visit(doc, {
@@ -30,7 +30,7 @@ export function shownYaml(loaded: Loaded): string {
   return textOf(doc);
 }
 
-/** What `shownData` has returned, as YAML: where each value comes from is not known any more. */
+/** Returns the result of `shownData` as YAML, without comments on where values come from. */
 export const dataYaml = (data: unknown): string => textOf(new Document(data));
 
 const textOf = (doc: Document): string => doc.toString({ lineWidth: 0 }).trimEnd();
@@ -40,7 +40,7 @@ function originComment(origin: Origin): string | null {
   return origin.from === "default" ? " default" : null;
 }
 
-/** The isolation of a server that sets none, beside its id. It may depend on what the server speaks. */
+/** Returns the comment with the default isolation of a server that sets none; it may depend on the revision. */
 function isolationComment({ config }: Loaded, [section, index, key]: Path): string | null {
   const server = section === "servers" && key === "id" ? config.servers[Number(index)] : undefined;
   if (!server || server.isolation !== undefined) return null;
@@ -72,23 +72,21 @@ function spelt(key: string, value: number): number | string {
   if (durations.has(key)) return formatDuration(value);
   if (sizes.has(key)) return formatSize(value);
   const rate = rates.has(key) ? formatRate(value) : "";
-  // A rate that options cannot spell was written as a number.
+  // A rate that has no text form was written as a number.
   return parseRate(rate) === null ? value : rate;
 }
 
 function shownText(text: string, path: Path): string {
   if (isSecret(path)) return onlyReferences(text);
-  // Rules and names are shown as they are: there, `sk_search_all*` is a tool and no credential.
+  // Rules and names are shown as they are: there, `sk_search_all*` is a tool, not a credential.
   if (!isConnecting(path)) return text;
   const plain = maskPatterns(withoutSecrets(text));
   return path[2] === "args" ? withoutNamed(plain) : plain;
 }
 
-/**
- * The references of a text that may be secret, and the word that a header's credential begins with; no other letter.
- */
+/** Masks a text that may be secret, except references and the scheme (Bearer, Basic) of a header's credential. */
 function onlyReferences(text: string): string {
-  // After another `$` a `${` is no reference, but text.
+  // `$${` is not a reference but literal text.
   const parts = text.split(/((?<!\$)\$\{[^}]*\})/);
   const shown = parts.map((part, index) => {
     if (index % 2 === 1) return part.replace(/:-.*\}$/s, `:-${mark}}`);
@@ -99,34 +97,30 @@ function onlyReferences(text: string): string {
 
 const connecting: ReadonlySet<unknown> = new Set(["command", "args", "url", "proxy"]);
 
-/** Whether a text says where a server is, or how it is started: only there can a credential be part of it. */
+/** Reports whether a text is an address or command line of a server, the only texts that can contain a credential. */
 const isConnecting = ([section, , group]: Path): boolean => section === "servers" && connecting.has(group);
 
-/**
- * What is no value of the flag before it, but the next flag; other values may begin with `-`, as secrets do at random.
- */
+/** Matches the next flag, which is not a value of the one before. A random secret may also start with `-`. */
 const nextFlag = String.raw`--|-\S?(?:\s|$)`;
 const beginsWithFlag = new RegExp(`^(?:${nextFlag})`);
 
-// `--name ` before a value, `name=`, `name:` and the same with blanks or quotes around.
+// `--name ` before a value, `name=`, `name:`, and the same with spaces or quotes around.
 const names = new RegExp(
   String.raw`(?<![\w-])(?:-[\w-]*\s+(?!\s|$|${nextFlag})|[\w-]+["']?\s*(?:=|:(?!\/\/))\s*)`,
   "g",
 );
 
-/**
- * `-u NAME:`, `-uNAME:` and longer forms, as curl has them before a password; `-u 1000:1000` are a user and a group.
- */
+/** Matches `-u NAME:` and similar before a password, as for curl; `-u 1000:1000` is a user and a group. */
 const login = /(?<![\w-])(?:-[uU][\s=]*|--(?:proxy-)?user[\s=]+)(?![\s=]|\d+:\d+(?!\S))[^\s:]*:(?!\/\/)/;
 
-/** Hides what follows a telling name within one argument, as in `--header=Authorization: …` or `GITHUB_TOKEN=…`. */
+/** Masks the text after a secret's name in one argument, as in `--header=Authorization: …` or `GITHUB_TOKEN=…`. */
 function withoutNamed(text: string): string {
   const telling = text.matchAll(names).find(([found]) => secretName.test(/[\w-]+/.exec(found)?.[0] ?? ""));
   const ends = [telling, login.exec(text)].flatMap((match) => (match ? match.index + match[0].length : []));
   return ends.length > 0 ? text.slice(0, Math.min(...ends)) + mark : text;
 }
 
-// Literal values of environments and headers count as secrets, since nothing tells which of them are.
+// All literal values of environments and headers count as secrets, since nothing shows which of them are.
 function isSecret(path: Path): boolean {
   const [section, , group, name] = path;
   if (section === "auth") return path.at(-1) === "key";
@@ -140,14 +134,11 @@ function afterSecretFlag(list: readonly unknown[], index: number): boolean {
   return secretName.test(before) || (!login.test(before) && login.test(`${before} ${String(here)}`));
 }
 
-/**
- * Hides the secret parts that a URL may have: a login, and the values of its query and fragment. A reference shows no
- * value anyway.
- */
+/** Masks the login, query values and fragment of a URL, but not references, which do not show their values. */
 function withoutSecrets(text: string): string {
   return (
     text
-      // This may be a login whose password has a `?`, or a query that has an `@`.
+      // Either a login whose password contains `?`, or a query that contains `@`.
       .replace(/(\w:\/\/)[^/\s]*[?#][^/\s]*@\S*/g, `$1${mark}`)
       .replace(/(\w:\/\/)[^/\s]*@/g, `$1${mark}@`)
       .replace(/(\w:\/\/[^\s?#]*)([?#]\S+)/g, (_all, place: string, rest: string) => place + withoutValues(rest))

@@ -29,43 +29,39 @@ import {
   whyInput,
 } from "./schemas.ts";
 
-/** The last millisecond that a Date can hold. */
+/** The maximum time that a Date can hold, in epoch ms. */
 const latest = 8_640_000_000_000_000;
 
-/** A server, and how many lines of its log. */
 const lastLines = byId.extend({ lines: z.number().int().min(1).max(mostAsked).default(200) });
 
 /**
- * The act as which it is recorded, with the process that asked: before it is done, which it is not if it cannot be
- * recorded; or by its handler, in its own order.
+ * How an operation is recorded, with the process that requested it: before it runs, so that it does not run unless it
+ * is recorded, or by its handler, in the handler's own order.
  */
 type Recording = { recorded: { before: ActType } | { byHandler: ActType | "call.begin" } };
 
-/** `read` for members of the read group, `admin` for administrators only. */
+/** The required access: `read` for members of the read group, `admin` for administrators only. */
 type Access =
   | { access: "read"; adminWhen?: never; recorded?: never }
   | ({ access: "admin"; adminWhen?: never } & Recording)
-  /** If this input member is truthy, only an administrator may, although the row says `read`. */
+  /** With `adminWhen`, only an administrator may use the operation if this input member is truthy. */
   | ({ access: "read"; adminWhen: string } & Recording);
 
 export type Row = Access & {
   summary: string;
-  /** Set if it answers with events until the end, and not once. */
+  /** Set if the operation answers with a stream of events instead of a single result. */
   stream?: true;
-  /** Its name among the gateway's own MCP tools. */
+  /** The name of the operation as one of the gateway's own MCP tools. */
   mcp?: string;
   input: z.ZodType;
   output: z.ZodType;
 };
 
-/**
- * Everything that an operator can ask of a running gateway. Server, client, command line, console and MCP tools follow
- * this table.
- */
+/** All operations on a running gateway; control server and client, CLI, console and MCP tools are derived from it. */
 export const operations = {
   status: {
     access: "read",
-    summary: "State of the gateway and of its servers",
+    summary: "State of the gateway and its servers",
     input: nothing,
     output: status,
   },
@@ -75,14 +71,14 @@ export const operations = {
     stream: true,
     input: z.strictObject({
       ...selection,
-      after: z.number().int().nonnegative().optional().describe("records after this one, whatever since says"),
+      after: z.number().int().nonnegative().optional().describe("records after this sequence number; overrides since"),
     }),
     output: auditEntry,
   },
   "keys.create": {
     access: "admin",
     recorded: { byHandler: "key.created" },
-    summary: "Make an API key; the answer is the only place where it is shown",
+    summary: "Create an API key; it is shown only in this answer",
     input: z.strictObject({
       name: z.string().min(1).max(200),
       consumerId: plainId,
@@ -95,7 +91,7 @@ export const operations = {
   },
   "keys.list": {
     access: "read",
-    summary: "API keys, never their secrets",
+    summary: "API keys, without their secrets",
     input: nothing,
     output: z.object({ frozen: z.boolean(), keys: z.array(keyView).readonly() }),
   },
@@ -109,7 +105,7 @@ export const operations = {
   "keys.rotate": {
     access: "admin",
     recorded: { byHandler: "key.rotated" },
-    summary: "Revoke a key and make a new one with the same rights",
+    summary: "Revoke a key and create a new one with the same rights",
     input: byId,
     output: newKey,
   },
@@ -156,7 +152,7 @@ export const operations = {
   },
   "servers.follow": {
     access: "read",
-    summary: "The last lines a server wrote to its standard error, and further ones as it writes them",
+    summary: "The last lines a server wrote to its standard error, and new ones as it writes them",
     stream: true,
     input: lastLines,
     output: z.object({ line: z.string() }),
@@ -171,19 +167,19 @@ export const operations = {
   "tools.call": {
     access: "admin",
     recorded: { byHandler: "call.begin" },
-    summary: "Call a tool through the whole path: decided, limited and recorded",
+    summary: "Call a tool; policy, limits and the audit log apply as for any client",
     mcp: "call",
     input: z.strictObject({
       tool: z.string().min(1).max(300).describe("server:tool"),
       arguments: z
         .union([z.record(z.string(), z.unknown()), z.string()])
         .default({})
-        .describe("the arguments as an object, or as its JSON text where every digit must arrive as written"),
+        .describe("the arguments as an object, or as JSON text if every digit must arrive as written"),
     }),
     output: z.object({
       call: z.string(),
       status: z.string(),
-      result: z.string().nullable().describe("JSON text of the MCP result, null when there is none"),
+      result: z.string().nullable().describe("JSON text of the MCP result; null if there is none"),
       error: z.object({ code: z.number(), message: z.string() }).nullable(),
     }),
   },
@@ -199,7 +195,7 @@ export const operations = {
     }),
     output: z.object({
       records: z.array(auditEntry).readonly(),
-      more: z.boolean().describe("whether older records match too"),
+      more: z.boolean().describe("whether older records also match"),
       unread,
     }),
   },
@@ -219,9 +215,9 @@ export const operations = {
       leaf: z.string().describe("URL-safe base64 (RFC 4648 §5) without padding, as in an export"),
       payloads,
       fault,
-      /** The record with which the call began; null for a record that has none before it. */
+      /** The record of the start of the call; null if there is none. */
       begin: z.object({ seq: z.number().int(), rec: z.string(), payloads, fault }).nullable(),
-      /** What the name in `src` stands for, with the payloads only; `address` is null once it is erased. */
+      /** The client address behind the pseudonym in `src`, only with payloads; `address` is null once erased. */
       source: z.object({ src: z.string(), address: z.string().nullable() }).nullable(),
     }),
   },
@@ -241,7 +237,7 @@ export const operations = {
         .array(z.object({ source: z.string(), text: z.string().max(1 << 20) }))
         .max(100)
         .default([])
-        .describe("signed checkpoints kept elsewhere, besides those that the gateway knows"),
+        .describe("signed checkpoints kept elsewhere, in addition to those that the gateway knows"),
       pubkey: z.string().max(200).optional().describe("the key that must have signed them"),
     }),
     output: verifyReport,
@@ -271,30 +267,30 @@ export const operations = {
       until,
     }),
     output: z.object({
-      metered: z.boolean().describe("false: calls are not counted, and these were counted before"),
+      metered: z.boolean().describe("false if calls are not counted now; these were counted before"),
       hours: z
         .object({ since: z.string().nullable(), until: z.string().nullable() })
         .optional()
-        .describe("the whole hours that were counted, where the times asked for are finer"),
+        .describe("the whole hours that the answer covers, if the requested times are more precise"),
       cutShort: z
         .array(z.object({ chain: z.string(), upto: z.number() }))
         .readonly()
         .optional()
-        .describe("chains that cannot be read to their end, each with its last record that is counted"),
-      overlap: z.boolean().optional().describe("true: the calls of a server with several tags count in several rows"),
+        .describe("chains that cannot be read to their end, each with the last record that is counted"),
+      overlap: z.boolean().optional().describe("true if the calls of a server with several tags count in several rows"),
       rows: z.array(usageLine).readonly(),
     }),
   },
   "config.show": {
     access: "read",
-    summary: "The running configuration, secrets masked",
+    summary: "The running configuration with secrets masked",
     input: nothing,
     output: z.object({ file: z.string().nullable(), loadedAt: z.number().int(), config: z.unknown() }),
   },
   "config.reload": {
     access: "admin",
     recorded: { before: "admin.reload" },
-    summary: "Load the configuration file again; a bad file changes nothing",
+    summary: "Load the configuration file again; an invalid file changes nothing",
     input: nothing,
     output: z.object({ file: z.string(), changed: z.boolean(), warnings: z.array(z.string()).readonly() }),
   },
@@ -306,7 +302,7 @@ export const operations = {
   },
   consumers: {
     access: "read",
-    summary: "Who calls, with which roles and how much",
+    summary: "The consumers, with their roles and number of calls",
     input: nothing,
     output: z.object({ consumers: z.array(consumer).readonly() }),
   },
@@ -317,8 +313,8 @@ export type Name = keyof Operations;
 export type StreamName = { [N in Name]: Operations[N] extends { stream: true } ? N : never }[Name];
 export type CallName = Exclude<Name, StreamName>;
 
-/** What a client sends. */
+/** The input that a client sends. */
 export type Input<N extends Name> = z.input<Operations[N]["input"]>;
-/** What a handler gets: checked, with defaults filled in. */
+/** The input that a handler gets: checked, with defaults filled in. */
 export type Parsed<N extends Name> = z.output<Operations[N]["input"]>;
 export type Answer<N extends Name> = z.output<Operations[N]["output"]>;

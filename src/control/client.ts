@@ -11,59 +11,62 @@ import { Refusal, Unanswered, Unreachable } from "./refusal.ts";
 
 export type ConnectOptions = {
   readonly version: string;
-  /** The API key to act for. Secret. */
+  /** The API key to act as. Secret. */
   readonly key?: string | null;
-  /** How long the daemon may take to greet, ms. What it is asked afterwards may take any time. */
+  /** Maximum time for the daemon to greet, in ms. Later requests have no time limit. */
   readonly patience?: number | undefined;
 };
 
-/** Tells a person without a key whose rights count. */
+/** The message for a user without a key about whose rights apply. */
 export const keylessText =
-  "without MCPGW_API_KEY the caller is the local administrator, with what policies allow the role admin";
+  "without MCPGW_API_KEY the caller is the local administrator, with the rights that policies give the role admin";
 
-/** The key that this process was given; null without one. What it was read from may have ended it with a line's end. */
+/** Returns the key in MCPGW_API_KEY, or null. It is trimmed, since a file it was read from may end with a newline. */
 export const givenKey = (): string | null => process.env["MCPGW_API_KEY"]?.trim() ?? null;
 
 type Waiting = { onMessage(message: FromServer): void; onClose(error: Error): void };
 
-/** Events that may wait for a stream's consumer before the socket is no longer read. */
+/** Maximum number of events that may wait for a stream's consumer before reading from the socket pauses. */
 const maxWaiting = 1_000;
 
 function unreachable(path: string, error: unknown): Error {
   const code = codeOf(error) ?? "";
   if (code === "EACCES" || code === "EPERM")
-    return new Refusal("denied", `no permission to use ${path}: join the group that owns it, or use sudo`);
+    return new Refusal("denied", `permission denied for ${path}; join the group that owns it, or use sudo`);
   if (code === "ECONNREFUSED" && isListened(path))
-    return new Refusal("busy", `the daemon at ${path} takes no more connections now; try again in a few seconds`);
+    return new Refusal(
+      "busy",
+      `the daemon at ${path} accepts no more connections right now; try again in a few seconds`,
+    );
   if (code === "ENOENT" || code === "ECONNREFUSED" || code === "FailedToOpenSocket") return nobody(path);
   return new Unreachable(`${path}: ${messageOf(error)}`);
 }
 
 function nobody(path: string): Unreachable {
   const system = systemInstead(path);
-  const start = "start one with `mcpgw daemon` (or name its --socket)";
-  const instead = system === null ? start : `${start}; that of the system is ${system}`;
+  const start = "start one with `mcpgw daemon`, or name its socket with --socket";
+  const instead = system === null ? start : `${start}; the system's daemon is ${system}`;
   return new Unreachable(`no daemon answers at ${path}; ${instead}`);
 }
 
-/** One connection: requests by id or, after `attach`, a tunnel. */
+/** One connection, which carries requests by id or, after `attach`, a tunnel. */
 class Wire {
   readonly #waiting = new Map<number, Waiting>();
   #socket: Bun.Socket | null = null;
   #outbox: SocketWriter | null = null;
-  /** Takes the lines of the tunnel; null before it is one. */
+  /** Receives the lines of the tunnel; null before the connection is one. */
   #onLine: ((line: string) => void) | null = null;
-  /** Lines that nobody listened to yet. */
+  /** Lines that arrived before there was a listener. */
   readonly #early: string[] = [];
   #onClose: ((why: string | null) => void) | null = null;
-  /** Why the daemon closes the tunnel, in its words. */
+  /** The reason that the daemon gave for closing the tunnel. */
   #why: string | null = null;
   #next = 1;
   #lost: Error | null = null;
 
   async open(path: string): Promise<void> {
     const reader = new LineReader({
-      // In a tunnel the daemon's own limits bound a message.
+      // In a tunnel, the daemon's own limits apply.
       max: () => (this.#onLine ? Infinity : maxAnswer),
       onLine: (line) => (this.#onLine ? this.#tunnelled(line, this.#onLine) : this.#message(line)),
       onOverflow: () => this.#end(new Refusal("internal", "the daemon's answer is too long")),
@@ -83,11 +86,11 @@ class Wire {
     } catch (error) {
       throw unreachable(path, error);
     }
-    // Nobody waited for it any longer.
+    // The wait ended before the connection was open.
     if (this.#lost) this.#socket.end();
   }
 
-  /** Sends a request. Every message about it goes to `waiting` until `done` is called. */
+  /** Sends a request. All messages about it go to `waiting` until `done` is called. */
   request(method: string, params: unknown, waiting: Waiting): { readonly id: number; done(): void } {
     if (this.#lost) throw this.#lost;
     const id = this.#next++;
@@ -96,7 +99,7 @@ class Wire {
     return { id, done: () => void this.#waiting.delete(id) };
   }
 
-  /** `answered` is called with the answer, before anything that came behind it is read. */
+  /** Sends a request and resolves to its result; `answered` is called before any message after the answer is read. */
   call(method: string, params: unknown, answered?: () => void): Promise<unknown> {
     return new Promise((resolve, reject) => {
       const sent = this.request(method, params, {
@@ -111,7 +114,7 @@ class Wire {
     });
   }
 
-  /** Asks for a tunnel; resolves once the daemon has agreed. */
+  /** Requests a tunnel; resolves once the daemon has agreed. */
   async attach(): Promise<void> {
     await this.call("attach", {}, () => {
       this.#onLine = (line) => void this.#early.push(line);
@@ -154,10 +157,10 @@ class Wire {
   }
 
   #message(line: string): void {
-    const message = JSON.parse(line) as FromServer; // the daemon's own words, of our version or warned about
+    const message = JSON.parse(line) as FromServer; // sent by the daemon; a different version causes a warning
     const id = message.id ?? message.params?.id;
     if (typeof id === "number") return this.#waiting.get(id)?.onMessage(message);
-    // The error is about no request: the daemon refuses the connection, and says why.
+    // An error without a request id refuses the connection.
     if (message.error) this.#end(Refusal.fromRpc(message.error.code, message.error.message));
   }
 
@@ -211,7 +214,7 @@ async function* streamOf(wire: Wire, name: string, input: unknown, signal?: Abor
   }
 }
 
-/** Closes the connection of a refused client, whose process the open socket would keep alive. */
+/** Returns an error handler that closes the connection, since an open socket would keep the process alive. */
 const closing = (wire: Wire) => (error: unknown) => {
   wire.close();
   throw error;
@@ -223,7 +226,8 @@ async function open(path: string, options: ConnectOptions): Promise<{ wire: Wire
   const { version, key = null, patience = patienceMs } = options;
   const wire = new Wire();
   const doubt = key === null ? null : mistrust(path);
-  if (doubt !== null) throw new Refusal("denied", `control socket ${path}: ${doubt}; name another with --socket`);
+  if (doubt !== null)
+    throw new Refusal("denied", `control socket ${path}: ${doubt}; name another socket with --socket`);
   const greet = async () => {
     await wire.open(path);
     return (await wire.call("hello", { version, key })) as Hello; // as above
@@ -236,15 +240,15 @@ async function open(path: string, options: ConnectOptions): Promise<{ wire: Wire
 }
 
 /**
- * Connects to a daemon. Throws `Unreachable` if there is none, `Unanswered` if it says nothing, and a `Refusal` if it
- * refuses the client. `hello` has its version: one that differs from the client's is worth a warning.
+ * Connects to a daemon. Throws `Unreachable` if there is none, `Unanswered` if it does not answer, and a `Refusal` if
+ * it refuses the client. The caller should warn if the version in `hello` differs from its own.
  */
 export async function connect(path: string, options: ConnectOptions): Promise<Client & { readonly hello: Hello }> {
   const { wire, hello } = await open(path, options);
   return {
     online: true,
     hello,
-    // The server checks the input by the table that these types come from, and its handlers are typed by it.
+    // The server checks inputs against the table that these types come from, and its handlers are typed by it.
     call: <N extends CallName>(name: N, input: Input<N>) => wire.call(name, input) as Promise<Answer<N>>,
     stream: <N extends StreamName>(name: N, input: Input<N>, signal?: AbortSignal) =>
       streamOf(wire, name, input, signal) as AsyncIterable<Answer<N> | Gap>,
@@ -252,12 +256,10 @@ export async function connect(path: string, options: ConnectOptions): Promise<Cl
   };
 }
 
-/**
- * A tunnel whose lines may be held up: then they wait at the daemon. `drained` tells when it has taken what was sent.
- */
+/** A tunnel that can be paused, so that its lines wait at the daemon. `drained` resolves once everything is written. */
 export type ClientTunnel = Tunnel & Pick<Wire, "pause" | "resume" | "drained">;
 
-/** Turns a connection into an MCP tunnel. Throws as `connect` does, and a `Refusal` if the daemon refuses that. */
+/** Opens an MCP tunnel. Throws as `connect` does, and a `Refusal` if the daemon refuses the tunnel. */
 export async function attach(path: string, options: ConnectOptions): Promise<ClientTunnel> {
   const { wire } = await open(path, options);
   await wire.attach().catch(closing(wire));

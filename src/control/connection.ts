@@ -9,14 +9,14 @@ import type { SocketWriter } from "./socket-writer.ts";
 import type { ControlPeer } from "./peer.ts";
 import { Refusal } from "./refusal.ts";
 
-/** Requests of one connection that may run at once. */
+/** Maximum number of concurrent requests on one connection. */
 const maxRunning = 64;
 
-/** How long a peer may take to read the last that it is sent, ms. */
+/** Maximum time for a peer to read its last message, in ms. */
 const patience = 1_000;
-/** The same for a tunnel, whose client may read slowly: the last word stands behind all the answers. */
+/** The same for a tunnel, whose client may read slowly: the closing line comes after all queued answers. */
 const tunnelPatience = 60_000;
-/** The same for a client that has lost its rights, which may be told so first but is gone within a second. */
+/** The same for a client that has lost its rights, which gets the reason but must be gone within a second. */
 const cutOffPatience = 400;
 
 export type ConnectionOptions = {
@@ -24,11 +24,11 @@ export type ConnectionOptions = {
   readonly handlers: Handlers;
   readonly version: string;
   readonly log: Logger;
-  /** Longest line of a tunnelled MCP message, in bytes; read anew for each. */
+  /** Returns the maximum length of a tunnelled MCP message, in bytes; called for each message. */
   readonly tunnelLine: () => number;
 };
 
-/** One connection to the control socket: requests and streams, or, after `attach`, tunnelled MCP. */
+/** One connection to the control socket, which carries requests and streams or, after `attach`, tunnelled MCP. */
 export class ControlConnection {
   readonly #options: ConnectionOptions;
   readonly #outbox: SocketWriter;
@@ -39,14 +39,13 @@ export class ControlConnection {
   readonly #reader: LineReader;
   #key: string | null = null;
   #closed = false;
-  /** It is becoming a tunnel. */
+  /** Whether an `attach` is in progress. */
   #attaching = false;
   /** Whether the peer has sent anything valid. */
   active = false;
-  /** Whether it is a tunnel by now. */
   tunnelled = false;
 
-  /** `end` closes the socket once everything sent is out, or `patience` ms have passed. */
+  /** `end` closes the socket once everything is sent, or after `patience` ms. */
   constructor(options: ConnectionOptions, outbox: SocketWriter, end: (patience: number) => void) {
     this.#options = options;
     this.#outbox = outbox;
@@ -55,7 +54,7 @@ export class ControlConnection {
       max: () => (this.tunnelled ? options.tunnelLine() : maxLine),
       onLine: (line) => (this.tunnelled ? this.#onLine?.(line) : this.#control(line)),
       onOverflow: (head) => {
-        // The end that serves the tunnel refuses the line, under the id of its message.
+        // The server of the tunnel refuses the line with the id of its message.
         if (this.tunnelled) this.#onLine?.(head);
         else this.#fail(new Refusal("invalid-request", `a line is longer than ${maxLine} bytes`));
       },
@@ -66,7 +65,7 @@ export class ControlConnection {
     this.#reader.push(chunk);
   }
 
-  /** Called when the socket is gone: ends everything that runs for it. */
+  /** Handles the end of the socket: aborts everything that runs for it. */
   closed(): void {
     if (this.#closed) return;
     this.#closed = true;
@@ -96,7 +95,9 @@ export class ControlConnection {
     if (this.#attaching) return this.#refuse(request.id, notAlone());
     if (request.method === "hello") return this.#hello(request);
     if (this.#running.size >= maxRunning || this.#running.has(request.id)) {
-      const why = this.#running.has(request.id) ? "this id is in use" : `more than ${maxRunning} requests at a time`;
+      const why = this.#running.has(request.id)
+        ? "this id is already in use"
+        : `more than ${maxRunning} concurrent requests`;
       return this.#refuse(request.id, new Refusal("busy", why));
     }
     const controller = new AbortController();
@@ -104,7 +105,7 @@ export class ControlConnection {
     const ctx = { peer: this.#options.peer, key: this.#key, signal: controller.signal };
     const work = request.method === "attach" ? this.#attach(request.id, ctx) : this.#run(request, ctx);
     void work
-      // Nobody waits for the outcome of a cancelled request.
+      // The client does not wait for the outcome of a cancelled request.
       .catch((error) => void (controller.signal.aborted || this.#refuse(request.id, error)))
       .finally(() => this.#running.delete(request.id));
   }
@@ -125,8 +126,8 @@ export class ControlConnection {
     const outcome = await dispatch(this.#options.handlers, method, params, ctx);
     if (!areEvents(outcome)) return this.#answer(id, outcome);
     for await (const value of outcome) {
-      // A slow reader holds up the source, which loses nothing or bounds what waits and counts the rest. Other streams
-      // of the connection may have waited too, and taken all the room.
+      // A slow reader delays the source, which either loses nothing or bounds its queue and counts the rest. Sending
+      // may fail after the wait, since other streams of the connection may have taken the room.
       do {
         await this.#outbox.drained();
         if (ctx.signal.aborted) return;
@@ -137,13 +138,13 @@ export class ControlConnection {
 
   #answer(id: number | string, result: unknown): void {
     const text = answer(id, result);
-    if (text.length > maxAnswer) throw new Refusal("unavailable", "the answer is too long; narrow the question");
+    if (text.length > maxAnswer) throw new Refusal("unavailable", "the answer is too long; narrow the request");
     if (!this.#closed && !this.#outbox.send(text)) this.#end(patience);
   }
 
   async #attach(id: number | string, ctx: Context): Promise<void> {
     const outbox = this.#outbox;
-    // What waits counts for the user here, and for a principal in a tunnel, but not before more is sent in that.
+    // Queued bytes count for the user here but for the principal in a tunnel, so none may be queued before it.
     if (this.#running.size > 1 || outbox.queued > 0) throw notAlone();
     const tunnel: ServedTunnel = {
       get queued() {
@@ -169,7 +170,7 @@ export class ControlConnection {
     this.#answer(id, {});
   }
 
-  /** Hears no more of the client, which may still read. */
+  /** Stops listening to the client, which may still read. */
   #closeTunnel(why: string | undefined, patience: number): void {
     if (why !== undefined) this.#outbox.send(lastWord(why));
     this.#onLine = null;
@@ -184,10 +185,10 @@ export class ControlConnection {
   }
 }
 
-const notAlone = (): Refusal => new Refusal("conflict", "attach takes a connection of its own");
+const notAlone = (): Refusal => new Refusal("conflict", "attach requires a connection of its own");
 
-/** A failure in words for operators, who can do something about a log that takes no records. */
+/** Returns the message of a failure for operators, with the cause if the audit log takes no records. */
 function toldOf({ code, message, detail: { internal } }: Failure): string {
-  if (code === "internal") return "the daemon failed on this; its log says why";
+  if (code === "internal") return "internal error in the daemon; see its log";
   return code === "audit-unavailable" && internal !== undefined ? `${message} (${internal})` : message;
 }

@@ -8,36 +8,36 @@ import { Refusal } from "./refusal.ts";
 
 function describe(issue: z.core.$ZodIssue): string {
   const where = issue.path.join(".");
-  const what = issue.code === "unrecognized_keys" ? `nothing here is called ${issue.keys.join(" or ")}` : issue.message;
+  const what = issue.code === "unrecognized_keys" ? `unknown member ${issue.keys.join(", ")}` : issue.message;
   return where ? `${where}: ${what}` : what;
 }
 
-/** The input of an operation, checked and with its defaults. Throws a `Refusal` that names each wrong path. */
+/** Checks the input of an operation and fills in defaults. Throws a `Refusal` that names each wrong path. */
 export function parseInput(name: Name, input: unknown): Record<string, unknown> {
   const parsed = operations[name].input.safeParse(input, { error: issueText });
   if (!parsed.success) throw new Refusal("invalid", `${name}: ${parsed.error.issues.map(describe).join("; ")}`);
   return parsed.data;
 }
 
-/** Whether an operation with this input is an act, which takes an administrator. */
+/** Reports whether an operation with this input is an act, which requires an administrator. */
 function isAct({ access, adminWhen }: Row, input: Record<string, unknown>): boolean {
   return access === "admin" || (adminWhen !== undefined && Boolean(input[adminWhen]));
 }
 
-/** Throws a `Refusal` if the peer lacks the right to an operation, or to one that `acts`. */
+/** Throws a `Refusal` if the peer may not use the operation; `acts` means that it requires an administrator. */
 function permit(name: Name, acts: boolean, { peer }: Context): void {
   if (peer.access === "attach")
     throw new Refusal(
       "denied",
-      `uid ${peer.uid} may only attach with an API key; more is for the groups of control.adminGroup and control.readGroup`,
+      `uid ${peer.uid} may only attach with an API key; other operations need membership in control.adminGroup or control.readGroup`,
     );
   if (acts && peer.access !== "admin")
-    throw new Refusal("denied", `${name} takes an administrator; uid ${peer.uid} may only read`);
+    throw new Refusal("denied", `${name} requires an administrator; uid ${peer.uid} may only read`);
 }
 
 /**
- * Runs one operation for a peer: it is known and permitted, its input is checked, an act is recorded. Resolves with the
- * answer, of a stream with its events. Throws a `Refusal`.
+ * Runs one operation for a peer: checks the name, input and permission, and records an act. Resolves to the answer, or
+ * to the events of a stream. Throws a `Refusal`.
  */
 export async function dispatch(handlers: Handlers, method: string, params: unknown, ctx: Context): Promise<unknown> {
   if (!Object.hasOwn(operations, method)) {
@@ -57,6 +57,6 @@ export async function dispatch(handlers: Handlers, method: string, params: unkno
   return plan.run();
 }
 
-/** Whether what `dispatch` resolved with are the events of a stream. */
+/** Reports whether the result of `dispatch` is the events of a stream. */
 export const areEvents = (outcome: unknown): outcome is AsyncIterable<unknown> =>
   typeof outcome === "object" && outcome !== null && Symbol.asyncIterator in outcome;

@@ -2,7 +2,7 @@ import type { Answer, CallName, Input, StreamName } from "./api.ts";
 import type { Client, Context, Gap, Handlers } from "./contract.ts";
 import { dispatch } from "./dispatch.ts";
 
-/** A client that runs the handlers in this process, under the same rules as over the socket. */
+/** Returns a client that runs the handlers in this process, under the same rules as over the socket. */
 export function localClient(handlers: Handlers, ctx: Context, close: () => void): Client {
   return {
     online: false,

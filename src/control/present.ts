@@ -3,9 +3,9 @@ import type { Down, ServerState, ServerStatus } from "../core/upstream.ts";
 import { latency, moment } from "./format.ts";
 import type { AuditEntry } from "./schemas.ts";
 
-// How records and servers are worded wherever people read them.
+// The wording of records and servers for people.
 
-/** Good, doubtful, bad, or neither. */
+/** The tone of a value; `quiet` is neutral. */
 export type Tone = "good" | "doubtful" | "bad" | "quiet";
 
 const statusTones = {
@@ -23,11 +23,10 @@ const statusTones = {
   "auth-failed": "bad",
 } as const satisfies Record<Status, Tone>;
 
-/** Also quiet if nothing has ended yet. */
+/** Returns the tone of a status; quiet if the call has not ended. */
 export const toneOf = (status: string): Tone =>
   Object.hasOwn(statusTones, status) ? statusTones[status as Status] : "quiet"; // just checked
 
-/** The tone of a server's state. */
 export const stateTones = {
   ready: "good",
   idle: "good",
@@ -38,25 +37,20 @@ export const stateTones = {
   disabled: "quiet",
 } as const satisfies Record<ServerState, Tone>;
 
-/**
- * The subject of a record: the tool that was called, the method if it was another one, with what it was about, or the
- * type of event.
- */
+/** Returns the subject of a record: the tool of a call, another method with its target, or the type of the event. */
 export function subject({ server, tool, method, type }: AuditEntry): string {
-  // Quoted, the name that a caller sent and that nothing was found by differs from the canonical name of a tool.
+  // An unknown name that a caller sent is quoted, to distinguish it from the canonical name of a tool.
   const isUnknown = server === null && tool !== null && tool !== method;
   const what = isUnknown ? JSON.stringify(tool) : [server, tool].filter((part) => part !== null).join(":");
-  // A method of an extension stands where a tool would.
+  // For an extension, `tool` is the method.
   const plain = tool !== null && (method === null || method === "tools/call" || method === tool);
   return plain ? what : `${method ?? type} ${what}`.trimEnd();
 }
 
-/** How a call ended; a call that still runs shows `begin`. */
+/** Returns how a call ended; `begin` for a call that is still running. */
 export const ending = ({ status, type }: AuditEntry): string => status ?? (type === "call.begin" ? "begin" : "-");
 
-/**
- * Why a call ended so: rule and reason of a denial; for other events their details, but the server that `subject` says.
- */
+/** Returns rule and reason of a denial, or the reason or details of the event, without the server (see `subject`). */
 export function because({ rule, reason, status, facts }: AuditEntry): string {
   const more = Object.entries(facts).filter(([key]) => key !== "server");
   const details = more.map(([key, value]) => `${key}=${short(String(value))}`);
@@ -67,12 +61,10 @@ export function because({ rule, reason, status, facts }: AuditEntry): string {
 
 type Facts = Readonly<Record<string, unknown>>;
 
-/** The members of a record's text. */
+/** Parses the text of a record. */
 export const factsIn = (rec: string): Facts => JSON.parse(rec) as Facts; // every record is an object
 
-/**
- * The members of a record in words: first what happened, then what it is proven by. JSON has them by their own names.
- */
+/** The names of a record's members for people, in display order: first what happened, then the proof. */
 const wordFor: Readonly<Record<string, string>> = {
   t: "time",
   type: "type",
@@ -88,7 +80,7 @@ const wordFor: Readonly<Record<string, string>> = {
   reason: "reason",
   cause: "cause",
   us: "took",
-  count: "stands for",
+  count: "count",
   facts: "details",
   src: "source",
   address: "address",
@@ -97,11 +89,11 @@ const wordFor: Readonly<Record<string, string>> = {
   trace: "trace",
   rpc: "request id",
   call: "call",
-  ref: "begun in record",
-  al: "arguments bytes",
-  acut: "arguments cut",
+  ref: "begin record",
+  al: "argument bytes",
+  acut: "arguments truncated",
   rl: "result bytes",
-  rcut: "result cut",
+  rcut: "result truncated",
   pay: "payloads",
   sbx: "sandbox",
   pol: "policy digest",
@@ -113,12 +105,12 @@ const wordFor: Readonly<Record<string, string>> = {
   leaf: "hash",
   node: "host",
   boot: "run",
-  mono: "clock of run",
+  mono: "run clock",
   ver: "version",
   v: "format",
 };
 
-/** A record's members, named in words and in an order for people. */
+/** Returns the members of a record with names and an order for people. */
 export function recordRows(rec: Facts): (readonly [name: string, value: string])[] {
   const known = Object.entries(wordFor).filter(([name]) => Object.hasOwn(rec, name));
   const others = Object.keys(rec).filter((name) => !Object.hasOwn(wordFor, name));
@@ -132,13 +124,13 @@ function shownAs(name: string, value: unknown): string {
   return name === "us" ? latency(value) : name === "mono" ? `${value} µs` : String(value);
 }
 
-// Shortens digests: they are for comparing, and `audit show` has them in full.
+// Shortens digests; `audit show` has them in full.
 const short = (value: string): string => (/^[0-9a-f]{64}$/.test(value) ? `${value.slice(0, 12)}…` : value);
 
-/** The earliest time at which an instance may start again. */
+/** Returns the earliest time when an instance may start again. */
 export const downUntil = ({ until, open }: Down): string => `${moment(until)}${open ? ", circuit open" : ""}`;
 
-/** Whom an instance serves. */
+/** Returns the owner of an instance, or `all callers`. */
 export const servedBy = ({ owner }: Down): string => owner ?? "all callers";
 
 const pidsOf = ({ pids, ownPid }: ServerStatus): string => {
@@ -146,7 +138,7 @@ const pidsOf = ({ pids, ownPid }: ServerStatus): string => {
   return named.length > 0 ? `; pid ${named.join(", ")}` : "";
 };
 
-/** All facts about one server, by name. */
+/** Returns the facts about one server, by name, in display order. */
 export const serverFacts = (server: ServerStatus): readonly (readonly [name: string, value: string])[] => [
   ["server", `${server.id} (${server.name})`],
   ["state", server.state],
@@ -161,10 +153,10 @@ export const serverFacts = (server: ServerStatus): readonly (readonly [name: str
   ["sandbox", server.sandbox],
 ];
 
-/** What to do about a server that does not start; null if its last start has not failed. */
+/** Returns what to do about a server that does not start; null if its last start has not failed. */
 export function helpFor({ id, transport, state, reason }: ServerStatus): string | null {
-  const logs = transport === "stdio" ? `; \`mcpgw servers logs ${id}\` shows what it wrote` : "";
-  if (state === "starting" && reason !== null) return `it is being started again${logs}`;
+  const logs = transport === "stdio" ? `; \`mcpgw servers logs ${id}\` shows its output` : "";
+  if (state === "starting" && reason !== null) return `the start is being retried${logs}`;
   if (state !== "backoff" && state !== "open-circuit") return null;
-  return `it is tried again later${logs}; \`mcpgw servers restart ${id}\` tries at once`;
+  return `the start will be retried later${logs}; \`mcpgw servers restart ${id}\` retries now`;
 }

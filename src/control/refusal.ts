@@ -1,11 +1,11 @@
 import { rpcCodes } from "../core/rpc-code.ts";
 
-/** Every way in which an operation can be refused, and its JSON-RPC code on the control socket. */
+/** The codes of refused operations, with their JSON-RPC codes on the control socket. */
 const codes = {
   "parse-error": rpcCodes.parseError,
   "invalid-request": rpcCodes.invalidRequest,
   "unknown-operation": rpcCodes.methodNotFound,
-  /** The input is wrong: a usage error. */
+  /** The input is invalid: a usage error. */
   invalid: rpcCodes.invalidParams,
   internal: rpcCodes.internalError,
   denied: -31403,
@@ -21,7 +21,7 @@ const byNumber = new Map<number, RefusalCode>(
   Object.entries(codes).map(([code, number]) => [number, code as RefusalCode]), // keys of the table above
 );
 
-/** The only error that operations throw on purpose; the operator sees its sentence. */
+/** The only error that operations throw on purpose; the operator sees its message. */
 export class Refusal extends Error {
   readonly code: RefusalCode;
 
@@ -35,18 +35,17 @@ export class Refusal extends Error {
     return codes[this.code];
   }
 
-  /** The refusal that a JSON-RPC error stands for. */
   static fromRpc(rpc: number, message: string): Refusal {
     return new Refusal(byNumber.get(rpc) ?? "internal", message);
   }
 }
 
-/** Somebody listens on the control socket and says nothing: a daemon that is stopped, or hangs. */
+/** A daemon on the control socket that does not answer: it is stopped or hangs. */
 export class Unanswered extends Error {
   override readonly name = "Unanswered";
 }
 
-/** Nobody answers on the control socket. */
+/** No daemon on the control socket. */
 export class Unreachable extends Error {
   override readonly name = "Unreachable";
 }

@@ -6,13 +6,13 @@ import { verifyExit } from "../core/verify-exit.ts";
 import { namedKinds, wrongStatus, wrongRecordType } from "./filters.ts";
 import { parseSince, sinceHelp, wrongTime } from "./since.ts";
 
-// The values that operations exchange. Inputs are strict: an unknown member is an error, never ignored.
+// The inputs and outputs of operations. Inputs are strict: an unknown member is an error.
 
 const epochMs = z.number().int().describe("epoch ms");
 const count = z.number().int().nonnegative();
 const facts = z.record(z.string(), z.union([z.string(), z.number(), z.boolean(), z.null()]));
 
-/** A duration such as `2h` ago, or an ISO time; yields epoch µs. */
+/** A duration such as `2h` ago, or an ISO time; parsed to epoch µs. */
 const since = z.string().transform((text, ctx) => {
   const at = parseSince(text, Date.now());
   if (at !== null) return at;
@@ -20,19 +20,19 @@ const since = z.string().transform((text, ctx) => {
   return z.NEVER;
 });
 
-/** Refuses, in its words, a text that something is wrong with. */
+/** Returns a refinement that refuses a text with the message of `wrong`, unless that is null. */
 const unless = (wrong: (text: string) => string | null) => (text: string, ctx: z.RefinementCtx<string>) => {
   const message = wrong(text);
   if (message !== null) ctx.addIssue({ code: "custom", message });
 };
 
-/** False if the change is in force but could not be stored or recorded yet; the gateway keeps trying. */
+/** False if the change is in effect but could not be stored or recorded yet; the gateway keeps trying. */
 export const recorded = z.boolean();
 
 export const nothing = z.strictObject({});
 export const byId = z.strictObject({ id: z.string().min(1).max(64) });
 
-/** The filters of records, of `tail` and `audit.log`; other operations take `since` alone. */
+/** The filters of `tail` and `audit.log`; other operations take only `since`. */
 export const selection = {
   consumer: z.string().max(64).optional().describe("records of this consumer"),
   server: z.string().max(64).optional().describe("records of this server"),
@@ -42,7 +42,7 @@ export const selection = {
     .max(40)
     .superRefine(unless(wrongStatus))
     .optional()
-    .describe(`a status, or one of ${groupNames.join(", ")}`),
+    .describe(`a status, or one of the groups ${groupNames.join(", ")}`),
   since: since.optional().describe(sinceHelp),
 };
 export const recordType = z
@@ -50,34 +50,33 @@ export const recordType = z
   .max(40)
   .superRefine(unless(wrongRecordType))
   .optional()
-  .describe("a record type, e.g. call.end, or the beginning of one and *");
-export const until = since.optional().describe("up to here: 30m, 2h or 7d before now, or a date or time");
+  .describe("a record type such as call.end, or a prefix of one followed by *");
+export const until = since.optional().describe("end of the time range: 30m, 2h or 7d ago, or a date or time");
 
-/** One audit record as operators read it. */
 export const auditEntry = z.object({
   chain: z.string(),
   seq: count,
   at: z.number().int().describe("epoch µs, as in the record"),
   type: z.string(),
   call: z.string().nullable(),
-  caller: z.string().nullable().describe("principal id, `system` for the gateway itself"),
+  caller: z.string().nullable().describe("principal id; `system` is the gateway itself"),
   consumer: z.string().nullable(),
-  method: z.string().nullable().describe("of a record of a call, the method that was called"),
+  method: z.string().nullable().describe("the method that was called, in records of calls"),
   server: z.string().nullable(),
   tool: z.string().nullable(),
   status: z.string().nullable(),
   us: count.nullable().describe("duration, µs"),
   rule: z.string().nullable(),
   reason: z.string().nullable(),
-  /** Flat details of records that are not about calls. */
+  /** Details of records that are not about calls. */
   facts,
 });
 export type AuditEntry = z.output<typeof auditEntry>;
 
-/** What shows by a record alone that it, or the payload shown with it, was changed; null where nothing does. */
+/** Evidence in a record itself that the record or its payload was changed; null if there is none. */
 export const fault = z.string().nullable();
 
-/** The stored payload of one record; null unless it was asked for. */
+/** The stored payloads of one record; null unless requested. */
 export const payloads = z.array(z.object({ part: z.enum(["args", "result"]), body: z.string() })).nullable();
 
 export const serverStatus = z.object({
@@ -90,9 +89,11 @@ export const serverStatus = z.object({
     .string()
     .nullable()
     .describe(`protocol revision, one of ${revisions.join(", ")}`),
-  instances: count.describe("instances that callers use"),
-  pids: z.array(count).readonly().describe("all its processes"),
-  ownPid: count.nullable().describe("the one among them that serves no caller: by it the gateway lists and checks"),
+  instances: count.describe("instances that serve callers"),
+  pids: z.array(count).readonly().describe("all processes of the server"),
+  ownPid: count
+    .nullable()
+    .describe("the process among them that serves no caller; the gateway uses it for listing and health checks"),
   tools: count,
   restarts: count,
   inFlight: count,
@@ -100,17 +101,17 @@ export const serverStatus = z.object({
     .string()
     .nullable()
     .describe(
-      "why it is not ready, which instances of a ready one are down, or which of its lists are not known in full",
+      "why the server is not ready, which instances of a ready server are down, or which of its lists are incomplete",
     ),
   down: z
     .array(z.object({ owner: z.string().nullable(), reason: z.string(), until: epochMs, open: z.boolean() }))
     .readonly()
-    .describe("instances of callers that ended unexpectedly and do not run again"),
+    .describe("instances of callers that ended unexpectedly and have not been started again"),
   listedAt: epochMs.nullable(),
   sandbox: z.literal("none"),
-  dropped: count.describe("messages that belonged to nothing: late, foreign or unsolicited"),
-  streams: count.describe("streams that are open besides calls"),
-  subscriptions: count.describe("resources that somebody is subscribed to"),
+  dropped: count.describe("messages without a matching request: late, foreign or unsolicited"),
+  streams: count.describe("open streams other than calls"),
+  subscriptions: count.describe("resources with at least one subscriber"),
 }) satisfies z.ZodType<ServerStatus>;
 
 export const toolView = z.object({
@@ -122,16 +123,15 @@ export const toolView = z.object({
 });
 export type ToolView = z.output<typeof toolView>;
 
-/** The same, as it is shown with its server. */
 export const serverTool = toolView.extend({
-  unchecked: z.array(z.string()).readonly().describe("patterns of its schema that arguments are not held to"),
+  unchecked: z.array(z.string()).readonly().describe("patterns in its schema that arguments are not checked against"),
 });
 export type ServerTool = z.output<typeof serverTool>;
 
 const reasons = z.array(z.object({ kind: z.string(), name: z.string(), reason: z.string() })).readonly();
 export type Reasons = z.output<typeof reasons>;
 
-/** What a server offers besides tools, and what of that is not offered. */
+/** What a server has in addition to tools, and which of these are not offered. */
 export const otherThings = z.object({
   prompts: count,
   resources: count,
@@ -139,50 +139,53 @@ export const otherThings = z.object({
   hidden: reasons,
 });
 
-/**
- * Things that are not offered just as their server defined them: why, for the first ones, and how many there are more.
- */
+/** Items that are not offered as their server defined them: reasons for the first ones, and how many more exist. */
 export const leftOut = z.object({ first: reasons, more: count });
 export type LeftOut = z.output<typeof leftOut>;
 
 export const whyInput = z.strictObject({
-  who: z.string().min(1).max(200).describe("a key's id or a consumer"),
-  target: z.string().min(1).max(2000).describe("server:tool, server:prompt, a name on the wire or a URI"),
+  who: z.string().min(1).max(200).describe("a key id or a consumer"),
+  target: z.string().min(1).max(2000).describe("server:tool, server:prompt, a wire name or a URI"),
   kind: z.enum(namedKinds).optional(),
   arguments: z.record(z.string(), z.unknown()).default({}),
 });
 
-/** Whether callers may use one thing, and why. */
 export const why = z.object({
   kind: z.enum(namedKinds).nullable(),
-  name: z.string().describe("`server:name`, or the name asked for if there is no such thing"),
+  name: z.string().describe("`server:name`, or the requested name if it does not exist"),
   wire: z.string().nullable().describe("the name or URI that MCP clients see"),
-  missing: z.string().nullable().describe("why nobody is offered it; null if it is offered"),
-  down: z.string().nullable().describe("why calls fail now although it is offered; null if they do not"),
-  /** What each toolset makes of it. */
+  missing: z.string().nullable().describe("why it is offered to nobody; null if it is offered"),
+  down: z.string().nullable().describe("why calls currently fail although it is offered; null if they do not"),
+  /** How each toolset offers it. */
   toolsets: z
     .array(
       z.object({
         id: z.string(),
-        wire: z.string().nullable().describe("the name or URI that clients of its endpoint see; null if there is none"),
-        missing: z.string().nullable().describe("why it is not there; null if it is"),
+        wire: z
+          .string()
+          .nullable()
+          .describe("the name or URI that clients of the toolset's endpoint see; null if there is none"),
+        missing: z.string().nullable().describe("why the toolset does not offer it; null if it does"),
       }),
     )
     .readonly(),
-  /** Each key of the consumer, and each other way in which it may call. */
+  /** Each key of the consumer, and each other identity that it may call with. */
   callers: z
     .array(
       z.object({
         id: z.string().describe("principal id"),
         consumer: z.string(),
         roles: z.array(z.string()).readonly(),
-        refused: z.string().nullable().describe("why it is refused before any decision; null if it is not"),
-        listed: z.boolean().describe("whether this caller sees it in lists"),
-        allowed: z.boolean().describe("whether a call with these arguments passes"),
+        refused: z
+          .string()
+          .nullable()
+          .describe("why the caller is refused before policy is evaluated; null if it is not"),
+        listed: z.boolean().describe("whether it appears in this caller's lists"),
+        allowed: z.boolean().describe("whether a call with these arguments is allowed"),
         rule: z.string().nullable(),
         reason: z.string(),
-        remedy: z.string().nullable().describe("what its refusal tells it to change; null if nothing"),
-        elsewhere: z.boolean().describe("whether a call may be allowed from some place, which is not known here"),
+        remedy: z.string().nullable().describe("what the refusal advises the caller to change; null if nothing"),
+        elsewhere: z.boolean().describe("whether a call from some source, which is not known here, may be allowed"),
       }),
     )
     .readonly(),
@@ -199,11 +202,13 @@ export const keyView = z.object({
   perMinute: z.number().nullable(),
   cidrs: z.array(z.string()).readonly(),
   createdAt: epochMs.nullable(),
-  lastUsedAt: epochMs.nullable().describe("sampled: after a restart up to an hour early; null if no use is known"),
+  lastUsedAt: epochMs
+    .nullable()
+    .describe("approximate: up to an hour too early after a restart; null if no use is known"),
 });
 export type KeyView = z.output<typeof keyView>;
 
-/** A new key, in the only answer that shows it. */
+/** A new key; this is the only answer that shows it. */
 export const newKey = z.object({
   id: z.string(),
   key: z.string().describe("secret"),
@@ -213,17 +218,17 @@ export const newKey = z.object({
   expiresAt: epochMs.nullable(),
   cidrs: z.array(z.string()).readonly(),
   perMinute: z.number().nullable(),
-  idleRoles: z.array(z.string()).readonly().describe("its roles that no policy names"),
-  frozen: z.boolean().describe("whether it is refused, as every caller is, until the freeze ends"),
+  idleRoles: z.array(z.string()).readonly().describe("roles of the key that no policy names"),
+  frozen: z.boolean().describe("whether all callers, including this key, are refused until a freeze ends"),
 });
 
 const counters = {
   calls: count,
   errors: count,
-  denied: count.describe("refused by the gateway: by policy, for a credential or by a rate limit"),
+  denied: count.describe("refused by the gateway: by policy, credential or rate limit"),
 };
 
-/** Usage of one group: a consumer, a server, a `server:tool`, a tag of servers, a day or an hour (UTC). */
+/** The usage of one group: a consumer, a server, a `server:tool`, a server tag, a day or an hour (UTC). */
 export const usageLine = z.object({
   name: z.string(),
   ...counters,
@@ -239,7 +244,7 @@ export const unread = z
   .array(z.string())
   .readonly()
   .optional()
-  .describe("chains that cannot be read as a whole, so that records of them are missing");
+  .describe("chains that cannot be read completely, so that some of their records are missing");
 
 export const auditStats = z.object({
   chains: z.array(z.object({ chain: z.string(), records: count })),
@@ -253,28 +258,28 @@ export const auditStats = z.object({
 
 const chainReport = z.object({
   chain: z.string(),
-  records: count.describe("records that were checked; if something is wrong there may be more"),
-  first: count.describe("the first record checked; more than 1 if only a part of a chain was checked"),
+  records: count.describe("number of records checked; there may be more if a fault was found"),
+  first: count.describe("the first record checked; greater than 1 if only part of a chain was checked"),
   exit: z.literal(Object.values(verifyExit)),
-  /** The first wrong record, and what is wrong with it. */
+  /** The first faulty record, and its fault. */
   bad: z.object({ seq: count.nullable(), kind: z.string(), detail: z.string() }).nullable(),
   checkpoint: z
     .object({
-      source: z.string().describe("file or URL it came from"),
+      source: z.string().describe("file or URL that it came from"),
       size: count,
-      at: epochMs.nullable().describe("when it was signed; null if unknown"),
+      at: epochMs.nullable().describe("time of the signature; null if unknown"),
       after: count.describe("records after the checkpoint, which it does not prove"),
-      /** Of the file that it was read from; where one that was given had been kept, nothing tells. */
+      /** Whether the file it was read from is on this host; where a given checkpoint was kept before is unknown. */
       sameHost: z.boolean(),
     })
     .nullable(),
-  notes: z.array(z.string()).readonly().describe("why the evidence leaves a doubt, and what in it proves nothing"),
+  notes: z.array(z.string()).readonly().describe("why the evidence is incomplete, and which parts of it prove nothing"),
 });
 
 export const verifyReport = z.object({
   exit: chainReport.shape.exit,
   chains: z.array(chainReport),
-  /** File of the public key that the checkpoints were held against; null if the key was given, or kept in no file. */
+  /** File of the public key that the checkpoints were checked with; null if the key was given or is not in a file. */
   pubkey: z.string().nullable(),
 });
 export type VerifyReport = z.output<typeof verifyReport>;
@@ -283,14 +288,14 @@ export const status = z.object({
   version: z.string(),
   pid: count,
   state: z.enum(["starting", "ready", "draining"]),
-  notReady: z.string().nullable().describe("why /ready says not-ready; null when it says ready"),
-  waitsFor: z.array(z.string()).readonly().describe("servers that have to start before it is ready"),
+  notReady: z.string().nullable().describe("why /ready reports not-ready; null if it reports ready"),
+  waitsFor: z.array(z.string()).readonly().describe("servers that must start before the gateway is ready"),
   startedAt: epochMs,
   listen: z.array(z.string()).readonly().describe("URLs of the MCP listeners"),
   config: z.string().nullable(),
   stateDir: z.string(),
   auth: z.string(),
-  frozen: z.boolean().describe("true while every caller is refused"),
+  frozen: z.boolean().describe("whether every caller is refused"),
   limits: z.string(),
   audit: z.object({
     chain: z.string(),
@@ -303,7 +308,7 @@ export const status = z.object({
   }),
   servers: z.array(serverStatus).readonly(),
   sandbox: z.literal("none"),
-  /** What an operator should know: a looser mode, a placeholder key, a file that was not reloaded. */
+  /** Warnings for operators, such as a less secure mode, a placeholder key or a file that was not reloaded. */
   warnings: z.array(z.string()).readonly(),
 });
 
@@ -312,7 +317,7 @@ export const consumer = z.object({
   roles: z.array(z.string()).readonly(),
   keys: count.describe("active keys"),
   inFlight: count,
-  calls: counters.calls.nullable().describe("in the last day; null where calls are not counted"),
+  calls: counters.calls.nullable().describe("in the last day; null if calls are not counted"),
   errors: counters.errors.nullable(),
   denied: counters.denied.nullable(),
 });

@@ -13,41 +13,40 @@ import { Refusal } from "./refusal.ts";
 import { prepareSocket } from "./socket-path.ts";
 
 export type ControlOptions = Omit<ConnectionOptions, "peer"> & {
-  /** Path of the socket; its directory is made if it is missing. */
+  /** Path of the socket; its directory is created if it is missing. */
   readonly path: string;
   readonly adminGroup: string;
   readonly readGroup: string;
   readonly maxConnections?: number;
-  /** How soon a new connection has to say something, ms. */
+  /** Maximum time until a new connection must send something, in ms. */
   readonly silence?: number;
-  /** Bytes that may wait for all connections of one user but tunnels, which are bounded for each principal. */
+  /** Maximum bytes queued for all connections of one user, except tunnels, which are bounded per principal. */
   readonly maxUnread?: number;
 };
 
-/** A listening control socket. */
 export type ControlServer = {
   close(): void;
 };
 
-/** Connections reserved for administrators, so that others cannot lock them out. */
+/** Number of connections reserved for administrators, so that others cannot lock them out. */
 const reserved = 32;
-/** The part of the others that one user may have, so that no user locks out the rest. */
+/** The share of the remaining connections that one user may have, so that no user locks out the rest. */
 const share = 3 / 4;
-/** Milliseconds between two looks at whether the socket is still there. */
+/** Interval of the check whether the socket still exists, in ms. */
 const lookMs = 1_000;
-/** Bytes that may wait for one peer: two of the longest answers. */
+/** Maximum bytes queued for one peer: two answers of maximum length. */
 const maxQueued = 64 << 20;
 
 type Served = {
   readonly uid: number;
   readonly connection: ControlConnection;
   readonly intake: Intake<Uint8Array>;
-  /** Hangs up on a peer that says nothing. */
+  /** Closes the connection if the peer sends nothing. */
   readonly timer: Timer;
-  /** What it holds counts no more. */
+  /** Stops counting the bytes queued for the connection. */
   readonly uncount: () => void;
 };
-/** `served` is null for a peer that is turned away. */
+/** The state of a socket; `served` is null for a refused peer. */
 type State = { readonly outbox: SocketWriter; served: Served | null };
 type Socket = Bun.Socket<State>;
 
@@ -72,13 +71,13 @@ function rightsOf({ adminGroup, readGroup }: ControlOptions): Rights {
   };
 }
 
-/** Says why and hangs up a moment later: a peer that is still connecting would otherwise see a broken connection. */
+/** Sends the reason and closes a moment later, or a peer that is still connecting would see a broken connection. */
 function turnAway(socket: Socket, error: Refusal): void {
   socket.write(`${refusal(null, error)}\n`);
   setTimeout(() => socket.terminate(), 100);
 }
 
-/** Closes at once if nothing is left to send; what the kernel has taken still arrives. */
+/** Closes once everything queued is sent, or after `patience` ms; data that the kernel has taken still arrives. */
 async function endWhenDrained(socket: Socket, patience: number): Promise<void> {
   await within(socket.data.outbox.drained(), patience, null, () => {});
   socket.terminate();
@@ -92,7 +91,7 @@ function opener(options: ControlOptions, open: Set<Socket>) {
   const rights = rightsOf(options);
   const unread = new Unread((user, bytes) => {
     const facts = { uid: Number(user), bytes };
-    options.log.warn("a control connection was cut off, as its user left too much unread", facts, user);
+    options.log.warn("a control connection was closed because its user left too much data unread", facts, user);
   });
   return (socket: Socket): void => {
     const who = peerOf(socket, options.log);
@@ -133,15 +132,13 @@ function opener(options: ControlOptions, open: Set<Socket>) {
   };
 }
 
-/**
- * Opens the control socket; throws with the reason if its place is unsafe or taken. One that is deleted is opened anew.
- */
+/** Opens the control socket, again if it is deleted; throws with the reason if its path is unsafe or taken. */
 export async function listen(options: ControlOptions): Promise<ControlServer> {
   const { path, log } = options;
   await prepareSocket(path);
   const open = new Set<Socket>();
   let bound = bind(options, open);
-  // Its connections stay. Where another file has taken the place, it may be the socket of another daemon.
+  // Existing connections stay. If another file has taken the path, it may be the socket of another daemon.
   const look = async (): Promise<void> => {
     if (fileAt(path)) return;
     bound.listener.stop();
@@ -150,13 +147,15 @@ export async function listen(options: ControlOptions): Promise<ControlServer> {
     log.warn("the control socket was deleted; listening on a new one", { socket: path });
   };
   const timer = setInterval(() => {
-    look().catch((error: unknown) => log.warn("no control socket", { cause: messageOf(error) }, path));
+    look().catch((error: unknown) =>
+      log.warn("the control socket cannot be opened again", { cause: messageOf(error) }, path),
+    );
   }, lookMs).unref();
   return {
     close() {
       clearInterval(timer);
       const { listener, ino } = bound;
-      // Stopping it deletes whatever file stands there, also what another daemon has put in its place.
+      // `stop` deletes whatever file is at the path, even if another daemon has put its socket there.
       if (isAnother(path, ino)) listener.unref();
       else listener.stop();
       for (const socket of open) socket.terminate();
@@ -166,7 +165,7 @@ export async function listen(options: ControlOptions): Promise<ControlServer> {
 
 const fileAt = (path: string) => lstatSync(path, { throwIfNoEntry: false });
 
-/** Whether another file than the one with this inode stands at the path, or may do so. */
+/** Reports whether a file other than the one with this inode is, or may be, at the path. */
 function isAnother(path: string, ino: number): boolean {
   try {
     const there = fileAt(path);
@@ -176,7 +175,7 @@ function isAnother(path: string, ino: number): boolean {
   }
 }
 
-/** Listens at a path where nothing is. */
+/** Listens at a path where no file exists. */
 function bind(options: ControlOptions, open: Set<Socket>) {
   const gone = (socket: Socket) => {
     open.delete(socket);
@@ -186,12 +185,12 @@ function bind(options: ControlOptions, open: Set<Socket>) {
     served.uncount();
     served.intake.end(() => served.connection.closed());
   };
-  // What a callback throws comes here, and Bun keeps the socket: its peer would wait for ever.
+  // Bun passes errors of callbacks here and keeps the socket open, so its peer would wait forever.
   const failed = (socket: Socket, error: unknown): void => {
     options.log.error("a control connection failed", { cause: messageOf(error) });
     socket.terminate();
   };
-  // Set before bind: with a chmod afterwards, everybody could connect for a moment.
+  // Set before bind, since with a chmod afterwards everybody could connect for a moment.
   const umask = process.umask(0o117);
   try {
     const listener = Bun.listen<State>({

@@ -15,29 +15,26 @@ function problem(socket: string): string | null {
   return null;
 }
 
-/**
- * Why a client must not speak to who listens on a socket, whom it would tell its key: another user may have put it
- * there, as into a directory of `/tmp`. Null if there is no such doubt.
- */
+/** Returns why a socket may be another user's (as under `/tmp`), so that a client must not send its key; or null. */
 export function mistrust(socket: string): string | null {
   const directory = path.dirname(path.resolve(socket));
-  // What cannot be looked at cannot be connected to either, which says why.
+  // If the directory cannot be examined, connecting fails too, with the reason.
   return orNull(() => (isOpen(statSync(directory)) ? "its directory is writable by others" : madeByOther(directory)));
 }
 
-/** Whether a directory, or one that it lies in, was made by another user where everybody may make some. */
+/** Returns the reason if another user created the directory, or one of its parents, in a place open to all users. */
 function madeByOther(directory: string): string | null {
   const parent = path.dirname(directory);
   if (parent === directory) return null;
-  // Of a link it counts who made it.
+  // For a link, the creator of the link matters.
   const { uid } = lstatSync(directory);
   if (uid === 0 || uid === process.getuid?.() || !isOpen(statSync(parent))) return madeByOther(parent);
-  return `${directory} was made by uid ${uid} where others may write`;
+  return `${directory} was created by uid ${uid} in a directory that others may write to`;
 }
 
 /**
- * Whether a process listens on a socket: Linux refuses a connection to a full queue as it does one to a dead socket
- * (proc(5), `/proc/net/unix`). False where that cannot be told.
+ * Reports whether a process listens on a socket, since Linux refuses a connection to a full queue like one to a dead
+ * socket (proc(5), `/proc/net/unix`). False if that cannot be determined.
  */
 export function isListened(path: string): boolean {
   const accepting = /^\S+ \S+ \S+ 00010000 /;
@@ -51,14 +48,14 @@ async function answers(socket: string): Promise<boolean> {
     probe.end();
     return true;
   } catch (error) {
-    // Only a refused connection shows that nobody listens: without permission to connect, a daemon may still be there.
+    // Only a refused connection shows that nobody listens; without permission to connect, a daemon may still exist.
     return codeOf(error) !== "ECONNREFUSED" || isListened(socket);
   }
 }
 
 /**
- * Makes room for a control socket: creates its directory (0700), checks who else may write there, and removes a socket
- * on which nobody answers. Throws with the reason, and never removes anything else.
+ * Prepares the path of a control socket: creates its directory (0700), checks who else may write there, and removes a
+ * dead socket, but never anything else. Throws with the reason if the path cannot be used.
  */
 export async function prepareSocket(socket: string): Promise<void> {
   const there = whatIsAt(socket);
@@ -66,8 +63,8 @@ export async function prepareSocket(socket: string): Promise<void> {
   if (wrong) throw new Error(`control socket ${socket}: ${wrong}`);
   if (!there) return;
   if (!there.isSocket())
-    throw new Error(`control socket ${socket}: something else is in its place; remove it yourself`);
-  if (await answers(socket)) throw new Error(`control socket ${socket}: another daemon answers there`);
+    throw new Error(`control socket ${socket}: the file there is not a socket; remove it yourself`);
+  if (await answers(socket)) throw new Error(`control socket ${socket}: another daemon is running there`);
   unlinkSync(socket);
 }
 

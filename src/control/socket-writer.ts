@@ -1,6 +1,6 @@
 type Writable = { write(data: Uint8Array): number };
 
-/** Lines on their way out of one socket: keeps what the kernel does not take yet, in order and up to a cap. */
+/** The outgoing lines of one socket; queues what the kernel does not take yet, in order and up to a limit. */
 export class SocketWriter {
   readonly #socket: Writable;
   #max: number;
@@ -10,7 +10,7 @@ export class SocketWriter {
   #closed = false;
   readonly #onWait: () => void;
 
-  /** At most `max` bytes may wait; `onWait` is called whenever more has to. */
+  /** At most `max` bytes may be queued; `onWait` is called whenever more is queued. */
   constructor(socket: Writable, max: number, onWait: () => void = () => {}) {
     this.#socket = socket;
     this.#max = max;
@@ -22,31 +22,31 @@ export class SocketWriter {
     return this.#bytes;
   }
 
-  /** From here on any number of bytes may wait: whoever sends looks at `queued`. */
+  /** Removes the limit; the sender must check `queued` from now on. */
   unbound(): void {
     this.#max = Infinity;
   }
 
-  /** Sends or queues a line. False, with nothing sent, if the cap would be exceeded or the socket is closed. */
+  /** Sends or queues a line. Returns false and sends nothing if the queue would exceed its limit or is closed. */
   send(line: string): boolean {
     if (this.#closed) return false;
     const data = Buffer.from(`${line}\n`);
     if (this.#bytes > 0 && this.#bytes + data.length > this.#max) return false;
     this.#queue.push(data);
     this.#bytes += data.length;
-    // Lines that wait already go first, once the socket drains.
+    // Queued lines go first, once the socket drains.
     if (this.#queue.length === 1) this.flush();
     if (this.#bytes > 0) this.#onWait();
     return true;
   }
 
-  /** Forgets what waits, except the first line, of which a part may be out. */
+  /** Drops the queue except its first line, which may be partly sent. */
   drop(): void {
     this.#queue.splice(1);
     this.#bytes = this.#queue[0]?.length ?? 0;
   }
 
-  /** To be called when the socket drains. */
+  /** Sends from the queue; must be called when the socket drains. */
   flush(): void {
     for (let next = this.#queue[0]; next; next = this.#queue[0]) {
       const written = Math.max(this.#socket.write(next), 0);
@@ -60,7 +60,6 @@ export class SocketWriter {
     this.#wake();
   }
 
-  /** Resolves once everything queued is out, or the socket is closed. */
   drained(): Promise<void> {
     if (this.#bytes === 0) return Promise.resolve();
     return new Promise((resolve) => this.#waiting.push(resolve));

@@ -8,7 +8,7 @@ import { entry, sampleHandlers } from "../support/control-answers.ts";
 import { serverStatus } from "../support/server-status.ts";
 import { TempDir } from "../support/temp-dir.ts";
 
-// What commands make of answers that a daemon seldom gives.
+// How commands handle answers that a daemon rarely gives.
 
 const escape = "\u001b[2J";
 const shown = "\\u{1b}[2J";
@@ -21,8 +21,8 @@ describe("R25 audit verify", () => {
 
   test.each([
     ["audit verify", intact, 3, "  no checkpoint; name one with --checkpoint\n"],
-    ["audit verify --checkpoint /dev/null", intact, 3, "  no checkpoint that was given is of it\n"],
-    ["audit verify", { ...intact, first: 2 }, 3, "  begins at record 2: what came before is not in it\n"],
+    ["audit verify --checkpoint /dev/null", intact, 3, "  none of the given checkpoints is for this chain\n"],
+    ["audit verify", { ...intact, first: 2 }, 3, "  begins at record 2: earlier records are not in it\n"],
     ["audit verify", tampered, 1, `chain main: 12 records checked\n  missing: a${shown}\n`],
     ["audit verify", { ...intact, notes: [`n${escape}`] }, 3, `  n${shown}\n`],
     [
@@ -35,7 +35,7 @@ describe("R25 audit verify", () => {
       "audit verify",
       { ...intact, checkpoint: { ...checkpoint, sameHost: true } },
       3,
-      "  it lies on this host: whoever could change the log could change it too\n",
+      "  it is stored on this host: anyone who could change the log could change it too\n",
     ],
   ] as const)("%s of %o exits %p", async (text, of, exit, says) => {
     const { code, out } = await ask(text, of, exit);
@@ -43,7 +43,7 @@ describe("R25 audit verify", () => {
     expect(out.slice(out.indexOf("\n"))).toEndWith(says);
   });
 
-  test("asks with what it was given: the checkpoint and the key in files", async () => {
+  test("sends the checkpoint and the key that the given files contain", async () => {
     using at = new TempDir();
     writeFileSync(at.path("kept"), "note\n");
     writeFileSync(at.path("signing.pub"), "the-key\n");
@@ -54,11 +54,11 @@ describe("R25 audit verify", () => {
   });
 
   test.each([
-    ["--pubkey no-key", "there is no file no-key, nor is that a public key"],
-    ["--checkpoint URL", "URL answers 404"],
-    ["--checkpoint EMPTY", "no file is in EMPTY"],
-    ["--checkpoint MANY", "MANY holds 101 files, 100 at most are read at once"],
-  ])("exits 2 where it cannot be asked: %s", async (flag, says) => {
+    ["--pubkey no-key", "no-key is neither an existing file nor a public key"],
+    ["--checkpoint URL", "URL answered with HTTP status 404"],
+    ["--checkpoint EMPTY", "EMPTY contains no files"],
+    ["--checkpoint MANY", "MANY contains 101 files, but at most 100 can be read"],
+  ])("exits 2 if its input cannot be read: %s", async (flag, says) => {
     using dir = new TempDir();
     for (const name of ["empty", "many"]) mkdirSync(dir.path(name));
     for (let n = 0; n < 101; n++) writeFileSync(dir.path(`many/${n}`), "");
@@ -77,12 +77,12 @@ describe("R9 audit export", () => {
     yield record;
   };
 
-  test("each byte of it stays, but for a terminal, which obeys some", async () => {
+  test("writes every byte unchanged, except control characters on a terminal", async () => {
     expect((await run("audit export", records)).out).toBe(`${record}\n`);
     expect((await run("audit export", records, { terminal: true })).out).toBe('{"rec":"\\u202e"}\n');
   });
 
-  test("nothing is left of a file that did not get all, and what is there, if only a link, is not touched", async () => {
+  test("leaves no incomplete file, and does not touch an existing one, even a link", async () => {
     using at = new TempDir();
     const file = at.path("audit.jsonl");
     let asked = 0;
@@ -99,12 +99,12 @@ describe("R9 audit export", () => {
     expect(readFileSync(file, "utf8")).toBe(`${record}\n`);
     symlinkSync(at.path("target"), at.path("link"));
     const linked = await ask(`audit export --out ${at.path("link")}`);
-    expect(linked).toMatchObject({ code: 2, err: expect.stringContaining("is there already") });
+    expect(linked).toMatchObject({ code: 2, err: expect.stringContaining("already exists") });
     expect(existsSync(at.path("target"))).toBe(false);
   });
 });
 
-test("R25 audit show warns of each record that was changed, and shows no control character of a payload", async () => {
+test("R25 audit show warns about each changed record, and shows no control characters of a payload", async () => {
   const rec = JSON.stringify({ seq: 2, consumer: "a", acut: true, al: 70_000 });
   const payloads = [{ part: "args", body: escape }];
   const begin = { seq: 1, rec, payloads, fault: "its args are gone" };
@@ -119,7 +119,7 @@ test("R25 audit show warns of each record that was changed, and shows no control
   };
   const { code, out, err } = await run("audit show 2 --payloads", () => answer);
   expect(code).toBe(0);
-  expect(out).toEndWith(`args, of 70,000 bytes only the first part was stored\n${shown}\n`);
+  expect(out).toEndWith(`args, only the first part of 70,000 bytes was stored\n${shown}\n`);
   expect(err.split("\n")).toEqual([
     expect.stringContaining("record 2 is not as it was recorded: its hash is wrong; `mcpgw audit verify`"),
     expect.stringContaining("record 1 is not as it was recorded: its args are gone; `mcpgw audit verify`"),
@@ -127,11 +127,11 @@ test("R25 audit show warns of each record that was changed, and shows no control
   ]);
 });
 
-test("R25 audit log does not say that no record has a name while records of a chain are missing", async () => {
+test("R25 audit log does not claim that no record has a name while records of a chain are missing", async () => {
   const answer = { records: [], more: false, unread: ["main"] };
   const { code, err } = await run("audit log --consumer nobody", () => answer);
   expect(code).toBe(1);
-  expect(err).toStartWith("mcpgw: warning: chain main cannot be read as a whole");
+  expect(err).toStartWith("mcpgw: warning: chain main cannot be read completely");
   expect(err).toEndWith("\nno record matches\n");
 });
 
@@ -148,7 +148,7 @@ test.each(["audit stats", "audit stats --json"])(
   },
 );
 
-test("R26 usage says what its numbers leave out, and has no mean of no calls", async () => {
+test("R26 usage says what its numbers leave out, and shows no mean for zero calls", async () => {
   const row = { name: "a", calls: 0, errors: 0, denied: 3, latencySumUs: 0, bytesIn: 0, bytesOut: 0 };
   const hours = { since: "2026-01-01T00:00:00Z", until: null };
   const answer = { metered: false, hours, cutShort: [{ chain: "main", upto: 7 }], rows: [row] };
@@ -156,9 +156,9 @@ test("R26 usage says what its numbers leave out, and has no mean of no calls", a
   expect(code).toBe(1);
   expect(out).toMatch(/\na +0 +0 +3 +- +0 B +0 B\n$/);
   expect(err.split("\n")).toEqual([
-    "metering is off (usage.enabled): calls are not counted, and these were before",
-    "usage is counted by the hour; this is from 2026-01-01T00:00:00Z",
-    expect.stringContaining("warning: chain main cannot be read beyond record 7: what comes after is not counted"),
+    "metering is off (usage.enabled): calls are not counted now, and those shown were counted before",
+    "usage is counted by the hour; these counts are from 2026-01-01T00:00:00Z",
+    expect.stringContaining("warning: chain main cannot be read beyond record 7, so later records are not counted"),
     "",
   ]);
 });
@@ -167,7 +167,7 @@ describe("R88 tools call", () => {
   const ask = (status: string, result: object | null, error: { code: number; message: string } | null, flag = "") =>
     run(`tools call a:b${flag}`, () => ({ call: "c", status, result: result && JSON.stringify(result), error }));
 
-  test("exits 1 unless the call went well, and says why not", async () => {
+  test("exits 1 and shows the reason if the call failed", async () => {
     const denied = await ask("denied", null, { code: -1, message: `no${escape}\nnever` });
     expect(denied).toMatchObject({ code: 1, out: "" });
     expect(denied.err).toStartWith(`no${shown}\nnever\n`);
@@ -177,7 +177,7 @@ describe("R88 tools call", () => {
     expect(await ask("tool_error", null, null, " --json")).toMatchObject({ code: 1 });
   });
 
-  test("shows what a result has, line by line, without a control character", async () => {
+  test("shows the parts of a result line by line, without control characters", async () => {
     const content = [{ type: "text", text: `a${escape}\nb` }, { type: `image${escape}` }];
     expect((await ask("ok", { content }, null)).out).toBe(`a${shown}\nb\n[image${shown}]\n`);
     expect((await ask("ok", { content: [], structuredContent: { n: "\u009b" } }, null)).out).toBe(
@@ -187,17 +187,17 @@ describe("R88 tools call", () => {
     expect([odd.code, odd.out]).toEqual([0, "null\n5\n{}\n[text]\n"]);
   });
 
-  test("hands a result on for JSON with every digit", async () => {
+  test("prints a result as JSON with every digit", async () => {
     const answer = { call: "c", status: "ok", result: '{"n":1.10}', error: null };
     const { out } = await run("tools call a:b --json", () => answer);
     expect(out).toBe('{"call":"c","status":"ok","error":null,"result":{"n":1.10}}\n');
   });
 });
 
-test("R88 tools list says if the caller has none, and whose they would be without a key", async () => {
+test("R88 tools list says if the caller has no tools, and who the caller is without a key", async () => {
   const { out, err } = await run("tools list", () => ({ tools: [] }));
   expect(out).toBe("");
-  expect(err).toMatch(/^no tool is there for this caller\n.*MCPGW_API_KEY/);
+  expect(err).toMatch(/^this caller may use no tools\n.*MCPGW_API_KEY/);
 });
 
 describe("R24 servers", () => {
@@ -217,42 +217,39 @@ describe("R24 servers", () => {
     [
       "stdio",
       "open-circuit",
-      "it is tried again later; `mcpgw servers logs s` shows what it wrote; `mcpgw servers restart s` tries at once\n",
+      "the start will be retried later; `mcpgw servers logs s` shows its output; `mcpgw servers restart s` retries now\n",
     ],
-    ["http", "backoff", "it is tried again later; `mcpgw servers restart s` tries at once\n"],
-    ["stdio", "starting", "it is being started again; `mcpgw servers logs s` shows what it wrote\n"],
-  ] as const)(
-    "show says what to do about a server over %s in state %s that has failed",
-    async (transport, state, help) => {
-      const things = {
-        others: { prompts: 0, resources: 0, templates: 0, hidden: [] },
-        leftOut: { first: [], more: 0 },
-      };
-      const server = serverStatus("s", { state, transport, reason: "exited with 1" });
-      expect(await run("servers show s", () => ({ server, tools: [], ...things }))).toMatchObject({
-        code: 0,
-        err: help,
-      });
-    },
-  );
+    ["http", "backoff", "the start will be retried later; `mcpgw servers restart s` retries now\n"],
+    ["stdio", "starting", "the start is being retried; `mcpgw servers logs s` shows its output\n"],
+  ] as const)("show says what to do about a failed server over %s in state %s", async (transport, state, help) => {
+    const things = {
+      others: { prompts: 0, resources: 0, templates: 0, hidden: [] },
+      leftOut: { first: [], more: 0 },
+    };
+    const server = serverStatus("s", { state, transport, reason: "exited with 1" });
+    expect(await run("servers show s", () => ({ server, tools: [], ...things }))).toMatchObject({
+      code: 0,
+      err: help,
+    });
+  });
 
-  test("show gives no advice about a server that starts for the first time", async () => {
+  test("show gives no advice about a server that is starting for the first time", async () => {
     const things = { others: { prompts: 0, resources: 0, templates: 0, hidden: [] }, leftOut: { first: [], more: 0 } };
     const server = serverStatus("s", { state: "starting" });
     expect(await run("servers show s", () => ({ server, tools: [], ...things }))).toMatchObject({ code: 0, err: "" });
   });
 
-  test("logs -f says how many lines it missed", async () => {
+  test("logs -f says how many lines it skipped", async () => {
     const lines = async function* () {
       yield { gap: 1_200 };
       yield { line: escape };
     };
     const { out, err } = await run("servers logs s -f", lines);
-    expect([out, err]).toEqual([`${shown}\n`, "… 1,200 lines missed: this reader is too slow\n"]);
+    expect([out, err]).toEqual([`${shown}\n`, "… 1,200 lines skipped: this reader is too slow\n"]);
   });
 });
 
-test("R24 logs -f goes on with all that a further daemon has, none of which it has shown", async () => {
+test("R24 logs -f continues with all lines of a restarted daemon, since it has shown none of them", async () => {
   const asked: unknown[] = [];
   const lines = async function* () {
     yield* [];
@@ -271,7 +268,7 @@ test("R24 logs -f goes on with all that a further daemon has, none of which it h
 test.each([
   ["the same daemon is not shown again", ["2", "3"]],
   ["a further daemon is shown", ["4"]],
-])("R24 logs -f: what was shown of %s", async (_whose, later) => {
+])("R24 logs -f after a lost connection, with lines already shown of %s", async (_whose, later) => {
   let connections = 0;
   const follow = async function* () {
     if (++connections > 1) return yield* later.map((line) => ({ line }));
@@ -290,14 +287,14 @@ test("R20 status says that every caller is refused while keys are frozen", async
   );
 });
 
-test("R120 config reload passes on what the daemon warns of", async () => {
+test("R120 config reload prints the daemon's warnings", async () => {
   const answer = { file: `g${escape}`, changed: false, warnings: [`w${escape}`] };
   const { out, err } = await run("config reload", () => answer);
-  expect(out).toBe(`loaded g${shown}: nothing in it has changed\n`);
+  expect(out).toBe(`loaded g${shown}: no changes\n`);
   expect(err).toBe(`mcpgw: warning: w${shown}\n`);
 });
 
-test("R123 tail says how many records it missed, and one long name does not widen what comes after it", async () => {
+test("R123 tail says how many records it skipped, and one long name does not widen later rows", async () => {
   const news = async function* () {
     yield { gap: 3 };
     yield entry({ seq: 8, consumer: "x".repeat(500) });
@@ -305,21 +302,21 @@ test("R123 tail says how many records it missed, and one long name does not wide
   };
   const { out, err } = await run("tail", (name) => (name === "tail" ? news() : { records: [] }));
   expect(out.split("\n")[1]).toContain(`  ${"agent-prod".padEnd(48)}  files:read_file `);
-  expect(err).toBe("… 3 records missed: this reader is too slow\n");
+  expect(err).toBe("… 3 records skipped: this reader is too slow\n");
 });
 
-test("R123 tail does not wait to learn that no record has the name asked for, and says so nevertheless", async () => {
+test("R123 tail shows records before it knows whether any record has the requested name, and then says that none does", async () => {
   const told = Promise.withResolvers<object>();
   const news = async function* () {
     yield entry();
     setImmediate(() => told.resolve({ records: [] }));
   };
   const { out, err } = await run("tail --server s", (name) => (name === "tail" ? news() : told.promise));
-  expect([out, err]).toEqual([expect.stringContaining("files:read_file"), "no record so far is of server s\n"]);
+  expect([out, err]).toEqual([expect.stringContaining("files:read_file"), "no record so far has the server s\n"]);
 });
 
 test.each(["tail", "tail --json", "servers logs s -f", "servers logs s -f --json"])(
-  "what cannot be printed ends %s, which asks for no more",
+  "a failed write ends %s, which requests nothing more",
   async (text) => {
     let given = 0;
     const news = async function* () {

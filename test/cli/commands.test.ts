@@ -13,7 +13,7 @@ const program = sample();
 beforeAll(() => program.start());
 afterAll(() => program.close());
 
-/** The help of a command, and of all that this names below it. */
+/** The help of a command and of all its subcommands. */
 async function helpOf(path: readonly string[]): Promise<string[]> {
   const { code, out, err } = await program.run([...path, "--help"]);
   expect({ path, code, err }).toEqual({ path, code: 0, err: "" });
@@ -27,7 +27,7 @@ test("help of every command and group", async () => {
   expectGolden("cli/help.txt", (await helpOf([])).join("\n"));
 });
 
-test("help with the words of a command prints what its --help prints", async () => {
+test("help COMMAND prints the same as COMMAND --help", async () => {
   for (const words of [[], ["keys"], ["keys", "create"]])
     expect(await program.run(["help", ...words])).toEqual(await program.run([...words, "--help"]));
 });
@@ -61,7 +61,7 @@ const printing = [
   ["R120", "config show --running"],
 ];
 
-/** Runs a command, plain and for JSON, which exits so and prints what it printed before. */
+/** Runs a command with and without --json, and compares its exit code and output with the golden file. */
 async function expectPrinted(words: string, code: number): Promise<void> {
   const args = words.split(" ");
   const plain = await program.run(args);
@@ -76,7 +76,7 @@ async function expectPrinted(words: string, code: number): Promise<void> {
   );
 }
 
-test.each(printing)("%s T58: %s prints what it printed before, without a control character", (_ids, words) =>
+test.each(printing)("%s T58: %s matches its golden output and prints no control characters", (_ids, words) =>
   expectPrinted(words, 0),
 );
 
@@ -86,7 +86,7 @@ test.each([
   [1, "why agent-prod files:gone --kind tool"],
 ])("exit %p: %s says who may and why", (code, words) => expectPrinted(words, code));
 
-test("T58: a warning of a file that cannot be read shows no control character of its name either", async () => {
+test("T58: a warning about an unreadable file shows no control characters of its name", async () => {
   const file = path.join(program.directory, "torn\u001b[2J.yaml");
   writeFileSync(file, "control: [\n");
   const options = ["--config", file, "--state", program.directory];
@@ -98,7 +98,7 @@ test("T58: a warning of a file that cannot be read shows no control character of
 });
 
 test.each(["session.input", "checkpoint.torn", "checkpoint*", "key.*"])(
-  "R25: audit log takes %s, which is written, as a type of record",
+  "R25: audit log accepts %s as a record type",
   async (type) => {
     expect(await program.run(["audit", "log", "--type", type])).toMatchObject({ code: 0, err: "" });
   },
@@ -118,7 +118,7 @@ test.each([
   expect(out.includes("record 7: edited")).toBe(exit !== 3);
 });
 
-describe("a wrong line does nothing, exits 2 and names the nearest", () => {
+describe("an invalid command line does nothing, exits 2 and suggests the nearest word", () => {
   test.each([
     ["statsu", 'unknown command "statsu"; did you mean status?'],
     ["keys lst", 'unknown command "keys lst"; did you mean list?'],
@@ -129,55 +129,55 @@ describe("a wrong line does nothing, exits 2 and names the nearest", () => {
     ["tail --since", "--since needs a value"],
     ["tail --since --json", "--since needs a value"],
     ["tail --consumer=", "--consumer needs a value"],
-    ["tail --since yesterday", '--since: "yesterday" is no time'],
-    ["tail --status refused", '--status: "refused" is none of'],
-    ["tail extra", 'tail takes no further argument: "extra"'],
+    ["tail --since yesterday", '--since: "yesterday" is not a time'],
+    ["tail --status refused", '--status: "refused" is not one of'],
+    ["tail extra", 'tail: unexpected argument "extra"'],
     ["tail --json --json", "--json is given twice"],
     ["tail --json=yes", "--json takes no value"],
     ["servers logs files -f=yes", "-f takes no value"],
     ["keys create onlyname", "keys create needs CONSUMER ROLES"],
-    ["keys create a b c d", 'keys create takes no further argument: "d"'],
-    ["keys create a b c --expires 2001-01-01", "has passed already"],
-    ["keys create a b c --expires 99999999d", "over 100 years ahead"],
-    ["keys create a b c --expires 2027-02-31", '"2027-02-31" is no time'],
-    ["audit log --type bogus", '--type: "bogus" is no type of record'],
-    ["audit log --type call.bogus", '--type: "call.bogus" is no type'],
-    ["audit log --type key.bogus*", "there are call*, session*, auth*, clock*, audit*, checkpoint*, admin*, key*"],
-    ["audit show main/0", '"main/0" is no record; write its number'],
+    ["keys create a b c d", 'keys create: unexpected argument "d"'],
+    ["keys create a b c --expires 2001-01-01", "is in the past"],
+    ["keys create a b c --expires 99999999d", "more than 100 years from now"],
+    ["keys create a b c --expires 2027-02-31", '"2027-02-31" is not a time'],
+    ["audit log --type bogus", '--type: "bogus" is not a record type'],
+    ["audit log --type call.bogus", '--type: "call.bogus" is not a record type'],
+    ["audit log --type key.bogus*", "types are call*, session*, auth*, clock*, audit*, checkpoint*, admin*, key*"],
+    ["audit show main/0", '"main/0" is not a record; write its number'],
     ["why agent-prod", "why needs TARGET"],
-    ["why a b:c --kind server", '--kind: "server" is none of tool, prompt, resource'],
+    ["why a b:c --kind server", '--kind: "server" is not one of tool, prompt, resource'],
     ["why a b:c --kind tools", "did you mean tool?"],
     ["why a b:c --args [1]", "--args: expected one JSON object"],
     ["keys create a b c --rate fast", '--rate: "fast" is not a rate'],
     ["keys create a b/c d", "CONSUMER: an id consists of letters"],
-    ["keys create a b ,", 'ROLES: "," names none'],
+    ["keys create a b ,", 'ROLES: "," is an empty list'],
     ["keys create a b c --cidr 10.0.0.0/8,10.0.0.0/99", "--cidr 10.0.0.0/99: not a network"],
-    ["keys create a b c --cidr ,", '--cidr: "," names none'],
-    ["usage --by week", '"week" is none of consumer, server, tool, tag, day, hour'],
-    ["audit log --limit many", '--limit: "many" is no whole number from 1 to 10000'],
+    ["keys create a b c --cidr ,", '--cidr: "," is an empty list'],
+    ["usage --by week", '"week" is not one of consumer, server, tool, tag, day, hour'],
+    ["audit log --limit many", '--limit: "many" is not a whole number from 1 to 10000'],
     ["audit log --since 2h --until 3h", "--until 3h is not after --since 2h"],
     ["audit stats --since 2026-02-01 --until 2026-01-01", "--until 2026-01-01 is not after"],
     ["audit export --since 1h --until 1h", "--until 1h is not after"],
     ["usage --since 1h --until 2h", "--until 2h is not after"],
-    ["usage --csv --json", "--csv and --json exclude each other"],
+    ["usage --csv --json", "--csv and --json are mutually exclusive"],
     ["tail --status bogus", "success, error, denied, rate-limited, ok, tool_error"],
-    ["audit show last", '"last" is no record'],
-    ["audit show 12x", '"12x" is no record'],
-    ["audit verify --checkpoint nowhere", "there is no nowhere"],
-    ["tools call files:read_file path", '"path" is no KEY=VALUE'],
-    ["tools call files:read_file =path", '"=path" is no KEY=VALUE'],
+    ["audit show last", '"last" is not a record'],
+    ["audit show 12x", '"12x" is not a record'],
+    ["audit verify --checkpoint nowhere", "nowhere does not exist"],
+    ["tools call files:read_file path", '"path" is not of the form KEY=VALUE'],
+    ["tools call files:read_file =path", '"=path" is not of the form KEY=VALUE'],
     ["tools call files:read_file --args [1]", "one JSON object"],
-    ["tools call files:read_file --args {} a=1", "give the arguments once"],
-    ["tools call files:read_file --args-file nowhere", "--args-file: there is no file nowhere"],
-    ["audit export --out nowhere/x", "--out: there is no directory nowhere"],
-    ["builtin abacus", 'there is no built-in server "abacus"'],
-    ["tui", "tui needs a terminal"],
-    ["tui --json", "tui prints no JSON"],
-    ["keys -- freeze surplus --socket /nope", 'keys freeze takes no further argument: "surplus"'],
-    ["keys -- freeze --socket /nope", 'keys freeze takes no further argument: "--socket"'],
+    ["tools call files:read_file --args {} a=1", "give the arguments only once"],
+    ["tools call files:read_file --args-file nowhere", "--args-file: file nowhere does not exist"],
+    ["audit export --out nowhere/x", "--out: directory nowhere does not exist"],
+    ["builtin abacus", '"abacus" is not a built-in server'],
+    ["tui", "tui needs an interactive terminal"],
+    ["tui --json", "tui cannot print JSON"],
+    ["keys -- freeze surplus --socket /nope", 'keys freeze: unexpected argument "surplus"'],
+    ["keys -- freeze --socket /nope", 'keys freeze: unexpected argument "--socket"'],
     ["keys -- frieze", 'unknown command "keys frieze"; did you mean freeze?'],
-    ["status -- --", 'status takes no further argument: "--"'],
-    ["status -- extra", 'status takes no further argument: "extra"'],
+    ["status -- --", 'status: unexpected argument "--"'],
+    ["status -- extra", 'status: unexpected argument "extra"'],
     ["--no-colour status", "unknown flag --no-colour; did you mean --no-color?"],
   ])("mcpgw %s", async (words, message) => {
     const { code, out, err } = await program.run(words.split(" "));
@@ -186,21 +186,21 @@ describe("a wrong line does nothing, exits 2 and names the nearest", () => {
   });
 });
 
-test("R26 T58: usage --csv prints no control character either", async () => {
+test("R26 T58: usage --csv prints no control characters", async () => {
   const { code, out, err } = await program.run(["usage", "--csv", "--by", "day"]);
   expect({ code, err }).toEqual({ code: 0, err: "" });
   expectGolden("cli/usage-csv-by-day.txt", ["$ mcpgw usage --csv --by day", out].join("\n"));
 });
 
-test("what --status takes is named once each", async () => {
+test("an invalid --status lists each valid value once", async () => {
   const { err } = await program.run(["audit", "log", "--status", "bogus"]);
-  const named = /is none of (.*)/.exec(err)?.[1]?.split(", ") ?? [];
+  const named = /is not one of (.*)/.exec(err)?.[1]?.split(", ") ?? [];
   expect(named).toContain("denied");
   expect(named).toEqual([...new Set(named)]);
 });
 
 test.skipIf(!mayBecomeNobody)(
-  "without HOME, a user who has no home is told to set it (needs setpriv as root)",
+  "a user without a home directory and HOME is told to set HOME (needs setpriv as root)",
   async () => {
     const user = ["setpriv", "--reuid=23456", "--regid=23456", "--clear-groups"];
     const cache = { BUN_RUNTIME_TRANSPILER_CACHE_PATH: "0" };
@@ -211,18 +211,18 @@ test.skipIf(!mayBecomeNobody)(
   },
 );
 
-test("global flags work on both sides of the command", async () => {
+test("global flags work before and after the command", async () => {
   const before = await program.run(["--json", "--socket", program.socket, "keys", "list"]);
   const after = await program.run(["keys", "list", `--socket=${program.socket}`, "--json"]);
   const between = await program.run(["keys", "--json", "list"]);
   expect(before.code).toBe(0);
   expect(after).toEqual(before);
   expect(between.out).toBe(before.out);
-  // What follows is a word, though it may look like a flag.
+  // Everything after `--` is a word, even if it looks like a flag.
   expect(await program.run(["--json", "--", "keys", "list"])).toEqual(before);
 });
 
-test("a flag outranks the environment, the environment the file", async () => {
+test("a flag takes precedence over the environment, and the environment over the file", async () => {
   const config = path.join(program.directory, "other.yaml");
   writeFileSync(config, `control: { socket: ${program.socket} }\n`);
   const lost = { MCPGW_SOCKET: path.join(program.directory, "none.sock") };
@@ -233,7 +233,7 @@ test("a flag outranks the environment, the environment the file", async () => {
   expect([byFile.code, byEnv.code, byFlag.code, byOldEnv.code]).toEqual([0, 4, 0, 0]);
 });
 
-test("without a daemon it exits 4 and says how to start one; a refusal exits 1", async () => {
+test("without a daemon a command exits 4 and says how to start one; a refusal exits 1", async () => {
   const none = await program.run(["servers", "list", "--socket", path.join(program.directory, "none.sock")]);
   expect(none).toMatchObject({ code: 4, out: "" });
   expect(none.err).toContain("mcpgw daemon");
@@ -241,7 +241,7 @@ test("without a daemon it exits 4 and says how to start one; a refusal exits 1",
   expect(refused).toEqual({ code: 1, out: "", err: 'mcpgw: there is no server "nope"\n' });
 });
 
-test("arguments of a call travel as they were written", async () => {
+test("arguments of a call are sent as they were written", async () => {
   const digits = '{"n":12345678901234567890,"price":1.10}';
   const called = await program.run(["tools", "call", "a:b", "--args", digits]);
   expect(called.out).toBe(`${digits}\n`);
@@ -259,18 +259,18 @@ test("arguments from a file that is not UTF-8 are refused instead of changed", a
   expect(refused.err).toContain(`mcpgw: ${file}: the arguments are not valid UTF-8`);
 });
 
-test("a server that has written nothing is told from one whose lines were shown", async () => {
+test("servers logs says so if a server has written nothing", async () => {
   const said = "crm has written nothing to its standard error\n";
   expect(await program.run(["servers", "logs", "crm"])).toEqual({ code: 0, out: "", err: said });
 });
 
-/** Runs a line of a shell in which `mcpgw` is this program. */
+/** Runs a shell command line in which `mcpgw` is this program. */
 const shell = (line: string) =>
   capture(["bash", "-c", `mcpgw() { ${mcpgwLine()} "$@"; }; ${line}`], {
     env: { ...bareEnv(program.directory), MCPGW_SOCKET: program.socket },
   });
 
-test("a reader that has seen enough is no error", async () => {
+test("a reader that stops early is not an error", async () => {
   expect(await shell("set -o pipefail; mcpgw audit stats | head -n 1")).toEqual({
     out: "CHAIN  RECORDS\n",
     err: "",
@@ -278,7 +278,7 @@ test("a reader that has seen enough is no error", async () => {
   });
 });
 
-// Both ends are open before the reading one is closed: whoever writes is too late for its reader.
+// Both ends are open before the reading end is closed, so every write fails.
 const noReader = "fifo=$(mktemp -u); mkfifo $fifo; exec 3<>$fifo 4>$fifo 3<&-; rm $fifo; exec 1>&4";
 
 test.each([
@@ -294,13 +294,13 @@ test.each([
   ["keys list", 0, 1],
   ["keys create name consumer role", 1, 1],
   ["audit export", 1, 1],
-])("the exit code of %s stands without a reader: %p, on a full disk: %p", async (words, left, full) => {
+])("the exit code of %s without a reader is %p, and on a full disk %p", async (words, left, full) => {
   expect(await shell(`${noReader}; mcpgw ${words}`)).toMatchObject({ code: left });
   expect(await shell(`mcpgw ${words} > /dev/full`)).toMatchObject({ code: full });
 });
 
 test.each(["--help", "--version", "--version --json", "keys list"])(
-  "what cannot be written is one line and exit 1: %s",
+  "a failed write is reported in one line with exit 1: %s",
   async (words) => {
     const { err, code } = await shell(`mcpgw ${words} > /dev/full`);
     expect({ code, lines: err.trim().split("\n").length }).toEqual({ code: 1, lines: 1 });
@@ -311,7 +311,7 @@ test.each(["--help", "--version", "--version --json", "keys list"])(
 test
   .skipIf(process.platform !== "linux")
   .each(["--help", "--version", "--version --json", "keys list", "config schema"])(
-  "a standard output that is closed is one line and exit 1, one that is thrown away none: %s (needs Linux)",
+  "a closed standard output is reported in one line with exit 1, and /dev/null is not: %s (needs Linux)",
   async (words) => {
     const closed = { err: "mcpgw: standard output is closed\n", code: 1 };
     expect(await shell(`mcpgw ${words} >&-`)).toMatchObject(closed);
@@ -319,17 +319,17 @@ test
   },
 );
 
-test("an export goes into a new file that only its owner may read, never over another", async () => {
+test("an export goes to a new file that only its owner may read, and never replaces a file", async () => {
   const file = path.join(program.directory, "audit.jsonl");
   expect((await program.run(["audit", "export", "--out", file])).code).toBe(0);
   expect(readFileSync(file, "utf8")).toBe('{"rec":"{}","leaf":"ab"}\n');
   expect(statSync(file).mode & 0o777).toBe(0o600);
   const again = await program.run(["audit", "export", "--out", file]);
   expect(again.code).toBe(2);
-  expect(again.err).toContain("is there already");
+  expect(again.err).toContain("already exists");
 });
 
-test("servers disable edits the file in place, keeps its comments, and enable undoes it", async () => {
+test("servers disable edits the file in place and keeps its comments, and enable undoes the edit", async () => {
   const file = path.join(program.directory, "edit.yaml");
   const text =
     "# mine\nservers:\n  - id: files # the files\n    command: npx\n  - {id: crm, url: http://127.0.0.1:1/mcp}\n";
@@ -346,7 +346,7 @@ test("servers disable edits the file in place, keeps its comments, and enable un
   expect((await program.run(["servers", "enable", "ghost", ...none])).code).toBe(1);
 });
 
-test("--version says the version and nothing else", async () => {
+test("--version prints only the version", async () => {
   const { version } = await Bun.file(path.join(import.meta.dir, "../../package.json")).json();
   expect(await program.run(["--version"])).toEqual({ code: 0, out: `${version}\n`, err: "" });
   expect(await program.run(["keys", "create", "--version"])).toEqual({ code: 0, out: `${version}\n`, err: "" });

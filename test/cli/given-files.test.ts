@@ -5,9 +5,9 @@ import { run } from "../support/command-line.ts";
 import { TempDir } from "../support/temp-dir.ts";
 import { mayMount, mountTmpfs } from "../support/tmpfs.ts";
 
-// What commands make of the files that they are told to read and to write.
+// How commands read and write the files that they are given.
 
-test("R25 audit verify takes the files of a directory, and waits for nobody to write to a pipe among them", async () => {
+test("R25 audit verify reads the files in a directory, but does not block on a pipe among them", async () => {
   using at = new TempDir();
   writeFileSync(at.path("kept.checkpoints"), "note\n");
   expect(Bun.spawnSync(["mkfifo", at.path("pipe")]).exitCode).toBe(0);
@@ -19,7 +19,7 @@ test("R25 audit verify takes the files of a directory, and waits for nobody to w
   expect(asked).toEqual({ checkpoints: [{ source: at.path("kept.checkpoints"), text: "note\n" }] });
 });
 
-test("R25 audit verify sends the daemon no more of the checkpoints than it takes, the newest, however many there are", async () => {
+test("R25 audit verify sends the newest checkpoints that fit into one request, however many there are", async () => {
   using at = new TempDir();
   const note = (n: number) => `mcpgw/0123/main\n${n}\n\n— mcpgw/0123/main \u0000\n\n`;
   const notes = Array.from({ length: 50_000 }, (_, n) => note(n)).join("");
@@ -40,7 +40,7 @@ test("R25 audit verify sends the daemon no more of the checkpoints than it takes
   }
 });
 
-test("R25 audit verify reads no more than the end of a file of checkpoints that has grown beyond all memory", async () => {
+test("R25 audit verify reads only the end of a checkpoint file that is larger than memory", async () => {
   using at = new TempDir();
   const file = at.path("long");
   writeFileSync(file, "");
@@ -55,7 +55,7 @@ test("R25 audit verify reads no more than the end of a file of checkpoints that 
 });
 
 test.skipIf(!mayMount())(
-  "R9 T04 audit export fails where the disk has room for a part of the last record only (needs to mount)",
+  "R9 T04 audit export fails if the disk has room for only part of the last record (needs to mount)",
   async () => {
     using disk = mountTmpfs("8k");
     if (!disk) throw new Error("nothing can be mounted any more");
@@ -74,7 +74,7 @@ test.skipIf(!mayMount())(
   },
 );
 
-test("R9 audit export: a file has its name only once it has all, so that none that was cut off passes for whole", async () => {
+test("R9 audit export gives the file its name only once it is complete, so a partial export cannot look complete", async () => {
   using at = new TempDir();
   const file = at.path("audit.jsonl");
   const seen: boolean[] = [];
@@ -89,14 +89,14 @@ test("R9 audit export: a file has its name only once it has all, so that none th
   expect(readdirSync(at.dir)).toEqual(["audit.jsonl"]);
 });
 
-test("R9 audit export leaves what came in its place meanwhile, and nothing of its own beside it", async () => {
+test("R9 audit export keeps a file that was created at its path in the meantime, and leaves no draft", async () => {
   using at = new TempDir();
   const file = at.path("audit.jsonl");
   const late = await run(`audit export --out ${file}`, async function* () {
     yield "{}";
     writeFileSync(file, "of another");
   });
-  expect(late).toMatchObject({ code: 2, err: expect.stringContaining(`${file} is there already`) });
+  expect(late).toMatchObject({ code: 2, err: expect.stringContaining(`${file} already exists`) });
   expect(readFileSync(file, "utf8")).toBe("of another");
   expect(readdirSync(at.dir)).toEqual(["audit.jsonl"]);
 });
@@ -104,7 +104,7 @@ test("R9 audit export leaves what came in its place meanwhile, and nothing of it
 test.each([
   ["file/audit.jsonl", "(ENOTDIR); a component of that path is not a directory"],
   ["x".repeat(300), "(ENAMETOOLONG); that name is too long"],
-])("R9 audit export says before it is on record why no file can be made: %s", async (name, why) => {
+])("R9 audit export says before it is recorded why the file cannot be created: %s", async (name, why) => {
   using at = new TempDir();
   writeFileSync(at.path("file"), "");
   const ran = await run(`audit export --out ${at.path(name)}`, async function* () {

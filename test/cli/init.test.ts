@@ -8,14 +8,14 @@ setDefaultTimeout(30_000);
 const program = sample();
 afterAll(() => program.close());
 
-test("R21 R120: init writes a configuration that config check accepts and show prints", async () => {
+test("R21 R120: init writes a configuration that config check accepts and config show prints", async () => {
   const file = path.join(program.directory, "gateway.yaml");
   const env = { MCPGW_STATE: "" };
   expect((await program.run(["init", "--config", file], { env })).code).toBe(0);
   expect(existsSync(file)).toBe(true);
   expect((await program.run(["init", "--config", file], { env })).err).toContain("--force");
   const check = await program.run(["config", "check", "--config", file], { env });
-  expect(check).toMatchObject({ code: 0, out: `${file} is in order\n` });
+  expect(check).toMatchObject({ code: 0, out: `${file} is valid\n` });
   expect((await program.run(["config", "show", "--config", file], { env })).out).toContain("listen:");
   const placed = await program.run(["config", "show", "--config", file, "--state", "/st"], { env });
   expect(placed.out).toContain("state: /st # --state\n");
@@ -31,7 +31,7 @@ test("R21 R120: init writes a configuration that config check accepts and show p
   expect(JSON.parse(schema.out)).toHaveProperty("properties.listen");
 });
 
-test("R28 init writes where the environment says, and a flag goes before it", async () => {
+test("R28 init writes to the path in the environment, and a flag takes precedence over it", async () => {
   const at = (name: string) => path.join(program.directory, name);
   for (const [args, env, written] of [
     [[], { MCPGW_CONFIG: at("a.yaml"), MCP_GATEWAY_CONFIG: at("b.yaml") }, "a.yaml"],
@@ -45,7 +45,7 @@ test("R28 init writes where the environment says, and a flag goes before it", as
   }
 });
 
-test("init names the next commands, with the state directory that it was given", async () => {
+test("init prints the next commands, with the given state directory", async () => {
   const file = path.join(program.directory, "placed", "gateway.yaml");
   const written = await program.run(["init", "--force", "--config", file, "--state", "st"]);
   expect(written.err).toContain("next: mcpgw daemon --config placed/gateway.yaml --state st\n");

@@ -7,9 +7,9 @@ import { ended } from "../support/processes.ts";
 
 setDefaultTimeout(30_000);
 
-// What a command that did nothing names as the next step.
+// The next step that a failed command suggests.
 
-test("a wrong line names the help of its own command", async () => {
+test("an invalid command line names the help of its command", async () => {
   using place = new Place({ servers: [], policies: [] });
   for (const [words, help] of [
     ["keys create onlyname", "mcpgw keys create --help"],
@@ -22,9 +22,9 @@ test("a wrong line names the help of its own command", async () => {
   }
 });
 
-test("a command that does not look for ./gateway.yaml says so where nothing else was named", async () => {
+test("a command that does not read ./gateway.yaml says so if no other configuration was named", async () => {
   using place = new Place({ servers: [], policies: [] });
-  const passedOver = "has not read the gateway.yaml in this directory: if it is that daemon's, give --config";
+  const passedOver = "does not read the gateway.yaml in this directory: if the daemon uses it, name it with --config";
   expect(await place.bare(["status"])).toMatchObject({ code: 4, stderr: expect.stringContaining(passedOver) });
   const create = ["keys", "create", "A", "agent", "user", "--state", join(place.dir, "other")];
   expect(await place.bare(create)).toMatchObject({ code: 0, stderr: expect.stringContaining(passedOver) });
@@ -34,7 +34,7 @@ test("a command that does not look for ./gateway.yaml says so where nothing else
   expect((await place.bare(["config", "reload"])).stderr).not.toContain(passedOver);
 });
 
-test("an error shows no control character of a name that it repeats, and what is wrong with what was given exits 2", async () => {
+test("an error shows no control characters of a name, and invalid input exits 2", async () => {
   using place = new Place({ servers: [], policies: [] });
   const named = await place.bare(["config", "check", "--config", "nowhere/\u001b[31mx.yaml"]);
   expect([named.code, named.stderr]).toEqual([2, expect.stringContaining("nowhere/")]);
@@ -44,13 +44,13 @@ test("an error shows no control character of a name that it repeats, and what is
   expect([none.code, none.stdout, none.stderr]).toEqual([
     2,
     "",
-    expect.stringContaining("no configuration in --config"),
+    expect.stringContaining("no configuration found in --config"),
   ]);
   const nowhere = await place.bare(["servers", "disable", "crm"]);
-  expect([nowhere.code, nowhere.stderr]).toEqual([2, expect.stringContaining("no configuration in --config")]);
+  expect([nowhere.code, nowhere.stderr]).toEqual([2, expect.stringContaining("no configuration found in --config")]);
 });
 
-test("T40: a named file that does not tell its socket is asked about at the usual one, where only its own daemon counts", async () => {
+test("T40: if a named file does not give a socket, the default socket is used only if its daemon runs with that file", async () => {
   using place = new Place({ servers: [], policies: [] });
   await using _daemon = await place.start();
   const env = place.env({ RUNTIME_DIRECTORY: place.state });

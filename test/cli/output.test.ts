@@ -20,7 +20,7 @@ async function tableOn(isTTY: boolean, columns: number): Promise<string[]> {
   return written.join("").trimEnd().split("\n");
 }
 
-test("T58: names that others chose are cut to the terminal, and whole where none is or its width is unknown", async () => {
+test("T58: names from servers are cut to the width of a terminal, but not without a terminal or known width", async () => {
   for (const columns of [20, 40, 80, 200]) {
     const lines = await tableOn(true, columns);
     expect(Math.max(...lines.map((line) => Bun.stringWidth(line)))).toBeLessThanOrEqual(columns);
@@ -29,11 +29,11 @@ test("T58: names that others chose are cut to the terminal, and whole where none
   }
   const whole = await tableOn(false, 40);
   for (const lines of [whole, await tableOn(true, 0)]) expect(lines[1]).toContain("世界".repeat(60));
-  // One long name widens its own row only.
+  // One long name widens only its own row.
   expect(Bun.stringWidth(whole[2] ?? "")).toBeLessThan(80);
 });
 
-test("T58: a fact is never cut, and of a time that has to be, the time of day stays", async () => {
+test("T58: a fact is never cut, and a cut time keeps its time of day", async () => {
   const { fake, written } = stream(true, 40);
   const out = createOutput({ out: fake, err: fake, json: false, color: false });
   const digest = "0".repeat(64);
@@ -42,13 +42,13 @@ test("T58: a fact is never cut, and of a time that has to be, the time of day st
   const time: Cell = { text: "2026-03-01 12:00:01.000", lastWord: true };
   await out.table(["TIME", "WHY"], [[time, "because ".repeat(20)]]);
   expect(written.splice(0).join("").split("\n")[1]).toStartWith("…12:00:01.000 ");
-  // Wherever its row no longer fits.
+  // At every width that is too small for the row.
   fake.columns = 10;
   await out.table(["TIME", "WHY"], [[time, "because ".repeat(20)]]);
   expect(written.join("").split("\n")[1]).toStartWith("…12:00:01.000 ");
 });
 
-test("T58: ids, times, numbers and reasons are whole on a narrow terminal, and only names give way to them", async () => {
+test("T58: ids, times, numbers and reasons stay whole on a narrow terminal, and only names are cut", async () => {
   const { fake, written } = stream(true, 40);
   const out = createOutput({ out: fake, err: fake, json: false, color: false });
   const [id, time, reason] = ["a-server-with-a-long-id", "2026-11-28 21:35:05", "its process exited with code 3"];
@@ -59,7 +59,7 @@ test("T58: ids, times, numbers and reasons are whole on a narrow terminal, and o
   await out.table(["SERVER", "UNTIL", "NAME", "CALLS", "REASON"], rows);
   const [, first = "", second = ""] = written.join("").split("\n");
   expect(first).toBe(`${id.padEnd(64)}  ${time}  ${"x".repeat(11)}…  1,234,567,890  ${reason}`);
-  // No id is as long as a name that somebody made up to hide the other rows.
+  // No id is as long as a name that was made up to hide the other rows.
   expect(second).toStartWith(`${"y".repeat(63)}…  ${time}  short `);
   expect(second).toEndWith(`  ${"z".repeat(11)}…`);
 });
@@ -70,16 +70,19 @@ test.each([
   ["", { NO_COLOR: "1" }, true, false],
   ["", { TERM: "dumb" }, true, false],
   ["", {}, false, false],
-])("servers list%s is coloured only on a terminal that wants it, with %o (%p): %p", async (flag, env, terminal, on) => {
-  const before = { NO_COLOR: "", TERM: "", ...process.env };
-  Object.assign(process.env, { NO_COLOR: "", TERM: "xterm", ...env });
-  const { out } = await run(`servers list${flag}`, () => ({ servers: [serverStatus("s")] }), { terminal });
-  Object.assign(process.env, before);
-  expect(out.includes("  \u001b[32mready\u001b[0m  ")).toBe(on);
-  expect(out.includes("\u001b")).toBe(on);
-});
+])(
+  "servers list%s has colors only on a terminal that allows them, with %o (%p): %p",
+  async (flag, env, terminal, on) => {
+    const before = { NO_COLOR: "", TERM: "", ...process.env };
+    Object.assign(process.env, { NO_COLOR: "", TERM: "xterm", ...env });
+    const { out } = await run(`servers list${flag}`, () => ({ servers: [serverStatus("s")] }), { terminal });
+    Object.assign(process.env, before);
+    expect(out.includes("  \u001b[32mready\u001b[0m  ")).toBe(on);
+    expect(out.includes("\u001b")).toBe(on);
+  },
+);
 
-test("what went wrong is red on a terminal, a status as well as a whole cell", async () => {
+test("failures are red on a terminal, both a status and a whole cell", async () => {
   const before = { NO_COLOR: "", TERM: "", ...process.env };
   Object.assign(process.env, { NO_COLOR: "", TERM: "xterm" });
   const shown = async (words: string, answer: unknown) => (await run(words, () => answer, { terminal: true })).out;
@@ -94,7 +97,7 @@ test("what went wrong is red on a terminal, a status as well as a whole cell", a
   expect(down).toContain("\u001b[31mexited\u001b[0m");
 });
 
-test("T58: whatever is said shows no control character, and all warnings look the same", () => {
+test("T58: messages show no control characters, and all warnings look the same", () => {
   const { fake, written } = stream(true, 80);
   const out = createOutput({ out: fake, err: fake, json: false, color: false });
   out.warn("a\nb\u001b[2J");
@@ -105,7 +108,7 @@ test("T58: whatever is said shows no control character, and all warnings look th
 test.each([
   [true, false],
   [false, true],
-])("what is said is coloured if it goes to a terminal, wherever the output goes (%p)", (terminal, on) => {
+])("messages have colors if standard error is a terminal, wherever the output goes (%p)", (terminal, on) => {
   const before = { NO_COLOR: "", TERM: "", ...process.env };
   Object.assign(process.env, { NO_COLOR: "", TERM: "xterm" });
   const [data, said] = [stream(terminal, 80), stream(!terminal, 80)];
@@ -114,13 +117,13 @@ test.each([
   expect(said.written.join("").includes("\u001b")).toBe(on);
 });
 
-test("T58: JSON shows no control or invisible character, and has the same value", async () => {
+test("T58: JSON shows no control or invisible characters, and keeps its value", async () => {
   const { fake, written } = stream(true, 80);
   const out = createOutput({ out: fake, err: fake, json: true, color: false });
   const value = { name: "a\u009b2J\u202e\u200b\n\u{e0041}b", n: [1] };
   await out.document(value);
   await out.object(value);
-  // As a server wrote it, and a terminal would let a return overwrite the line.
+  // Written by a server; on a terminal a carriage return would overwrite the line.
   await out.printJson('{"n":1.10,\r"c":"\u202e"}');
   expect(written.join("")).toMatch(/^[\n -~]*$/);
   expect(JSON.parse(written[0] ?? "")).toEqual(value);
@@ -133,7 +136,7 @@ test.each([
   [true, "\\u{1b}[2J"],
   [false, "\u001b[2J"],
 ])(
-  "T58: usage --csv to a terminal (%p) shows no control character of a name, and each name is one cell",
+  "T58: usage --csv to a terminal (%p) shows no control characters of a name, and each name is one cell",
   async (terminal, shown) => {
     const numbers = { calls: 1, errors: 2, denied: 3, latencySumUs: 4, bytesIn: 5, bytesOut: 6 };
     const names = ["\u001b[2J", "=1+1", "+1", "-1", "@x", "\t1", 'a"b', "a,b", "a\nb", "a\rb"];
@@ -151,6 +154,6 @@ test.each([
   },
 );
 
-test("a descriptor of which the system tells nothing counts as open", () => {
+test("a descriptor that the system reports nothing about counts as open", () => {
   expect(wasClosed(999_999)).toBe(false);
 });

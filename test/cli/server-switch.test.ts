@@ -21,7 +21,7 @@ import { asNobody, isRoot, mayBecomeNobody } from "../support/processes.ts";
 import { bareEnv } from "../support/sample.ts";
 import { mayMount } from "../support/tmpfs.ts";
 
-// Each command is a process; on a busy machine that takes its time.
+// Each command is a process, which can take long on a busy machine.
 setDefaultTimeout(30_000);
 
 const ids = ["one", "two", "three", "four", "five", "six"];
@@ -36,7 +36,7 @@ beforeEach(() => {
 });
 afterEach(() => at[Symbol.dispose]());
 
-/** A command line whose daemon, where there is one, answers a reload by this. */
+/** A command line whose daemon, if any, answers a reload with this. */
 function cliWith(reload: (() => Promise<unknown>) | null, said: string[] = []): Cli {
   const call = (name: string) => (name === "status" ? Promise.resolve({ config: file }) : reload?.());
   return {
@@ -49,7 +49,7 @@ function cliWith(reload: (() => Promise<unknown>) | null, said: string[] = []): 
 const disabledIn = (yaml: string): string[] =>
   ids.filter((id) => yaml.includes(`{ id: ${id}, enabled: false, command: x }`));
 
-test("servers switched off at the same time are all off", async () => {
+test("servers that are disabled at the same time are all disabled", async () => {
   const flags = ["--config", file, "--socket", at.path("none.sock")];
   const children = ids.map((id) =>
     Bun.spawn([...mcpgw, "servers", "disable", id, ...flags], {
@@ -59,14 +59,14 @@ test("servers switched off at the same time are all off", async () => {
     }),
   );
   const ends = children.map(async ({ exited, stderr }) => [await new Response(stderr).text(), await exited]);
-  expect(await Promise.all(ends)).toEqual(ids.map(() => [expect.stringContaining("no daemon runs"), 0]));
+  expect(await Promise.all(ends)).toEqual(ids.map(() => [expect.stringContaining("no daemon is running"), 0]));
   expect(disabledIn(readFileSync(file, "utf8"))).toEqual(ids);
 });
 
-test("a lock that another process never gives up is told and not waited for without end", async () => {
+test("a lock that another process never releases is reported after a bounded wait", async () => {
   const held = tryLockDirectory(at.dir);
   expect(await setEnabled(cliWith(null), "one", false, 200).catch(String)).toContain(
-    `another process holds the lock of ${at.dir}`,
+    `another process holds the lock on ${at.dir}`,
   );
   expect(readFileSync(file, "utf8")).toBe(text);
   const waiting = setEnabled(cliWith(null), "one", false);
@@ -75,7 +75,7 @@ test("a lock that another process never gives up is told and not waited for with
   expect(disabledIn(readFileSync(file, "utf8"))).toEqual(["one"]);
 });
 
-test("each reason why a file cannot be edited has its own words", async () => {
+test("each reason why a file cannot be edited has its own message", async () => {
   const refused = async (yaml: string): Promise<string> => {
     writeFileSync(file, yaml);
     const said = await setEnabled(cliWith(null), "one", false).then(() => "done", String);
@@ -100,7 +100,7 @@ test("each reason why a file cannot be edited has its own words", async () => {
     expect(await refused(unclear)).toContain('written with an alias (*name) or an empty "enabled"; edit it yourself');
 });
 
-test("a file with the line ends of Windows keeps them, also where the edited line is its last", async () => {
+test("a file with Windows line endings keeps them, even if the edited line is the last one", async () => {
   for (const rest of ["", "\r\n    command: x\r\n"]) {
     writeFileSync(file, `servers:\r\n  - id: one # first${rest}`);
     await setEnabled(cliWith(null), "one", false);
@@ -108,7 +108,7 @@ test("a file with the line ends of Windows keeps them, also where the edited lin
   }
 });
 
-test("a server that is on already leaves the file as it is, and JSON stays JSON", async () => {
+test("enabling a server that is already enabled leaves the file unchanged, and JSON stays JSON", async () => {
   await setEnabled(cliWith(null), "one", true);
   expect(readFileSync(file, "utf8")).toBe(text);
   writeFileSync(file, '{"servers":[{"id":"one","command":"x"}]}');
@@ -118,7 +118,7 @@ test("a server that is on already leaves the file as it is, and JSON stays JSON"
   }
 });
 
-test("what the daemon refuses is undone, but no edit that somebody made meanwhile", async () => {
+test("an edit that the daemon refuses is undone, but not one that somebody else made in the meantime", async () => {
   const refuse = () => Promise.reject(new Refusal("invalid", "not so"));
   expect(await setEnabled(cliWith(refuse), "one", false).catch(String)).toContain("not so");
   expect(readFileSync(file, "utf8")).toBe(text);
@@ -129,10 +129,10 @@ test("what the daemon refuses is undone, but no edit that somebody made meanwhil
   }, said);
   expect(await setEnabled(edited, "one", false).catch(String)).toContain("not so");
   expect(readFileSync(file, "utf8")).toBe("servers: [] # mine\n");
-  expect(said.join()).toContain("edited meanwhile");
+  expect(said.join()).toContain("edited by somebody else in the meantime");
 });
 
-test("a daemon that starts while the file is edited loads it again", async () => {
+test("a daemon that starts while the file is being edited loads it again", async () => {
   let reloads = 0;
   const started = cliWith(async () => void reloads++);
   let tries = 0;
@@ -141,7 +141,7 @@ test("a daemon that starts while the file is edited loads it again", async () =>
   expect([tries, reloads]).toEqual([2, 1]);
 });
 
-test("it is the daemon's file that is edited, and of a link to it the file", async () => {
+test("the daemon's file is edited, and for a link its target", async () => {
   const found = at.path("found.yaml");
   mkdirSync(at.path("real"));
   renameSync(file, at.path("real/gateway.yaml"));
@@ -154,14 +154,14 @@ test("it is the daemon's file that is edited, and of a link to it the file", asy
   expect(disabledIn(readFileSync(at.path("real/gateway.yaml"), "utf8"))).toEqual(["one"]);
 });
 
-test("a daemon that is there but refuses is not taken for none: the file stays as it is", async () => {
+test("a daemon that refuses the client is not mistaken for no daemon: the file stays unchanged", async () => {
   const open = () => Promise.reject(new Refusal("busy", "no more connections"));
   expect(await setEnabled({ ...cliWith(null), open }, "one", false).catch(String)).toContain("no more connections");
   expect(readFileSync(file, "utf8")).toBe(text);
 });
 
-test("why a file cannot be replaced is told as the system has it", async () => {
-  // Too long for the file that is to take its place.
+test("the system's reason why a file cannot be replaced is shown", async () => {
+  // The name is too long for the draft next to it.
   file = at.path(`${"x".repeat(240)}.yaml`);
   writeFileSync(file, text);
   expect(await setEnabled(cliWith(null), "one", false).catch(String)).toContain("ENAMETOOLONG");
@@ -176,7 +176,7 @@ test.skipIf(!isRoot)("R1 the file keeps its owner, group and mode (needs root)",
   expect({ uid, gid, mode: mode & 0o777 }).toEqual({ uid: 65534, gid: 65533, mode: 0o640 });
 });
 
-/** Switches a server off as uid and gid 65534, which is in no other group. */
+/** Disables a server as uid and gid 65534, which is in no other group. */
 async function disableAsNobody(mode = 0o777): Promise<{ err: string; code: number }> {
   chmodSync(at.dir, mode);
   const flags = ["--config", file, "--socket", "/none.sock"];
@@ -188,27 +188,29 @@ async function disableAsNobody(mode = 0o777): Promise<{ err: string; code: numbe
   return { err: await child.stderr.text(), code: await child.exited };
 }
 
-test.skipIf(!mayBecomeNobody)("a file that would change hands is left as it is (needs setpriv as root)", async () => {
+test.skipIf(!mayBecomeNobody)("a file whose owner would change is left unchanged (needs setpriv as root)", async () => {
   chmodSync(file, 0o644);
   const { err, code } = await disableAsNobody();
-  expect(err).toContain("belongs to uid 0, gid 0, and would change hands: edit it yourself, or run this as uid 0");
+  expect(err).toContain(
+    "belongs to uid 0, gid 0, and replacing it would change that: edit it yourself, or run this as uid 0",
+  );
   expect(code).toBe(1);
   expect(readFileSync(file, "utf8")).toBe(text);
   expect(readdirSync(at.dir)).toEqual(["gateway.yaml"]);
 });
 
 test.skipIf(!mayBecomeNobody)(
-  "an owner who is not in the file's group is told so (needs setpriv as root)",
+  "an owner who is not in the file's group gets that reason (needs setpriv as root)",
   async () => {
     chownSync(file, 65534, 65533);
     const { err, code } = await disableAsNobody();
-    expect(err).toContain("its group, 65533, is none of yours; chgrp it, or run this as root");
+    expect(err).toContain("you are not a member of its group, 65533; chgrp it, or run this as root");
     expect(code).toBe(1);
     expect(readFileSync(file, "utf8")).toBe(text);
   },
 );
 
-test.skipIf(!mayBecomeNobody)("a group without rights stops no owner (needs setpriv as root)", async () => {
+test.skipIf(!mayBecomeNobody)("a group without rights does not stop the owner (needs setpriv as root)", async () => {
   chownSync(file, 65534, 65533);
   chmodSync(file, 0o600);
   expect((await disableAsNobody()).code).toBe(0);
@@ -218,10 +220,10 @@ test.skipIf(!mayBecomeNobody)("a group without rights stops no owner (needs setp
 });
 
 test.skipIf(!mayBecomeNobody)(
-  "who may not change the file is told who may not do what, and what helps (needs setpriv as root)",
+  "a user who may not change the file is told the reason and what helps (needs setpriv as root)",
   async () => {
     chmodSync(file, 0o644);
-    const denied = `mcpgw: uid 65534 may not write in ${at.dir}; run this with sudo\n`;
+    const denied = `mcpgw: uid 65534 may not write to ${at.dir}; run this with sudo\n`;
     expect(await disableAsNobody(0o755)).toEqual({ err: denied, code: 1 });
     chmodSync(file, 0o640);
     const unreadable = `${file}: uid 65534 may not read it (EACCES): it belongs to uid 0, gid 0, mode 0640; run this with sudo`;
@@ -232,11 +234,11 @@ test.skipIf(!mayBecomeNobody)(
 );
 
 test.skipIf(!mayMount())(
-  "a file that is mounted, alone or with its directory, is to be edited where it comes from (needs mount as root)",
+  "a mounted file or directory must be edited at the source of the mount (needs mount as root)",
   async () => {
     const run = (...argv: string[]): void => expect(Bun.spawnSync(argv).exitCode).toBe(0);
     const refused = (): Promise<string> => setEnabled(cliWith(null), "one", false).then(() => "done", String);
-    const advice = "edit it where it is mounted from, then run `mcpgw config reload`";
+    const advice = "edit it at the source of the mount, then run `mcpgw config reload`";
     for (const [path, code] of [
       [file, "EBUSY"],
       [at.dir, "EROFS"],
@@ -244,7 +246,7 @@ test.skipIf(!mayMount())(
       run("mount", "--bind", path, path);
       try {
         run("mount", "-o", "remount,bind,ro", path);
-        expect(await refused()).toContain(`${file} cannot be replaced where it is mounted (${code}); ${advice}`);
+        expect(await refused()).toContain(`${file} cannot be replaced, since it is mounted (${code}); ${advice}`);
       } finally {
         run("umount", path);
       }

@@ -5,12 +5,12 @@ import { entry, sampleHandlers } from "../support/control-answers.ts";
 import { serverStatus } from "../support/server-status.ts";
 import { TempDir } from "../support/temp-dir.ts";
 
-// What people read of answers that have more or less in them than most.
+// The output for unusually full or sparse answers.
 
 const escape = "\u001b[2J";
 const shown = "\\u{1b}[2J";
 
-test("R20 status says why a gateway is not ready, and that nothing proves its log yet", async () => {
+test("R20 status says why a gateway is not ready, and that there is no checkpoint yet", async () => {
   const ready = await sampleHandlers().status({}, {} as never);
   const answer = { ...ready, notReady: "server crm is starting", audit: { ...ready.audit, checkpoint: null } };
   const { out } = await run("status", () => answer);
@@ -20,33 +20,30 @@ test("R20 status says why a gateway is not ready, and that nothing proves its lo
 
 test.each([
   ["192.0.2.7", "192.0.2.7"],
-  [null, "not known: erased, changed since, or one of too many at once"],
-])(
-  "R25 audit show tells the address %p once, with what a call began with, and nothing of it twice",
-  async (address, shown) => {
-    const begin = { seq: 1, rec: JSON.stringify({ seq: 1, tool: "read" }), payloads: null, fault: null };
-    const rec = JSON.stringify({ seq: 2, tool: "read" });
-    const rest = { leaf: "ab", payloads: null, fault: null, source: { src: "http:~q", address } };
-    const lines = async (first: typeof begin | null) =>
-      (await run("audit show 2 --payloads", () => ({ entry: entry({ seq: 2 }), rec, ...rest, begin: first }))).out
-        .trimEnd()
-        .split("\n")
-        .map((line) => line.split(/ {2,}/));
-    const end = [
-      ["tool", "read"],
-      ["record", "2"],
-      ["hash", "ab"],
-    ];
-    expect(await lines(begin)).toEqual([...end, [""], ["began with record 1"], ["address", shown], ["record", "1"]]);
-    expect(await lines(null)).toEqual([["tool", "read"], ["address", shown], ...end.slice(1)]);
-  },
-);
+  [null, "not known: erased, changed since, or not stored because there were too many at once"],
+])("R25 audit show shows the address %p once, with the begin record, and repeats nothing", async (address, shown) => {
+  const begin = { seq: 1, rec: JSON.stringify({ seq: 1, tool: "read" }), payloads: null, fault: null };
+  const rec = JSON.stringify({ seq: 2, tool: "read" });
+  const rest = { leaf: "ab", payloads: null, fault: null, source: { src: "http:~q", address } };
+  const lines = async (first: typeof begin | null) =>
+    (await run("audit show 2 --payloads", () => ({ entry: entry({ seq: 2 }), rec, ...rest, begin: first }))).out
+      .trimEnd()
+      .split("\n")
+      .map((line) => line.split(/ {2,}/));
+  const end = [
+    ["tool", "read"],
+    ["record", "2"],
+    ["hash", "ab"],
+  ];
+  expect(await lines(begin)).toEqual([...end, [""], ["began with record 1"], ["address", shown], ["record", "1"]]);
+  expect(await lines(null)).toEqual([["tool", "read"], ["address", shown], ...end.slice(1)]);
+});
 
 const chain = { chain: "main", records: 12, first: 1, exit: 3, bad: null, checkpoint: null, notes: [] };
 const checkpoint = { source: "kept", size: 10, at: null, after: 2, sameHost: true };
 
 test.each([
-  ["--checkpoint /dev/null", { ...chain, checkpoint }, "  it proves as much as the place that it was kept in: "],
+  ["--checkpoint /dev/null", { ...chain, checkpoint }, "  it proves only as much as the place where it was kept: "],
   ["", { ...chain, records: 0, first: 5 }, "  no checkpoint; name one with --checkpoint"],
 ])("R25 audit verify %s says what %o proves", async (flags, of, says) => {
   const { out } = await run(`audit verify ${flags}`.trim(), () => ({ exit: 3, chains: [of], pubkey: null }));
@@ -54,7 +51,7 @@ test.each([
 });
 
 test.each(["servers restart s", "servers restart s --json"])(
-  "R24 %s fails where the server does not start, also if nobody reads that",
+  "R24 %s fails if the server does not start, even if nobody reads the output",
   async (text) => {
     const answer = { server: serverStatus("s", { state: "backoff", reason: "exited with 1" }) };
     const { code, err } = await run(text, () => answer, { full: "left" });
@@ -64,7 +61,7 @@ test.each(["servers restart s", "servers restart s --json"])(
 );
 
 test.each(["tools call a:b", "tools call a:b --json"])(
-  "R88 %s of a failed call fails, also if nobody reads why",
+  "R88 %s of a failed call fails, even if nobody reads the output",
   async (text) => {
     const result = JSON.stringify({ content: [{ type: "text", text: "bad" }], isError: true });
     const answer = { call: "c", status: "tool_error", result, error: null };
@@ -72,16 +69,16 @@ test.each(["tools call a:b", "tools call a:b --json"])(
   },
 );
 
-test("R88 tools list says nothing of keys to who gave one", async () => {
+test("R88 tools list does not mention keys to a caller that gave one", async () => {
   const before = process.env["MCPGW_API_KEY"];
   process.env["MCPGW_API_KEY"] = "mcpgw_x";
   const { err } = await run("tools list", () => ({ tools: [] }));
   if (before === undefined) delete process.env["MCPGW_API_KEY"];
   else process.env["MCPGW_API_KEY"] = before;
-  expect(err).toBe("no tool is there for this caller\n");
+  expect(err).toBe("this caller may use no tools\n");
 });
 
-test("R88 tools call sends what a file holds, but not the end of its last line", async () => {
+test("R88 tools call sends the contents of a file without the final newline", async () => {
   using at = new TempDir();
   writeFileSync(at.path("args.json"), '{"n":1.10}\n');
   let asked: unknown;
@@ -90,7 +87,7 @@ test("R88 tools call sends what a file holds, but not the end of its last line",
   expect(asked).toEqual({ tool: "a:b", arguments: '{"n":1.10}' });
 });
 
-test("R25 audit verify reads the files of a directory, and none below it", async () => {
+test("R25 audit verify reads the files in a directory, but not in its subdirectories", async () => {
   using at = new TempDir();
   mkdirSync(at.path("older"));
   writeFileSync(at.path("main.checkpoints"), "note");
@@ -100,16 +97,16 @@ test("R25 audit verify reads the files of a directory, and none below it", async
   expect(asked).toMatchObject({ checkpoints: [{ source: at.path("main.checkpoints"), text: "note" }] });
 });
 
-test("R25 audit stats of a time without records says so instead of printing empty tables", async () => {
+test("R25 audit stats says if a time range has no records, instead of printing empty tables", async () => {
   const none = { byType: {}, byStatus: {}, consumers: [], servers: [], tools: [] };
   const stats = (flags = "") =>
     run(`audit stats --until 2020-01-01${flags}`, () => ({ chains: [{ chain: "main", records: 0 }], ...none }));
-  const err = "no record lies in that time\n";
+  const err = "no records in that time range\n";
   expect(await stats()).toMatchObject({ code: 0, out: "", err });
   expect(await stats(" --json")).toMatchObject({ code: 0, out: expect.stringContaining('"chain": "main"'), err });
 });
 
-test("why does not assert what depends on the source of a call", async () => {
+test("why does not claim what depends on the source of a call", async () => {
   const caller = { id: "k", consumer: "a", roles: [], refused: null, allowed: false, rule: null, reason: "no" };
   const thing = { kind: "tool", name: "x", wire: null, missing: null, down: null, toolsets: [] };
   const said = async (listed: boolean, remedy: string | null, elsewhere = true) => {
@@ -117,7 +114,7 @@ test("why does not assert what depends on the source of a call", async () => {
     const { code, out, err } = await run("why a x --args {}", () => ({ ...thing, callers }));
     return { code, err, out };
   };
-  const err = "where a call comes from is not known here, and conditions test it: LISTS or USE depends on it\n";
+  const err = "conditions test where a call comes from, which is not known here; LISTS or USE depends on it\n";
   const depends = "depends on where the call comes from";
   const row = (lists: string, use: string) => expect.stringMatching(new RegExp(` ${lists} +${use} +no\n`));
   expect(await said(false, null)).toEqual({ code: 1, err, out: row("depends", depends) });
@@ -128,26 +125,26 @@ test("why does not assert what depends on the source of a call", async () => {
   expect(await said(false, null, false)).toEqual({ code: 1, err: "", out: row("hidden", "may not use it") });
 });
 
-test("why says that it judged a call without arguments, where it did and they may matter", async () => {
+test("why says that it evaluated a call without arguments if these may matter", async () => {
   const caller = { id: "k", consumer: "a", roles: [], refused: null, listed: true, allowed: false, rule: null };
   const rest = { reason: "no", remedy: null, elsewhere: false };
   const thing = { kind: "tool", name: "x", wire: null, missing: null, down: null, toolsets: [] };
   const said = async (flags: string, over: object): Promise<string> =>
     (await run(`why a s:t${flags}`, () => ({ ...thing, callers: [{ ...caller, ...rest, ...over }] }))).err;
-  expect(await said("", {})).toBe("judged with no arguments; give --args\n");
+  expect(await said("", {})).toBe("evaluated without arguments; give them with --args\n");
   for (const over of [{ refused: "frozen" }, { listed: false }, { allowed: true }])
     expect(await said("", over)).toBe("");
   expect(await said(' --args {"a":1}', {})).toBe("");
 });
 
-test("T58: config show --running shows no invisible character, line by line", async () => {
+test("T58: config show --running shows no invisible characters, line by line", async () => {
   const answer = { file: null, loadedAt: 0, config: { log: { level: "a\u202eb" }, name: "c\u009bd" } };
   const { out } = await run("config show --running", () => answer);
   expect(out.split("\n").length).toBeGreaterThan(3);
   expect(out).toMatch(/^[\n -~]*$/);
 });
 
-test("R25 audit stats shows the records of one chain, though another has none", async () => {
+test("R25 audit stats shows the records of one chain, even if another has none", async () => {
   const chains = [
     { chain: "main", records: 0 },
     { chain: "serve-1", records: 3 },

@@ -3,14 +3,14 @@ import { capture } from "../../scripts/lib/capture.ts";
 import { mcpgwLine } from "../support/mcpgw.ts";
 import { bareEnv, sample } from "../support/sample.ts";
 
-// Each command is a process; on a busy machine that takes its time.
+// Each command is a process, which can take long on a busy machine.
 setDefaultTimeout(30_000);
 
 const program = sample();
 beforeAll(() => program.start());
 afterAll(() => program.close());
 
-// Both ends are open before the reading one is closed: whoever writes is too late for its reader.
+// Both ends are open before the reading end is closed, so every write fails.
 const noReader = "fifo=$(mktemp -u); mkfifo $fifo; exec 3<>$fifo 4>$fifo 3<&-; rm $fifo; exec 2>&4";
 
 test.each([
@@ -19,7 +19,7 @@ test.each([
   ["keys lst", 2],
   ["servers restart broken", 1],
   ["status --socket /nowhere", 4],
-])("the exit code of %s is %p, whatever becomes of what it says on standard error", async (words, code) => {
+])("the exit code of %s is %p, even if writing to standard error fails", async (words, code) => {
   for (const [first, to] of [
     ["true", ""],
     [noReader, ""],

@@ -10,7 +10,7 @@ import { reasonOf } from "../support/failure.ts";
 
 const given = (flags: Record<string, string>) => ({ words: [], flags: new Map(Object.entries(flags)) });
 
-/** Runs the command over connections that give these values, each but the last one lost; what it asked and said. */
+/** Runs tail over connections with these values, of which all but the last break; returns its requests and output. */
 async function run(
   flags: Record<string, string>,
   connections: readonly (readonly (AuditEntry | Gap)[])[],
@@ -42,7 +42,9 @@ async function run(
 }
 
 const waits = "mcpgw: the daemon closed the connection; waiting for it to come back";
-const replaced = expect.stringContaining("the log was replaced or moved back: it has another record 7, or none");
+const replaced = expect.stringContaining(
+  "the log was replaced or restored from an older copy: record 7 is missing or different",
+);
 const seventh = entry({ seq: 7 });
 const gone = () => {
   throw new Refusal("not-found", "chain main has no record 7");
@@ -53,7 +55,7 @@ test.each([
   ["another", () => entry({ seq: 7, at: seventh.at + 1 }), { since: timeText(seventh.at + 1) }, [waits, replaced]],
   ["missing", gone, { since: timeText(seventh.at + 1) }, [waits, replaced]],
 ] as const)(
-  "R123 tail goes on in a log whose record of the number printed last is %s",
+  "R123 tail continues in a log in which the last printed record number is %s",
   async (_which, show, from, said) => {
     const ran = await run({}, [[entry({ seq: 6 }), seventh, { gap: 3 }], [entry({ seq: 8 })]], show);
     expect(ran.printed).toEqual([entry({ seq: 6 }), seventh, { gap: 3 }, entry({ seq: 8 })]);
@@ -63,7 +65,7 @@ test.each([
   },
 );
 
-test("R123 tail takes a log for replaced by what the daemon says alone, not by its silence", async () => {
+test("R123 tail considers a log replaced only if the daemon says so, not if it does not answer", async () => {
   let answers = 0;
   const show = () => {
     if (answers++ === 0) throw new Unreachable("the daemon closed the connection");
@@ -74,7 +76,7 @@ test("R123 tail takes a log for replaced by what the daemon says alone, not by i
   expect(ran.said).toEqual([waits, waits]);
 });
 
-test("R123 a tail that has printed nothing yet goes on from when it began, or from where it was to begin", async () => {
+test("R123 a tail that has printed nothing yet continues from its start time, or from its --since", async () => {
   const before = timeText(Date.now() * 1_000);
   const live = await run({}, [[], []], gone);
   expect(live.asked[0]?.["since"]).toBeUndefined();
@@ -86,9 +88,9 @@ test("R123 a tail that has printed nothing yet goes on from when it began, or fr
   expect(local.asked[0]?.["since"]).toBe(timeText(Date.parse("2026-01-31T08:00") * 1_000));
 });
 
-test("R123 a tail that waits for its daemon says once why it cannot connect, unless it is that nobody answers", async () => {
+test("R123 a tail that waits for its daemon says once why it cannot connect, unless just no daemon answers", async () => {
   const nobody = new Unreachable("no daemon answers at d.sock");
-  const denied = new Refusal("denied", "no permission to use d.sock");
+  const denied = new Refusal("denied", "permission denied for d.sock");
   const bad = new Error("g.yaml:1:1: unreadable");
   const attempts = [null, null, nobody, denied, nobody, denied, bad, null, denied, null];
   let streams = 0;
@@ -107,7 +109,7 @@ test("R123 a tail that waits for its daemon says once why it cannot connect, unl
   };
   const cli = { out: { json: true, say: (text: string) => void said.push(text) }, open } as unknown as Cli;
   const waited: number[] = [];
-  // No wait takes any time.
+  // Waits take no time here.
   using _waits = spyOn(globalThis, "setTimeout").mockImplementation(((run: () => void, ms: number, value: string) => {
     waited.push(ms);
     return setImmediate(run, value);
@@ -115,18 +117,18 @@ test("R123 a tail that waits for its daemon says once why it cannot connect, unl
   expect(await tail.run(given({}), cli)).toBe(0);
   const why = (text: string) => `mcpgw: ${text}; waiting for it to come back`;
   expect(said).toEqual([waits, waits, why(denied.message), why(bad.message), waits, why(denied.message)]);
-  // A connection that was made is lost for a new reason: it need not wait as long as after many attempts.
+  // A connection that worked resets the wait, which grows with failed attempts.
   expect(waited).toEqual([250, 250, 500, 1000, 2000, 2000, 2000, 250, 500]);
 });
 
-test("R123 a tail that finds no daemon to begin with ends, and waits for none", async () => {
+test("R123 a tail that finds no daemon at its start fails instead of waiting", async () => {
   const nobody = new Unreachable("no daemon answers at d.sock");
   const open = (): Promise<Client> => Promise.reject(nobody);
   const cli = { out: { json: true }, open } as unknown as Cli;
   expect(await reasonOf(tail.run(given({}), cli))).toBe(nobody);
 });
 
-test("R123 what the daemon refuses ends a tail", async () => {
+test("R123 a refusal by the daemon ends a tail", async () => {
   const client = {
     stream() {
       throw new Refusal("denied", "uid 1 may only attach");

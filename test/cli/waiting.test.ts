@@ -6,7 +6,7 @@ import { sample } from "../support/sample.ts";
 
 setDefaultTimeout(30_000);
 
-test.concurrent("status --wait waits for a daemon that starts later, and gives up when its time is over", async () => {
+test.concurrent("status --wait waits for a daemon that starts later, and gives up when its time is up", async () => {
   const late = sample();
   const tried = Promise.withResolvers<void>();
   const hangUp = (socket: Bun.Socket): void => {
@@ -25,7 +25,7 @@ test.concurrent("status --wait waits for a daemon that starts later, and gives u
   await late.close();
 });
 
-test.concurrent("a daemon that does not answer is given up: --wait keeps its bound, and nothing runs without it", async () => {
+test.concurrent("a command gives up on a daemon that does not answer: --wait keeps its limit, and nothing else runs instead", async () => {
   const silent = sample();
   using _listener = Bun.listen({ unix: silent.socket, socket: { data() {} } });
   const given = { code: 4, out: "", err: expect.stringContaining(`the daemon at ${silent.socket} does not answer`) };
@@ -37,20 +37,20 @@ test.concurrent("a daemon that does not answer is given up: --wait keeps its bou
   await silent.close();
 }, 60_000);
 
-test.concurrent("status --wait gives up on a gateway that is not ready, and says once that it is of another version", async () => {
+test.concurrent("status --wait gives up on a gateway that is not ready, and reports a different version only once", async () => {
   const older = sample();
   await older.start("older");
   const { code, out, err } = await older.run(["status", "--wait", "1"]);
   expect({ code, out }).toEqual({ code: 1, out: "" });
   expect(err.split("\n")).toEqual([
-    expect.stringMatching(/^mcpgw: this is [0-9.]+, the daemon is 0\.0\.9: restart it, or use its own mcpgw$/),
+    expect.stringMatching(/^mcpgw: this is [0-9.]+, but the daemon is 0\.0\.9; restart the daemon, or use its mcpgw$/),
     expect.stringContaining("mcpgw: the daemon is not ready after 1 s: the audit log cannot record"),
     "",
   ]);
   await older.close();
 });
 
-test("R20 status --wait waits for a place at a busy daemon, but not for what no time will change", async () => {
+test("R20 status --wait waits for a busy daemon, but not if waiting cannot help", async () => {
   const answer = await sampleHandlers().status({}, {} as never);
   let asked = 0;
   const ask = (code: "busy" | "denied") =>
@@ -59,17 +59,17 @@ test("R20 status --wait waits for a place at a busy daemon, but not for what no 
       return answer;
     });
   const ready = expect.stringContaining("ready");
-  // A daemon has a place for so many connections only.
+  // The number of connections to a daemon is limited.
   expect(await ask("busy")).toMatchObject({ code: 0, out: ready, opened: [{}, {}], closed: 2 });
   asked = 0;
   expect(await ask("denied")).toMatchObject({ code: 1, err: expect.stringContaining("not now") });
 });
 
-test("R20 status --wait waits as long as it says, however the clock is set meanwhile", async () => {
+test("R20 status --wait waits for the given time, even if the clock is changed in the meantime", async () => {
   const ready = await sampleHandlers().status({}, {} as never);
   let asked = 0;
   const answer = run("status --wait 60", () => {
-    // As at a start before the time is known from the network.
+    // Like at a boot before the time is set from the network.
     setSystemTime(Date.now() + 86_400_000);
     return asked++ === 0 ? { ...ready, notReady: "starting" } : ready;
   });
@@ -77,7 +77,7 @@ test("R20 status --wait waits as long as it says, however the clock is set meanw
   expect(asked).toBe(2);
 });
 
-test("R20 status --wait gives up a daemon that greets and says no more", async () => {
+test("R20 status --wait gives up on a daemon that greets and then stops answering", async () => {
   const { err } = await run("status --wait 0", () => new Promise(() => {}));
-  expect(err).toBe("Unanswered: the daemon does not answer any more\n");
+  expect(err).toBe("Unanswered: the daemon has stopped answering\n");
 });

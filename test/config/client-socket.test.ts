@@ -9,9 +9,9 @@ import { TempDir } from "../support/temp-dir.ts";
 const resolving = async () => (value: string) => ({ value, secrets: [] });
 
 test.each([
-  ["a list", "- listen\n", "expected a group of keys"],
+  ["a list", "- listen\n", "expected a mapping (key: value)"],
   ["another encoding", Buffer.from([0xff, 0xfe, 0x61]), "is not UTF-8 text"],
-])("T40: a named file that is %s does not stand for the default socket", async (_name, content, why) => {
+])("T40: a named file that is %s is an error, and does not lead to the default socket", async (_name, content, why) => {
   using temp = new TempDir();
   const file = join(temp.dir, "gateway.yaml");
   writeFileSync(file, content);
@@ -22,7 +22,7 @@ test.each([
   expect(await findSocket(host, { config: file, socket }, { resolving })).toEqual({ socket, doubt: null });
 });
 
-test("the file of the current directory names the socket only of commands that may read it", async () => {
+test("./gateway.yaml names the socket only for commands that may read it", async () => {
   using temp = new TempDir();
   const file = join(temp.dir, "gateway.yaml");
   writeFileSync(file, "control: { socket: own.sock }\n", { mode: 0o600 });

@@ -8,7 +8,7 @@ test("references are replaced in values, never in keys", () => {
   expect(readSource('"${PORT}": "${PORT}"', "f", resolve).value()).toEqual({ "${PORT}": "8080" });
 });
 
-test("only what was substituted is read as the number or the switch that it looks like", () => {
+test("only substituted values are read as the number or boolean that they look like", () => {
   const env = { PAGE: "50", ON: "false" };
   const server = (enabled: string) => `servers: [{ id: a, command: x, enabled: "${enabled}" }]`;
   expect(loadText('limits: { page: "${PAGE}" }', { env }).config.limits.page).toBe(50);

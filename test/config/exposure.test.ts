@@ -1,21 +1,21 @@
 import { expect, test } from "bun:test";
 import { loadText, refusal } from "../support/config.ts";
 
-// What is said of a gateway that others can reach, and of who they are.
+// Findings about a gateway that others can reach, and about who may call it.
 
 test.each(["0.0.0.0", "192.0.2.1", "[2001:db8::1]", "gw.example"])(
-  "R3: off loopback, at %s, no key travels in plain",
+  "R3: off loopback, at %s, keys must not be sent unencrypted",
   (host) => {
-    expect(refusal(`listen: { http: "${host}:8080" }`).message).toContain("keys must not travel in plain");
+    expect(refusal(`listen: { http: "${host}:8080" }`).message).toContain("keys must not be sent unencrypted");
   },
 );
 
-test.each(["behindTlsProxy: true", "tls: { cert: c, key: k }"])("R3: off loopback keys may travel with %s", (by) => {
+test.each(["behindTlsProxy: true", "tls: { cert: c, key: k }"])("R3: off loopback, keys may be sent with %s", (by) => {
   const { config } = loadText(`listen: { http: "0.0.0.0:8080", ${by} }`);
   expect(config.listen.http.host).toBe("0.0.0.0");
 });
 
-test("R3: behind a proxy what is held against the address of callers is warned of, since that is the proxy's", () => {
+test("R3: behind a proxy, checks of the caller's address cause a warning, since that address is the proxy's", () => {
   const key = { id: "a", keyHash: `sha256:${"0".repeat(64)}`, consumerId: "a", roles: ["r"] };
   const warned = (behindTlsProxy: boolean): string[] => {
     const { warnings } = loadText(
@@ -36,7 +36,7 @@ test("R3: behind a proxy what is held against the address of callers is warned o
             rules: [
               { when: { "source.transport": { eq: "http" } }, action: "allow" },
               { when: { "source.loopback": { eq: true } }, action: "allow" },
-              // None of what comes by way of the proxy.
+              // Does not apply to requests through the proxy.
               { when: { "source.loopback": { eq: true }, "source.forwarded": { eq: false } }, action: "allow" },
             ],
           },
@@ -53,7 +53,7 @@ test("R3: behind a proxy what is held against the address of callers is warned o
   expect(warned(false)).toEqual([]);
 });
 
-test("R3: without keys, what everybody may do is enough on loopback", () => {
+test("R3: without keys, roles for everybody are enough on loopback", () => {
   const { config, warnings } = loadText("auth: { type: none, roles: [reader] }");
   expect(config.auth).toMatchObject({ type: "none", roles: ["reader"] });
   expect(warnings.map(({ path }) => path)).not.toContain("auth.keys");

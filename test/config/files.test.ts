@@ -5,13 +5,13 @@ import { ConfigError } from "../../src/config/problem.ts";
 import { loadingFrom } from "../../src/daemon/loading.ts";
 import { TempDir } from "../support/temp-dir.ts";
 
-test("a program that is named with its arguments is an error, one whose name has blanks is not", () => {
+test("a command that includes arguments is an error, but a program name with spaces is not", () => {
   using at = new TempDir();
   mkdirSync(at.path("My Tools"));
   for (const name of ["run", "My Tools/run", "my run"]) writeFileSync(at.path(name), "#!/bin/sh\n", { mode: 0o700 });
   const wrong = ["sh -c true", " sh ./run", "./run --quiet", "no-such-program -y", "'My Tools/run'"];
   const right = ["sh", "no-such-program", "./run", "./My Tools/run", at.path("my run"), "/not/on this/machine"];
-  /** The commands that are errors; `env` and `cwd` are those of each. */
+  /** Returns the commands that are errors; each has this `env` and `cwd`. */
   const refused = (commands: readonly string[], more = {}): (string | undefined)[] => {
     const servers = commands.map((command, index) => ({ id: `s${index}`, command, ...more }));
     writeFileSync(at.path("gateway.yaml"), JSON.stringify({ servers }));
@@ -21,7 +21,7 @@ test("a program that is named with its arguments is an error, one whose name has
     } catch (error) {
       if (!(error instanceof ConfigError)) throw error;
       return error.problems.map(({ path, message }) => {
-        expect(message).toContain("its arguments are given apart: command: ");
+        expect(message).toContain("write its arguments separately: command: ");
         return commands[Number(/\d+/.exec(path)?.[0])];
       });
     }

@@ -7,7 +7,7 @@ import { loadText } from "../support/config.ts";
 const directory = join(import.meta.dir, "../golden/config");
 const line = "----------\n";
 
-/** What an operator sees of a configuration: each problem or, where there is none, each warning. */
+/** Returns what an operator sees of a configuration: each problem or, if there is none, each warning. */
 function report(text: string): string {
   const show = (problem: Parameters<typeof formatProblem>[0]): string => formatProblem(problem, "/etc/mcpgw");
   try {

@@ -16,7 +16,7 @@ test.each([
   expect(config.servers.map(({ id }) => id)).toEqual(demo?.npx ? ["calculator", "everything"] : ["calculator"]);
 });
 
-test("R21 init writes the file and its schema, and never replaces one unasked", () => {
+test("R21 init writes the file and its schema, and replaces neither without force", () => {
   using at = new TempDir();
   const file = at.path("sub", "gateway.yaml");
   const written = initConfig({ file, force: false, demo: null });
@@ -28,7 +28,7 @@ test("R21 init writes the file and its schema, and never replaces one unasked", 
   expect(initConfig({ file: other, force: false, demo: null })).toEqual({ file: other, schema: written.schema });
   writeFileSync(written.schema, "mine");
   const third = at.path("sub", "third.yaml");
-  expect(() => initConfig({ file: third, force: false, demo: null })).toThrow("gateway.schema.json is there already");
+  expect(() => initConfig({ file: third, force: false, demo: null })).toThrow("gateway.schema.json already exists");
   expect([existsSync(third), readFileSync(written.schema, "utf8")]).toEqual([false, "mine"]);
   initConfig({ file: third, force: true, demo: null });
   expect(readFileSync(written.schema, "utf8")).not.toBe("mine");
@@ -40,18 +40,18 @@ test("R21 init writes the file and its schema, and never replaces one unasked", 
   expect(readFileSync(file, "utf8")).toBe(initText({ npx: false }));
 });
 
-test.each([false, true])("what is no file is never said to be replaced (force: %p)", (force) => {
+test.each([false, true])("a path that is not a regular file is refused with its reason (force: %p)", (force) => {
   using at = new TempDir();
   for (const name of ["gateway.yaml", "gateway.schema.json"]) {
     const place = at.path(name.replace(".", "-"));
     mkdirSync(`${place}/${name}`, { recursive: true });
     const init = () => initConfig({ file: `${place}/gateway.yaml`, force, demo: null });
-    expect(init).toThrow(`${name} is there already and is no regular file; name another place with --config`);
+    expect(init).toThrow(`${name} already exists and is not a regular file; name another place with --config`);
     expect(readdirSync(place)).toEqual([name]);
   }
 });
 
-test("where nothing can be written it is told who cannot write what, and why", () => {
+test("a failed write is reported with the user, the file and the reason", () => {
   using at = new TempDir();
   writeFileSync(at.path("file"), "");
   const file = at.path("file", "gateway.yaml");
@@ -62,14 +62,14 @@ test("where nothing can be written it is told who cannot write what, and why", (
 test("a configuration that cannot be written completely is removed again", () => {
   using at = new TempDir();
   const file = at.path("gateway.yaml");
-  // Blocks of 512 bytes.
+  // The unit is 512 bytes.
   const ran = Bun.spawnSync(["sh", "-c", `ulimit -f 2; exec ${mcpgwLine("init", "--config", file)}`]);
   expect([ran.exitCode, ran.stderr.toString()]).toEqual([1, expect.stringContaining(`cannot write ${file} (EFBIG); `)]);
   expect(readdirSync(at.path())).toEqual([]);
 });
 
 test.skipIf(!mayMount())(
-  "a disk that is full or read-only is told with that, and no part stays (needs to mount)",
+  "a full or read-only disk is reported as such, and no partial file stays (needs to mount)",
   () => {
     using disk = mountTmpfs("256k");
     if (!disk) throw new Error("nothing can be mounted any more");

@@ -18,7 +18,7 @@ type Node = {
   default?: unknown;
 };
 
-/** Every place of the schema by its path, `[]` for entries and `*` for free names. */
+/** Returns every node of the schema by its path, with `[]` for entries and `*` for free names. */
 function places(node: Node, path = ""): Map<string, string | undefined> {
   const found = new Map(path && !path.endsWith("[]") ? [[path, node.description]] : []);
   const add = (below: Node, name: string): void => {
@@ -31,7 +31,7 @@ function places(node: Node, path = ""): Map<string, string | undefined> {
   return found;
 }
 
-/** Every path that a document uses. */
+/** Returns every path that a document uses. */
 function used(value: unknown, path = ""): string[] {
   if (Array.isArray(value)) return [path, ...value.flatMap((item) => used(item, `${path}[]`))];
   if (typeof value !== "object" || value === null) return [path];
@@ -44,7 +44,7 @@ test("every key has a description", () => {
   expect([...all].filter(([, text]) => text === undefined).map(([path]) => path)).toEqual([]);
 });
 
-test("the default of a time or size is shown as one writes it", () => {
+test("the default of a duration or size is shown as a file would write it", () => {
   const { limits, audit, servers } = (jsonSchema() as Node).properties ?? {};
   expect(limits?.properties?.["body"]?.default).toBe("4MiB");
   expect(audit?.properties?.["checkpointEvery"]?.properties?.["interval"]?.default).toBe("10s");
@@ -62,7 +62,7 @@ test("the schema accepts what the program accepts, and refuses an unknown key", 
   expect(validate({ lisen: {} })).toBe(false);
 });
 
-test("the schema accepts a reference for any value, and refuses a text that is none", () => {
+test("the schema accepts a reference for any value, and refuses other strings", () => {
   const validate = new Ajv2020({ strict: false, validateFormats: false }).compile(jsonSchema());
   const key = { id: "${I:-a}", keyHash: "${H}", consumerId: "${C:-c}", roles: ["r"], expiresAt: "${E}" };
   const value = {
@@ -89,13 +89,13 @@ test("the example file loads and shows every option that is not an older spellin
   const missing = [...all.keys()].filter((path) => {
     if (older.test(path) || shown.has(path)) return false;
     const [, , rest] = rule.exec(path) ?? [];
-    // A rule has the same keys in both places: one of them is enough.
+    // A rule has the same keys in both places, so one of them is enough.
     return !rest || !["rules[]", "policies[].rules[]"].some((place) => shown.has(`${place}.${rest}`));
   });
   expect(missing).toEqual([]);
 });
 
-// Free names count as `*`; a condition's subject holds a dot of its own.
+// Free names count as `*`; a condition's subject contains a dot itself.
 function shorten(_: string, group: string, rest?: string): string {
   return group === "when" ? ".when.*" : `.${group}.*${rest ?? ""}`;
 }

@@ -16,7 +16,7 @@ const firstDocument = readFileSync(join(import.meta.dir, "../fixtures/config/fir
 const strong = "pQ7xT2mK9vL4wN8zR3cF6hJ1bD5gS0yA";
 const env = { STRIPE_SECRET_KEY: "sk_live_0123456789" };
 
-test("R1 R3 R4 the example of the first document loads as written, its placeholder key with a warning", () => {
+test("R1 R3 R4 the example of the first document loads as written, with a warning about its placeholder key", () => {
   const { config, warnings, secrets } = loadText(firstDocument, { env });
   const placeholder = warnings.find(({ path }) => path === "auth.keys[0].key");
   expect(placeholder).toMatchObject({ line: 5, column: 12, message: expect.stringContaining("mcpgw keys create") });
@@ -34,7 +34,7 @@ test("R1 R3 R4 the example of the first document loads as written, its placehold
   expect(secrets).toContain("sk_live_0123456789");
 });
 
-test("R17 what is hidden is what is secret by its name or its reference, and nothing else that the file says", () => {
+test("R17 values with a secret's name or reference are secrets, and nothing else in the file is", () => {
   const { secrets, warnings } = loadText(
     JSON.stringify({
       auth: {
@@ -58,16 +58,16 @@ test("R17 what is hidden is what is secret by its name or its reference, and not
     }),
     { env: { REF: strong, NONE: "" } },
   );
-  // The longer ones first, of which a shorter one may be a part.
+  // Longer ones come first, since they may contain shorter ones.
   const keys = [strong, "vK3nW8sL2qX6tB9yD4mR7pZ1cH5fJ0gE"];
-  // A `+` in a query is a blank to some servers, to others itself.
+  // Some servers read a `+` in a query as a space, others as itself.
   const query = ["query 1234", "query+1234"];
   expect(secrets).toEqual([...keys, btoa("u:pw-123"), "tok-123456", ...query, "Bearer 1", "pw-123"]);
   const inPlain = warnings.filter(({ message }) => message.startsWith("a key in plain text"));
   expect(inPlain.map(({ path }) => path)).toEqual(["auth.keys[0].key"]);
 });
 
-test("R120 a reference without value and default is an error with its place", () => {
+test("R120 a reference without value and default is an error with its position", () => {
   const [problem] = refusal(firstDocument).problems;
   expect(problem).toMatchObject({ line: 23, column: 26, path: "servers[1].env.STRIPE_SECRET_KEY" });
   expect(problem?.message).toContain("STRIPE_SECRET_KEY is not set");
@@ -80,14 +80,14 @@ test("R49 JSON is read like YAML", () => {
   expect(refusal('{"state": "a", "state": "b"}').problems[0]?.message).toContain("already set");
 });
 
-test("R85 FIELD T7 without policies nothing is allowed, and nothing else is assumed", () => {
+test("R85 FIELD T7 without policies nothing is allowed, and no other default applies", () => {
   const { config } = loadText("{}");
   expect(config).toMatchObject({ policies: [], rules: [], auth: { type: "api-key", keys: [] } });
   expect(config.limits.perMinute).toBeUndefined();
   expect(config.listen.http).toEqual({ host: "127.0.0.1", port: 7332 });
 });
 
-test("R120 what a file leaves out has the default that is promised", () => {
+test("R120 options that a file omits have the documented defaults", () => {
   const text =
     "servers: [{ id: a, command: node }, { id: b, url: https://b.example/mcp }, { id: c, builtin: calculator }]";
   const common = { enabled: true, timeout: 30_000, protocol: "auto", prefix: "always", tags: [], maxInstances: 16 };
@@ -125,7 +125,7 @@ test("R120 what a file leaves out has the default that is promised", () => {
     },
     usage: { enabled: true },
   });
-  // Which isolation fits is known only once the server has said what it speaks.
+  // The isolation depends on the revision that the server reports.
   expect(config.servers.map(({ isolation }) => isolation)).toEqual([undefined, undefined, undefined]);
 });
 
@@ -149,10 +149,10 @@ test.each([
 ])("listen.http: %s", (text, address) => {
   const load = () => loadText(`listen:\n  http: ${text}\n`).config.listen.http;
   if (address) expect(load()).toEqual(address);
-  else expect(load).toThrow("is no address");
+  else expect(load).toThrow("is not an address");
 });
 
-test("R17 R120 a reference becomes the type that the key wants, and its text never becomes structure", () => {
+test("R17 R120 a reference is converted to the type of its key, and its text never becomes YAML structure", () => {
   const text = `
 limits: { perMinute: "\${RATE}", burst: "\${BURST}" }
 usage:
@@ -182,7 +182,7 @@ test("conditions keep ${principal.…} for the policy", () => {
   expect(loadText(text).config.policies[0]?.rules[0]?.when).toEqual({ "args.a": { eq: "${principal.consumerId}" } });
 });
 
-test("R17: no program is started with a NUL, of which the system's refusal would quote the secret beside it", () => {
+test("R17: no program is started with a NUL, since the system's error would quote the secret next to it", () => {
   const refused = refusal(
     `servers: [{ id: a, command: "a\\0", args: [b, "c\\0"], cwd: "/d\\0", env: { T: "hush\\0", "E\\0": f } }]`,
   );
@@ -193,7 +193,7 @@ test("R17: no program is started with a NUL, of which the system's refusal would
   expect(refused.message).not.toContain("hush");
 });
 
-test("aliases are expanded, and problems inside them are placed where they were written", () => {
+test("aliases are expanded, and problems in them are reported where they were written", () => {
   const text = "servers:\n  - &base { id: a, command: x, args: [1] }\n  - *base\n";
   expect(refusal(text).problems.map(({ path, line, column }) => [path, line, column])).toEqual([
     ["servers[0].args[0]", 2, 39],
@@ -201,7 +201,7 @@ test("aliases are expanded, and problems inside them are placed where they were 
   ]);
 });
 
-test("R28 R118 R120 flags and environment outrank the file and are checked like it", () => {
+test("R28 R118 R120 flags and environment take precedence over the file and are checked like it", () => {
   const overrides = findOverrides({ env: { MCPGW_LOG_LEVEL: "debug" }, cwd: "/" }, { listen: "127.0.0.1:0" });
   const { config, origin } = loadText("log: { level: warn, format: text }", { overrides });
   expect(config.log).toEqual({ level: "debug", format: "text" });
@@ -209,7 +209,7 @@ test("R28 R118 R120 flags and environment outrank the file and are checked like 
   expect(origin(["log", "level"])).toEqual({ from: "override", name: "MCPGW_LOG_LEVEL" });
   expect(origin(["log", "format"])).toEqual({ from: "file" });
   const open = refusal("{}", { overrides: findOverrides({ env: {}, cwd: "/" }, { listen: "0.0.0.0:80" }) });
-  expect(open.message).toStartWith("--listen: listen.http: off loopback");
+  expect(open.message).toStartWith("--listen: listen.http: keys must not be sent unencrypted off loopback");
 });
 
 test("relative paths start at the file's directory", () => {
@@ -227,14 +227,14 @@ test("relative paths start at the file's directory", () => {
   });
 });
 
-test("hostile text is refused: deep nesting, huge aliases, no UTF-8, no file", () => {
+test("hostile input is refused: deep nesting, huge aliases, invalid UTF-8, a missing file", () => {
   expect(refusal("[".repeat(100_000)).message).toContain("nested too deeply");
   expect(refusal("a: ".repeat(5_000)).problems.length).toBeLessThan(6);
   const bomb = Array.from({ length: 30 }, (_, n) => `k${n}: &a${n} [${n ? `*a${n - 1},`.repeat(9) : "x"}]`).join("\n");
   expect(refusal(bomb).message).toContain("aliases");
 });
 
-test("what cannot be read says why", () => {
+test("a file that cannot be read is reported with the reason", () => {
   using at = new TempDir();
   const options = { resolve: (value: string) => ({ value, secrets: [] }), inert: () => null, examinePolicy: examine };
   const message = (name: string): string => {
@@ -250,24 +250,24 @@ test("what cannot be read says why", () => {
   writeFileSync(at.path("good.yaml"), "\ufeffstate: s\n");
   Bun.spawnSync(["mkfifo", at.path("pipe.yaml")]);
   expect(message("absent.yaml")).toContain("`mcpgw init` writes one");
-  expect(message(".")).toContain("no regular file");
-  expect(message("pipe.yaml")).toContain("no regular file");
+  expect(message(".")).toContain("not a regular file");
+  expect(message("pipe.yaml")).toContain("not a regular file");
   expect(message("latin1.yaml")).toContain("not UTF-8");
-  expect(message("big.yaml")).toContain("over 4 MiB");
+  expect(message("big.yaml")).toContain("larger than 4 MiB");
   expect(loadConfig(at.path("good.yaml"), options)).toMatchObject({
     config: { state: at.path("s") },
     digest: new Bun.CryptoHasher("sha256").update("\ufeffstate: s\n").digest("hex"),
   });
 });
 
-test("R86 an HTTP server: address, time-out and switch", () => {
+test("R86 an HTTP server has a URL, a timeout and a switch", () => {
   const { config, warnings } = loadText(
     "servers: [{ id: a, url: 'https://a.example/mcp', transport: http, timeout: 60, enabled: false }]",
   );
   expect(config.servers).toMatchObject([
     { url: "https://a.example/mcp", transport: "http", timeout: 60_000, enabled: false },
   ]);
-  expect(warnings.map(({ message }) => message)).toEqual([expect.stringContaining("no server is in use")]);
+  expect(warnings.map(({ message }) => message)).toEqual([expect.stringContaining("no server is enabled")]);
 });
 
 test.each([
@@ -285,7 +285,7 @@ test.each([
   expect(warnings.map(({ path }) => path)).toEqual(warned ? ["servers[0].url"] : []);
 });
 
-test("R17 T60: a secret in a command line is refused, a variable or a plain one there is warned of once", () => {
+test("R17 T60: a secret reference in a command line is refused, and a variable or plain secret causes one warning", () => {
   const load = (server: string) =>
     loadText(`servers:\n  - { id: a, ${server} }\n`, { env: { HOME: "/home/a", T: "t" } });
   const warned = (server: string): string[] => load(server).warnings.map(({ path }) => path);
@@ -297,11 +297,11 @@ test("R17 T60: a secret in a command line is refused, a variable or a plain one 
   expect(warned('command: x, args: ["$${HOME}", "$${file:/x}"], env: { T: "${T}" }')).toEqual([]);
   const file = join(import.meta.dir, "../fixtures/config/first-document.yaml");
   expect(() => load(`command: x, args: [a, "--token=\${file:${file}}"]`)).toThrow(
-    "servers[0].args[1]: a secret here stands in the list of processes",
+    "servers[0].args[1]: a secret here is visible in the process list",
   );
 });
 
-test("missing files and secrets in command lines are found beside a mistake elsewhere", () => {
+test("missing files and secrets in command lines are reported together with other errors", () => {
   using at = new TempDir();
   const file = at.path("gateway.yaml");
   writeFileSync(at.path("token"), "s3cret-token");
@@ -327,7 +327,7 @@ servers:
   );
 });
 
-test("R17: where programs can read each other's environment, the first that holds something is warned of", () => {
+test("R17: if programs can read each other's environment, one warning names the first that has any", () => {
   const warned = (...servers: string[]): string[] =>
     loadText(`servers:\n${servers.map((one) => `  - ${one}\n`).join("")}`).warnings.map(({ path }) => path);
   const [secret, plain] = ["{ id: a, command: x, env: { T: t } }", "{ id: b, command: y }"];
@@ -337,8 +337,8 @@ test("R17: where programs can read each other's environment, the first that hold
   expect(warned(plain, "{ id: e, command: z }")).toEqual([]);
 });
 
-test.each(["*", "null", "https://*.example"])("R119 %s is no origin: each is listed by itself", (origin) => {
-  expect(() => loadText(`listen: { allowedOrigins: ["${origin}"] }`)).toThrow("allowedOrigins[0]: write an origin");
+test.each(["*", "null", "https://*.example"])("R119 %s is not an origin: each must be listed separately", (origin) => {
+  expect(() => loadText(`listen: { allowedOrigins: ["${origin}"] }`)).toThrow("allowedOrigins[0]: is not an origin");
 });
 
 test.each([
@@ -348,10 +348,10 @@ test.each([
 ])("%s with transport: %s fits: %p", (url, transport, fits) => {
   const load = () => loadText(JSON.stringify({ servers: [{ id: "a", url, transport }] }));
   if (fits) expect(load().warnings).toEqual([]);
-  else expect(load).toThrow("ws:// and wss:// go with transport: websocket, and only with it");
+  else expect(load).toThrow("ws:// and wss:// URLs require transport: websocket, and it requires such a URL");
 });
 
-test("R120: what concerns the gateway's own files and keys is read without the rest, mistakes and secrets there aside", () => {
+test("R120: the parts about the gateway's own files and keys are read even if others have errors or missing secrets", () => {
   using at = new TempDir();
   const file = at.path("gateway.yaml");
   const { resolve } = loadingFrom(at.dir, { STATE: "s" });
@@ -371,7 +371,7 @@ test("R120: what concerns the gateway's own files and keys is read without the r
   for (const text of ["[]", "7"]) expect(() => read(text)).toThrow(ConfigError);
 });
 
-test("R26 what servers are tagged with is read without the rest, mistakes and secrets there aside", () => {
+test("R26 the tags of servers are read even if other parts have errors or missing secrets", () => {
   using at = new TempDir();
   const file = at.path("gateway.yaml");
   const { resolve } = loadingFrom(at.dir, { TEAM: "sales" });

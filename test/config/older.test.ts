@@ -3,7 +3,7 @@ import { loadText } from "../support/config.ts";
 
 const load = (older: unknown) => loadText(JSON.stringify(older)).config;
 
-test("R29: the older spelling of a limit gives the burst as a multiple, of which one call is the least", () => {
+test("R29: the older spelling of a limit gives the burst as a multiple, with a minimum of one call", () => {
   const limitsOf = (rateLimit: unknown) => {
     const { perMinute, burst } = load({ rateLimit }).limits;
     return [perMinute, burst];
@@ -14,7 +14,7 @@ test("R29: the older spelling of a limit gives the burst as a multiple, of which
   expect(limitsOf({ enabled: false, defaultPerMinute: 60 })).toEqual([undefined, undefined]);
 });
 
-test("the longer spelling of who callers are, and the older one of metering, are in force", () => {
+test("the longer spelling of auth.type and the older spelling of usage take effect", () => {
   const config = load({ auth: { methods: [{ type: "none" }], roles: ["reader"] }, metering: { enabled: false } });
   expect([config.auth.type, config.usage.enabled]).toEqual(["none", false]);
 });

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { findOverrides, overrideOf } from "../../src/config/overrides.ts";
 
-test("R28: what flags and environment name starts at the current directory, and a flag goes before the environment", () => {
+test("R28: paths in flags and environment are relative to the current directory, and flags take precedence", () => {
   const env = { MCPGW_STATE: "state", MCPGW_SOCKET: "env.sock", MCPGW_LOG_LEVEL: "debug" };
   const overrides = findOverrides({ env, cwd: "/here" }, { socket: "flag.sock" });
   const valueAt = (...path: string[]) => overrideOf(overrides, path)?.value;

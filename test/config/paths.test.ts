@@ -53,18 +53,18 @@ test.each([
     "/s/mcpgw-heads",
     "/c/mcpgw/gateway.yaml",
   ],
-])("default places of %s", (_, at, state, socket, heads, config) => {
+])("default paths of %s", (_, at, state, socket, heads, config) => {
   expect(resolvePaths(at)).toEqual({ state, socket, heads });
   expect(defaultConfig(at)).toBe(config);
 });
 
-test("a state directory of one's own has its socket inside and its heads outside", () => {
+test("a chosen state directory has its socket inside and its heads outside", () => {
   const paths = resolvePaths(host({ uid: 0 }), { state: "demo" });
   expect(paths).toEqual({ state: "/srv/demo", socket: "/srv/demo/control.sock", heads: "/var/lib/mcpgw-heads" });
   expect(() => resolvePaths(host(), { state: `/${"x".repeat(100)}` })).toThrow("control.socket");
 });
 
-test("R120 flag outranks environment outranks file", () => {
+test("R120 a flag takes precedence over the environment, and that over the file", () => {
   const at = host({ env: { MCPGW_STATE: "/env", MCPGW_SOCKET: "" } });
   expect(chosenPaths(at, {}, { state: "/file", socket: "/file.sock" })).toEqual({
     state: "/env",
@@ -78,40 +78,43 @@ test("a client uses the socket of its own installation when that is chosen", () 
   expect(clientSocket(host(), { socket: "/x.sock" })).toBe("/x.sock");
 });
 
-/** Runs a command on a machine whose directories for state and run time are empty but for what the shell line makes. */
+/** Runs a command with empty /var/lib and /run directories, except for what the shell line creates. */
 const elsewhere = (make: string, command: readonly string[]) => {
   const line = `mount -t tmpfs none /var/lib && mount -t tmpfs none /run && { ${make}; } && exec "$@"`;
   return Bun.spawnSync(["unshare", "-m", "sh", "-c", line, "sh", ...command]);
 };
 const mayMount = elsewhere("true", ["true"]).success;
 
-test.skipIf(!mayMount)("outside of the unit its user alone finds what the unit has written (needs mounts)", () => {
-  const module = join(import.meta.dir, "../../src/config/paths.ts");
-  const program = `
+test.skipIf(!mayMount)(
+  "outside of the unit, only its user finds the heads that the unit has written (needs mounts)",
+  () => {
+    const module = join(import.meta.dir, "../../src/config/paths.ts");
+    const program = `
     const { clientSocket, resolvePaths } = await import(${JSON.stringify(module)});
     const at = (state) => [resolvePaths(${JSON.stringify(host())}, { state }).heads, clientSocket(${JSON.stringify(host())}, { state })];
     console.log(JSON.stringify([at("/var/lib/mcpgw"), at("/srv/s")]));`;
-  const found = (make: string): unknown =>
-    JSON.parse(elsewhere(make, [process.execPath, "-e", program]).stdout.toString());
-  const own = "/home/u/.local/state/mcpgw-heads";
-  const others = [own, "/srv/s/control.sock"];
-  const unit = "mkdir -p /var/lib/mcpgw-heads /run/mcpgw && touch /run/mcpgw/control.sock";
-  expect(found(unit)).toEqual([["/var/lib/mcpgw-heads", "/run/mcpgw/control.sock"], others]);
-  expect(found("true")).toEqual([[own, "/var/lib/mcpgw/control.sock"], others]);
-});
+    const found = (make: string): unknown =>
+      JSON.parse(elsewhere(make, [process.execPath, "-e", program]).stdout.toString());
+    const own = "/home/u/.local/state/mcpgw-heads";
+    const others = [own, "/srv/s/control.sock"];
+    const unit = "mkdir -p /var/lib/mcpgw-heads /run/mcpgw && touch /run/mcpgw/control.sock";
+    expect(found(unit)).toEqual([["/var/lib/mcpgw-heads", "/run/mcpgw/control.sock"], others]);
+    expect(found("true")).toEqual([[own, "/var/lib/mcpgw/control.sock"], others]);
+  },
+);
 
 test.skipIf(!mayMount || !mayBecomeNobody)(
-  "who meets nobody hears where the system's gateway is, also if it lets nobody else in (needs mounts and setpriv as root)",
+  "a client that finds no daemon is told where the system's is, even if it may not use it (needs mounts and setpriv as root)",
   () => {
     const program = `
     const { systemInstead } = await import(${JSON.stringify(join(import.meta.dir, "../../src/config/paths.ts"))});
     console.log(systemInstead("/home/u/control.sock"), systemInstead("/run/mcpgw/control.sock"));`;
     const found = (make: string) => elsewhere(make, [...asNobody, process.execPath, "-e", program]).stdout.toString();
-    const closed = "in /run/mcpgw, for members of its group";
+    const closed = "in /run/mcpgw, which only members of its group can use";
     expect(found("mkdir -m 750 /run/mcpgw")).toBe(`${closed} ${closed}\n`);
     expect(found("mkdir -m 755 /run/mcpgw")).toBe("null null\n");
     expect(found("true")).toBe("null null\n");
-    const there = "at /run/mcpgw/control.sock, which --socket can name";
+    const there = "at /run/mcpgw/control.sock (use --socket to name it)";
     expect(found("mkdir -m 755 /run/mcpgw && touch /run/mcpgw/control.sock")).toBe(`${there} null\n`);
   },
 );
@@ -128,7 +131,7 @@ test("R28 the file is named by flag, MCPGW_CONFIG, MCP_GATEWAY_CONFIG, in this o
   });
 });
 
-test("./gateway.yaml counts only for local commands, its owner, never root, and when nobody else may write it", () => {
+test("./gateway.yaml is read only by local commands of its owner, never as root, and only if nobody else may write it", () => {
   const here = temp.path("gateway.yaml");
   const at = (changes: Partial<Host> = {}): Host => host({ uid: 1000 + me, cwd: dir, home: dir, ...changes });
   const find = (changes: Partial<Host>, local = true) => findConfig(at(changes), { local });
@@ -139,8 +142,8 @@ test("./gateway.yaml counts only for local commands, its owner, never root, and 
   expect(find({ uid: me }, false)).toMatchObject({ path: null, skipped: null });
 });
 
-test("./gateway.yaml of an ordinary user", () => {
-  // Root owns what this test writes, so the caller is made to look like an ordinary user who owns it too.
+test("./gateway.yaml of an ordinary user is read unless others may write it", () => {
+  // Root owns the files of this test, so the caller is presented as an ordinary user who owns them too.
   const here = temp.path("mine", "gateway.yaml");
   mkdirSync(temp.path("mine"));
   writeFileSync(here, "{}", { mode: 0o644 });
@@ -149,10 +152,10 @@ test("./gateway.yaml of an ordinary user", () => {
   const find = () => findConfig(host({ uid: owner, cwd: temp.path("mine"), home: dir }), { local: true });
   expect(find()).toEqual({ path: here, why: "the current directory", byDefault: false, skipped: null });
   chmodSync(here, 0o664);
-  expect(find()).toMatchObject({ path: null, skipped: expect.stringContaining("may be written by others") });
+  expect(find()).toMatchObject({ path: null, skipped: expect.stringContaining("is writable by others") });
 });
 
-test.skipIf(me !== 0)("a link in the current directory that someone else made is not followed (needs root)", () => {
+test.skipIf(me !== 0)("a link in the current directory that another user created is not followed (needs root)", () => {
   mkdirSync(temp.path("link"));
   const target = temp.path("target.yaml");
   writeFileSync(target, "{}", { mode: 0o644 });
@@ -162,12 +165,12 @@ test.skipIf(me !== 0)("a link in the current directory that someone else made is
   expect(found).toMatchObject({ path: null, skipped: expect.stringContaining("another user") });
 });
 
-test("a link that leads nowhere or in a circle is no missing configuration, but one that cannot be read", () => {
+test("a broken or circular link is an unreadable configuration, not a missing one", () => {
   const home = temp.path("linked");
   const at = host({ uid: me === 0 ? 4242 : me, home, cwd: home });
   for (const link of [join(home, "gateway.yaml"), defaultConfig(at)]) {
     for (const [target, why] of [
-      ["nowhere.yaml", "is a link to nowhere.yaml, which is not there"],
+      ["nowhere.yaml", "is a link to nowhere.yaml, which does not exist"],
       ["gateway.yaml", "cannot be read (ELOOP)"],
     ] as const) {
       mkdirSync(dirname(link), { recursive: true });
@@ -182,7 +185,7 @@ test("a link that leads nowhere or in a circle is no missing configuration, but 
   }
 });
 
-test("nor is one behind a link that leads nowhere, as to a disk that is not mounted", () => {
+test("a configuration behind a broken link, for example to an unmounted disk, is unreadable too", () => {
   const home = temp.path("unmounted");
   const file = defaultConfig(host({ uid: 4242, home, cwd: home }));
   for (const link of [dirname(file), dirname(dirname(file))]) {
@@ -190,12 +193,12 @@ test("nor is one behind a link that leads nowhere, as to a disk that is not moun
     mkdirSync(dirname(link), { recursive: true });
     symlinkSync("/nowhere/at/all", link);
     expect(findConfig(host({ uid: 4242, home, cwd: home }), { local: false }).path).toBe(file);
-    const why = `${file}: lies behind ${link}, a link to /nowhere/at/all, which is not there`;
+    const why = `${file}: is reached through ${link}, a link to /nowhere/at/all, which does not exist`;
     expect(() => readConfigFile(file)).toThrow(why);
   }
 });
 
-test("the default place is the last, and what was looked for is named", () => {
+test("the default place is tried last, and the error lists all places", () => {
   const home = temp.path("home");
   mkdirSync(join(home, ".config/mcpgw"), { recursive: true });
   const at = host({ home, cwd: home });

@@ -9,17 +9,17 @@ import { loadText } from "../support/config.ts";
 const example = readFileSync(join(import.meta.dir, "../../gateway.example.yaml"), "utf8");
 const env = { AGENT_KEY: "pQ7xT2mK9vL4wN8zR3cF6hJ1bD5gS0yA", FILES_TOKEN: "files-token-1", CRM_KEY: "crm-key-1" };
 
-test("what is shown can be read again and means the same", () => {
+test("the output can be loaded again and means the same", () => {
   const file = "/etc/mcpgw/gateway.yaml";
   const loaded = loadText(example, { env, file });
   expect(loadText(shownYaml(loaded), { env, file }).config).toEqual(loaded.config);
 });
 
-test("an address of IPv6 is shown as it is written", () => {
+test("an IPv6 address is shown as a file would write it", () => {
   expect(parse(shownYaml(loadText('listen: { http: "[::1]:8080" }'))).listen.http).toBe("[::1]:8080");
 });
 
-test("R29: what an older or longer spelling gives is called no default", () => {
+test("R29: a value from an older or longer spelling is not marked as a default", () => {
   const text = `{ rateLimit: { defaultPerMinute: 30 }, metering: { enabled: false }, auth: { methods: [{ type: api-key }] } }`;
   const shown = shownYaml(loadText(text)).split("\n");
   expect(shown.filter((line) => /perMinute|burst|enabled|type/.test(line)).map((line) => line.trim())).toEqual([
@@ -31,7 +31,7 @@ test("R29: what an older or longer spelling gives is called no default", () => {
   expect(shownYaml(loadText("{}"))).toContain("type: api-key # default");
 });
 
-test("R29: a size is shown with its unit, and the isolation that applies by default beside a server's id", () => {
+test("R29: a size is shown with its unit, and a server's default isolation next to its id", () => {
   const url = "https://a.example/mcp";
   const servers = [
     { id: "a", builtin: "calculator" },
@@ -54,7 +54,7 @@ test("R29: a size is shown with its unit, and the isolation that applies by defa
   ]);
 });
 
-test("a rate is shown as options spell it, and one that they cannot spell as the number that it is", () => {
+test("a rate is shown in its text form, or as a number if it has none", () => {
   for (const [written, shown] of [
     ["5/h", "5/h"],
     ["7/h", "7/h"],
@@ -73,7 +73,7 @@ test("a rate is shown as options spell it, and one that they cannot spell as the
   }
 });
 
-test("R17 nothing secret is shown, wherever it stands", () => {
+test("R17 no secret is shown, wherever it is", () => {
   const secrets = [
     "hunter2",
     "s3cret-env",
@@ -110,7 +110,7 @@ servers:
   expect(shown).toContain("- --verbose\n      - plain");
 });
 
-test("R17 nor is what stands beside a reference, in an argument, or in the address of a database", () => {
+test("R17 text next to a reference, in an argument or in a database URL is not shown", () => {
   const secrets = ["s3cret-pw", "s3cret-query", "s3cret-head", "s3cret-join", "s3cret-env", "s3cret-db", "s3cret-dflt"];
   const text = `
 servers:
@@ -139,7 +139,7 @@ servers:
     expect(shown).toContain(part);
 });
 
-test("R17 nor is the rest of a password that holds an @, or text that an escape makes look like a reference", () => {
+test("R17 the rest of a password with an @, or escaped text that looks like a reference, is not shown", () => {
   const shown = shownYaml(
     loadText(`
 servers:
@@ -152,7 +152,7 @@ servers:
   expect(shown).toContain('A: "[redacted]"');
 });
 
-describe("R17 what follows a telling name within an argument is hidden", () => {
+describe("R17 the text after a secret's name within an argument is masked", () => {
   const table: [string, string][] = [
     ["mysql --password hunter22 -h db", "mysql --password [redacted]"],
     ["--token hunter22", "--token [redacted]"],
@@ -188,7 +188,7 @@ describe("R17 what follows a telling name within an argument is hidden", () => {
     });
   }
 
-  test("and after a flag that stands alone", () => {
+  test("the argument after a secret's flag is masked too", () => {
     const text =
       'servers: [{ id: a, command: x, args: [-u, "bob:hunter22", -u, "1000:1000", -u, root, "-ubob:hunter22", x] }]';
     expect(argsOf(text)).toEqual(["-u", "[redacted]", "-u", "1000:1000", "-u", "root", "-ubob:[redacted]", "x"]);
@@ -197,12 +197,12 @@ describe("R17 what follows a telling name within an argument is hidden", () => {
   });
 });
 
-/** The arguments of the first server, as they are shown. */
+/** Returns the arguments of the first server as they are shown. */
 function argsOf(text: string): unknown {
   return parse(shownYaml(loadText(text))).servers[0].args;
 }
 
-test("R17 what looks like a credential in a rule or a name is shown, as it decides what is allowed", () => {
+test("R17 text in a rule or name that looks like a credential is shown, since it decides what is allowed", () => {
   const shown = shownYaml(
     loadText(`
 servers: [{ id: a, name: basic operations only, command: x }]
@@ -218,7 +218,7 @@ rules:
   expect(shown.match(/: basic operations only/g)).toHaveLength(2);
 });
 
-test("each value tells where it came from", () => {
+test("each value has its origin", () => {
   const env = { MCPGW_LOG_LEVEL: "debug", MCPGW_STATE: "/env", MCPGW_SOCKET: "env.sock" };
   const overrides = findOverrides({ env, cwd: "/here" }, { state: "flag" });
   const shown = shownYaml(loadText("{ names: { max: 40 }, state: file, control: { socket: file } }", { overrides }));

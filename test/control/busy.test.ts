@@ -8,7 +8,7 @@ import { listenWith } from "../support/control-server.ts";
 setDefaultTimeout(30_000);
 
 test.skipIf(process.platform !== "linux")(
-  "D15: a daemon whose queue of connections is full is busy, not absent, and --wait waits for it (needs Linux, where that can be told)",
+  "D15: a daemon with a full connection queue is reported as busy, not as absent, and --wait waits for it (needs Linux)",
   async () => {
     using at = new TempDir();
     const socket = at.path("control.sock");
@@ -30,10 +30,10 @@ test.skipIf(process.platform !== "linux")(
       env: bareEnv(at.dir),
       stderr: "pipe",
     });
-    expect(await waiting.stderr.text()).toContain("takes no more connections now");
+    expect(await waiting.stderr.text()).toContain("accepts no more connections right now");
     expect(performance.now() - began).toBeGreaterThan(2_000);
     const second = await listenWith(socket).catch(String);
-    expect(second).toContain("another daemon answers there");
+    expect(second).toContain("another daemon is running there");
     for (const one of open) one.end();
     child.kill("SIGKILL");
   },

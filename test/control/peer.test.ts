@@ -36,7 +36,7 @@ test.each([
   expect(accessOf(credentials, given)).toBe(access);
 });
 
-describe.skipIf(process.platform !== "linux")("whoever is allowed by uid is refused", () => {
+describe.skipIf(process.platform !== "linux")("a peer whose uid is allowed is refused", () => {
   const uid = process.getuid?.() ?? 0;
   const refused = (pid: number, as = uid) => refusePeer({ pid, uid: as, gid: 0, groups: [] });
   const { SYSTEMD_EXEC_PID: service } = process.env;
@@ -45,7 +45,7 @@ describe.skipIf(process.platform !== "linux")("whoever is allowed by uid is refu
     else process.env["SYSTEMD_EXEC_PID"] = service;
   });
 
-  /** A child whose child starts another one; they live until it is killed. Resolves with the pids of first and last. */
+  /** Starts a child with a grandchild, which live until the child is killed; resolves to the first and last pid. */
   async function family() {
     const command = "cat >/dev/null <&3 & echo $!; wait";
     const child = Bun.spawn(["sh", "-c", `exec 3<&0; sh -c '${command}'; wait`], { stdin: "pipe", stdout: "pipe" });
@@ -61,9 +61,9 @@ describe.skipIf(process.platform !== "linux")("whoever is allowed by uid is refu
     await end();
   });
 
-  test("if it is one, whatever it calls itself (needs Linux)", async () => {
+  test("if it is a descendant, whatever its process name (needs Linux)", async () => {
     using at = new TempDir();
-    // As the system shows it, the name stands before the parent's pid.
+    // In /proc, the name comes before the parent's pid.
     const program = at.path("x) S 1 (y");
     symlinkSync(Bun.which("cat") ?? "", program);
     const child = Bun.spawn([program], { stdin: "pipe", stdout: "pipe" });
@@ -76,14 +76,14 @@ describe.skipIf(process.platform !== "linux")("whoever is allowed by uid is refu
     await child.exited;
   });
 
-  test("if it has the gateway's uid and cannot be seen; one of another uid is judged by its groups (needs Linux)", async () => {
+  test("if it has the gateway's uid and cannot be seen; one with another uid has the rights of its groups (needs Linux)", async () => {
     const gone = Bun.spawn(["true"]);
     await gone.exited;
     expect(refused(gone.pid)).toContain("cannot be identified");
     expect(refused(gone.pid, uid + 1)).toBeNull();
   });
 
-  test("if it belongs to the service that the gateway is, and only then (needs Linux)", () => {
+  test("if it belongs to the gateway's own service, and only then (needs Linux)", () => {
     process.env["SYSTEMD_EXEC_PID"] = String(process.pid);
     expect(refused(process.ppid)).toContain("the gateway's own service");
     expect(refused(process.pid)).toBeNull();

@@ -10,7 +10,7 @@ import { until } from "../support/until.ts";
 
 const { at, socket, start, raw } = serverPerTest();
 
-test("D15: a client that is turned away is told why, with a key or without", async () => {
+test("D15: a refused client gets the reason, with a key or without", async () => {
   await start({}, { maxConnections: 1 });
   await connect(socket(), { version: "1" });
   for (const key of [null, "k"]) {
@@ -19,11 +19,11 @@ test("D15: a client that is turned away is told why, with a key or without", asy
   }
 });
 
-test("T21, T50: a line that nests without end is refused before it is parsed, which would hold up all callers", async () => {
+test("T21, T50: a deeply nested line is refused before it is parsed, since parsing would block all callers", async () => {
   await start({});
   const peer = await raw();
   const nested = (levels: number): string => `${"[".repeat(levels)}${"]".repeat(levels)}`;
-  // The message and its parameters are two levels more.
+  // The message and its parameters add two levels.
   for (const levels of [254, 255])
     peer.send(`{"jsonrpc":"2.0","id":${levels},"method":"unheard-of","params":{"deep":${nested(levels)}}}\n`);
   const answers = await peer.answers(2);
@@ -33,7 +33,7 @@ test("T21, T50: a line that nests without end is refused before it is parsed, wh
   ]);
 });
 
-test("T50: an id is of one request at a time, and a tunnel takes a connection of its own", async () => {
+test("T50: an id belongs to one request at a time, and a tunnel requires a connection of its own", async () => {
   let attached = 0;
   const attach = (): void => void attached++;
   await start({ "keys.revoke": () => new Promise(() => {}), attach });
@@ -41,13 +41,13 @@ test("T50: an id is of one request at a time, and a tunnel takes a connection of
   const request = '{"jsonrpc":"2.0","id":7,"method":"keys.revoke","params":{"id":"k"}}\n';
   peer.send(`${request}${request}{"jsonrpc":"2.0","id":8,"method":"attach"}\n`);
   expect(await peer.answers(2)).toMatchObject([
-    { id: 7, error: { message: "this id is in use" } },
-    { id: 8, error: { message: "attach takes a connection of its own" } },
+    { id: 7, error: { message: "this id is already in use" } },
+    { id: 8, error: { message: "attach requires a connection of its own" } },
   ]);
   expect(attached).toBe(0);
 });
 
-test("T50: nothing else is asked on a connection that is becoming a tunnel: its answers would count for nobody", async () => {
+test("T50: other requests are refused while a tunnel is opened, since their answers would not be counted for anyone", async () => {
   let asked = 0;
   await start({ "servers.logs": () => ((asked += 1), { lines: [] }), attach: () => {} });
   const peer = await raw();
@@ -56,12 +56,12 @@ test("T50: nothing else is asked on a connection that is becoming a tunnel: its 
   const answers = await peer.answers(2);
   expect(answers.toSorted((a, b) => Number(a.id) - Number(b.id))).toMatchObject([
     { id: 1, result: {} },
-    { id: 2, error: { message: "attach takes a connection of its own" } },
+    { id: 2, error: { message: "attach requires a connection of its own" } },
   ]);
   expect(asked).toBe(0);
 });
 
-test("T50: a tunnel takes a connection whose answers are read: what waits there would count for nobody", async () => {
+test("T50: a tunnel is refused while answers are queued, since these would not be counted for anyone", async () => {
   let asked = 0;
   let attached = 0;
   const attach = (): void => void attached++;
@@ -71,16 +71,16 @@ test("T50: a tunnel takes a connection whose answers are read: what waits there 
   const request = (id: number): string => `{"jsonrpc":"2.0","id":${id},"method":"servers.logs","params":{"id":"a"}}\n`;
   peer.send(request(1));
   await until(() => asked === 1, "the request");
-  // Its answer is on its way then.
+  // By then the answer is being sent.
   await setImmediate();
   peer.send(`{"jsonrpc":"2.0","id":2,"method":"attach"}\n${request(3)}`);
   await until(() => asked === 2 || attached === 1, "what follows");
   peer.resume();
-  expect((await peer.answers(2))[1]?.error?.message).toBe("attach takes a connection of its own");
+  expect((await peer.answers(2))[1]?.error?.message).toBe("attach requires a connection of its own");
   expect(attached).toBe(0);
 });
 
-test("a failure is told in words for operators, its inside only where they can mend it, and logged", async () => {
+test("a failure is logged, and shows operators its internal cause only if they can fix it", async () => {
   const faults = [
     new Error("first detail"),
     new Failure("crowded", "The server is gone.", { internal: "second detail" }),
@@ -96,7 +96,7 @@ test("a failure is told in words for operators, its inside only where they can m
   const told: unknown[] = [];
   for (const _ of faults) told.push(await reasonOf(client.call("keys.rotate", { id: "k" })));
   expect(told).toMatchObject([
-    { code: "internal", message: "the daemon failed on this; its log says why" },
+    { code: "internal", message: "internal error in the daemon; see its log" },
     { code: "internal", message: expect.not.stringContaining("detail") },
     { code: "internal", message: expect.stringMatching(/^No record can be written\..* \(the disk is full\)$/) },
   ]);
@@ -107,7 +107,7 @@ test("a failure is told in words for operators, its inside only where they can m
   ]);
 });
 
-test("a client without a key, which has none to lose, asks wherever the socket lies", async () => {
+test("a client without a key, which has nothing to lose, connects wherever the socket is", async () => {
   await start();
   chmodSync(at().dir, 0o777);
   const client = await connect(socket(), { version: "1" });
@@ -115,7 +115,7 @@ test("a client without a key, which has none to lose, asks wherever the socket l
 });
 
 test.skipIf(process.getuid?.() !== 0)(
-  "a key is not told where the way to the socket is a link that another user made, wherever it leads (needs root)",
+  "a key is not sent if the path to the socket has a link that another user created (needs root)",
   async () => {
     const path = (...names: string[]) => at().path(...names);
     mkdirSync(path("run"), { mode: 0o700 });
@@ -125,6 +125,6 @@ test.skipIf(process.getuid?.() !== 0)(
     const key = (): Promise<unknown> => reasonOf(connect(path("link", "control.sock"), { version: "1", key: "k" }));
     expect(await key()).toBeNull();
     lchownSync(path("link"), 65534, 65534);
-    expect(await key()).toMatchObject({ code: "denied", message: expect.stringContaining("was made by uid 65534") });
+    expect(await key()).toMatchObject({ code: "denied", message: expect.stringContaining("was created by uid 65534") });
   },
 );

@@ -12,7 +12,7 @@ import { reasonOf } from "../support/failure.ts";
 const { at, socket, start, stop, raw } = serverPerTest();
 
 describe("calls", () => {
-  test("R124 D9 D10: answers with what the handler returns, and knows the caller from the kernel", async () => {
+  test("R124 D9 D10: the answer is the handler's result, and the kernel identifies the caller", async () => {
     const peers: unknown[] = [];
     await start({
       "keys.revoke": ({ id }, { peer, key }) => {
@@ -26,7 +26,7 @@ describe("calls", () => {
     expect(peers).toEqual([{ uid: process.getuid?.(), pid: process.pid, access: "admin", key: "mcpgw_secret" }]);
   });
 
-  test("input is checked by the table: defaults are filled in, anything unknown is refused with its place", async () => {
+  test("input is checked against the table: defaults are filled in, and unknown members are refused with their path", async () => {
     const seen: unknown[] = [];
     await start({ "audit.log": (input) => (seen.push(input), { records: [], more: false }) });
     const client = await connect(socket(), { version: "1.2.3" });
@@ -34,7 +34,7 @@ describe("calls", () => {
     expect(seen).toEqual([{ since: Date.parse("2026-01-31T08:00:00Z") * 1000, limit: 50 }]);
     const bad: [Input<"audit.log">, RegExp][] = [
       [{ limit: 0 }, /audit\.log: limit: /],
-      [{ since: "yesterday" }, /since: "yesterday" is no time/],
+      [{ since: "yesterday" }, /since: "yesterday" is not a time/],
       [{ lmit: 3 } as never, /lmit/],
     ];
     for (const [input, message] of bad) {
@@ -46,7 +46,7 @@ describe("calls", () => {
     expect(seen).toHaveLength(1);
   });
 
-  test("a refusal arrives as it is, anything else thrown shows nothing of itself", async () => {
+  test("a refusal reaches the client unchanged, and any other error shows no details", async () => {
     await start({
       "keys.revoke": () => {
         throw new Refusal("not-found", "there is no key k9");
@@ -65,14 +65,14 @@ describe("calls", () => {
     expect(String(internal)).not.toContain("secret");
   });
 
-  test("an answer of several MiB passes whole through partial writes", async () => {
+  test("an answer of several MiB arrives complete despite partial writes", async () => {
     const lines = Array.from({ length: 10_000 }, (_, index) => `${index} ${"x".repeat(400)}`);
     await start({ "servers.logs": () => ({ lines }) });
     const client = await connect(socket(), { version: "1.2.3" });
     expect((await client.call("servers.logs", { id: "a" })).lines).toEqual(lines);
   });
 
-  test("an answer that no client would accept is refused, and the connection goes on", async () => {
+  test("an answer that is too long for clients is refused, and the connection continues", async () => {
     await start({ "servers.logs": () => ({ lines: ["x".repeat(33 << 20)] }) });
     const client = await connect(socket(), { version: "1.2.3" });
     expect(await reasonOf(client.call("servers.logs", { id: "a" }))).toMatchObject({ code: "unavailable" });
@@ -85,7 +85,7 @@ describe("calls", () => {
     expect(await reasonOf(connect(socket(), { version: "1" }))).toBeInstanceOf(Unreachable);
   });
 
-  test("a daemon that goes away fails what was asked of it", async () => {
+  test("a daemon that goes away fails its open requests", async () => {
     await start({ "keys.revoke": () => new Promise(() => {}) });
     const client = await connect(socket(), { version: "1" });
     const pending = reasonOf(client.call("keys.revoke", { id: "k" }));
@@ -113,7 +113,7 @@ describe("T50: what a bad peer sends", () => {
     expect(peer.closed()).toBe(false);
   });
 
-  test("a line without end is cut off at 1 MiB, and others are still served", async () => {
+  test("an endless line closes the connection at 1 MiB, and others are still served", async () => {
     await start({}, { silence: 60_000 });
     const peer = await raw();
     peer.send(`${"x".repeat((1 << 20) - 1)}\n`);
@@ -125,7 +125,7 @@ describe("T50: what a bad peer sends", () => {
     expect((await client.call("status", {})).state).toBe("ready");
   });
 
-  test("connections have a cap, and a silent one does not count for ever", async () => {
+  test("the number of connections is limited, and silent ones are closed", async () => {
     await start({}, { maxConnections: 8, silence: 500 });
     const talking = await connect(socket(), { version: "1" });
     const peers = await Promise.all(Array.from({ length: 7 }, raw));
@@ -138,7 +138,7 @@ describe("T50: what a bad peer sends", () => {
     expect((await talking.call("status", {})).pid).toBeGreaterThan(0);
   });
 
-  test("one that asks for much and reads nothing is cut off, so that little waits for it", async () => {
+  test("a peer that requests much and reads nothing is closed, so that its queue stays small", async () => {
     const lines = ["x".repeat(8 << 20)];
     let asked = 0;
     await start({ "servers.logs": () => ((asked += 1), { lines }) });
@@ -152,7 +152,7 @@ describe("T50: what a bad peer sends", () => {
     expect(peer.lines().length).toBeLessThan(12);
   });
 
-  test("of many that read nothing those of one user that hold the most are cut off, a tunnel never, and the log says so", async () => {
+  test("of many connections that read nothing, those with the most data of one user are closed and logged, but never a tunnel", async () => {
     const lines = ["x".repeat(3 << 20)];
     const cut: unknown[] = [];
     const log = { ...silent, warn: (message: string, facts?: object) => void cut.push({ message, ...facts }) };
@@ -167,19 +167,19 @@ describe("T50: what a bad peer sends", () => {
       peer.pause();
       peer.send('{"jsonrpc":"2.0","id":1,"method":"servers.logs","params":{"id":"a"}}\n');
     }
-    // Eight times 3 MiB, less what the kernel has taken, are within the bound, so two of ten have to go.
+    // Eight times 3 MiB, less what the kernel has taken, are within the limit, so two of ten are closed.
     await until(() => cut.length === 2, "two are cut off");
     for (const peer of peers) peer.resume();
     await until(() => peers.filter((peer) => peer.lines().length > 0).length === 8, "eight are answered");
     const bytes = expect.any(Number);
-    const message = "a control connection was cut off, as its user left too much unread";
+    const message = "a control connection was closed because its user left too much data unread";
     expect(cut).toEqual([1, 2].map(() => ({ message, uid: process.getuid?.(), bytes })));
     expect((tunnel as ServedTunnel | null)?.queued).toBeGreaterThan(25 << 20);
     attached.close();
     for (const peer of peers) peer.end();
   });
 
-  test("streams of one connection that wait for its reader together lose nothing", async () => {
+  test("streams of one connection that wait for its reader at the same time lose nothing", async () => {
     const line = "x".repeat(22 << 20);
     const open = Promise.withResolvers<void>();
     let asked = 0;
@@ -204,7 +204,7 @@ describe("T50: what a bad peer sends", () => {
     client.close();
   });
 
-  test("requests of one connection have a cap, as long as they run", async () => {
+  test("the number of running requests of one connection is limited", async () => {
     await start({ "keys.revoke": () => new Promise(() => {}) });
     const client = await connect(socket(), { version: "1" });
     for (let done = 0; done < 65; done++) await client.call("status", {});
@@ -212,30 +212,30 @@ describe("T50: what a bad peer sends", () => {
     expect(await Promise.race(pending)).toMatchObject({ code: "busy" });
     client.close();
     await Promise.all(pending);
-    // A connection that has ended leaves no call waiting, however late it is made.
+    // A call on a closed connection fails at once, however late it is made.
     expect(await reasonOf(client.call("status", {}))).toBeInstanceOf(Unreachable);
   });
 });
 
-test("who has cancelled a request is told nothing more of it", async () => {
+test("a cancelled request gets no answer", async () => {
   const untilAborted = (signal: AbortSignal) =>
     new Promise<never>((_resolve, reject) => signal.addEventListener("abort", () => reject(new Error("aborted"))));
   await start({ "keys.list": (_input, { signal }) => untilAborted(signal) });
   const peer = await raw();
   peer.send('{"jsonrpc":"2.0","id":1,"method":"keys.list","params":{}}\n');
-  // A tunnel takes a connection of its own.
+  // A tunnel requires a connection of its own.
   peer.send('{"jsonrpc":"2.0","id":2,"method":"attach","params":{}}\n');
   peer.send('{"jsonrpc":"2.0","method":"cancel","params":{"id":1}}\n');
   await peer.answers(1);
   peer.send('{"jsonrpc":"2.0","id":3,"method":"status","params":{}}\n');
   expect((await peer.answers(2)).map(({ id, error }) => [id, error?.message])).toEqual([
-    [2, "attach takes a connection of its own"],
+    [2, "attach requires a connection of its own"],
     [3, undefined],
   ]);
 });
 
 describe("attach", () => {
-  test("turns the connection into MCP lines, both ways, until either end closes", async () => {
+  test("turns the connection into a tunnel for MCP lines in both directions, until either end closes", async () => {
     let closed = false;
     await start({
       attach({ key }, tunnel) {
@@ -246,7 +246,7 @@ describe("attach", () => {
     const tunnel = await attach(socket(), { version: "1", key: "k" });
     const seen: string[] = [];
     tunnel.onLine((line) => seen.push(line));
-    // Longer than a line of the control protocol may be.
+    // Longer than the maximum line of the control protocol.
     const long = "y".repeat(2 << 20);
     tunnel.send('{"jsonrpc":"2.0","id":1,"method":"ping"}');
     tunnel.send(long);
@@ -256,7 +256,7 @@ describe("attach", () => {
     await until(() => closed, "the daemon saw the end");
   });
 
-  test("a tunnel takes the lines that are allowed when it opens", async () => {
+  test("a tunnel delivers lines up to its current maximum length", async () => {
     let most = 10;
     await start({ attach: (_ctx, tunnel) => tunnel.onLine((line) => tunnel.send(line)) }, { tunnelLine: () => most });
     const echo = async (): Promise<string | undefined> => {
@@ -273,7 +273,7 @@ describe("attach", () => {
     expect(await echo()).toBe("y".repeat(20));
   });
 
-  test("a refused attach says why", async () => {
+  test("a refused attach reports the reason", async () => {
     await start({
       async attach() {
         throw new Refusal("denied", "this key is revoked");
@@ -286,7 +286,7 @@ describe("attach", () => {
   });
 });
 
-describe("a client tells nobody its key on a socket that another user may have put there:", () => {
+describe("a client does not send its key to a socket that another user may have created:", () => {
   const heard: string[] = [];
   const refused = async (path = socket()): Promise<unknown> => {
     const listener = Bun.listen({ unix: path, socket: { data: (_socket, chunk) => void heard.push(String(chunk)) } });
@@ -295,24 +295,26 @@ describe("a client tells nobody its key on a socket that another user may have p
     return error;
   };
 
-  test("a directory that others may write to", async () => {
+  test("in a directory that others may write to", async () => {
     chmodSync(at().dir, 0o777);
     const message = expect.stringContaining("its directory is writable by others");
     expect([await refused(), heard]).toMatchObject([{ code: "denied", message }, []]);
   });
 
-  test.skipIf(process.getuid?.() !== 0)("another user's directory in such a one (needs root)", async () => {
+  test.skipIf(process.getuid?.() !== 0)("in another user's directory under such a directory (needs root)", async () => {
     chownSync(at().dir, 65534, 65534);
     const below = at().path("state");
     mkdirSync(below);
     chownSync(below, 65534, 65534);
-    const message = expect.stringContaining(`${at().dir} was made by uid 65534 where others may write`);
+    const message = expect.stringContaining(
+      `${at().dir} was created by uid 65534 in a directory that others may write to`,
+    );
     for (const each of [socket(), `${below}/control.sock`])
       expect([await refused(each), heard]).toMatchObject([{ code: "denied", message }, []]);
   });
 });
 
-test("a process that the daemon started is refused, whatever its uid, and the log says so", async () => {
+test("a process that the daemon started is refused, whatever its uid, and this is logged", async () => {
   const warned: unknown[] = [];
   await start({}, { log: { ...silent, warn: (_message, facts) => void warned.push(facts) } });
   const child = Bun.spawn(

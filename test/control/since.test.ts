@@ -34,7 +34,7 @@ test.each([
 test.each([
   ["Pacific/Kiritimati", -14],
   ["America/Los_Angeles", 8],
-])("R8 where it is %s, dates and times without an offset are those of that place", (place, hours) => {
+])("R8 in time zone %s, dates and times without an offset are local", (place, hours) => {
   process.env["TZ"] = place;
   const midnight = Date.UTC(2026, 0, 31, hours) * 1_000;
   expect(parseSince("2026-01-31", now)).toBe(midnight);

@@ -10,18 +10,18 @@ import { writtenLog } from "../support/written-log.ts";
 
 setDefaultTimeout(30_000);
 
-// The file of the control socket: how it comes, who may use it, and what becomes of it.
+// The file of the control socket: its creation, its permissions and its removal.
 
 const { at, socket, start, stop } = serverPerTest();
 
-test("R124: only owner and group may connect, and closing removes it", async () => {
+test("R124: only owner and group may connect, and closing removes the socket", async () => {
   await start();
   expect(statSync(socket()).mode & 0o777).toBe(0o660);
   stop();
   expect(existsSync(socket())).toBe(false);
 });
 
-test("a stale socket is replaced, a living one and anything else stay", async () => {
+test("a stale socket is replaced, but a live one or any other file is kept", async () => {
   const crashed = Bun.spawn([
     process.execPath,
     "-e",
@@ -31,7 +31,7 @@ test("a stale socket is replaced, a living one and anything else stay", async ()
   expect(statSync(socket()).isSocket()).toBe(true);
   await start();
   expect(await reasonOf(listenWith(socket()))).toMatchObject({
-    message: expect.stringContaining("another daemon answers"),
+    message: expect.stringContaining("another daemon is running"),
   });
   stop();
   for (const make of [
@@ -40,13 +40,15 @@ test("a stale socket is replaced, a living one and anything else stay", async ()
     () => symlinkSync("/etc/hosts", socket()),
   ]) {
     make();
-    expect(await reasonOf(start())).toMatchObject({ message: expect.stringContaining("something else") });
+    expect(await reasonOf(start())).toMatchObject({
+      message: expect.stringContaining("the file there is not a socket"),
+    });
     expect(existsSync(socket())).toBe(true);
     rmSync(socket(), { recursive: true });
   }
 });
 
-test("one that is deleted, or its directory, comes back, and nobody who is connected is cut off", async () => {
+test("a socket that is deleted, even with its directory, is created again, and open connections stay", async () => {
   const path = at().path("run", "control.sock");
   const warned: unknown[] = [];
   await start({}, { path, log: { ...silent, warn: (message, facts) => void warned.push([message, facts]) } });
@@ -65,11 +67,11 @@ test("one that is deleted, or its directory, comes back, and nobody who is conne
   expect(warned).toEqual([told, told]);
   stop();
   expect(existsSync(path)).toBe(false);
-  // Neither on those that were deleted.
+  // Nobody listens on the deleted ones either.
   expect(isListened(path)).toBe(false);
 });
 
-test("one that was closed does not come back, and one that cannot is complained of once a minute", async () => {
+test("a closed socket is not created again, and a socket that cannot be is logged once a minute", async () => {
   const [closed, run] = [at().path("closed.sock"), at().path("run")];
   const { lines, log } = writtenLog();
   (await listenWith(closed)).close();
@@ -77,17 +79,17 @@ test("one that was closed does not come back, and one that cannot is complained 
   rmSync(run, { recursive: true });
   writeFileSync(run, "");
   await start();
-  // Each looks as often as the others.
+  // All of them check equally often.
   for (let look = 0; look < 3; look++) {
     rmSync(socket());
     await until(() => existsSync(socket()), "the socket");
   }
   blocked.close();
   expect(existsSync(closed)).toBe(false);
-  expect(lines).toEqual([expect.stringContaining("no control socket")]);
+  expect(lines).toEqual([expect.stringContaining("the control socket cannot be opened again")]);
 });
 
-test("one of another daemon in its place is left alone, and its own follows when that is gone", async () => {
+test("another daemon's socket at the path is left alone, and the own one returns when it is gone", async () => {
   await start();
   rmSync(socket());
   const passing = Bun.listen({ unix: socket(), socket: { data() {} } });
@@ -101,7 +103,7 @@ test("one of another daemon in its place is left alone, and its own follows when
   other.stop();
 });
 
-test("it ends also where a file has taken the place of its directory", async () => {
+test("closing works even if a file has replaced the directory", async () => {
   await start({}, { path: at().path("run", "control.sock") });
   rmSync(at().path("run"), { recursive: true });
   writeFileSync(at().path("run"), "");

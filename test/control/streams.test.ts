@@ -23,7 +23,7 @@ test("R123: events arrive in order and the stream ends with its source", async (
   expect(seen).toEqual([1, 2, 3]);
 });
 
-test("leaving the loop cancels at the source", async () => {
+test("leaving the loop cancels the stream at its source", async () => {
   let [aborted, ended] = [false, false];
   using server = await served({
     async *tail(_input, { signal }) {
@@ -42,11 +42,11 @@ test("leaving the loop cancels at the source", async () => {
   for await (const _ of client.stream("tail", {})) break;
   await until(() => aborted, "the handler's signal");
   await until(() => ended, "the source, which does not look at it");
-  // Only that: the connection goes on.
+  // Only the stream ends; the connection continues.
   expect((await client.call("status", {})).state).toBe("ready");
 });
 
-test("a stream that is aborted, before or meanwhile, ends and is cancelled at its source", async () => {
+test("a stream that is aborted before or while it is read ends, and is cancelled at its source", async () => {
   let ended = 0;
   using server = await served({
     async *tail(_input, { signal }) {
@@ -71,7 +71,7 @@ test("a stream that is aborted, before or meanwhile, ends and is cancelled at it
   expect(seen).toHaveLength(1);
 });
 
-test("R123: what comes while a reader is busy is there when it reads on: events, the end, and no end to an abort", async () => {
+test("R123: events and the end that arrive while a reader is busy are delivered when it continues, even after an abort", async () => {
   for (const aborts of [false, true]) {
     const more = Promise.withResolvers<void>();
     using server = await served({
@@ -90,7 +90,7 @@ test("R123: what comes while a reader is busy is there when it reads on: events,
       if (seen.length > 1) continue;
       if (aborts) controller.abort();
       more.resolve();
-      // By then all of it has come.
+      // By then all events have arrived.
       await client.call("status", {});
     }
     expect(seen).toEqual([1, 2, 3]);
@@ -99,7 +99,7 @@ test("R123: what comes while a reader is busy is there when it reads on: events,
   }
 });
 
-test("R123: a stream whose source fails or whose server goes ends with why, never as if that were all", async () => {
+test("R123: a stream whose source fails or whose server goes away ends with an error, never as if it were complete", async () => {
   const server = await served({
     async *tail(_input, { signal }) {
       yield entry({ seq: 1 });
@@ -118,7 +118,7 @@ test("R123: a stream whose source fails or whose server goes ends with why, neve
   expect(await read(client.stream("tail", {})).catch(String)).toContain("the daemon closed the connection");
 });
 
-test("T50: a reader that stops is told what it missed, and until then waits in bounded memory", async () => {
+test("T50: a reader that pauses is told how much it missed, and its queue is bounded until then", async () => {
   const total = 5_000;
   const feed = createFeed();
   let taken = 0;
@@ -140,10 +140,10 @@ test("T50: a reader that stops is told what it missed, and until then waits in b
   await until(() => feed.followed, "the stream");
   for (let seq = 1; seq <= total; seq++) {
     feed.publish(seq, "");
-    // Lets the stream take and send what it can.
+    // Lets the stream read and send what it can.
     if (seq % 50 === 0) await setImmediate();
   }
-  // What client and kernel let wait.
+  // What the client and the kernel buffer.
   expect(taken).toBeLessThan(3_000);
   expect(await first).toMatchObject({ seq: 1 });
   let [shown, missed] = [1, 0];
@@ -159,12 +159,12 @@ test("T50: a reader that stops is told what it missed, and until then waits in b
   await until(() => !feed.followed, "the stream's end");
 });
 
-test("T50: a reader that stops and then leaves gives its place back, though it was not shown all", async () => {
+test("T50: a reader that pauses and then leaves frees its place, although it has not received everything", async () => {
   const feed = createFeed();
   using server = await served({
     async *tail(_input, { signal }) {
       const live = feed.follow("local:0", signal)[Symbol.asyncIterator]();
-      // As the daemon does: the next is asked for before this one is shown.
+      // Like the daemon, this requests the next event before the current one is shown.
       for (let next = live.next(); ;) {
         const { done, value } = await next;
         if (done) return;
@@ -186,7 +186,7 @@ test("T50: a reader that stops and then leaves gives its place back, though it w
   await until(() => !feed.followed, "the place to be free");
 });
 
-/** Waits until a number has not changed while this client was answered many times. */
+/** Waits until a number stays the same while this client gets many answers. */
 async function standsStill(client: Client, read: () => number): Promise<void> {
   for (let still = 0; still < 20;) {
     const before = read();
@@ -195,7 +195,7 @@ async function standsStill(client: Client, read: () => number): Promise<void> {
   }
 }
 
-test("a connection goes on after a stream that was left while much of it waited", async () => {
+test("a connection continues after a stream that was left with many events queued", async () => {
   let produced = 0;
   using server = await served({
     async *tail() {

@@ -28,7 +28,7 @@ async function tunnelled(more: Parameters<typeof listenWith>[2] = {}) {
   };
 }
 
-test("D15: what a client leaves unread waits, however much its server lets it be; then all of it arrives", async () => {
+test("D15: lines that a client does not read are queued without limit, and all arrive when it reads on", async () => {
   using ends = await tunnelled();
   const { client, served } = ends;
   const seen: string[] = [];
@@ -44,10 +44,10 @@ test("D15: what a client leaves unread waits, however much its server lets it be
   expect(served.queued).toBe(0);
 });
 
-test("D15: what a server says before its client listens is kept for it", async () => {
+test("D15: lines from the server are kept until the client listens", async () => {
   using ends = await tunnelled();
   ends.served.send("early");
-  // By then it has come.
+  // By then the line has arrived.
   (await attach(ends.socket, { version: "1" })).close();
   const seen: string[] = [];
   ends.client.onLine((line) => seen.push(line));
@@ -66,7 +66,7 @@ test("D15: a message may be longer than any answer of the control protocol", asy
   expect(lengths).toEqual([40 << 20]);
 });
 
-test("D15: what a server has not taken yet waits at its client, which is told once it has, and none of it is lost", async () => {
+test("D15: lines that the server has not read yet wait at the client, `drained` resolves after them, and none is lost", async () => {
   using ends = await tunnelled();
   const { client, served } = ends;
   const seen: string[] = [];
@@ -80,14 +80,14 @@ test("D15: what a server has not taken yet waits at its client, which is told on
   expect(seen).toEqual([1, 2, 3, 4, 5, 6, 7].map((i) => `${i}:`));
 });
 
-test("D15: a client that reads slowly gets all that was sent before its tunnel was closed, and why it was", async () => {
+test("D15: a slow client gets everything that was sent before its tunnel was closed, and the reason", async () => {
   using ends = await tunnelled();
   const { client, served } = ends;
   const seen: string[] = [];
   client.onLine((line) => {
     seen.push(line.slice(0, 2));
     client.pause();
-    // Another connection takes its time.
+    // Opening another connection gives the first one time.
     void attach(ends.socket, { version: "1" }).then((other) => (other.close(), client.resume()));
   });
   const told = new Promise((resolve) => client.onClose(resolve));
@@ -97,7 +97,7 @@ test("D15: a client that reads slowly gets all that was sent before its tunnel w
   expect(seen).toEqual(["1:", "2:", "3:", "4:", "5:", "6:"]);
 });
 
-test("D15: who waits until what was sent is taken waits no longer than the tunnel is open", async () => {
+test("D15: `drained` resolves when the tunnel is closed", async () => {
   using ends = await tunnelled();
   ends.client.send("x".repeat(14 << 20));
   const drained = ends.client.drained();
@@ -106,7 +106,7 @@ test("D15: who waits until what was sent is taken waits no longer than the tunne
   await ends.client.drained();
 });
 
-test("a client that floods its tunnel leaves others their turn, and its lines stay in order", async () => {
+test("a client that floods its tunnel does not block others, and its lines stay in order", async () => {
   using ends = await tunnelled();
   const { client, served } = ends;
   using turns = new PerTurn();
@@ -123,7 +123,7 @@ test("a client that floods its tunnel leaves others their turn, and its lines st
   expect(turns.most).toBeLessThanOrEqual(10);
 });
 
-test("T42, D15: whoever is cut off gets no more of what it left unread than a line, and is gone within a second, also while it was given time to read", async () => {
+test("T42, D15: a client that is cut off gets at most one unread line and is gone within a second, even during a slow close", async () => {
   for (const late of [false, true]) {
     using ends = await tunnelled();
     const { client, served } = ends;
@@ -145,7 +145,7 @@ test("T42, D15: whoever is cut off gets no more of what it left unread than a li
   }
 });
 
-test("T42: who reads on is told why it is cut off", async () => {
+test("T42: a client that still reads is told why it is cut off", async () => {
   using ends = await tunnelled();
   const { client, served } = ends;
   const seen: string[] = [];
@@ -160,7 +160,7 @@ test("T42: who reads on is told why it is cut off", async () => {
   expect(served.send("4:")).toBe(false);
 });
 
-test("R60: how long a message may be is what holds when it comes, not when its tunnel was opened", async () => {
+test("R60: the maximum length of a message is the one when it arrives, not when its tunnel was opened", async () => {
   let most = 10;
   using ends = await tunnelled({ tunnelLine: () => most });
   const { client, served } = ends;
@@ -177,7 +177,7 @@ test("R60: how long a message may be is what holds when it comes, not when its t
   expect(lengths).toEqual([10, 20]);
 });
 
-test("D15: where the server fails on what came, the client is cut off and the log says why", async () => {
+test("D15: if the server fails on a message, the client is cut off and the reason is logged", async () => {
   const said: unknown[] = [];
   const log = { ...silent, error: (message: string, facts?: object) => void said.push([message, facts]) };
   const tunnelLine = (): number => {

@@ -106,7 +106,7 @@ test("R39 config check warns about checkpoints stored next to the key that signs
   );
   expect(stderr).not.toMatch(/audit\.checkpoints\[[02]\]/);
   // Warnings are listed in the order of the file.
-  expect(stderr.indexOf("servers: no server is in use")).toBeGreaterThan(stderr.indexOf("audit.checkpoints[1]"));
+  expect(stderr.indexOf("servers: no server is enabled")).toBeGreaterThan(stderr.indexOf("audit.checkpoints[1]"));
 });
 
 test("R17 config check warns of a program that is not found with the PATH of its server", async () => {
@@ -126,11 +126,11 @@ test("R17 config check warns of a program that is not found with the PATH of its
   writeFileSync(place.path("bin/tool"), "", { mode: 0o755 });
   const { code, stderr } = await place.cli(["config", "check"]);
   expect(code).toBe(0);
-  const warned = [...stderr.matchAll(/servers\[(\d)\]\.command: there is no program (.*); install/g)];
+  const warned = [...stderr.matchAll(/servers\[(\d)\]\.command: program (.*); install/g)];
   expect(warned.map(([, index, what]) => [index, what])).toEqual([
-    ["0", `${command} in the PATH of this process`],
-    ["1", path],
-    ["2", "sh in the PATH of this process"],
+    ["0", `${command} not found in the PATH of this process`],
+    ["1", `${path} not found`],
+    ["2", "sh not found in the PATH of this process"],
   ]);
 });
 

@@ -58,7 +58,7 @@ test("R23 if the configuration exists but cannot be read, keys create refuses in
   mkdirSync(dirname(file));
   symlinkSync("elsewhere.yaml", file);
   place.prefix = given;
-  await refused("is a link to elsewhere.yaml, which is not there");
+  await refused("is a link to elsewhere.yaml, which does not exist");
   rmSync(file);
   chmodSync(dirname(file), 0);
   place.becomeNobody();

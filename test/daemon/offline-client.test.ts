@@ -33,7 +33,7 @@ test("R23 only keys create may create a state directory; other key commands say 
     expect(ran.stderr).not.toContain("--config");
   }
   const unnamed = await place.bare(["keys", "list", "--state", place.state]);
-  expect(unnamed.stderr).toMatch(/give --config, .* has not read the gateway\.yaml/);
+  expect(unnamed.stderr).toMatch(/give --config, .* does not read the gateway\.yaml/);
   expect(existsSync(place.state)).toBe(false);
   const begun = await place.cli(["keys", "create", "A", "agent", "user"]);
   expect(begun).toMatchObject({ code: 0, stderr: expect.stringContaining(`creating ${place.state}`) });
@@ -153,7 +153,7 @@ test("R25 commands without a daemon do not need the servers' secrets; commands t
   ];
   place.configure({ ...config, servers, audit });
   const made = await place.newKey("agent");
-  for (const args of ["audit log", "audit stats", "audit verify", "audit export"]) {
+  for (const args of ["audit log --json", "audit stats", "audit verify", "audit export"]) {
     expect(await place.cli(args.split(" "))).toMatchObject({ code: 0, stderr: "" });
   }
   expect(await place.cli(["usage"])).toMatchObject({ code: 0, stderr: "no call matches\n" });
@@ -292,7 +292,9 @@ test("R26 usage includes calls that killed gateways left uncounted, and writes n
   expect(JSON.parse(cut.stdout)).toMatchObject(usage);
   expect(cut).toMatchObject({
     code: 1,
-    stderr: expect.stringContaining(`chain main cannot be read beyond record ${last}: `),
+    stderr: expect.stringContaining(
+      `chain main cannot be read beyond record ${last}, so later records are not counted; `,
+    ),
   });
 });
 
@@ -315,7 +317,9 @@ test("R26 usage names a killed gateway's chain that cannot be read to its end, w
   log.run("UPDATE audit SET rec = '{\"broken' WHERE seq = ?", [seq]);
   log.close();
   const usage = { metered: true, cutShort: [{ chain: "serve-1", upto: expect.any(Number) as unknown }], rows: [] };
-  const warning: unknown = expect.stringMatching(/^mcpgw: warning: chain serve-1 cannot be read beyond record \d+: /m);
+  const warning: unknown = expect.stringMatching(
+    /^mcpgw: warning: chain serve-1 cannot be read beyond record \d+, so /m,
+  );
   const partly = async () => {
     const asked = await place.cli(["usage", "--json"]);
     expect(asked).toMatchObject({ code: 1, stderr: warning });
@@ -357,7 +361,7 @@ test("R26 usage counts whole hours, says which ones if the times are finer, and 
     hours: { since: "2026-11-25T00:00Z", until: "2026-11-25T02:00Z" },
     rows: counts(189),
   });
-  const finer = expect.stringContaining("this is from 2026-11-25T00:00Z until 2026-11-25T02:00Z");
+  const finer = expect.stringContaining("these counts are from 2026-11-25T00:00Z until 2026-11-25T02:00Z");
   expect(await place.cli(times("00:30", "01:30"))).toMatchObject({ code: 0, stderr: finer });
 });
 

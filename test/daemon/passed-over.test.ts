@@ -25,14 +25,16 @@ test.skipIf(isRoot && !mayBecomeNobody)(
     }
     const frozen = await place.bare(["keys", "freeze"]);
     expect(frozen).toMatchObject({ code: 2, stdout: "" });
-    expect(frozen.stderr).toContain("this command has not read the gateway.yaml in this directory");
+    expect(frozen.stderr).toContain("this command does not read the gateway.yaml in this directory");
     const made = await place.bare(["keys", "create", "A", "agent", "user", "--json"]);
     expect(made.code).toBe(0);
     const { id } = JSON.parse(made.stdout);
     for (const args of [["freeze"], ["unfreeze"], ["revoke", id]]) {
       const done = await place.bare(["keys", ...args]);
       expect(done).toMatchObject({ code: 1, stdout: expect.stringMatching(/^(frozen|the freeze has ended|revoked)/) });
-      expect(done.stderr).toContain("gateway.yaml in this directory may not know of it: repeat it with --config");
+      expect(done.stderr).toContain(
+        "gateway.yaml in this directory may not know of the change; repeat it with --config",
+      );
     }
     expect(await place.json("keys", "list")).toMatchObject({ frozen: false });
     expect(daemon.exited).toBe(false);

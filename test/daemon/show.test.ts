@@ -117,8 +117,8 @@ test("R8 audit show --payloads says if arguments and results were too long to be
   await daemon.call("fake__echo", { word }, key);
   const { stdout } = await place.cli(["audit", "show", String(await newest(place, "call.end")), "--payloads"]);
   const [, args = "", result = ""] = stdout.split(/^(?=args|result,)/m);
-  expect(args).toStartWith('args, of 70,011 bytes only the first part was stored\n{"word":"xxx');
-  expect(result).toMatch(/^result, of 70,\d{3} bytes only the first part was stored\n/);
+  expect(args).toStartWith('args, only the first part of 70,011 bytes was stored\n{"word":"xxx');
+  expect(result).toMatch(/^result, only the first part of 70,\d{3} bytes was stored\n/);
   await daemon.call("fake__echo", { word: "short" }, key);
   const short = await place.cli(["audit", "show", String(await newest(place, "call.end")), "--payloads"]);
   expect(short.stdout).toContain('\nargs\n{"word":"short"}\n');

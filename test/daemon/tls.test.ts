@@ -69,8 +69,8 @@ test("a certificate or key that is unreadable or invalid is named with its optio
   for (const [cert, key, named] of [
     ["d", "c.pem", `listen.tls.cert: ${at.path("d")}: EISDIR`],
     ["c.pem", "none", `listen.tls.key: ${at.path("none")}: ENOENT`],
-    ["c.pem", "c.pem", `listen.tls.cert: ${at.path("c.pem")}: is no chain`],
-    ["c.pem", "c.pem", `listen.tls.key: ${at.path("c.pem")}: is no private key`],
+    ["c.pem", "c.pem", `listen.tls.cert: ${at.path("c.pem")}: is not a certificate chain`],
+    ["c.pem", "c.pem", `listen.tls.key: ${at.path("c.pem")}: is not a usable private key`],
   ] as const)
     expect(() => new Tls({ cert: at.path(cert), key: at.path(key) })).toThrow(named);
 });
@@ -159,7 +159,10 @@ test.skipIf(!hasOpenssl)(
     writeFileSync(key, old);
     await refused(`listen.tls.key: ${key}: is not the private key of the certificate that comes first in ${cert}`);
     for (const file of [cert, key]) writeFileSync(file, "garbage");
-    await refused(`listen.tls.cert: ${cert}: is no chain`, `listen.tls.key: ${key}: is no private key`);
+    await refused(
+      `listen.tls.cert: ${cert}: is not a certificate chain`,
+      `listen.tls.key: ${key}: is not a usable private key`,
+    );
   },
 );
 
@@ -233,6 +236,9 @@ test.skipIf(!hasOpenssl)(
         expect(JSON.stringify(pick(await place.json(...args), "warnings"))).not.toContain("listen.tls");
     }
     const { code, stderr } = await place.cli(daemonCommand);
-    expect([code, stderr]).toEqual([1, expect.stringContaining(`listen.tls.key: ${pipe}: is no private key`)]);
+    expect([code, stderr]).toEqual([
+      1,
+      expect.stringContaining(`listen.tls.key: ${pipe}: is not a usable private key`),
+    ]);
   },
 );

@@ -33,7 +33,7 @@ test("R26 usage by tag is the same with and without a daemon, and needs a usable
   };
   expect(await place.json("usage", "--by", "tag")).toEqual(usage);
   for (const args of [[], ["--csv"]]) {
-    const said = expect.stringContaining("the rows add up to more than was called");
+    const said = expect.stringContaining("the rows add up to more than the total");
     expect(await place.cli(["usage", "--by", "tag", ...args])).toMatchObject({ code: 0, stderr: said });
   }
   {

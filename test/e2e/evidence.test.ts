@@ -225,7 +225,7 @@ test("R9, R39: an export verifies without the gateway; a changed line is named; 
   const install = pick(await place.json("audit", "verify"), "chains.0.checkpoint.source") as string;
   const kept = ["--checkpoint", install, "--pubkey", join(install, "../signing.pub")];
   expect(await verify(rest, ...kept)).toEqual({ code: 0, bad: null });
-  const [beside, given] = ["it lies on this host", "it proves as much as the place that it was kept in"];
+  const [beside, given] = ["it is stored on this host", "it proves only as much as the place where it was kept"];
   for (const [says, not, ...args] of [
     [beside, given],
     [given, beside, ...kept],

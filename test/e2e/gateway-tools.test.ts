@@ -121,7 +121,7 @@ test("R27: a filter that no record can match is refused instead of returning no 
   for (const filter of [{ status: "failed" }, { type: "call" }]) {
     const refused = await ask("audit_log", filter, auditor);
     expect(pick(refused, "result.isError")).toBe(true);
-    expect(textOf(refused)).toMatch(/"failed" is none of .*error|"call" is no type of record; there are call\*/);
+    expect(textOf(refused)).toMatch(/"failed" is not one of .*error|"call" is not a record type; types are call\*/);
   }
   expect(pick(await structured("audit_log", { type: "call*", status: "success" }, auditor), "records")).not.toEqual([]);
 });

@@ -261,7 +261,7 @@ test("R89, T48: a port or control socket in use is an error that names it, befor
   expect(ran.stderr).toContain(port);
   place.configure({ ...config, control: { socket: join(daemon.place.state, "control.sock") } });
   const taken = await place.cli(daemonCommand);
-  expect(taken).toMatchObject({ code: 1, stderr: expect.stringContaining("another daemon answers there") });
+  expect(taken).toMatchObject({ code: 1, stderr: expect.stringContaining("another daemon is running there") });
   expect(existsSync(join(place.state, "audit/main.db"))).toBe(false);
   expect(place.heard("fake")).toEqual([]);
   expect((await daemon.get("/live")).status).toBe(200);
@@ -277,8 +277,8 @@ test("T40: errors at the start exit with 2 and name their place, including a mis
   for (const args of [daemonCommand, ["serve"], ["config", "check"]]) {
     const ran = await place.cli(args);
     expect(ran).toMatchObject({ code: 2, stdout: "" });
-    expect(ran.stderr).toMatch(/gateway.yaml:\d+:\d+: listen.tls.cert: there is no such file/);
-    expect(ran.stderr).toMatch(/gateway.yaml:\d+:\d+: listen.tls.key: there is no such file/);
+    expect(ran.stderr).toMatch(/gateway.yaml:\d+:\d+: listen.tls.cert: file not found/);
+    expect(ran.stderr).toMatch(/gateway.yaml:\d+:\d+: listen.tls.key: file not found/);
     expect(ran.stderr).toMatch(/gateway.yaml:\d+:\d+: audit.path: its directory does not exist/);
   }
   expect(existsSync(place.state)).toBe(false);
@@ -290,7 +290,7 @@ test("T40: if no configuration is found, every command reports it in the same wo
   for (const dir of [empty, foreign]) mkdirSync(dir);
   writeFileSync(join(foreign, "gateway.yaml"), "");
   chmodSync(join(foreign, "gateway.yaml"), 0o666);
-  const nothing = /^mcpgw: no configuration in --config, .*; `mcpgw init` writes one\n$/;
+  const nothing = /^mcpgw: no configuration found in --config, .*; `mcpgw init` writes one\n$/;
   const passedOver = /^mcpgw: \S+\/gateway\.yaml .* name it with --config\n$/;
   for (const [command, cwd, says] of [
     ["daemon", empty, nothing],

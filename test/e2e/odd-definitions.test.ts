@@ -106,7 +106,9 @@ test("operators are shown which definitions were changed or omitted, and why", a
   const reasons = new Map(leftOut.first.map(({ kind, name, reason }) => [`${kind} ${name}`, reason]));
   expect(reasons.get("tool odd:icons")).toBe("its icons[0].sizes is not a list of strings");
   expect(reasons.get("tool odd:null")).toStartWith("its description is not a string; its title is not a string; its a");
-  expect(reasons.get("tool odd:reference")).toStartWith("its outputSchema, which is hidden from clients before 2026-07-28");
+  expect(reasons.get("tool odd:reference")).toStartWith(
+    "its outputSchema, which is hidden from clients before 2026-07-28",
+  );
   expect(reasons.get("prompt odd:null")).toStartWith("its arguments is not a list of arguments");
   expect(reasons.get("resource odd:odd://null/{x}")).toStartWith("its mimeType is not a string");
   expect(reasons.has("tool odd:input")).toBe(false);

@@ -128,7 +128,7 @@ test("R49: the shortest useful file is valid, and the daemon runs with it", asyn
     code: 0,
     stderr: [],
   });
-  expect(stdout).toContain("gateway.yaml is in order");
+  expect(stdout).toContain("gateway.yaml is valid");
   expect(stdout).toMatch(/^mgw_live_/m);
   expect(stdout).toMatch(/^state +ready/m);
 }, 60_000);

@@ -323,7 +323,7 @@ test("D15: attached without a key, the peer must be an administrator, and is rec
   await client.call("fake__echo");
   await client.end();
   expect(await client.stderr).toBe(
-    "mcpgw: without MCPGW_API_KEY the caller is the local administrator, with what policies allow the role admin\n",
+    "mcpgw: without MCPGW_API_KEY the caller is the local administrator, with the rights that policies give the role admin\n",
   );
   const unsure = await daemon.place.cli(["tools", "call", "fake:echo"], { env: { MCPGW_API_KEY: "" } });
   expect(unsure).toMatchObject({ code: 1, stdout: "" });
@@ -339,8 +339,8 @@ test.skipIf(!mayBecomeNobody)(
     place.becomeNobody();
     const ran = await place.cli(["serve"], { stdin: `${JSON.stringify(request("ping"))}\n` });
     place.prefix = [];
-    expect(ran).toMatchObject({ code: 1, stderr: expect.stringContaining("no permission to use") });
-    expect(pick(JSON.parse(ran.stdout), "error.message")).toStartWith("no permission to use");
+    expect(ran).toMatchObject({ code: 1, stderr: expect.stringContaining("permission denied for") });
+    expect(pick(JSON.parse(ran.stdout), "error.message")).toStartWith("permission denied for");
     expect(new Set((await place.records()).map(({ chain }) => chain))).toEqual(new Set(["main"]));
   },
 );
@@ -351,7 +351,7 @@ test.skipIf(isRoot && !mayBecomeNobody)(
     using place = new Place(config);
     place.becomeNobody();
     const ran = await place.bare(["serve", "--state", place.state]);
-    expect(ran).toMatchObject({ code: 2, stdout: "", stderr: expect.stringContaining("no configuration in") });
+    expect(ran).toMatchObject({ code: 2, stdout: "", stderr: expect.stringContaining("no configuration found in") });
   },
 );
 

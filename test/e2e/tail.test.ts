@@ -93,7 +93,7 @@ test("R123: tail reports that the log was replaced, and continues with the new o
   for (const dir of [place.state, place.heads]) rmSync(dir, { recursive: true });
   await using daemon = await place.start();
   const key = await place.key("bob");
-  await reader.said.first((line) => line.includes("the log was replaced or moved back"));
+  await reader.said.first((line) => line.includes("the log was replaced or restored from an older copy"));
   await daemon.call("fake__count", {}, key);
   await reader.lines.first(({ tool }) => tool === "count");
   const own = reader.lines.all.slice(

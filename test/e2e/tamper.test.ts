@@ -188,9 +188,9 @@ test("A03, A08, A14, A15: --checkpoint proves with what was given or reports why
   const places = {
     "/dev/null": "no checkpoint",
     [garbage]: "no checkpoint",
-    [empty]: "no file is in",
-    [many]: "holds 101 files",
-    "/nowhere": "no /nowhere",
+    [empty]: "contains no files",
+    [many]: "contains 101 files",
+    "/nowhere": "/nowhere does not exist",
   };
   for (const [from, says] of Object.entries({ ...places, [web.url.href]: "no checkpoint" })) {
     const { code, stderr } = await given(from);
@@ -211,7 +211,10 @@ test("exit 2 if nothing can be checked, 1 if a chain with an external note is go
   };
   expect(await code("--jsonl", "/nowhere")).toEqual([2, expect.stringContaining("/nowhere")]);
   expect(await code("--checkpoint", "http://127.0.0.1:1/")).toEqual([2, expect.stringContaining("127.0.0.1:1")]);
-  expect(await code("--pubkey", "keys/none.pub")).toEqual([2, expect.stringContaining("no file keys/none.pub")]);
+  expect(await code("--pubkey", "keys/none.pub")).toEqual([
+    2,
+    expect.stringContaining("keys/none.pub is neither an existing file"),
+  ]);
   for (const flag of ["--jsonl", "--pubkey"]) {
     const directory = `${flag}: ${place.dir} cannot be read (EISDIR`;
     expect(await code(flag, place.dir)).toEqual([2, expect.stringContaining(directory)]);

@@ -49,7 +49,11 @@ test("why tells an operator what the refused caller was told, and does not guess
     return { code, stderr, last: stdout.trimEnd().split("\n").at(-1) };
   };
   const told = `key:${id}: Calls are allowed if args.text eq "alice".`;
-  expect(await why("one:echo")).toEqual({ code: 1, stderr: "judged with no arguments; give --args\n", last: told });
+  expect(await why("one:echo")).toEqual({
+    code: 1,
+    stderr: "evaluated without arguments; give them with --args\n",
+    last: told,
+  });
   expect(await why("one:echo", "--args", '{"text":"bob"}')).toEqual({ code: 1, stderr: "", last: told });
   expect(await why("one:echo", "--args", '{"text":"alice"}')).toMatchObject({ code: 0, stderr: "" });
   const { stdout } = await place.cli(["--json", "why", "alice", "one:echo"]);
@@ -57,6 +61,6 @@ test("why tells an operator what the refused caller was told, and does not guess
   expect(await why("one:env")).toMatchObject({ code: 1, stderr: "" });
   expect(await why("one:count")).toMatchObject({
     code: 1,
-    stderr: "where a call comes from is not known here, and conditions test it: LISTS or USE depends on it\n",
+    stderr: "conditions test where a call comes from, which is not known here; LISTS or USE depends on it\n",
   });
 });

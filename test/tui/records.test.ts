@@ -75,7 +75,7 @@ test("a record starts with what is wrong with it and what happened", async () =>
   });
   const names = async (more: object): Promise<string> =>
     (await load(answering({ entry: of, rec, leaf: "ab", ...more }), of)).map(([name]) => name).join(" ");
-  expect(await names({})).toBe("type caller tool status reason took record hash clock of run");
+  expect(await names({})).toBe("type caller tool status reason took record hash run clock");
   expect(await names({ fault: "its hash is wrong" })).toStartWith("changed type caller ");
 });
 

@@ -166,7 +166,7 @@ test("R125: Enter shows the details of a server, including a reason too long for
   press(down);
   await pressed("\r", "Server broken");
   for (let page = 0; page < 3; page++) press("\u001b[6~");
-  await shows(/^help +it is tried again later; `mcpgw servers logs broken` shows/m);
+  await shows(/^help +the start will be retried later; `mcpgw servers/m);
 });
 
 test("a filter and its Enter in one read are both handled, even if it is the name of a key, and no match is reported", async () => {
@@ -372,7 +372,7 @@ test.each([
   ["> /dev/null", {}],
 ])("an unsuitable terminal is refused and left unchanged: tui %s with %o", async (redirected, env) => {
   const { screen, shows, child } = start({ env, command: ["sh", "-c", `${mcpgwLine("tui")} ${redirected}`] });
-  await shows("tui needs a terminal that it can draw on");
+  await shows("tui needs an interactive terminal");
   expect(await child.exited).toBe(2);
   expect(screen).toMatchObject({ alternate: false, cursor: true });
 });

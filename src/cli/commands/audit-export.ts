@@ -20,16 +20,16 @@ function refuseTaken(path: string): void {
   } catch (error) {
     throw unwritable(error, path);
   }
-  throw unfit(`${path} is there already; name another file`);
+  throw unfit(`${path} already exists; name another file`);
 }
 
-/** The draft of a file that is there once it is whole. */
+/** Opens a draft of the file, which gets its final name once it is complete. */
 async function create(path: string) {
   const draft = draftOf(path);
   try {
     return { path, draft, file: await openFile(draft, "wx", 0o600) };
   } catch (error) {
-    throw codeOf(error) === "ENOENT" ? unfit(`there is no directory ${dirname(path)}`) : unwritable(error, path);
+    throw codeOf(error) === "ENOENT" ? unfit(`directory ${dirname(path)} does not exist`) : unwritable(error, path);
   }
 }
 
@@ -38,12 +38,12 @@ const written = (path: string, work: Promise<void>): Promise<void> =>
     throw new Failed(exit.failed, whyUnwritable(error, path));
   });
 
-/** Gives the draft its name; what came there meanwhile stays. */
+/** Gives the draft its final name, without replacing a file that was created there in the meantime. */
 async function giveName(draft: string, path: string): Promise<void> {
   try {
     await link(draft, path);
   } catch {
-    // It is taken, or the file system has no hard links.
+    // The name is taken, or the file system has no hard links.
     refuseTaken(path);
     await rename(draft, path);
   }
@@ -55,24 +55,27 @@ export const exportRecords = command({
     jsonl: { type: "boolean", description: "JSON lines (the only format, so it may be left out)" },
     chain: { type: "string", valueHint: "NAME", description: "only this chain" },
     ...period,
-    payloads: { type: "boolean", description: "with arguments and results; administrators only, and recorded" },
-    out: { type: "string", valueHint: "FILE", description: "a new file instead of standard output" },
+    payloads: {
+      type: "boolean",
+      description: "include arguments and results; administrators only, and the export is recorded",
+    },
+    out: { type: "string", valueHint: "FILE", description: "write to this new file instead of standard output" },
   },
   async run({ chain, since, until, payloads, out: path }, { out, open }) {
     const range = timeRange(since, until);
-    // Before the export is on record.
+    // Checked before the export is recorded.
     if (path !== undefined) refuseTaken(path);
     const client = await open({ offline: true });
     const records = client.stream("audit.export", { chain, ...range, payloads })[Symbol.asyncIterator]();
-    // The first step records the export, which may restart the process: that must not find a file of its own.
+    // The first step records the export and may restart the process, which must not then find a draft of its own.
     let next = await records.next();
-    // Half an export must not pass for a whole one, nor be in the way of the next, also where the operator cuts it off.
+    // A partial export must not look complete or block the next one, even if the operator interrupts it.
     const target = path === undefined ? null : await create(path);
     let lines = 0;
     try {
       for (; !next.done; next = await records.next()) {
         if (typeof next.value !== "string") continue;
-        // `write` would take a part of the last line for all of it, where the disk has room for no more.
+        // `write` would report success for a partly written last line when the disk is full.
         if (target) await written(target.path, target.file.appendFile(`${next.value}\n`));
         else await (out.terminal ? out.printJson(next.value) : out.print(next.value));
         lines++;
@@ -82,7 +85,7 @@ export const exportRecords = command({
         await giveName(target.draft, target.path);
       }
     } catch (error) {
-      throw error instanceof ReaderLeft ? new Failed(exit.failed, `not all was exported: ${error.message}`) : error;
+      throw error instanceof ReaderLeft ? new Failed(exit.failed, `the export is incomplete: ${error.message}`) : error;
     } finally {
       await records.return?.();
       await target?.file.close();

@@ -15,12 +15,12 @@ type Note = { readonly source: string; readonly text: string };
 
 const maxFiles = 100;
 
-/** Bytes of JSON for all texts together, since they go to the daemon in one line, which also names their files. */
+/** Maximum size of all texts together, in bytes of JSON: they go to the daemon in one line, with their file names. */
 const maxNotes = (3 * maxLine) / 4;
 
 /**
- * As much of the texts as goes to a daemon. A checkpoint is a few hundred bytes, and the newest are at the end. Short
- * texts leave their room to long ones.
+ * Cuts the texts to what fits in one request, keeping their ends: a checkpoint is a few hundred bytes, and the newest
+ * ones are last. Long texts may use the room that short ones leave.
  */
 function fitting(notes: readonly Note[]): Note[] {
   let room = maxNotes;
@@ -35,9 +35,9 @@ function fitting(notes: readonly Note[]): Note[] {
 
 const sizeOf = (text: string): number => Buffer.byteLength(JSON.stringify(text));
 
-/** The end of a text of which so many bytes of JSON can be sent. */
+/** Returns the longest end of a text that takes at most `room` bytes of JSON. */
 function tailOf(text: string, room: number): string {
-  // No character takes less than a byte.
+  // Every character takes at least one byte.
   for (let tail = text.slice(-room); ;) {
     const size = sizeOf(tail);
     if (size <= room) return tail;
@@ -50,40 +50,37 @@ const filesIn = (directory: string): string[] =>
     .map((name) => path.join(directory, name))
     .filter((file) => statSync(file).isFile());
 
-/**
- * Reads a file, the files of a directory, or a URL, with the rights of the user, of each file no more than the last
- * `most` bytes; returns at least one text.
- */
+/** Reads a file, the files in a directory (of each the last `most` bytes), or a URL; returns at least one text. */
 async function readCheckpoints(from: string, most: number): Promise<Note[]> {
   if (/^https?:\/\//.test(from)) {
     const response = await fetch(from, { signal: AbortSignal.timeout(10_000) }).catch((error: unknown) => {
-      throw new Error(`--checkpoint: ${from} cannot be reached (${messageOf(error)})`);
+      throw new Error(`--checkpoint: cannot reach ${from} (${messageOf(error)})`);
     });
-    if (!response.ok) throw new Error(`--checkpoint: ${from} answers ${response.status}`);
+    if (!response.ok) throw new Error(`--checkpoint: ${from} answered with HTTP status ${response.status}`);
     return [{ source: from, text: await response.text() }];
   }
-  if (!existsSync(from)) throw new Error(`--checkpoint: there is no ${from}`);
+  if (!existsSync(from)) throw new Error(`--checkpoint: ${from} does not exist`);
   const at = path.resolve(from);
-  // Named itself, a pipe gives what it has; among others, nobody may ever write to it.
+  // A pipe is read only if it is named itself: reading one found in a directory might block forever.
   const files = statSync(at).isDirectory() ? filesIn(at) : [at];
-  if (files.length === 0) throw new Error(`--checkpoint: no file is in ${from}`);
+  if (files.length === 0) throw new Error(`--checkpoint: ${from} contains no files`);
   if (files.length > maxFiles) {
     throw new Error(
-      `--checkpoint: ${from} holds ${files.length} files, ${maxFiles} at most are read at once; name one of them`,
+      `--checkpoint: ${from} contains ${files.length} files, but at most ${maxFiles} can be read; name one of them`,
     );
   }
   return files.map((file) => ({ source: file, text: readGiven("checkpoint", file, most) }));
 }
 
-/** What a public key looks like: 32 bytes in base64, or a verifier key that ends in such. */
+/** The form of a public key: 32 bytes in base64, or a verifier key (C2SP signed-note) that ends in such bytes. */
 const keyForm = /^(?:\S+\+[0-9a-f]{8}\+)?[A-Za-z0-9+/]{43,}=*$/;
 
-/** The key itself, or what the file of that name holds. */
+/** Returns the key, or the contents of the file if `pubkey` is the name of one. */
 function keyIn(pubkey: string | undefined): string | undefined {
   if (pubkey === undefined) return undefined;
   if (!existsSync(pubkey)) {
     if (keyForm.test(pubkey)) return pubkey;
-    throw new Error(`--pubkey: there is no file ${pubkey}, nor is that a public key; give one of them`);
+    throw new Error(`--pubkey: ${pubkey} is neither an existing file nor a public key; give one of them`);
   }
   return readGiven("pubkey", pubkey, maxNotes).trim();
 }
@@ -98,7 +95,7 @@ function readGiven(flag: string, file: string, most: number): string {
   }
 }
 
-/** The end of a file, at most so many bytes; a pipe gives all that it has. */
+/** Returns the end of a file, at most `most` bytes; a pipe is read completely. */
 function readEnd(file: string, most: number): string {
   const fd = openSync(file, "r");
   try {
@@ -117,22 +114,22 @@ const headline: Readonly<Record<VerifyExit, readonly [Color, string]>> = {
   [verifyExit.unreadable]: ["red", "UNREADABLE: the log could not be checked to its end."],
   [verifyExit.unproven]: [
     "yellow",
-    "INTACT BUT NOT PROVEN: the records fit together, but no checkpoint kept elsewhere proves that they are all there.",
+    "INTACT BUT NOT PROVEN: the records are consistent, but no checkpoint kept elsewhere proves that none is missing.",
   ],
 };
 
-const besideLog = "it lies on this host: whoever could change the log could change it too";
+const besideLog = "it is stored on this host: anyone who could change the log could change it too";
 
-/** Where a file that somebody hands over was kept until then, nothing tells. */
+/** The note for a given file: the gateway cannot know where it was kept before. */
 const fromElsewhere =
-  "it proves as much as the place that it was kept in: on the log's own host, whoever could change the log could change it too";
+  "it proves only as much as the place where it was kept: on the log's own host, anyone who could change the log could change it too";
 
 function proof({ checkpoint, first, records, bad }: VerifyReport["chains"][number], given: boolean): string[] {
-  if (first > 1 && records > 0) return [`begins at record ${number(first)}: what came before is not in it`];
-  // The fault, or what is missing, is shown beside this; another checkpoint would not help.
+  if (first > 1 && records > 0) return [`begins at record ${number(first)}: earlier records are not in it`];
+  // The fault or the missing part is already shown, and another checkpoint would not help.
   if (!checkpoint && (bad || (given && first > 1))) return [];
   if (!checkpoint)
-    return [given ? "no checkpoint that was given is of it" : "no checkpoint; name one with --checkpoint"];
+    return [given ? "none of the given checkpoints is for this chain" : "no checkpoint; name one with --checkpoint"];
   const signed = checkpoint.at === null ? "" : `, signed ${moment(checkpoint.at)}`;
   const lines = [
     `checkpoint over ${recordCount(checkpoint.size)}${signed}, from ${checkpoint.source}`,
@@ -156,15 +153,19 @@ async function show(report: VerifyReport, given: boolean, out: Output): Promise<
 }
 
 export const verify = command({
-  summary: "Check the audit log; exits 0 proven, 1 tampered, 2 unreadable, 3 intact but unproven",
+  summary: "Check the audit log; exits 0 if proven, 1 if tampered, 2 if unreadable, 3 if intact but unproven",
   args: {
-    checkpoint: { type: "string", valueHint: "FILE|DIR|URL", description: "checkpoints that were kept elsewhere" },
-    pubkey: { type: "string", valueHint: "KEY", description: "the key that must have signed them, or a file with it" },
-    jsonl: { type: "string", valueHint: "FILE", description: "check an exported file instead; needs no gateway" },
+    checkpoint: { type: "string", valueHint: "FILE|DIR|URL", description: "checkpoints kept elsewhere" },
+    pubkey: {
+      type: "string",
+      valueHint: "KEY",
+      description: "the public key that must have signed them, or a file that contains it",
+    },
+    jsonl: { type: "string", valueHint: "FILE", description: "check an exported file instead; no gateway is needed" },
   },
   async run({ checkpoint, pubkey, jsonl }, cli) {
     const { out } = cli;
-    // Exit 1 says that somebody changed the log; a log that merely cannot be checked must not look like that.
+    // Exit code 1 means that the log was changed; a log that merely cannot be checked must not look tampered with.
     const report = await judge({ checkpoint, pubkey, jsonl }, cli).catch((error: unknown) => {
       throw new Failed(verifyExit.unreadable, messageOf(error));
     });

@@ -11,12 +11,12 @@ import { exportRecords } from "./audit-export.ts";
 import { verify } from "./audit-verify.ts";
 
 const log = command({
-  summary: "Show audit records, the newest last",
+  summary: "Show audit records, newest last",
   args: {
     ...filters,
     until: period.until,
-    type: { type: "string", valueHint: "TYPE", description: "only this type, e.g. call.end" },
-    limit: { type: "string", valueHint: "N", description: "the newest N, 50 by default" },
+    type: { type: "string", valueHint: "TYPE", description: "only this type, for example call.end" },
+    limit: { type: "string", valueHint: "N", description: "show the newest N; default 50" },
   },
   async run(args, { out, open }) {
     const { consumer, server, tool } = args;
@@ -34,13 +34,11 @@ const log = command({
     const code = tellMissing(unread, out);
     const oldestFirst = records.toReversed();
     if (records.length === 0) out.say((await unheard(client, input)) ?? "no record matches");
-    if (more) out.say(`only the newest ${number(records.length)} are shown; --limit or --until shows older ones`);
+    if (more) out.say(`only the newest ${number(records.length)} are shown; use --limit or --until to see older ones`);
     if (out.json) {
       await out.document({ records: oldestFirst, more, unread });
       return code;
     }
-    if (!client.online && records.length > 0)
-      out.say("this table is read from the files as they are; `mcpgw audit verify` says whether they were changed");
     const rows = oldestFirst.map((entry) => [right(`${entry.chain}/${entry.seq}`), ...cells(entry, true)]);
     await out.table(["RECORD", "TIME", "CONSUMER", "TOOL", "STATUS", "TOOK", "WHY"], rows);
     if (input.type === undefined && records.some(({ type }) => type === "call.end")) {
@@ -50,27 +48,30 @@ const log = command({
   },
 });
 
-/** Names the chains of which records are missing; returns the exit code. */
+/** Warns about chains with missing records; returns the exit code. */
 function tellMissing(unread: readonly string[] = [], out: Output): number {
   for (const chain of unread)
     out.warn(
-      `chain ${chain} cannot be read as a whole: records of it are missing here; if that stays so, \`mcpgw audit verify\` says why`,
+      `chain ${chain} cannot be read completely, so some of its records are missing here; if this persists, \`mcpgw audit verify\` shows why`,
     );
   return unread.length > 0 ? exit.failed : exit.done;
 }
 
-/** `12` or `chain/12`. */
+/** Parses `12` or `chain/12`. */
 function recordId(text: string): { chain: string | undefined; seq: number } {
   const match = /^(?:([A-Za-z0-9-]+)\/)?([1-9]\d{0,14})$/.exec(text);
-  if (!match) throw new UsageError(`"${text}" is no record; write its number, or chain/number`);
+  if (!match) throw new UsageError(`"${text}" is not a record; write its number, or CHAIN/NUMBER`);
   return { chain: match[1], seq: Number(match[2]) };
 }
 
 const show = command({
   summary: "Show one audit record in full",
   args: {
-    record: { type: "positional", required: true, description: "its number, or chain/number" },
-    payloads: { type: "boolean", description: "with arguments, result and address; administrators only, and recorded" },
+    record: { type: "positional", required: true, description: "the record number, or CHAIN/NUMBER" },
+    payloads: {
+      type: "boolean",
+      description: "include arguments, result and client address; administrators only, and the access is recorded",
+    },
   },
   async run({ record, payloads }, { out, open }) {
     const input = { ...recordId(record), payloads };
@@ -79,12 +80,13 @@ const show = command({
     const facts = factsIn(answer.rec);
     const begin = answer.begin && { ...answer.begin, rec: factsIn(answer.begin.rec) };
     for (const { seq, fault } of [{ seq: answer.entry.seq, fault: answer.fault }, ...(begin ? [begin] : [])])
-      if (fault) out.warn(`record ${seq} is not as it was recorded: ${fault}; \`mcpgw audit verify\` checks all`);
+      if (fault)
+        out.warn(`record ${seq} is not as it was recorded: ${fault}; \`mcpgw audit verify\` checks the whole log`);
     if (out.json) return out.document({ ...answer, rec: facts, begin });
     const address = answer.source && { address: answer.source.address ?? forgotten };
     await out.facts(recordRows({ ...facts, leaf: answer.leaf, ...(begin ? {} : address) }));
     if (begin) {
-      // What both records say is shown once.
+      // Members that both records have in common are shown once.
       const more = Object.entries(begin.rec).filter(([name, value]) => !Bun.deepEquals(value, facts[name]));
       await out.print(`\n${out.paint("dim", `began with record ${begin.seq}`)}`);
       await out.facts(recordRows({ ...Object.fromEntries(more), ...address }));
@@ -95,13 +97,13 @@ const show = command({
   },
 });
 
-/** What is to be said of a payload that was too long to be stored as a whole: its end looks like any other. */
+/** Returns a note for a payload that was cut when it was stored, since its end does not show that. */
 function lack(rec: Readonly<Record<string, unknown>>, part: "args" | "result"): string {
   const [cut, length] = part === "args" ? ([rec["acut"], rec["al"]] as const) : ([rec["rcut"], rec["rl"]] as const);
-  return cut === true ? `, of ${number(Number(length))} bytes only the first part was stored` : "";
+  return cut === true ? `, only the first part of ${number(Number(length))} bytes was stored` : "";
 }
 
-const forgotten = "not known: erased, changed since, or one of too many at once";
+const forgotten = "not known: erased, changed since, or not stored because there were too many at once";
 
 const count = (value: number): Cell => right(number(value));
 
@@ -114,7 +116,7 @@ const stats = command({
     const answer = await client.call("audit.stats", range);
     const code = tellMissing(answer.unread, out);
     const none = answer.chains.every(({ records }) => records === 0);
-    if (none) out.say((range.since ?? range.until) ? "no record lies in that time" : "no record so far");
+    if (none) out.say((range.since ?? range.until) ? "no records in that time range" : "no records so far");
     if (out.json) await out.document(answer);
     if (none || out.json) return code;
     await out.table(

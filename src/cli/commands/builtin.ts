@@ -9,7 +9,7 @@ export const builtin = command({
   args: { name: { type: "positional", required: true, description: "name of the tool server" } },
   async run({ name }, { deps }) {
     const known = builtinNames.find((one) => one === name);
-    if (!known) throw new UsageError(`there is no built-in server "${name}"; there is ${names}`);
+    if (!known) throw new UsageError(`"${name}" is not a built-in server; available: ${names}`);
     await deps.builtin(known);
   },
 });

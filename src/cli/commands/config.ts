@@ -5,7 +5,7 @@ import { command, group } from "../command.ts";
 import { line, paragraph } from "../../control/format.ts";
 import { Refusal } from "../../control/refusal.ts";
 
-/** Loads the chosen file and tells which it was; throws a `ConfigError` with everything that is wrong with it. */
+/** Loads the chosen file and prints its warnings; throws a `ConfigError` that lists everything wrong with it. */
 async function load({ globals, deps, out }: Cli, starts = false): Promise<Loaded> {
   const { formatProblem } = await import("../../config/problem.ts");
   const found = findConfig(thisHost(), { flag: globals.config, local: true });
@@ -17,17 +17,17 @@ async function load({ globals, deps, out }: Cli, starts = false): Promise<Loaded
 }
 
 const check = command({
-  summary: "Check the configuration file; exits 2 and names every mistake in what can be read",
+  summary: "Check the configuration file; exits 2 and lists every error found",
   args: {},
   async run(_args, cli) {
     const { file, warnings } = await load(cli, true);
     if (cli.out.json) return cli.out.document({ file, warnings });
-    await cli.out.print(line(`${file} is in order`));
+    await cli.out.print(line(`${file} is valid`));
   },
 });
 
 const show = command({
-  summary: "Show the configuration with its defaults, never a secret",
+  summary: "Show the configuration with its defaults and without secrets",
   args: { running: { type: "boolean", description: "show the daemon's running configuration instead of the file" } },
   async run({ running }, cli) {
     const { out } = cli;
@@ -35,7 +35,7 @@ const show = command({
     if (running) {
       const client = await cli.open({ local: true });
       const answer = await client.call("config.show", {});
-      out.say(`in force from ${answer.file ?? "no file"}`);
+      out.say(`running configuration, loaded from ${answer.file ?? "no file"}`);
       if (out.json) return out.document(answer.config);
       return out.print(paragraph(dataYaml(answer.config)));
     }
@@ -58,15 +58,13 @@ const schema = command({
 });
 
 const reload = command({
-  summary: "Let the daemon load its configuration file again; a bad file changes nothing",
+  summary: "Make the daemon load its configuration file again; an invalid file changes nothing",
   args: {},
   async run(_args, { out, open }) {
     const client = await open({ local: true });
     const answer = await client.call("config.reload", {});
     if (out.json) return out.document(answer);
-    await out.print(
-      line(answer.changed ? `loaded ${answer.file}` : `loaded ${answer.file}: nothing in it has changed`),
-    );
+    await out.print(line(answer.changed ? `loaded ${answer.file}` : `loaded ${answer.file}: no changes`));
     for (const warning of answer.warnings) out.warn(warning);
   },
 });

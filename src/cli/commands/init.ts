@@ -6,7 +6,10 @@ import { command } from "../command.ts";
 export const init = command({
   summary: "Write a commented gateway.yaml and its JSON Schema",
   args: {
-    demo: { type: "boolean", description: "with a calculator and, if npx is installed, the official example server" },
+    demo: {
+      type: "boolean",
+      description: "write a demo with a calculator and, if npx is installed, the official example server",
+    },
     force: { type: "boolean", description: "replace an existing file" },
   },
   async run({ demo, force }, { globals, out }) {
@@ -17,12 +20,12 @@ export const init = command({
     const written = initConfig({ file, force, demo: demo ? { npx } : null });
     if (out.json) return out.document(written);
     await out.print(`wrote ${written.file}`);
-    if (demo && !npx) out.say("npx is not installed: the demo has the calculator only");
+    if (demo && !npx) out.say("npx is not installed, so the demo has only the calculator");
     const state = globals.state === undefined ? "" : ` --state ${globals.state}`;
     const where = `--config ${nearName(written.file, process.cwd())}${state}`;
     out.say(`next: mcpgw daemon ${where}`);
-    out.say(`then, for a key: mcpgw keys create NAME CONSUMER ${demo ? "demo" : "reader"} ${where}`);
+    out.say(`then, to get a key: mcpgw keys create NAME CONSUMER ${demo ? "demo" : "reader"} ${where}`);
     if (process.getuid?.() === 0)
-      out.say("run it as a user other than root, who may read that file: programs that are servers run as that user");
+      out.say("run it as a user other than root who may read that file: server programs run as the same user");
   },
 });

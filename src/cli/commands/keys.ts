@@ -21,11 +21,11 @@ const stateColor: Readonly<Record<KeyView["state"], Color>> = {
   revoked: "red",
 };
 
-/** Shows a key for the only time; if it could not be printed, it is revoked again. */
+/** Shows a new key, which is possible only once; if it cannot be printed, it is revoked again. */
 async function handOut({ frozen, ...made }: Made, client: Client, cli: Cli): Promise<void> {
-  if (frozen) cli.out.warn("all callers are frozen: it is refused until `mcpgw keys unfreeze`");
+  if (frozen) cli.out.warn("all callers are frozen, so this key is refused until you run `mcpgw keys unfreeze`");
   for (const role of made.idleRoles) {
-    cli.out.warn(`no policy names the role ${role}: it grants nothing`);
+    cli.out.warn(`no policy names the role ${role}, so it grants nothing`);
   }
   try {
     await showMade(made, cli);
@@ -33,7 +33,7 @@ async function handOut({ frozen, ...made }: Made, client: Client, cli: Cli): Pro
     const { id } = made;
     const cause = messageOf(error);
     await client.call("keys.revoke", { id }).catch((kept: unknown) => {
-      const neither = `key ${id} could not be shown (${cause}), nor revoked again (${messageOf(kept)})`;
+      const neither = `key ${id} could neither be shown (${cause}) nor revoked again (${messageOf(kept)})`;
       throw new Failed(exit.failed, `${neither}: run \`mcpgw keys revoke ${id}\``);
     });
     throw new Failed(exit.failed, `the key could not be shown, so it was revoked again: ${cause}`);
@@ -45,31 +45,31 @@ async function showMade(made: Omit<Made, "frozen">, { out }: Cli): Promise<void>
   await out.print(made.key);
   const until = made.expiresAt === null ? "does not expire" : `expires ${moment(made.expiresAt)}`;
   const from = made.cidrs.length > 0 ? `, only from ${made.cidrs.join(", ")}` : "";
-  // A daemon of an older version does not tell it.
+  // A daemon of an older version does not send it.
   const rate = typeof made.perMinute === "number" ? `, ${rateText(made.perMinute)}` : "";
   const whose = `for consumer ${made.consumerId}, roles ${made.roles.join(", ")}`;
   out.say(`key ${made.id} (${made.name}) ${whose}${rate}${from}; ${until}`);
-  out.say("It is shown only now. Send it as `Authorization: Bearer …` or `X-API-Key: …`, or set MCPGW_API_KEY.");
+  out.say("The key is shown only once. Send it as `Authorization: Bearer …` or `X-API-Key: …`, or set MCPGW_API_KEY.");
 }
 
 type Schema<T> = {
   safeParse(value: unknown): { success: true; data: T } | { success: false; error: { issues: { message: string }[] } };
 };
 
-/** A value of the command line as its option takes it; a wrong one is a usage error. */
+/** Parses a command-line value with a schema; throws a `UsageError` if it is invalid. */
 function valueOf<T>(argument: string, schema: Schema<T>, value: unknown): T {
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
   throw new UsageError(`${argument}: ${parsed.error.issues[0]?.message ?? "not valid"}`);
 }
 
-/** The parts, each once, of a list that is not empty: without networks, a key could be used from anywhere. */
+/** Splits a list and removes duplicates. An empty list is an error: a key without networks would be usable anywhere. */
 function list(argument: string, text: string): string[] {
   const all = text
     .split(",")
     .map((part) => part.trim())
     .filter(Boolean);
-  if (all.length === 0) throw new UsageError(`${argument}: "${text}" names none`);
+  if (all.length === 0) throw new UsageError(`${argument}: "${text}" is an empty list`);
   return [...new Set(all)];
 }
 
@@ -79,22 +79,22 @@ const networksOf = (text: string): string[] =>
   list("--cidr", text).map((part) => valueOf(`--cidr ${part}`, network, part));
 
 const create = command({
-  summary: "Make an API key and print it once",
+  summary: "Create an API key and print it once",
   args: {
     name: { type: "positional", required: true, description: "what the key is for" },
     consumer: {
       type: "positional",
       required: true,
-      description: "the consumer for whom its calls are counted and limited",
+      description: "the consumer that its calls are counted and limited for",
     },
     roles: { type: "positional", required: true, description: "roles, separated by commas" },
     expires: {
       type: "string",
       valueHint: "TIME",
-      description: "90d from now, or a date or time, local unless it has an offset",
+      description: "90d from now, or a date or time (local unless it has an offset)",
     },
-    rate: { type: "string", valueHint: "RATE", description: "its own limit, e.g. 60/m" },
-    cidr: { type: "string", valueHint: "CIDR,…", description: "networks from which it may be used" },
+    rate: { type: "string", valueHint: "RATE", description: "a rate limit for this key, for example 60/m" },
+    cidr: { type: "string", valueHint: "CIDR,…", description: "networks it may be used from" },
   },
   async run({ name, consumer, roles, expires, rate, cidr }, cli) {
     const input = {
@@ -111,7 +111,7 @@ const create = command({
 });
 
 const listKeys = command({
-  summary: "List API keys, never their secrets",
+  summary: "List API keys, without their secrets",
   args: {},
   async run(_args, { out, open }) {
     const client = await open({ offline: true });
@@ -133,25 +133,27 @@ const listKeys = command({
       ["ID", "STATE", "CONSUMER", "ROLES", "EXPIRES", "LAST USED", "RATE", "FROM", "SOURCE", "NAME"],
       rows,
     );
-    if (rows.length === 0) out.say("there are no keys; `mcpgw keys create NAME CONSUMER ROLE` makes one");
-    if (answer.frozen) out.say("all keys are frozen; `mcpgw keys unfreeze` ends it", "red");
+    if (rows.length === 0) out.say("there are no keys; create one with `mcpgw keys create NAME CONSUMER ROLES`");
+    if (answer.frozen) out.say("all keys are frozen; `mcpgw keys unfreeze` ends the freeze", "red");
   },
 });
 
 function warnUnrecorded(answer: { readonly recorded: boolean }, { online }: Client, out: Output): void {
   if (answer.recorded) return;
-  const owed = "the gateway records it as soon as the disk allows; see `mcpgw status`";
+  const owed = "the gateway records it as soon as it can write to disk; see `mcpgw status`";
   const never = "the audit log cannot be written";
   out.warn(`done, but not yet recorded: ${online ? owed : never}`);
 }
 
 /**
- * Returns the exit code of a change. If no daemon made it, one of the `./gateway.yaml` that key commands may not read
- * may go on as before; scripts look at the exit code only.
+ * Returns the exit code of a change. Key commands may not read `./gateway.yaml`, so a daemon that runs with it may not
+ * have been reached; scripts see only the exit code, so it reports failure then.
  */
 function exitOf({ online }: Client, { globals, out }: Cli): number {
   if (online || overlooked(thisHost(), globals) === "") return exit.done;
-  out.warn("a daemon that runs with the gateway.yaml in this directory may not know of it: repeat it with --config");
+  out.warn(
+    "a daemon that runs with the gateway.yaml in this directory may not know of the change; repeat it with --config",
+  );
   return exit.failed;
 }
 
@@ -174,13 +176,13 @@ const rotate = command({
   async run({ id }, cli) {
     const client = await cli.open({ offline: true });
     const made = await client.call("keys.rotate", { id });
-    // Before the new key, which may not be shown: then the consumer has none.
+    // Printed before the new key: if that cannot be shown, the consumer has no key left.
     cli.out.say(`key ${id} is revoked`);
     await handOut(made, client, cli);
   },
 });
 
-/** What a command says it has done: to the callers of a daemon, or, where none answers, to a state directory. */
+/** The success messages of a command that acted through a daemon, or on the state directory if no daemon answered. */
 type Done = { readonly online: string; readonly offline: string };
 
 const freezing = (name: "freeze" | "unfreeze", summary: string, done: Done) =>
@@ -197,17 +199,17 @@ const freezing = (name: "freeze" | "unfreeze", summary: string, done: Done) =>
     },
   });
 
-export const keys = group("Make, list and end API keys", {
+export const keys = group("Create, list and revoke API keys", {
   create,
   list: listKeys,
   revoke,
   rotate,
   freeze: freezing("freeze", "Refuse every caller at once", {
     online: "frozen: every caller is refused until `mcpgw keys unfreeze`",
-    offline: "frozen: a gateway on this state directory refuses every caller until `mcpgw keys unfreeze`",
+    offline: "frozen: a gateway that uses this state directory refuses every caller until `mcpgw keys unfreeze`",
   }),
   unfreeze: freezing("unfreeze", "End a freeze", {
     online: "callers are served again",
-    offline: "the freeze has ended: a gateway on this state directory serves callers again",
+    offline: "the freeze has ended: a gateway that uses this state directory serves callers again",
   }),
 });

@@ -46,11 +46,10 @@ const list = command({
 const reasonRows = (things: Reasons): Cell[][] =>
   things.map(({ kind, name, reason }) => [kind, name, whole(reason, "yellow")]);
 
-/** Patterns of schemas that cannot be matched in bounded time. */
+/** Returns rows for schema patterns that cannot be matched in bounded time. */
 const uncheckedRows = (tools: readonly ServerTool[]): Cell[][] =>
   tools.flatMap(({ name, unchecked }) => unchecked.map((text): Cell[] => [name, whole(text, "yellow")]));
 
-/** Instances of callers that ended unexpectedly. */
 const downRows = (down: ServerStatus["down"]): Cell[][] =>
   down.map((one) => [whole(servedBy(one)), whole(downUntil(one)), whole(one.reason, "red")]);
 
@@ -73,11 +72,11 @@ const show = command({
     const unchecked = uncheckedRows(tools);
     if (server.down.length > 0) await out.section(["DOWN", "UNTIL", "REASON"], downRows(server.down));
     if (tools.length > 0) await out.section(["TOOL", "WIRE NAME", "DESCRIPTION"], toolRows(tools));
-    if (unchecked.length > 0) await out.section(["TOOL", "PATTERN THAT ARGUMENTS ARE NOT HELD TO"], unchecked);
+    if (unchecked.length > 0) await out.section(["TOOL", "PATTERN THAT IS NOT CHECKED"], unchecked);
     if (others.hidden.length > 0) await out.section(["HIDDEN", "NAME", "REASON"], reasonRows(others.hidden));
     if (leftOut.first.length > 0)
-      await out.section(["OFFERED IN PART", "NAME", "WHAT CLIENTS COULD NOT READ"], reasonRows(leftOut.first));
-    if (leftOut.more > 0) out.say(`others offered in part: ${number(leftOut.more)}; the daemon's log says which`);
+      await out.section(["PARTLY OFFERED", "NAME", "WHAT CLIENTS COULD NOT READ"], reasonRows(leftOut.first));
+    if (leftOut.more > 0) out.say(`others partly offered: ${number(leftOut.more)}; the daemon's log lists them`);
     const help = helpFor(server);
     if (help !== null) out.say(help);
   },
@@ -103,7 +102,7 @@ async function follow(cli: Pick<Cli, "out" | "open">, { id, lines }: Input<"serv
   let from = lines;
   let last: string | null = null;
   await keepFollowing(cli, async (client) => {
-    // Another daemon has no line that was printed before; the same one may have these still.
+    // A restarted daemon has none of the lines printed so far, but the same daemon may still have them.
     let printed =
       last === null ? 0 : (await client.call("servers.logs", { id, lines: mostAsked })).lines.lastIndexOf(last) + 1;
     const stream = client.stream("servers.follow", { id, lines: from });
@@ -125,8 +124,8 @@ const logs = command({
   summary: "Show what a server wrote to its standard error",
   args: {
     ...id,
-    lines: { type: "string", valueHint: "N", description: "how many lines, 200 by default" },
-    follow: { type: "boolean", alias: "f", description: "go on with further lines as they are written" },
+    lines: { type: "string", valueHint: "N", description: "number of lines; default 200" },
+    follow: { type: "boolean", alias: "f", description: "keep printing new lines as they are written" },
   },
   async run(args, { out, open }) {
     const lines = wholeNumber("--lines", args.lines, 1, mostAsked);
@@ -147,15 +146,15 @@ const switching = (name: "enable" | "disable", summary: string) =>
       const done = await setEnabled(cli, args.id, name === "enable");
       if (cli.out.json) return cli.out.document(done);
       await cli.out.print(line(`${args.id} is ${name}d in ${done.file}`));
-      cli.out.say(done.reloaded ? "the daemon has loaded it" : "no daemon runs; it takes effect when one starts");
+      cli.out.say(done.reloaded ? "the daemon has loaded it" : "no daemon is running; it takes effect when one starts");
     },
   });
 
-export const servers = group("Look at and manage the MCP servers", {
+export const servers = group("Show and manage the MCP servers", {
   list,
   show,
   restart,
   logs,
-  enable: switching("enable", "Switch a server on in the configuration file and load it"),
-  disable: switching("disable", "Switch a server off in the configuration file and load it"),
+  enable: switching("enable", "Enable a server in the configuration file and reload the file"),
+  disable: switching("disable", "Disable a server in the configuration file and reload the file"),
 });

@@ -10,12 +10,12 @@ import { serverTable } from "./servers.ts";
 
 type Status = Answer<"status">;
 
-/** The colour while the gateway is not ready; in the state `ready` the cause is a fault. */
+/** The color while the gateway is not ready; in the state `ready`, the cause is a fault. */
 const stateColor: Record<Status["state"], Color> = { ready: "red", starting: "yellow", draining: "yellow" };
 
 const stateText = ({ notReady }: Status): string => (notReady === null ? "ready" : `not ready: ${notReady}`);
 
-/** A daemon that was asked at the last moment has so long to answer, ms. */
+/** Minimum time to answer, in ms, for a daemon that is asked just before the deadline. */
 const leastPatience = 1_000;
 
 async function ask(cli: Cli, deadline: number | null = null): Promise<Status> {
@@ -23,20 +23,18 @@ async function ask(cli: Cli, deadline: number | null = null): Promise<Status> {
   const client = await cli.open({ patience: patience() ?? undefined });
   try {
     return await within(client.call("status", {}), patience(), null, () => {
-      throw new Unanswered("the daemon does not answer any more");
+      throw new Unanswered("the daemon has stopped answering");
     });
   } finally {
     client.close();
   }
 }
 
-/**
- * Whether a daemon may answer later: it is not there, or has no place for one more. One that hangs took all the time.
- */
+/** Reports whether a retry may help: no daemon is there yet, or it is busy. One that hangs has used up all the time. */
 const mayPass = (error: unknown): error is Error =>
   error instanceof Unreachable || (error instanceof Refusal && error.code === "busy");
 
-/** Asks until the daemon is ready; throws the last reason when the time is over. */
+/** Polls until the daemon is ready; throws the last reason once the time is up. */
 async function waitReady(cli: Cli, seconds: number): Promise<Status> {
   const deadline = performance.now() + seconds * 1_000;
   for (;;) {
@@ -67,7 +65,10 @@ function facts(status: Status): [string, Cell][] {
       "authentication",
       status.frozen ? { text: `${status.auth}, frozen: every caller is refused`, color: "red" } : status.auth,
     ],
-    ["limits", status.limits === "none" ? "none" : `${status.limits} (a \`serve\` without a daemon counts for itself)`],
+    [
+      "limits",
+      status.limits === "none" ? "none" : `${status.limits} (a \`serve\` without a daemon counts its own calls only)`,
+    ],
     [
       "audit",
       `${audit.durability}, chain ${audit.chain}, ${number(audit.durable)} of ${number(audit.records)} records durable, payloads ${audit.payloads}, on failure ${audit.onFailure}`,
@@ -83,8 +84,8 @@ function facts(status: Status): [string, Cell][] {
 }
 
 export const status = command({
-  summary: "Show what the gateway is doing; with --wait, wait until it is ready",
-  args: { wait: { type: "string", valueHint: "SECONDS", description: "how long to wait for it" } },
+  summary: "Show the state of the gateway; with --wait, wait until it is ready",
+  args: { wait: { type: "string", valueHint: "SECONDS", description: "maximum time to wait until it is ready" } },
   async run({ wait }, cli) {
     const seconds = wholeNumber("--wait", wait, 0, 86_400);
     const { out } = cli;

@@ -11,10 +11,10 @@ import { cells } from "../record-cells.ts";
 import { pastTime } from "../when.ts";
 import { timeText } from "../../core/time-text.ts";
 
-// The widest cell of a stream is not known in advance: columns start at usual widths and grow.
+// The widest cell of a stream is not known in advance, so columns start at typical widths and grow.
 const start = [8, 12, 12, 19, 12, 8];
 
-/** Prints records one by one, aligned as well as a stream can be. */
+/** Returns a function that prints records one by one, in columns that widen as needed. */
 export function follower(out: Output): (entry: AuditEntry) => Promise<void> {
   let widths = start;
   return async (entry) => {
@@ -24,15 +24,15 @@ export function follower(out: Output): (entry: AuditEntry) => Promise<void> {
   };
 }
 
-/** Prints what is selected; over each further connection it goes on after the record that it printed last. */
+/** Returns a function that prints the selected records; on a new connection it continues after the last one printed. */
 function reader({ since, ...filter }: Input<"tail">, out: Output): (client: Client) => Promise<void> {
   const show = follower(out);
   const began = timeText(Date.now() * 1_000);
   let last: AuditEntry | null = null;
   return async (client) => {
     if (last && !(await holds(client, last))) {
-      const found = `the log was replaced or moved back: it has another record ${last.seq}, or none`;
-      out.say(`mcpgw: ${found}; going on with what was recorded since`, "yellow");
+      const found = `the log was replaced or restored from an older copy: record ${last.seq} is missing or different`;
+      out.say(`mcpgw: ${found}; continuing with the records since then`, "yellow");
       since = timeText(last.at + 1);
       last = null;
     }
@@ -47,7 +47,7 @@ function reader({ since, ...filter }: Input<"tail">, out: Output): (client: Clie
   };
 }
 
-/** Whether the log still has a record: one that was moved back or replaced has not. */
+/** Reports whether the log still has a record; a log that was replaced or restored from an older copy does not. */
 async function holds(client: Client, { chain, seq, at }: AuditEntry): Promise<boolean> {
   try {
     const { entry } = await client.call("audit.show", { chain, seq });
@@ -71,14 +71,14 @@ export const tail = command({
     };
     const read = reader(selection, out);
     const hint = async (client: Client): Promise<void> => {
-      // What keeps this from being known ends the stream too, which reports it.
+      // An error here also ends the stream, which reports it.
       const text = await unheard(client, selection).catch(() => null);
       if (text !== null) out.say(text);
-      else if (out.terminal) out.say("following the audit log; Ctrl-C stops it");
+      else if (out.terminal) out.say("following the audit log; press Ctrl-C to stop");
     };
     let hinted: Promise<void> | null = null;
     await keepFollowing({ out, open }, async (client) => {
-      // Beside the stream, so that no record waits for it.
+      // Runs alongside the stream, so that no record waits for it.
       hinted ??= hint(client);
       await read(client);
       await hinted;

@@ -2,12 +2,12 @@ import { command } from "../command.ts";
 import { UsageError } from "../errors.ts";
 
 export const tui = command({
-  summary: "Interactive console: live calls, servers, consumers",
+  summary: "Interactive console with live calls, servers and consumers",
   args: {},
   run(_args, { deps, open, globals }) {
-    if (globals.json) throw new UsageError("tui prints no JSON; use `mcpgw tail --json`");
+    if (globals.json) throw new UsageError("tui cannot print JSON; use `mcpgw tail --json`");
     if (!process.stdin.isTTY || !process.stdout.isTTY || process.env["TERM"] === "dumb")
-      throw new UsageError("tui needs a terminal that it can draw on; use `mcpgw tail` elsewhere");
+      throw new UsageError("tui needs an interactive terminal; use `mcpgw tail` instead");
     return deps.console(open);
   },
 });

@@ -10,7 +10,7 @@ import { period, timeRange } from "../when.ts";
 
 const columns = ["name", "calls", "errors", "denied", "latencySumUs", "bytesIn", "bytesOut"] as const;
 
-/** A cell after RFC 4180. A leading character that would make it a formula in a spreadsheet is defused. */
+/** Returns a CSV cell (RFC 4180). A leading character that would start a formula in a spreadsheet is escaped. */
 function csvCell(value: string | number): string {
   const text = typeof value === "string" && /^[=+\-@\t]/.test(value) ? `'${value}` : String(value);
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
@@ -22,38 +22,39 @@ const csv = (rows: readonly UsageLine[]): string[] => [
 ];
 
 const counted = ({ since, until }: NonNullable<Answer<"usage">["hours"]>): string =>
-  `usage is counted by the hour; this is${since ? ` from ${since}` : ""}${until ? ` until ${until}` : ""}`;
+  `usage is counted by the hour; these counts are${since ? ` from ${since}` : ""}${until ? ` until ${until}` : ""}`;
 
 const cut = ({ chain, upto }: NonNullable<Answer<"usage">["cutShort"]>[number]): string =>
-  `chain ${chain} cannot be read beyond record ${upto}: what comes after is not counted; if that stays so, \`mcpgw audit verify\` says why`;
+  `chain ${chain} cannot be read beyond record ${upto}, so later records are not counted; if this persists, \`mcpgw audit verify\` shows why`;
 
 export const usage = command({
   summary:
-    "Show calls, errors, denials (by a rule, limit, credential or unknown name), mean latency, bytes of arguments (IN) and results (OUT)",
+    "Show calls, errors, denials (by rule, limit, credential or unknown name), mean latency, and bytes of arguments (IN) and results (OUT)",
   args: {
     consumer: { type: "positional", required: false, description: "only this consumer" },
     by: {
       type: "enum",
       options: [...usageGroupings],
       description:
-        "what to group by; a tag counts the servers that have it now; (unknown): names that no server offers, (none): no known caller or server",
+        "what to group by; a tag includes the servers that have it now; (unknown) is for names that no server offers, (none) for no known caller or server",
     },
     ...period,
     csv: { type: "boolean", description: "print CSV" },
   },
   async run({ consumer, by, since, until, ...rest }, { out, open }) {
-    if (out.json && rest.csv) throw new UsageError("--csv and --json exclude each other; keep one");
+    if (out.json && rest.csv) throw new UsageError("--csv and --json are mutually exclusive; use only one");
     const range = timeRange(since, until);
     const client = await open({ offline: true });
     const answer = await client.call("usage", { consumer, by, ...range });
-    if (!answer.metered) out.say("metering is off (usage.enabled): calls are not counted, and these were before");
+    if (!answer.metered)
+      out.say("metering is off (usage.enabled): calls are not counted now, and those shown were counted before");
     if (answer.hours) out.say(counted(answer.hours));
     const { cutShort = [] } = answer;
     for (const chain of cutShort) out.warn(cut(chain));
     const code = cutShort.length > 0 ? exit.failed : exit.done;
     if (answer.overlap)
       out.say(
-        "the calls of a server with several tags count in the row of each: the rows add up to more than was called",
+        "the calls of a server with several tags count in the row of each tag, so the rows add up to more than the total",
       );
     if (answer.rows.length === 0) out.say((await unheard(client, { consumer })) ?? "no call matches");
     if (out.json) {
@@ -61,7 +62,7 @@ export const usage = command({
       return code;
     }
     if (rest.csv) {
-      // A file gets the names unchanged; a terminal would obey control characters in them.
+      // A file gets the names unchanged, but a terminal would interpret control characters in them.
       await out.print((out.terminal ? csv(answer.rows).map(line) : csv(answer.rows)).join("\n"));
       return code;
     }

@@ -21,12 +21,12 @@ const lists = ({ listed, elsewhere }: Caller): Cell =>
 
 function use({ allowed, listed, elsewhere, remedy }: Caller): Cell {
   if (allowed) return whole("may use it", "green");
-  // From a source for which it is listed, a call with these arguments may still be refused; then there is a remedy.
+  // Even from a source for which it is listed, a call with these arguments may be refused; then there is a remedy.
   const depends = elsewhere && (listed || remedy === null);
   return depends ? whole("depends on where the call comes from", "yellow") : whole("may not use it", "red");
 }
 
-/** The answer for one caller: whether it may, and what decides that. What is not `offered` is in nobody's lists. */
+/** Returns the row of one caller: whether it may call, and why. An item that is not `offered` is in nobody's lists. */
 function row(caller: Caller, offered: boolean): Cell[] {
   const { id, consumer, roles, refused, rule, reason } = caller;
   const decided = `${rule === null ? "" : `rule ${rule}: `}${reason}`;
@@ -57,22 +57,24 @@ async function show({ kind, name, wire, missing, down, toolsets, callers }: Why,
   if (told.length > 0) await out.print(["", ...told.map(({ id, remedy }) => line(`${id}: ${remedy}`))].join("\n"));
 }
 
-/** What the answer could not take into account. */
+/** Returns notes about what the answer could not take into account. */
 function unknown({ kind, callers }: Why, withArguments: boolean): string[] {
   const hinges = ({ refused, listed, allowed, remedy }: Caller): boolean =>
     refused === null && !allowed && (listed || remedy !== null);
   return [
-    ...(!withArguments && kind !== "resource" && callers.some(hinges) ? ["judged with no arguments; give --args"] : []),
+    ...(!withArguments && kind !== "resource" && callers.some(hinges)
+      ? ["evaluated without arguments; give them with --args"]
+      : []),
     ...(callers.some(({ elsewhere }) => elsewhere)
-      ? ["where a call comes from is not known here, and conditions test it: LISTS or USE depends on it"]
+      ? ["conditions test where a call comes from, which is not known here; LISTS or USE depends on it"]
       : []),
   ];
 }
 
 export const why = command({
-  summary: "Tell whether a key or consumer sees something and may call it, and why",
+  summary: "Show whether a key or consumer sees something and may call it, and why",
   args: {
-    who: { type: "positional", required: true, description: "a key's id or a consumer" },
+    who: { type: "positional", required: true, description: "a key id or a consumer" },
     target: {
       type: "positional",
       required: true,
@@ -81,9 +83,9 @@ export const why = command({
     kind: {
       type: "enum",
       options: [...namedKinds],
-      description: "what it is, if the name could be more than one",
+      description: "the kind of the target, if the name is ambiguous",
     },
-    args: { type: "string", valueHint: "JSON", description: "the arguments of the call; none by default" },
+    args: { type: "string", valueHint: "JSON", description: "the arguments of the call; default none" },
   },
   async run({ who, target, kind, args }, { out, open }) {
     const input = { who, target, kind, arguments: argumentsOf(args) };
