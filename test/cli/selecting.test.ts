@@ -1,7 +1,6 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import type { OpenOptions } from "../../src/cli/cli.ts";
 import { run } from "../support/command-line.ts";
-import { entry } from "../support/control-answers.ts";
 import { reasonOf } from "../support/failure.ts";
 import { sample } from "../support/sample.ts";
 
