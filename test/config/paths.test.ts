@@ -1,7 +1,14 @@
 import { afterAll, expect, test } from "bun:test";
 import { chmodSync, lchownSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { chosenPaths, clientSocket, defaultConfig, findConfig, resolvePaths } from "../../src/config/paths.ts";
+import {
+  chosenPaths,
+  clientSocket,
+  defaultConfig,
+  findConfig,
+  overlooked,
+  resolvePaths,
+} from "../../src/config/paths.ts";
 import type { Host } from "../../src/config/paths.ts";
 import { readConfigFile } from "../../src/config/read.ts";
 import { asNobody, mayBecomeNobody } from "../support/processes.ts";
@@ -193,6 +200,19 @@ test("nor is one behind a link that leads nowhere, as to a disk that is not moun
     const why = `${file}: lies behind ${link}, a link to /nowhere/at/all, which is not there`;
     expect(() => readConfigFile(file)).toThrow(why);
   }
+});
+
+test("./gateway.yaml is not passed over at the default place, also behind a link, since every command reads it there", () => {
+  const home = temp.path("default-home");
+  const [directory, link] = [join(home, ".config/mcpgw"), temp.path("default-link")];
+  mkdirSync(directory, { recursive: true });
+  symlinkSync(home, link);
+  writeFileSync(join(directory, "gateway.yaml"), "{}");
+  expect(overlooked(host({ home, cwd: directory }), {})).toBe("");
+  expect(overlooked(host({ home: link, cwd: directory }), {})).toBe("");
+  writeFileSync(join(home, "gateway.yaml"), "{}");
+  expect(overlooked(host({ home, cwd: home }), {})).toContain("has not read the gateway.yaml in this directory");
+  expect(overlooked(host({ home, cwd: home }), { state: "state" })).toBe("");
 });
 
 test("the default place is the last, and what was looked for is named", () => {
