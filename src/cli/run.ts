@@ -85,7 +85,7 @@ export async function runLine(program: Group, argv: readonly string[], deps: Dep
   // Its reader may have left, or its disk be full: what is said beside the output changes nothing of what was done.
   process.stderr.on("error", () => {});
   try {
-    const line = await readLine(program, argv[0] === "help" ? [...argv.slice(1), "--help"] : argv);
+    const line = await readLine(program, argv[0] === "help" ? ["--help", ...argv.slice(1)] : argv);
     const { command, path } = line;
     if (line.version) {
       await write(process.stdout, line.globals.json ? `${JSON.stringify({ version }, null, 2)}\n` : `${version}\n`);
