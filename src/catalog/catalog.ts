@@ -12,7 +12,6 @@ import {
   nameBehind,
   notFound,
   ownServer,
-  splitCanonical,
 } from "../core/name.ts";
 import type { Catalog, Missing, Policy, Sealer } from "../core/ports.ts";
 import type { Principal, Source } from "../core/principal.ts";
@@ -137,11 +136,7 @@ class CompiledCatalog implements Catalog {
     }
     const down = this.#unavailable(call, kind, name);
     if (down) throw down;
-    // Only for a tool that this caller may use: it must not learn that any other exists.
-    const meant =
-      kind === "tool" && splitCanonical(name)
-        ? this.tools(call).find(({ canonical }) => canonical === name)
-        : undefined;
+    const meant = kind === "tool" ? this.#listedAs(call, name) : undefined;
     const reason = meant ? `its name for MCP clients is ${meant.wire}` : `there is no such ${kind}`;
     call.verdict = { rule: null, reason };
     throw meant ? misnamedTool(name, meant.wire) : notFound(kind, name);
@@ -318,6 +313,16 @@ class CompiledCatalog implements Catalog {
     // The capabilities of a client without a session, such as an operator's, are unknown. It may try what others are
     // shown.
     return party.session === null && party.capabilities === noCapabilities ? common : null;
+  }
+
+  /** Returns the tool with a canonical name if it is in the caller's list; the caller must not learn of any other. */
+  #listedAs(call: IdentifiedCall, canonical: string): Route | undefined {
+    const { who, source } = call;
+    const scope = this.#scope(call.scope);
+    // The view of the caller is not searched: it may contain thousands of tools, and a caller may send many wrong names.
+    const own = scope && this.#callerEntries(scope, call).find((entry) => entry.canonical === canonical);
+    const found = [scope?.tool(canonical), own].filter((entry) => entry !== undefined && entry !== null);
+    return found.find((entry) => isShown(entry, call) && this.#options.policy.lists(who, entry, source));
   }
 
   /**

@@ -26,13 +26,22 @@ export type Scope = {
   /** The wire names that the scope gives to entries, by canonical name. */
   readonly rename: Readonly<Record<string, string>>;
   named(list: "tools" | "prompts", wire: string): Route | null;
+  /** Returns the tool with a canonical name, or null. */
+  tool(canonical: string): Entry | null;
 };
 
-function scopeOf(part: Omit<Scope, "named" | "rights">): Scope {
+function scopeOf(part: Omit<Scope, "named" | "tool" | "rights">): Scope {
   const index = (entries: readonly Entry[]) => new Map(entries.map((entry) => [entry.wire, entry] as const));
   const names = { tools: index(part.entries.tools), prompts: index(part.entries.prompts) };
   const rights = [...part.servers].flatMap((server) => kinds.map((kind) => anyOf(kind, server)));
-  return { ...part, rights, named: (list, wire) => names[list].get(wire) ?? null };
+  const named = (list: "tools" | "prompts", wire: string) => names[list].get(wire) ?? null;
+  // The index is made when first needed, since clients normally use the names on the wire.
+  let tools: ReadonlyMap<string, Entry> | null = null;
+  const tool = (canonical: string): Entry | null => {
+    tools ??= new Map(part.entries.tools.map((entry) => [entry.canonical, entry] as const));
+    return tools.get(canonical) ?? null;
+  };
+  return { ...part, rights, named, tool };
 }
 
 /** The defaults for what only toolsets have. */

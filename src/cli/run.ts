@@ -85,7 +85,7 @@ export async function runLine(program: Group, argv: readonly string[], deps: Dep
   // Standard error may be closed or its disk full; lost messages must not change the outcome of the command.
   process.stderr.on("error", () => {});
   try {
-    const line = await readLine(program, argv[0] === "help" ? [...argv.slice(1), "--help"] : argv);
+    const line = await readLine(program, argv[0] === "help" ? ["--help", ...argv.slice(1)] : argv);
     const { command, path } = line;
     if (line.version) {
       await write(process.stdout, line.globals.json ? `${JSON.stringify({ version }, null, 2)}\n` : `${version}\n`);

@@ -40,9 +40,10 @@ const placeOf = ({ cwd, env }: Program, directory: string) => ({
 export function missingPrograms({ servers }: Config, directory: string): Finding[] {
   return servers.flatMap((server, index): Finding[] => {
     if (!("command" in server) || !server.enabled) return [];
-    const { command } = server;
+    const { command, env } = server;
     if (Bun.which(command, placeOf(server, directory)) !== null) return [];
-    const where = command.includes("/") ? "" : " in the PATH of this process";
+    const whose = env["PATH"] === undefined ? "this process" : "its env";
+    const where = command.includes("/") ? "" : ` in the PATH of ${whose}`;
     const message = `program ${command} not found${where}; install it, or write the path of its file`;
     return [{ path: ["servers", index, "command"], message }];
   });

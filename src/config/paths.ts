@@ -1,4 +1,4 @@
-import { existsSync, lstatSync, type Stats, statSync } from "node:fs";
+import { existsSync, lstatSync, realpathSync, type Stats, statSync } from "node:fs";
 import { homedir } from "node:os";
 import { basename, dirname, isAbsolute, join, resolve } from "node:path";
 import { orNull, thrownBy } from "../core/attempt.ts";
@@ -178,11 +178,17 @@ export function namedConfig({ env, cwd }: Pick<Host, "env" | "cwd">, flag: strin
   return null;
 }
 
-/** Returns the note of `passedOver` if no flag or variable names an installation; else empty. */
+/**
+ * Returns the note of `passedOver`; empty if a flag or variable names an installation, or if that file is the default
+ * configuration, which every command reads.
+ */
 export function overlooked(host: Host, flags: Flags): string {
   const { state, socket } = chosenPaths(host, flags);
   const isNamed = state !== undefined || socket !== undefined || namedConfig(host, flags.config) !== null;
-  return isNamed ? "" : passedOver(host.cwd);
+  const [here, usual] = [join(host.cwd, "gateway.yaml"), defaultConfig(host)].map((path) =>
+    orNull(() => realpathSync(path)),
+  );
+  return isNamed || (here !== null && here === usual) ? "" : passedOver(host.cwd);
 }
 
 /** Finds the file: by flag, environment, a safe `./gateway.yaml` if the command reads that, or at the default place. */

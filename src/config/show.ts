@@ -10,7 +10,7 @@ import { durations } from "./durations.ts";
 import type { Loaded, Origin } from "./load.ts";
 
 const rates = new Set(["perMinute", "rateLimit"]);
-const sizes = new Set(["body", "result"]);
+const sizes = new Set(["limits.body", "limits.result"]);
 
 /** Returns the configuration as plain data, written as in a file and without secret values. */
 export function shownData(loaded: Loaded): unknown {
@@ -33,7 +33,16 @@ export function shownYaml(loaded: Loaded): string {
 /** Returns the result of `shownData` as YAML, without comments on where values come from. */
 export const dataYaml = (data: unknown): string => textOf(new Document(data));
 
-const textOf = (doc: Document): string => doc.toString({ lineWidth: 0 }).trimEnd();
+function textOf(doc: Document): string {
+  visit(doc, {
+    Pair(_, pair, ancestors) {
+      // Only YAML, which is for people, shows units: programs that read the data get numbers of bytes.
+      if (!sizes.has(pathOf(ancestors, pair).join("."))) return;
+      if (isScalar(pair.value) && typeof pair.value.value === "number") pair.value.value = formatSize(pair.value.value);
+    },
+  });
+  return doc.toString({ lineWidth: 0 }).trimEnd();
+}
 
 function originComment(origin: Origin): string | null {
   if (origin.from === "override") return ` ${origin.name}`;
@@ -70,7 +79,6 @@ function show(loaded: Loaded, value: unknown, path: Path): unknown {
 
 function spelt(key: string, value: number): number | string {
   if (durations.has(key)) return formatDuration(value);
-  if (sizes.has(key)) return formatSize(value);
   const rate = rates.has(key) ? formatRate(value) : "";
   // A rate that has no text form was written as a number.
   return parseRate(rate) === null ? value : rate;

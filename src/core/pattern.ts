@@ -35,7 +35,7 @@ function expandedSize(source: string): number {
   let size = 0;
   let last = 0;
   for (const [text, least, most] of source.matchAll(token)) {
-    // No part: a repetition behind it repeats what stands before it.
+    // These are not parts: a repetition after one repeats what precedes it.
     if (text === "\\Q\\E" || /^\(.+\)$/.test(text)) continue;
     if (least !== undefined) {
       // `{0,}` is compiled as one repetition.

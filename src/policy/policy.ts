@@ -136,7 +136,7 @@ function explained({ decision, otherwise, ...more }: Outlook): Explained {
   const { rule, reason } = verdictOf(decision);
   const phrase = (other: Verdict): string =>
     other.rule === null ? other.reason : `rule ${other.rule}: ${other.reason}`;
-  const also = otherwise ? `; from another source, ${phrase(verdictOf(otherwise))}` : "";
+  const also = otherwise ? `; from another source, possibly ${phrase(verdictOf(otherwise))}` : "";
   return { rule, reason: reason + also, allowed: decision.allowed, ...more };
 }
 

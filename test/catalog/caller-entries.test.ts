@@ -42,6 +42,17 @@ describe("R2: what one caller's instance offers", () => {
     expect(failureOf(() => lead(catalog, "tool", name, { who: bob, scope })).message).toBe(`Unknown tool: ${name}`);
   });
 
+  test("is named by its name in the scope to that caller, if it uses the canonical name", () => {
+    const said = (name: string, scope: string | null, who: Principal): string =>
+      failureOf(() => lead(catalog, "tool", name, { who, scope })).message.replace(`Unknown tool: ${name}`, "");
+    const advice = (name: string): string => `; its name for MCP clients is ${name}`;
+    expect(said("crm:extra", null, alice)).toBe(advice("crm__extra"));
+    expect(said("crm:extra", "desk", alice)).toBe(advice("more"));
+    expect([said("crm:extra", null, bob), said("crm:secret", "desk", alice), said("crm:extra", "free", alice)]).toEqual(
+      ["", "", ""],
+    );
+  });
+
   test("has the same route each time, with the tool's schema", () => {
     const find = () => lead(catalog, "tool", "crm__extra", { who: alice });
     expect(find()).toBe(find());

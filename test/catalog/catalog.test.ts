@@ -9,7 +9,7 @@ import type { Prefix } from "../../src/core/options.ts";
 import { policiesOptions } from "../../src/policy/options.ts";
 import { createPolicy } from "../../src/policy/policy.ts";
 import { loopback, makeCall, makeTool } from "../support/call.ts";
-import { admin, ask, buildCatalog, type BuildOptions, usual as policy } from "../support/catalog.ts";
+import { admin, ask, buildCatalog, type BuildOptions, lead, usual as policy } from "../support/catalog.ts";
 import { failureOf } from "../support/failure.ts";
 import { principal } from "../support/principal.ts";
 
@@ -206,6 +206,19 @@ describe("resolve", () => {
     call.who = principal("key:other", ["nobody"]);
     expect(failureOf(route).message).toBe("Unknown tool: crm:put");
     expect(call.verdict?.reason).toBe("there is no such tool");
+  });
+  test.each([
+    ["desk", "; its name for MCP clients is find"],
+    ["all", "; its name for MCP clients is crm__get"],
+    ["files", ""],
+  ])("a call by canonical name in scope %p is refused with the name that the tool has there", (scope, advice) => {
+    const toolsets = [
+      { id: "desk", include: ["crm:*"], rename: { "crm:get": "find" } },
+      { id: "all", include: ["*:*"] },
+    ];
+    const scoped = build({ crm: ["get"], files: ["put"] }, { toolsets });
+    const asked = failureOf(() => lead(scoped, "tool", "crm:get", { scope }));
+    expect(asked.message).toBe(`Unknown tool: crm:get${advice}`);
   });
   test.each(["", "*", "crm", "crm:*", "none:x", "*:put"])("S32: finding %p returns nothing", (name) =>
     expect(catalog.find(name)).toBeNull(),

@@ -30,6 +30,9 @@ test("help of every command and group", async () => {
 test("help COMMAND prints the same as COMMAND --help", async () => {
   for (const words of [[], ["keys"], ["keys", "create"]])
     expect(await program.run(["help", ...words])).toEqual(await program.run([...words, "--help"]));
+  // Nothing runs, even if what follows would be a complete command line.
+  const create = await program.run(["keys", "create", "--help"]);
+  expect(await program.run(["help", "keys", "--", "create", "A", "agent"])).toEqual(create);
 });
 
 const printing = [

@@ -45,6 +45,15 @@ test("R28 init writes to the path in the environment, and a flag takes precedenc
   }
 });
 
+test("config show prints a configuration whose socket path is too long for a daemon, and no paths then", async () => {
+  const file = path.join(program.directory, "long.yaml");
+  writeFileSync(file, "{}");
+  const socket = `/${"s".repeat(120)}`;
+  const shown = await program.run(["config", "show", "--config", file, "--socket", socket]);
+  expect(shown).toMatchObject({ code: 0, out: expect.stringContaining(`socket: ${socket}`) });
+  expect(shown.err).toContain(`read from ${file}\n`);
+});
+
 test("init prints the next commands, with the given state directory", async () => {
   const file = path.join(program.directory, "placed", "gateway.yaml");
   const written = await program.run(["init", "--force", "--config", file, "--state", "st"]);

@@ -1,7 +1,14 @@
 import { afterAll, expect, test } from "bun:test";
 import { chmodSync, lchownSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { chosenPaths, clientSocket, defaultConfig, findConfig, resolvePaths } from "../../src/config/paths.ts";
+import {
+  chosenPaths,
+  clientSocket,
+  defaultConfig,
+  findConfig,
+  overlooked,
+  resolvePaths,
+} from "../../src/config/paths.ts";
 import type { Host } from "../../src/config/paths.ts";
 import { readConfigFile } from "../../src/config/read.ts";
 import { asNobody, mayBecomeNobody } from "../support/processes.ts";
@@ -196,6 +203,19 @@ test("a configuration behind a broken link, for example to an unmounted disk, is
     const why = `${file}: is reached through ${link}, a link to /nowhere/at/all, which does not exist`;
     expect(() => readConfigFile(file)).toThrow(why);
   }
+});
+
+test("a default configuration that is also ./gateway.yaml, even behind a link, is not reported as ignored", () => {
+  const home = temp.path("default-home");
+  const [directory, link] = [join(home, ".config/mcpgw"), temp.path("default-link")];
+  mkdirSync(directory, { recursive: true });
+  symlinkSync(home, link);
+  writeFileSync(join(directory, "gateway.yaml"), "{}");
+  expect(overlooked(host({ home, cwd: directory }), {})).toBe("");
+  expect(overlooked(host({ home: link, cwd: directory }), {})).toBe("");
+  writeFileSync(join(home, "gateway.yaml"), "{}");
+  expect(overlooked(host({ home, cwd: home }), {})).toContain("does not read the gateway.yaml in this directory");
+  expect(overlooked(host({ home, cwd: home }), { state: "state" })).toBe("");
 });
 
 test("the default place is tried last, and the error lists all places", () => {

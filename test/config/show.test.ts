@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { parse } from "yaml";
-import { shownYaml } from "../../src/config/show.ts";
+import { dataYaml, shownData, shownYaml } from "../../src/config/show.ts";
 import { findOverrides } from "../../src/config/overrides.ts";
 import { loadText } from "../support/config.ts";
 
@@ -41,9 +41,14 @@ test("R29: a size is shown with its unit, and a server's default isolation next 
     { id: "e", url, protocol: "legacy" },
     { id: "f", url, isolation: "per-session" },
   ];
-  const shown = shownYaml(loadText(JSON.stringify({ servers, limits: { body: 3 * 1024, result: 1001 } })));
+  const loaded = loadText(JSON.stringify({ servers, limits: { body: 3 * 1024, result: 1001 } }));
+  const shown = shownYaml(loaded);
   expect(shown).toContain("body: 3KiB\n");
   expect(shown).toContain("result: 1001\n");
+  // Programs that read the JSON get numbers of bytes; `--running` prints the same data as YAML.
+  const data = shownData(loaded);
+  expect(data).toMatchObject({ limits: { body: 3 * 1024, result: 1001 } });
+  expect(dataYaml(data)).toContain("body: 3KiB\n");
   expect(shown.match(/id: \w.*/g)).toEqual([
     "id: a # isolation: shared, by default",
     "id: b # isolation: per-principal, by default",

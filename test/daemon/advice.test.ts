@@ -130,7 +130,7 @@ test("R17 config check warns of a program that is not found with the PATH of its
   expect(warned.map(([, index, what]) => [index, what])).toEqual([
     ["0", `${command} not found in the PATH of this process`],
     ["1", `${path} not found`],
-    ["2", "sh not found in the PATH of this process"],
+    ["2", "sh not found in the PATH of its env"],
   ]);
 });
 

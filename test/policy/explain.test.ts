@@ -100,14 +100,19 @@ const rows: [what: string, rules: Rule[], policy: Rule[], args: Record<string, u
     [{ id: "office", ...none, when: far }],
     [{ id: "mine", ...all }],
     {},
-    { rule: "office", reason: "denied; from another source, rule mine: allowed", allowed: false, elsewhere: true },
+    {
+      rule: "office",
+      reason: "denied; from another source, possibly rule mine: allowed",
+      allowed: false,
+      elsewhere: true,
+    },
   ],
   [
     "the rule that denies a call from any source, behind one that tests the source",
     [{ id: "office", ...none, when: far }],
     [{ id: "closed", ...none }],
     {},
-    { rule: "office", reason: "denied; from another source, rule closed: denied", allowed: false },
+    { rule: "office", reason: "denied; from another source, possibly rule closed: denied", allowed: false },
   ],
   [
     "a denial that does not apply to another source",

@@ -1,5 +1,6 @@
 import { findConfig, resolvePaths, thisHost } from "../../config/paths.ts";
 import type { Loaded } from "../../config/load.ts";
+import { orNull } from "../../core/attempt.ts";
 import type { Cli } from "../cli.ts";
 import { command, group } from "../command.ts";
 import { line, paragraph } from "../../control/format.ts";
@@ -41,8 +42,10 @@ const show = command({
     }
     const loaded = await load(cli);
     const { state, control } = loaded.config;
-    const paths = resolvePaths(thisHost(), { state, socket: control.socket });
-    out.say(`read from ${loaded.file}; state directory ${paths.state}, control socket ${paths.socket}`);
+    // The configuration is also shown if its paths are unusable.
+    const paths = orNull(() => resolvePaths(thisHost(), { state, socket: control.socket }));
+    const places = paths ? `; state directory ${paths.state}, control socket ${paths.socket}` : "";
+    out.say(`read from ${loaded.file}${places}`);
     if (out.json) return out.document(shownData(loaded));
     await out.print(paragraph(shownYaml(loaded)));
   },
