@@ -106,6 +106,6 @@ test("R88: a command-line call through a daemon that is then killed reports that
   expect(await called).toMatchObject({
     code: 4,
     stdout: "",
-    stderr: expect.stringContaining("; the call may have run: check"),
+    stderr: expect.stringContaining("; the call may have run; check"),
   });
 });
