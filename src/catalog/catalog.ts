@@ -288,8 +288,8 @@ class CompiledCatalog implements Catalog {
   }
 
   /**
-   * The refusal of a name that begins with a server whose list is not known now, if policy would show the caller a
-   * thing of that name; null for every other name, which is then refused like a hidden one.
+   * Returns the refusal of a name that begins with a server whose list is not known now, if policy would show the
+   * caller an item of that name; null for any other name, which is then refused like that of a hidden item.
    */
   #unavailable({ who, source, scope }: IdentifiedCall, kind: Kind, wire: string): Failure | null {
     const endpoint = this.#scope(scope);
@@ -298,7 +298,7 @@ class CompiledCatalog implements Catalog {
       const { server } = listing;
       const name = endpoint.servers.has(server) ? nameBehind(server, wire) : null;
       const reason = name === null ? null : whyEmpty(listing, kind === "tool" ? "tools" : "prompts");
-      if (name === null || reason === null) continue;
+      if (name === null || name.length > maxUnlisted || reason === null) continue;
       const route = this.#unlisted(kind, server, name, wire);
       if (endpoint.admits(route) && this.#options.policy.lists(who, route, source)) return serverDown(server, reason);
     }
@@ -339,6 +339,12 @@ class CompiledCatalog implements Catalog {
     return scope.admits(route) ? route : null;
   }
 }
+
+/**
+ * Maximum length of the name of a tool or prompt that no list has, as in MCP. Callers choose such names, and policy
+ * compares each with every rule.
+ */
+const maxUnlisted = 128;
 
 /** Reports whether a server may have resources. A server that has not declared its capabilities may. */
 const mayHaveResources = ({ server, capabilities }: Listing): boolean =>

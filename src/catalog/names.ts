@@ -53,7 +53,9 @@ export const fullName = (server: string, name: string): string => `${server}${se
 
 /** Returns the other server whose prefix a bare name seems to carry, as is or on the wire; null if there is none. */
 export function impersonated({ server, name }: Omit<Candidate, "prefix">, servers: readonly string[]): string | null {
-  const looks = [skeleton(name), skeleton(clean(name))];
+  const cleaned = clean(name);
+  // The hash of a changed name follows an underscore.
+  const looks = [skeleton(name), skeleton(cleaned === name ? name : `${cleaned}_`)];
   const poses = (each: string): boolean => looks.some((look) => look.startsWith(`${each}${separator}`));
   return servers.find((each) => each !== server && poses(each)) ?? null;
 }

@@ -23,7 +23,7 @@ export function splitCanonical(text: string): { readonly server: string; readonl
   return at < 1 ? null : { server: text.slice(0, at), tool: text.slice(at + 1) };
 }
 
-/** What follows a server's id in a name on the wire or in a canonical name; null if it does not begin with that id. */
+/** Returns what follows a server's id in a wire or canonical name; null if the name does not begin with that id. */
 export function nameBehind(server: string, text: string): string | null {
   const between = [separator, ":"].find((each) => text.startsWith(server + each));
   return between === undefined ? null : text.slice(server.length + between.length);

@@ -88,9 +88,9 @@ describe("names on the wire", () => {
     ],
     [
       "S41 a bare name that gets the prefix of another server when it is sanitized",
-      { crm: ["get"], evil: free("crm..put", "crm/_drop", "mcpgw. call") },
+      { crm: ["get"], evil: free("crm..put", "crm/_drop", "mcpgw. call", "crm.") },
       ["crm__get"],
-      ["evil:crm..put", "evil:crm/_drop", "evil:mcpgw. call"],
+      ["evil:crm.", "evil:crm..put", "evil:crm/_drop", "evil:mcpgw. call"],
     ],
     [
       "the gateway's own names cannot be taken",

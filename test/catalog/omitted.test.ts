@@ -65,6 +65,17 @@ test.each([
   expect([failure.code, failure.message]).toEqual(["unknown-tool", `Unknown tool: ${name}`]);
 });
 
+test.each([
+  [128, "upstream-down"],
+  [129, "unknown-tool"],
+] as const)(
+  "a tool with a name of %p characters on a server that is down and was never listed is refused as %s",
+  (n, code) => {
+    const name = `down__${"a".repeat(n)}`;
+    expect(failureOf(() => lead(catalog, "tool", name, { who: principal("key:x", ["admin"]) })).code).toBe(code);
+  },
+);
+
 test("FIELD T61: the list of a caller whose roles no policy names says so, and nothing else", () => {
   const catalog = buildCatalog({ crm: { tools: ["get"], missing: [{ list: "tools", name: "put", reason: "bad" }] } });
   const none = [{ reason: "no policy names a role of this caller" }];
