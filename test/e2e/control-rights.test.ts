@@ -58,7 +58,7 @@ describe.skipIf(!mayBecomeNobody || !admins || !readers)(
       for (const args of [status, freeze])
         expect(await run(undefined, ...args)).toMatchObject(denied("may only attach"));
       expect(await run(readers?.gid, ...status)).toMatchObject({ code: 0 });
-      expect(await run(readers?.gid, ...freeze)).toMatchObject(denied("takes an administrator"));
+      expect(await run(readers?.gid, ...freeze)).toMatchObject(denied("requires an administrator"));
       // Without a key only administrators are callers.
       const keyless = { code: 1, stderr: expect.stringContaining("is not an administrator") };
       expect(await run(readers?.gid, "tools", "list")).toMatchObject(keyless);

@@ -105,7 +105,7 @@ test("R27: records, counts and usage are limited to the caller's own consumer, u
   for (const tool of ["audit_log", "usage"]) {
     const refused = await ask(tool, { consumer: "user" }, helper);
     expect(pick(refused, "result.isError")).toBe(true);
-    expect(textOf(refused)).toContain("what consumer asker did, nobody else's");
+    expect(textOf(refused)).toContain("only see the records of consumer asker");
   }
   expect(await consumersIn(helper, { consumer: "asker" })).toEqual(["asker"]);
   expect(await structured("audit_log", { server: "other" }, helper)).toEqual({ records: [], more: false });
