@@ -30,7 +30,7 @@ export async function answered<T>(file: string, step: () => Promise<T>): Promise
 }
 
 /** Exits the process with the current exit code if a step that still runs would keep it alive. */
-export function endUnanswered(): void {
+export function exitIfStuck(): void {
   // Lets the caller that awaits the command's result set the exit code first.
   if (stuck.size > 0) setImmediate(() => process.exit());
 }

@@ -291,7 +291,7 @@ export class AuditBroker implements Audit {
         committed: (seq: number) => this.#committed(call, stage, seq),
         done: resolve,
         failed: (error: Unrecorded) => {
-          const failure = this.#passOver(call, stage, error);
+          const failure = this.#failureFor(call, stage, error);
           if (failure) reject(failure);
           else resolve();
         },
@@ -309,10 +309,10 @@ export class AuditBroker implements Audit {
   }
 
   /** Returns the failure for a call whose record could not be written, or null under `onFailure: allow`. */
-  #passOver(call: Call, stage: Stage, { message, committed }: Unrecorded): Failure | null {
+  #failureFor(call: Call, stage: Stage, { message, committed }: Unrecorded): Failure | null {
     if (stage === "end" && !committed) this.#backlog.addEnding(call);
     if (this.#config.onFailure === "deny")
-      return unavailable(stage === "end" && isUnseen(call) ? "refused" : stage, message);
+      return unavailable(stage === "end" && neverReachedServer(call) ? "refused" : stage, message);
     if (stage === "begin" || stage === "once") call.begun = true;
     // A committed record is in the log, and an end record joins the backlog, so neither counts as missing.
     if (call.begun && !committed && stage !== "end" && !call.unrecorded) {
@@ -346,7 +346,7 @@ export class AuditBroker implements Audit {
 }
 
 /** Reports whether no server has seen an ended call: it never began, and it does not continue a call that did. */
-const isUnseen = ({ begun, failure }: Call): boolean => !begun && (failure?.detail.ran ?? "no") === "no";
+const neverReachedServer = ({ begun, failure }: Call): boolean => !begun && (failure?.detail.ran ?? "no") === "no";
 
 function unavailable(stage: keyof typeof refusal, internal: string): Failure {
   const ran = stage === "begin" ? "no" : stage === "input" ? "maybe" : null;

@@ -126,7 +126,7 @@ export class CheckpointPublisher {
   async #round(withCheckpoint: boolean): Promise<void> {
     const { chain, dir, log } = this.#options;
     if (withCheckpoint && this.#fresh > 0) this.#sign();
-    const outcomes = await Promise.allSettled([answered(dir, () => this.#noteHead()), this.#export()]);
+    const outcomes = await Promise.allSettled([answered(dir, () => this.#writeHeadNote()), this.#export()]);
     const before = this.#failing;
     this.#failing = faultsIn(outcomes);
     // This is tried every second; only a new reason is worth a log line.
@@ -134,7 +134,7 @@ export class CheckpointPublisher {
       log.error("audit checkpoint not written", { chain, cause: this.#failing });
   }
 
-  async #noteHead(): Promise<void> {
+  async #writeHeadNote(): Promise<void> {
     const { chain, dir } = this.#options;
     const head = this.#newest;
     if (head.seq === this.#noted) return;
@@ -184,11 +184,11 @@ export class CheckpointPublisher {
     // A newer checkpoint may have become pending while a slow file took this one.
     if (this.#pending.get(file) === pending) this.#pending.delete(file);
     this.#published.set(file, { size, since: this.#options.clock.mono() });
-    if (torn) this.#sayTorn(file);
+    if (torn) this.#reportTorn(file);
     return { source: file, size, at };
   }
 
-  #sayTorn(file: string): void {
+  #reportTorn(file: string): void {
     const { chain, log, record } = this.#options;
     log.warn(
       "an earlier checkpoint in this file was cut short while it was written; it proves nothing and is ignored",

@@ -2,7 +2,7 @@ import { type BoundedMap, createBoundedMap } from "../core/bounded-map.ts";
 import type { Call } from "../core/call.ts";
 import type { Clock } from "../core/clock.ts";
 import type { AuditEvent, Facts, RecordType } from "../core/event.ts";
-import { unknownThings } from "../core/failure.ts";
+import { unknownTargets } from "../core/failure.ts";
 import type { InputStep, Reached } from "../core/ports.ts";
 import type { Source } from "../core/principal.ts";
 import type { Payload, SubjectRow } from "../core/store.ts";
@@ -231,7 +231,7 @@ export class Drafts {
     if (!failure) return code ? { ...fields, code } : fields;
     const { code: of, message, detail } = failure;
     // The code and the message say that something hidden does not exist; the record gives the real reason.
-    const why = unknownThings.has(of) ? fields.reason : undefined;
+    const why = unknownTargets.has(of) ? fields.reason : undefined;
     return { ...fields, code: of, reason: why ?? this.#shown(message), cause: this.#shown(detail.internal) };
   }
 

@@ -9,7 +9,7 @@ import { fileText } from "./outside.ts";
  * directory that is the source, does not answer; the other files are still checked. Throws at the end, naming every
  * file that could not be read.
  */
-export async function* lookInFiles<T>(
+export async function* searchFiles<T>(
   sources: readonly string[],
   look: (source: string, text: AsyncIterable<string>) => Promise<T>,
 ): AsyncGenerator<{ source: string; found: T | null }> {

@@ -4,7 +4,7 @@ import { setImmediate } from "node:timers/promises";
 import { type AbortSignalLike, throwIfGivenUp } from "../core/cancel.ts";
 import { sameHash } from "./chain.ts";
 import { checkpointsIn, originOf, originsIn, piecesOf } from "./checkpoint.ts";
-import { lookInFiles, onThisHost } from "./evidence-files.ts";
+import { searchFiles, onThisHost } from "./evidence-files.ts";
 import { fileText, notedChains, publicKeyFile, readHead } from "./outside.ts";
 import { installOf, parsePublicKey } from "./signing-key.ts";
 import type { Appraisal, OutsideCheckpoint, VerifyOptions } from "./verify.ts";
@@ -48,7 +48,7 @@ export async function gatherEvidence(options: EvidenceOptions): Promise<Gathered
   if (!publicKey && texts.length > 0)
     throw new Error("the public key that signed the checkpoints is not known; specify it");
   const install = publicKey ? installOf(publicKey) : "";
-  const { seen, unread } = publicKey ? await lookAround(options, publicKey) : { seen: [], unread: [] };
+  const { seen, unread } = publicKey ? await readEvidence(options, publicKey) : { seen: [], unread: [] };
   const own = ownKey ? installOf(ownKey) : install;
   const named = seen.flatMap(({ origins }) => origins.flatMap((origin) => chainOf(origin, own) ?? []));
   return {
@@ -76,7 +76,7 @@ export async function gatherEvidence(options: EvidenceOptions): Promise<Gathered
   };
 }
 
-async function lookAround(options: EvidenceOptions, publicKey: Uint8Array) {
+async function readEvidence(options: EvidenceOptions, publicKey: Uint8Array) {
   const { dir, sources, texts = [], signal } = options;
   const seen: Seen[] = [];
   const unread: Unread[] = [];
@@ -86,7 +86,7 @@ async function lookAround(options: EvidenceOptions, publicKey: Uint8Array) {
     return lookInto(text, from, publicKey, signal);
   };
   const files = [...(dir !== null && existsSync(dir) ? [dir] : []), ...sources];
-  for await (const { source, found } of lookInFiles(files, look)) {
+  for await (const { source, found } of searchFiles(files, look)) {
     if (found) seen.push(found);
     else unread.push({ source, only: onlyChainOf(source, options) });
   }

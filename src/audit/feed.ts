@@ -19,7 +19,7 @@ export type Feed = {
 const maxQueued = 1000;
 const maxFollowers = 64;
 /** Maximum number of followers per user, so that one user cannot lock out the others. */
-const maxOwn = 48;
+const maxFollowersPerUser = 48;
 
 type Follower = { readonly user: string; queue: FeedItem[]; missed: number; ended: boolean; wake: () => void };
 
@@ -30,8 +30,8 @@ export function createFeed(): Feed {
   // Not a generator itself: a generator would neither refuse nor begin before its first item is requested.
   function follow(user: string, signal: AbortSignal): FeedReader {
     const own = [...followers].filter((one) => one.user === user).length;
-    if (own >= maxOwn || followers.size >= maxFollowers) {
-      const who = own >= maxOwn ? `${maxOwn} of your readers` : `${maxFollowers} readers`;
+    if (own >= maxFollowersPerUser || followers.size >= maxFollowers) {
+      const who = own >= maxFollowersPerUser ? `${maxFollowersPerUser} of your readers` : `${maxFollowers} readers`;
       throw new Failure("overloaded", `${who} already follow the audit log; close one of them.`);
     }
     const follower: Follower = { user, queue: [], missed: 0, ended: false, wake: () => {} };

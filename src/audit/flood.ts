@@ -21,8 +21,8 @@ type About = Pick<Fields, "method" | "srv" | "tool" | "rule">;
 type Told = About & Pick<Fields, "type" | "caller" | "subj" | "consumer" | "roles" | "src" | "st" | "code" | "cause">;
 type Refusal = Told & { readonly us: number; readonly al: number };
 
-const freeRefusals = 60;
-const freeSessions = 60;
+const maxSingleRefusals = 60;
+const maxSingleSessions = 60;
 
 /** Keeps callers from filling the log: occurrences beyond a limit per minute are counted and recorded together. */
 export class FloodControl {
@@ -36,9 +36,9 @@ export class FloodControl {
   constructor(options: FloodOptions) {
     const { clock } = options;
     this.#options = options;
-    this.#refusals = createCoalescer(freeRefusals, clock, joinRefusals);
+    this.#refusals = createCoalescer(maxSingleRefusals, clock, joinRefusals);
     this.#failedAuth = createCoalescer(1, clock, join);
-    this.#sessions = createCoalescer(freeSessions, clock, join);
+    this.#sessions = createCoalescer(maxSingleSessions, clock, join);
   }
 
   /** Returns the record of a refused call, or null if the refusal is only counted or the caller is unknown. */
@@ -52,7 +52,7 @@ export class FloodControl {
     const told = () => this.#refusal(call, who, about);
     if (!this.#refusals.take(who.id, failure?.code ?? status, told, groupOf(about))) return null;
     const draft = this.#options.drafts.refused(call);
-    return this.#refusals.counts(who.id) ? endingList(draft) : draft;
+    return this.#refusals.counts(who.id) ? withCountingNote(draft) : draft;
   }
 
   /** Reports whether a session event gets a record of its own; if not, it is counted. */
@@ -133,7 +133,7 @@ function aboutOf({ route, knownMethod, verdict, failure }: Call): About {
 const groupOf = ({ method, srv, tool = "" }: About): string => (srv === undefined ? "" : `${method} ${srv} ${tool}`);
 
 /** Marks the last record before counting begins; without this note, a flood would appear to end here. */
-function endingList({ fields, payload }: Draft): Draft {
+function withCountingNote({ fields, payload }: Draft): Draft {
   const next = "(further refusals of this caller are counted and recorded once a minute)";
   return { fields: { ...fields, reason: [fields.reason, next].filter(Boolean).join(" ") }, payload };
 }

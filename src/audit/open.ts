@@ -51,10 +51,10 @@ export async function openAudit(options: OpenAuditOptions): Promise<AuditBroker>
   const tails = await readTails(files, log);
   const published = newestIn(tails, origin, keyPair);
   const note = await readHead(dir, chain);
-  const head = note && headAgainst(note, headFile(dir, chain), store, last);
-  const ahead = checkpointsAgainst(published, head?.replaced ? -1 : (last?.seq ?? 0));
+  const head = note && headConflict(note, headFile(dir, chain), store, last);
+  const ahead = checkpointConflicts(published, head?.replaced ? -1 : (last?.seq ?? 0));
   refuseOther(chain, last, head ? [head.says, ...ahead] : ahead);
-  if (last && !note) log.warn(unwitnessed, { chain, directory: dir });
+  if (last && !note) log.warn(headNoteMissing, { chain, directory: dir });
   if (last) warnOfClock(last, options);
   warnOfForeign(options, install, tails);
   const anchor = store.anchor();
@@ -120,18 +120,18 @@ function checkFirst(store: AuditStore, chain: string, { publicKey }: SigningKey)
   );
 }
 
-type HeadAgainst = {
+type HeadConflict = {
   /** How the note contradicts the log, in words. */
   readonly says: string;
   /** Whether the note belongs to another log; then the checkpoints made with it do too. */
   readonly replaced: boolean;
 };
 
-const unwitnessed =
+const headNoteMissing =
   "the head note of this log is missing, so records missing from its end can be detected only as far as checkpoints outside the state directory cover them; if the log was moved here, move the directory of its head note too";
 
 /** Returns how the head note in `file` contradicts the log, or null if it does not. */
-function headAgainst(head: Head, file: string, store: AuditStore, last: AuditRow | null): HeadAgainst | null {
+function headConflict(head: Head, file: string, store: AuditStore, last: AuditRow | null): HeadConflict | null {
   if (head.seq > (last?.seq ?? 0)) return { says: `${file} notes record ${head.seq}`, replaced: false };
   const [row] = store.page(head.seq, 1);
   if (row?.seq === head.seq && hashText(row.leaf) === head.leaf) return null;
@@ -166,7 +166,7 @@ function newestIn(tails: ReadonlyMap<string, string>, origin: string, key: Signi
 }
 
 /** Describes the files whose newest checkpoint covers more than `known` records. */
-function checkpointsAgainst(published: ReadonlyMap<string, FoundCheckpoint>, known: number): string[] {
+function checkpointConflicts(published: ReadonlyMap<string, FoundCheckpoint>, known: number): string[] {
   const ahead = [...published].filter(([, { size }]) => size > known);
   return ahead.map(([file, { size }]) => `${file} has a checkpoint of ${size} records`);
 }

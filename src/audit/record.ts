@@ -134,14 +134,14 @@ export type Encoder = {
   encode(fields: Fields, seq: number, prev: string): Buffer;
 };
 
-const leastBatch = 64 * 1024;
+const initialBatchBytes = 64 * 1024;
 
 /** Creates an encoder for the records of one run of one chain; it reuses the memory of one batch for the next. */
 export function createEncoder(stamp: Stamp): Encoder {
   const time = createTimeText();
   const formOf = createForms(stamp);
   // One buffer for all batches: as strings, records would be most of the garbage a call produces.
-  const out = new Bytes(leastBatch);
+  const out = new Bytes(initialBatchBytes);
 
   function fill(hole: Hole, fields: Fields, seq: number, prev: string): void {
     if (hole === "prev") return out.putString(prev);
@@ -182,7 +182,7 @@ function createForms(stamp: Stamp): (fields: Fields) => Form {
 
 const maxForms = 4096;
 /** A longer tool is a URI that a caller chose: it hardly ever repeats, and its forms would fill the memory. */
-const longestTool = 512;
+const maxToolLength = 512;
 
 /** A form together with the fields of the record it was compiled for. */
 type KnownForm = Form & { readonly of: Fields };
@@ -195,7 +195,7 @@ function createFormCache(stamp: Stamp): (fields: Fields) => Form {
   const known = new Map<string | undefined, Map<string | undefined, KnownForm>>();
   let count = 0;
   return (fields) => {
-    if (fields.tool !== undefined && fields.tool.length > longestTool) return compile(fields, stamp);
+    if (fields.tool !== undefined && fields.tool.length > maxToolLength) return compile(fields, stamp);
     let byCaller = known.get(fields.tool);
     const last = byCaller?.get(fields.caller);
     if (last && alike(last.of, fields)) return last;

@@ -9,7 +9,7 @@ import type { AuditOptions } from "./options.ts";
 /** Maximum number of bytes of a payload that are stored. */
 export const partBytes = 64 * 1024;
 // Minimum number of characters examined beyond the stored bytes, to see secrets across the edge whole.
-const leastSlack = 4 * 1024;
+const minSlack = 4 * 1024;
 
 /** One payload ready to be recorded. `sealed` is null in mode `none`. */
 type Part = {
@@ -56,7 +56,7 @@ export function createRedactor(
       const length = Buffer.byteLength(text);
       if (mode === "none") return { length, cut: false, sealed: null };
       const values = known();
-      const slack = Math.max(leastSlack, values[0]?.length ?? 0);
+      const slack = Math.max(minSlack, values[0]?.length ?? 0);
       const window = text.length > partBytes + slack ? text.slice(0, partBytes + slack) : text;
       const plain = maskSpelled(maskPaths(window, paths[nested ? "nested" : kind]), values);
       const all = mode === "full" ? plain : maskPatterns(plain);

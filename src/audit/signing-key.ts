@@ -63,8 +63,8 @@ export function parsePublicKey(text: string): Uint8Array | null {
   try {
     const bytes = Uint8Array.fromBase64(encoded);
     const key = bytes.length === hashBytes + 1 && bytes[0] === 1 ? bytes.slice(1) : bytes;
-    const isMistyped = name !== undefined && keyId(name, key).toHex() !== id;
-    return key.length === hashBytes && !isMistyped ? key : null;
+    const isMalformedKey = name !== undefined && keyId(name, key).toHex() !== id;
+    return key.length === hashBytes && !isMalformedKey ? key : null;
   } catch {
     return null;
   }

@@ -153,7 +153,7 @@ export class Verifier {
     if (seq < 1) return { seq: null, kind: "misplaced", detail: `record ${seq} comes before the first one` };
     const detail = `record ${expected} is missing; ${seq} follows`;
     if (seq !== expected) return { seq: expected, kind: "missing", detail };
-    if (!sameHash(leafOf(rec), leaf)) return { seq, kind: "changed", detail: unhashed };
+    if (!sameHash(leafOf(rec), leaf)) return { seq, kind: "changed", detail: hashMismatch };
     if (this.#prev !== null && prevOf(rec) !== this.#prev) {
       const begins = "it is not the first record of the chain with this name and public key";
       return { seq, kind: "unlinked", detail: seq === 1 ? begins : "it does not link to the record before it" };
@@ -228,7 +228,7 @@ export async function verifyChain(
   try {
     // Starts below 1, since a record before the first one was inserted by someone, whatever its number.
     for (let from = -Infinity; ; from = verifier.size + 1) {
-      const rows = await patiently(() => reader.page(chain, from, pageRows));
+      const rows = await retryWhileBusy(() => reader.page(chain, from, pageRows));
       const intact = rows.every((row) => verifier.push(row));
       if (intact) checkPayloads(reader, chain, rows, verifier);
       if (!intact || rows.length < pageRows) break;
@@ -246,7 +246,7 @@ export async function verifyChain(
 const tries = 50;
 
 /** Retries a read while the database is locked: recovery of its log locks it for a moment. */
-async function patiently<T>(read: () => T): Promise<T> {
+async function retryWhileBusy<T>(read: () => T): Promise<T> {
   for (let left = tries; ; left -= 1) {
     try {
       return read();
@@ -267,11 +267,11 @@ function checkPayloads(reader: AuditReader, chain: string, rows: readonly AuditR
   }
 }
 
-const unhashed = "its hash does not match its text";
+const hashMismatch = "its hash does not match its text";
 
 /** Returns the fault that a record alone reveals in itself or in the payload stored with it; null if there is none. */
 export function faultIn({ rec, leaf }: AuditRow, payloads: readonly PayloadRow[] | null): string | null {
-  return sameHash(leafOf(rec), leaf) ? payloads && payloadFault(rec, payloads) : unhashed;
+  return sameHash(leafOf(rec), leaf) ? payloads && payloadFault(rec, payloads) : hashMismatch;
 }
 
 /** Reports whether a record commits to a payload. */

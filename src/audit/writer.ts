@@ -1,4 +1,4 @@
-import { type Clock, heldUpBy } from "../core/clock.ts";
+import { type Clock, stallDetector } from "../core/clock.ts";
 import { messageOf } from "../core/error-text.ts";
 import {
   type AuditRow,
@@ -96,7 +96,7 @@ export class Writer {
   #syncingSince = 0;
   /** Monotonic, µs. */
   #ticked: number;
-  readonly #isHeldUp = heldUpBy(heldUpUs);
+  readonly #isHeldUp = stallDetector(heldUpUs);
   #failing: string | null = null;
   /** Whether the sync in flight takes longer than a caller may wait. */
   #stalled = false;

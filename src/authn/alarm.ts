@@ -1,7 +1,7 @@
 import type { Clock } from "../core/clock.ts";
 
 /** Maximum ms between two clock checks, because a timer misses clock changes and time that the machine was asleep. */
-const longestWait = 1_000;
+const maxDelayMs = 1_000;
 
 /** Calls back once the wall clock has reached a set time. Disposing it cancels the callback. */
 export class Alarm implements Disposable {
@@ -25,7 +25,7 @@ export class Alarm implements Disposable {
     this.#at = at;
     if (at === Infinity) return;
     const now = this.#clock.now() / 1000;
-    const wait = Math.min(Math.max(at - now, 1), longestWait);
+    const wait = Math.min(Math.max(at - now, 1), maxDelayMs);
     this.#timer = setTimeout(() => {
       if (at > this.#clock.now() / 1000) this.set(at);
       else this.#ring();

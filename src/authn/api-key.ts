@@ -2,8 +2,8 @@ import { Failure } from "../core/failure.ts";
 import { hashKey } from "../core/key-hash.ts";
 import type { Keyring, KeyState } from "./keyring.ts";
 import type { Method } from "./method.ts";
-import { isMistyped } from "./new-key.ts";
-import { longestKey } from "./strength.ts";
+import { isMalformedKey } from "./new-key.ts";
+import { maxKeyLength } from "./strength.ts";
 
 // A caller that holds the key may learn its state.
 const refusals: Record<Exclude<KeyState, "active" | "inert">, string> = {
@@ -26,7 +26,7 @@ export function createApiKey(keyring: Keyring): Method {
     if (raw === undefined) return null;
     if (raw === "")
       throw refuse("No API key was found: send Authorization: Bearer … or X-API-Key: …", "no key in the header");
-    if (raw.length > longestKey) throw refuse("The API key is not valid.", "longer than any key");
+    if (raw.length > maxKeyLength) throw refuse("The API key is not valid.", "longer than any key");
     const hash = hashKey(raw);
     const entry = keyring.find(hash);
     if (!entry || !sameHash(entry.hash, hash)) throw unknownKey(raw);
@@ -41,7 +41,7 @@ export function createApiKey(keyring: Keyring): Method {
 }
 
 const unknownKey = (raw: string): Failure =>
-  isMistyped(raw)
+  isMalformedKey(raw)
     ? refuse("The API key is mistyped or truncated: its checksum does not match.", "mistyped or truncated")
     : refuse("The API key is not valid.", "no such key");
 

@@ -4,7 +4,7 @@ import { hashIn, hashKey } from "../core/key-hash.ts";
 import type { Loss, Principal } from "../core/principal.ts";
 import { type Rate, toRate } from "../core/rate.ts";
 import type { StoredKey } from "../core/store.ts";
-import { isMistyped } from "./new-key.ts";
+import { isMalformedKey } from "./new-key.ts";
 import type { KeyOptions } from "./options.ts";
 import { weakness } from "./strength.ts";
 
@@ -52,8 +52,8 @@ function compileCidrs(id: string, cidrs: readonly string[]): (ip: string) => boo
 }
 
 /** Returns why a configured key is never accepted, and what to do; null if it can be accepted. */
-export function whyInert(key: string): string | null {
-  if (isMistyped(key)) return "is mistyped or truncated (its checksum does not match), so it is never accepted";
+export function inertReason(key: string): string | null {
+  if (isMalformedKey(key)) return "is mistyped or truncated (its checksum does not match), so it is never accepted";
   const reason = weakness(key);
   return reason && `${reason}, so it is never accepted; create one with \`mcpgw keys create\``;
 }
@@ -76,7 +76,7 @@ export function fromOptions(options: KeyOptions): Entry {
     cidrs,
     allows: compileCidrs(id, cidrs),
     source: "config",
-    inert: key === undefined ? null : whyInert(key),
+    inert: key === undefined ? null : inertReason(key),
     revoked: false,
     ...unused,
   };

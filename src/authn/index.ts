@@ -29,7 +29,7 @@ export function createAuthn({ options, keyring, throttle }: AuthnOptions): Authn
       if (keyring.frozen) throw new Failure("frozen", "All access is frozen by the operator; try again later.");
       if (call.vouched) return stillVouched(call.vouched);
       try {
-        refuseTwo(call);
+        requireOneCredential(call);
         const who = method(call);
         if (who) return who;
       } catch (error) {
@@ -47,7 +47,7 @@ function stillVouched(who: Principal): Principal {
 }
 
 // A header that was sent twice arrives as one value joined by a comma, which no key contains.
-function refuseTwo({ credentials }: Presented): void {
+function requireOneCredential({ credentials }: Presented): void {
   if (credentials.length <= 1 && !credentials[0]?.includes(",")) return;
   throw new Failure("two-credentials", "Send exactly one credential: Authorization: Bearer … or X-API-Key: …");
 }

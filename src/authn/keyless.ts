@@ -18,13 +18,13 @@ export function createAnonymous(keyring: Keyring, options: AuthOptions): Method 
 /** Any caller of a gateway that does not distinguish callers. */
 export const anonymousPrincipal = (roles: readonly string[], keyring: Keyring): Principal => ({
   ...keyless({ id: "anonymous", method: "none", consumerId: "anonymous", name: "anonymous", roles }),
-  revoked: keyring.unlessChanged(),
+  revoked: keyring.changedSignal(),
 });
 
 /** The local administrator, `local:<uid>`: a peer whose uid the kernel vouches for. */
 export const localPrincipal = (uid: number, keyring: Keyring): Principal => ({
   ...keyless({ id: `local:${uid}`, method: "local", consumerId: `local:${uid}`, name: `uid ${uid}`, roles: ["admin"] }),
-  revoked: keyring.unlessFrozen(),
+  revoked: keyring.frozenSignal(),
 });
 
 /** The parent process of an embedded `serve` that gave no key. */
@@ -35,7 +35,7 @@ export const stdioPrincipal = (
   ...keyless({ id: `stdio:${consumerId}`, method: "stdio", consumerId, name: consumerId, roles }),
   // This principal lives as long as the process, so the current signal is read each time: a freeze may have ended.
   get revoked() {
-    return keyring.unlessFrozen();
+    return keyring.frozenSignal();
   },
 });
 

@@ -5,7 +5,7 @@ import type { KeyStore, StoredKey } from "../core/store.ts";
 import { Alarm } from "./alarm.ts";
 import { type Entry, KeyError, fromOptions, fromStored, sameKey } from "./entry.ts";
 import { KeyPrincipal } from "./key-principal.ts";
-import { KeylessRights } from "./keyless-rights.ts";
+import { KeylessSignals } from "./keyless-rights.ts";
 import { newKey } from "./new-key.ts";
 import type { KeyOptions } from "./options.ts";
 import { Unsaved } from "./unsaved.ts";
@@ -58,7 +58,7 @@ export class Keyring implements Disposable {
   readonly #tombstones: Set<string>;
   #frozen: boolean;
   #version: string;
-  readonly #keyless = new KeylessRights();
+  readonly #keyless = new KeylessSignals();
   /** One alarm for the next expiry of all keys, so that the keys are scanned only when it rings. */
   readonly #nextExpiry: Alarm;
   readonly #unsaved: Unsaved;
@@ -84,7 +84,7 @@ export class Keyring implements Disposable {
    */
   prepare(keys: readonly KeyOptions[], anonymous: readonly string[] | null = null): PreparedKeys {
     const entries = keys.map(fromOptions);
-    refuseTwins(entries, this.#entries("store"));
+    refuseDuplicates(entries, this.#entries("store"));
     return { entries, anonymous };
   }
 
@@ -235,13 +235,13 @@ export class Keyring implements Disposable {
   }
 
   /** Returns the `revoked` signal of principals without a key, which aborts at the next freeze. */
-  unlessFrozen(): AbortSignal {
-    return this.#keyless.unlessFrozen;
+  frozenSignal(): AbortSignal {
+    return this.#keyless.frozenSignal;
   }
 
-  /** Returns a signal like `unlessFrozen`, which also aborts when the rights of anonymous callers change. */
-  unlessChanged(): AbortSignal {
-    return this.#keyless.unlessChanged;
+  /** Returns a signal like `frozenSignal`, which also aborts when the rights of anonymous callers change. */
+  changedSignal(): AbortSignal {
+    return this.#keyless.changedSignal;
   }
 
   [Symbol.dispose](): void {
@@ -315,7 +315,7 @@ function cut(entry: Entry, why: Loss): void {
   entry.principal = null;
 }
 
-function refuseTwins(configured: readonly Entry[], stored: readonly Entry[]): void {
+function refuseDuplicates(configured: readonly Entry[], stored: readonly Entry[]): void {
   const ids = new Map(stored.map((entry) => [entry.id, "the stored keys"]));
   const hashes = new Map(stored.map((entry) => [entry.hash, `stored key ${entry.id}`]));
   for (const [index, entry] of configured.entries()) {

@@ -28,7 +28,7 @@ export function newKey(): NewKey {
 }
 
 /** Reports whether a text looks like a key of this gateway but is mistyped or truncated. */
-export function isMistyped(key: string): boolean {
+export function isMalformedKey(key: string): boolean {
   if (!key.startsWith("mgw_")) return false;
   return !form.test(key) || checksum(key.slice(0, -9)) !== key.slice(-8);
 }

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { keyHashForm } from "../core/key-hash.ts";
+import { keyHashPattern } from "../core/key-hash.ts";
 import { displayName, network, perMinute, plainId as id } from "../core/options.ts";
 
 const roles = z.array(z.string().min(1)).min(1);
@@ -17,7 +17,7 @@ export const keyOptions = z
     key: z.string().optional().describe("The key itself, as a reference: ${VAR}, ${file:PATH} or ${credential:NAME}."),
     keyHash: z
       .string()
-      .regex(keyHashForm, "write sha256: and 64 hexadecimal digits in lower case")
+      .regex(keyHashPattern, "write sha256: and 64 hexadecimal digits in lower case")
       .optional()
       .describe("SHA-256 of the key instead of the key."),
     name: displayName,

@@ -1,8 +1,8 @@
 /** Maximum length of a key: far longer than any key, and far shorter than a text that takes time to hash. */
-export const longestKey = 512;
+export const maxKeyLength = 512;
 
-const leastBits = 128;
-const leastDistinct = 8;
+const minEntropyBits = 128;
+const minDistinctChars = 8;
 const placeholder =
   /(^|[^a-z0-9])(your|example|sample|placeholder|dummy|change[-_]?me|replace[-_]?me|x{4,})([^a-z0-9]|$)/i;
 
@@ -28,10 +28,10 @@ const unsendable = /^\s|[,\r\n]|\s$/;
  */
 export function weakness(key: string): string | null {
   if (unsendable.test(key)) return "has a comma, a line break, or leading or trailing space, which no header can carry";
-  if (key.length > longestKey) return `is longer than ${longestKey} characters, the maximum length of a key`;
+  if (key.length > maxKeyLength) return `is longer than ${maxKeyLength} characters, the maximum length of a key`;
   if (placeholder.test(key)) return "is a placeholder";
-  if (new Set(key).size < leastDistinct) return "repeats a few characters";
+  if (new Set(key).size < minDistinctChars) return "repeats a few characters";
   const segments = key.split(/[^0-9A-Za-z]+/).filter((segment) => segment !== "");
   const bits = segments.reduce((sum, segment) => sum + segmentBits(segment), 0);
-  return bits < leastBits ? `has about ${Math.floor(bits)} bits of entropy; a key needs ${leastBits}` : null;
+  return bits < minEntropyBits ? `has about ${Math.floor(bits)} bits of entropy; a key needs ${minEntropyBits}` : null;
 }

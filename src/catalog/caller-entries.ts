@@ -35,7 +35,7 @@ export function createCallerEntries({ servers, names, callerTools }: CallerEntri
     const entry = { ...routeOf("tools", server, name, wire), tool, text: tool.text };
     return scope.admits(entry) ? entry : null;
   };
-  const finderIn = memoize((scope: Scope) => finderOf(scope, make));
+  const finderIn = memoize((scope: Scope) => createFinder(scope, make));
   return (scope, party) => {
     const offers = callerTools(party);
     return offers.size === 0 ? noEntries : finderIn(scope)(offers, party);
@@ -46,10 +46,10 @@ type Find = (offers: ReadonlyMap<string, readonly Tool[]>, party: Party) => read
 /** A tree of results, keyed by the tools of one server after the other. */
 type Found = { readonly byInput: Map<string, readonly Entry[]>; readonly next: WeakMap<readonly Tool[], Found> };
 
-const nothingYet = (): Found => ({ byInput: new Map(), next: new WeakMap() });
+const emptyNode = (): Found => ({ byInput: new Map(), next: new WeakMap() });
 
 /** Creates the search within one scope. The results of offers that no longer exist are garbage-collected. */
-function finderOf(scope: Scope, make: (scope: Scope, server: string, tool: Tool) => Entry | null): Find {
+function createFinder(scope: Scope, make: (scope: Scope, server: string, tool: Tool) => Entry | null): Find {
   const made = new WeakMap<Tool, Entry | null>();
   const entryOf = (server: string, tool: Tool): Entry | null =>
     made.getOrInsertComputed(tool, () => make(scope, server, tool));
@@ -64,11 +64,11 @@ function finderOf(scope: Scope, make: (scope: Scope, server: string, tool: Tool)
     const isFree = (look: string): boolean => !taken.has(look) && alike.get(look)?.length === 1;
     return entries.filter((entry) => !kept.has(entry.canonical) && isFree(lookOf(entry)));
   };
-  const start = nothingYet();
+  const start = emptyNode();
   return (offers, party) => {
     const input = clientKind(party.capabilities);
     let found = start;
-    for (const tools of offers.values()) found = found.next.getOrInsertComputed(tools, nothingYet);
+    for (const tools of offers.values()) found = found.next.getOrInsertComputed(tools, emptyNode);
     return found.byInput.getOrInsertComputed(input, () => find(offers, party));
   };
 }

@@ -7,7 +7,7 @@ import { type ListGroup, type ListName, listNames, lists, mapLists } from "../co
 import {
   checkLength,
   explicitScheme,
-  longestName,
+  maxNameLength,
   misnamedTool,
   nameBehind,
   notFound,
@@ -115,7 +115,7 @@ class CompiledCatalog implements Catalog {
 
   offers(kind: Kind, name: unknown, scope: string | null, party: Party): boolean {
     const endpoint = this.#scope(scope);
-    if (typeof name !== "string" || name.length > longestName || !endpoint) return false;
+    if (typeof name !== "string" || name.length > maxNameLength || !endpoint) return false;
     if (kind === "tool") return this.#toolNamed(endpoint, name, party) !== null;
     if (kind === "prompt") return endpoint.named("prompts", name) !== null;
     return kind === "resource" && this.#inScope(endpoint, name, party).length > 0;
@@ -127,7 +127,7 @@ class CompiledCatalog implements Catalog {
 
   resolve(call: IdentifiedCall, kind: Kind, name: unknown): Route {
     if (typeof name !== "string") throw new Failure("invalid-params", `params.${wanted[kind]}.`);
-    call.target = cut(name, longestName);
+    call.target = cut(name, maxNameLength);
     checkLength(kind, name);
     const route = this.#choose(call, kind, name);
     if (route) {

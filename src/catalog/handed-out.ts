@@ -15,8 +15,8 @@ export type HandedOut = {
 const cap = 500;
 const ageUs = 86_400_000_000;
 const longest = 2048;
-const mostPrincipals = 1_000;
-const mostRemoved = 10;
+const maxPrincipals = 1_000;
+const maxRemovedServers = 10;
 
 function move<V>(map: Map<string, V>, key: string): void {
   const value = map.get(key);
@@ -34,7 +34,7 @@ const digestOf = (uri: string): string => Bun.SHA256.hash(uri, "base64");
  * gives it out. No server can evict another server's URIs, and no principal affects another.
  */
 export function createHandedOut(clock: Clock): HandedOut {
-  const given = createBoundedMap<Map<string, BoundedMap<true>>>({ cap: mostPrincipals, age: ageUs, clock });
+  const given = createBoundedMap<Map<string, BoundedMap<true>>>({ cap: maxPrincipals, age: ageUs, clock });
   let serves = (_server: string): boolean => true;
   const giver = (who: string, digest: string): string | null => {
     const givers = [...(given.get(who) ?? [])].flatMap(([server, uris]) => (uris.get(digest) ? [server] : []));
@@ -59,7 +59,7 @@ export function createHandedOut(clock: Clock): HandedOut {
         // Sorted by when they were removed, oldest first.
         removed.sort((a, b) => Number(before(a)) - Number(before(b)));
         for (const server of removed) move(byServer, server);
-        for (const server of removed.slice(0, -mostRemoved)) byServer.delete(server);
+        for (const server of removed.slice(0, -maxRemovedServers)) byServer.delete(server);
       }
     },
     server: (who, uri) => (given.get(who) ? giver(who, digestOf(uri)) : null),

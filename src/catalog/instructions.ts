@@ -2,7 +2,7 @@ import { cutBytes } from "../core/text.ts";
 import type { Listing } from "../core/upstream.ts";
 import type { Scope } from "./scopes.ts";
 
-const mostBytes = 8192;
+const maxTotalBytes = 8192;
 
 /**
  * Returns the description of the endpoint and the instructions of its servers, under headings if there are several; at
@@ -16,5 +16,7 @@ export function instructionsOf({ id, servers, description }: Scope, listings: re
   if (text === "") return null;
   // Some parsers reject a whole handshake that contains a lone surrogate.
   const whole = text.toWellFormed();
-  return Buffer.byteLength(whole) <= mostBytes ? whole : `${cutBytes(whole, mostBytes - Buffer.byteLength("…"))}…`;
+  return Buffer.byteLength(whole) <= maxTotalBytes
+    ? whole
+    : `${cutBytes(whole, maxTotalBytes - Buffer.byteLength("…"))}…`;
 }

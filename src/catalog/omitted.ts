@@ -9,7 +9,7 @@ import type { Scope } from "./scopes.ts";
 
 const most = { entries: 20, characters: 2000, reason: 300 };
 
-/** Returns why a server's list is empty although the server may have items; null if the list is known to be complete. */
+/** Returns why a server's list is empty although the server may have items; null if the list is complete. */
 export function whyEmpty(listing: Listing, list: ListName): string | null {
   const { reason, stale, capabilities } = listing;
   if (listing[list].length > 0 || !stale) return null;

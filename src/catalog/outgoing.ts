@@ -9,10 +9,10 @@ import { explicitUri, splitExplicit } from "./uris.ts";
 
 // Maximum number of characters of one result's links that are compared with templates, and the minimum that each link
 // counts as. Links beyond the maximum name their server; where else they might lead is not looked up.
-const mostSteps = 5_000_000;
-const leastSteps = 500;
+const stepBudget = 5_000_000;
+const minSteps = 500;
 // Maximum number of links of one result that are remembered, so that one call cannot evict links from other calls.
-const mostNoted = 100;
+const maxNotedLinks = 100;
 
 /** The principal that receives a result, and what is known about URIs. */
 export type Receiver = { readonly who: string; readonly resources: Resources; readonly handedOut: HandedOut };
@@ -25,22 +25,22 @@ export function outgoingText(route: Route, text: string, to: Receiver): string {
   if (!text.includes('"uri"') && !mayHold(text, "resourceUri")) return text;
   let noted = 0;
   const note = (uri: string): void => {
-    if (noted++ < mostNoted) to.handedOut.remember(to.who, route.server, uri);
+    if (noted++ < maxNotedLinks) to.handedOut.remember(to.who, route.server, uri);
   };
   const wireOf: Rewrite = (uri) => wireUri(route, uri, to, note);
   const pieces: string[] = [];
   let from = 0;
-  let left = mostSteps;
+  let left = stepBudget;
   for (const [start, end] of links(text, 0, route.kind)) {
     const uri = stringAt(text, [start, end]);
     if (uri === null) continue;
-    left -= Math.max(leastSteps, to.resources.steps(uri));
+    left -= Math.max(minSteps, to.resources.steps(uri));
     const wire = left < 0 ? namedUri(route, uri) : wireOf(uri);
     if (wire === null) continue;
     pieces.push(text.slice(from, start), JSON.stringify(wire));
     from = end;
   }
-  return withApp(pieces.length > 0 ? pieces.join("") + text.slice(from) : text, wireOf);
+  return rewriteApp(pieces.length > 0 ? pieces.join("") + text.slice(from) : text, wireOf);
 }
 
 /** Returns the route of a URI below a resource. If the resource's URI had to name its server, so does this one. */
@@ -51,14 +51,14 @@ export function routeBelow({ server, name, wire }: Route, uri: string, to: Recei
 }
 
 /** Rewrites the app's URI in the `_meta` of a result, and in that of the result inside a finished task. */
-function withApp(text: string, wireOf: Rewrite): string {
+function rewriteApp(text: string, wireOf: Rewrite): string {
   if (!mayHold(text, "resourceUri")) return text;
   const all = members(text);
   const valueOf = (wanted: string) => all.find(({ key }) => key === wanted)?.value;
   const [meta, inner] = [valueOf("_meta"), valueOf("result")];
   const edits = {
     ...(meta && metaEdit(text.slice(...meta), wireOf)),
-    ...(inner && text.charCodeAt(inner[0]) === openObject && { result: withApp(text.slice(...inner), wireOf) }),
+    ...(inner && text.charCodeAt(inner[0]) === openObject && { result: rewriteApp(text.slice(...inner), wireOf) }),
   };
   return editMembers(text, all, edits);
 }

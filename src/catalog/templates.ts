@@ -24,7 +24,7 @@ type Form = UriTemplate & { readonly server: string; readonly as: "own" | "share
 type Groups = readonly (readonly Form[])[];
 
 // Maximum number of characters of listed URIs that are compared with templates per catalog.
-const mostSteps = 20_000_000;
+const stepBudget = 20_000_000;
 
 /** Indexes the templates of all servers. */
 export function indexTemplates(routes: readonly Route[]): Templates {
@@ -33,7 +33,7 @@ export function indexTemplates(routes: readonly Route[]): Templates {
     servers: (uri) => serversOf(groupsOf(uri), uri),
     steps: (uri) => stepsOf(groupsOf(uri), uri),
     claims() {
-      let left = mostSteps;
+      let left = stepBudget;
       return (uri) => {
         const groups = groupsOf(uri);
         left -= stepsOf(groups, uri);

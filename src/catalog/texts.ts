@@ -7,7 +7,7 @@ type Made = { readonly app: string | null; legacy?: string; modern?: string; pri
 
 // An entry lives as long as some catalog offers it unchanged, so the change of one server costs the others nothing.
 const made = new WeakMap<Entry, Made>();
-const asIs: Rewrite = () => null;
+const noRewrite: Rewrite = () => null;
 
 function madeOf(entry: Entry, rewrite: Rewrite | null): Made {
   const known = made.get(entry);
@@ -21,7 +21,7 @@ function madeOf(entry: Entry, rewrite: Rewrite | null): Made {
 
 /** Returns the text of a definition, which is made once; `rewrite` is the rewrite function of its server. */
 export const textOf = (entry: Entry, era: Era, rewrite: Rewrite | null): string =>
-  (madeOf(entry, rewrite)[era] ??= definitionText(entry, era, rewrite ?? asIs));
+  (madeOf(entry, rewrite)[era] ??= definitionText(entry, era, rewrite ?? noRewrite));
 
 /** Returns a fingerprint of that definition. */
 export const printOf = (entry: Entry, rewrite: Rewrite | null): string =>

@@ -1,4 +1,4 @@
-import { canonicalName, explicitScheme as scheme, longestName } from "../core/name.ts";
+import { canonicalName, explicitScheme as scheme, maxNameLength } from "../core/name.ts";
 import { type Candidate, clashes, type Named } from "./names.ts";
 
 const apps = "ui://";
@@ -7,7 +7,7 @@ const apps = "ui://";
 export const isApp = (uri: string): boolean => uri.startsWith(apps);
 
 /** Maximum length of a server's URI: leaves room for the server that it may have to name. */
-const longestUri = longestName - 200;
+const maxUriLength = maxNameLength - 200;
 
 /** Returns the prefixes of a server's rewritten URIs. */
 const wrappers = (server: string): { readonly plain: string; readonly app: string } => ({
@@ -66,7 +66,7 @@ export function assignUris(
       if (name === "") refuse(candidate, "it has no URI");
       else if (group.some((each) => each !== candidate && each.server === server))
         refuse(candidate, "its server lists this URI twice");
-      else if (name.length > longestUri) refuse(candidate, `its URI is longer than ${longestUri} characters`);
+      else if (name.length > maxUriLength) refuse(candidate, `its URI is longer than ${maxUriLength} characters`);
       else if (name.startsWith(scheme)) refuse(candidate, `${scheme}… URIs are reserved for the gateway`);
       else {
         const stays = havers.size === 1 && isUri(name) && !namesOther(server, name, servers);

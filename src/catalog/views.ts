@@ -12,9 +12,9 @@ type Kept = View & { readonly who: Principal; readonly callers: readonly Entry[]
 
 // Not a BoundedMap: a view grows while it is kept, and the limit applies to the weight of all views together:
 // characters of text, and eight for each entry.
-const mostWeight = 32 * 1024 ** 2;
+const maxWeight = 32 * 1024 ** 2;
 const perEntry = 8;
-const mostEntries = 20_000;
+const maxEntries = 20_000;
 
 /** The views of one catalog, by caller and list. The oldest are evicted first. */
 export class Views {
@@ -55,7 +55,7 @@ export class Views {
     view.weight += by;
     this.#weight += by;
     for (const oldest of this.#kept.keys()) {
-      if (this.#weight <= mostWeight && this.#kept.size <= mostEntries) return;
+      if (this.#weight <= maxWeight && this.#kept.size <= maxEntries) return;
       if (oldest !== id) this.#drop(oldest);
     }
   }

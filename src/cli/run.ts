@@ -1,4 +1,4 @@
-import { overlooked, thisHost } from "../config/paths.ts";
+import { ignoredConfigHint, thisHost } from "../config/paths.ts";
 import { findSocket } from "../config/client-socket.ts";
 import { ConfigError } from "../config/problem.ts";
 import { connect, type ConnectOptions, givenKey } from "../control/client.ts";
@@ -47,7 +47,7 @@ function createCli(line: Line, deps: Deps, version: string): Cli {
       } catch (error) {
         if (!(error instanceof Unreachable)) throw error;
         if (!options.offline)
-          throw new Unreachable(error.message + (options.local ? "" : overlooked(thisHost(), globals)));
+          throw new Unreachable(error.message + (options.local ? "" : ignoredConfigHint(thisHost(), globals)));
         last = await deps.offline(globals);
       }
       return last;

@@ -7,7 +7,7 @@ import { whyUnreadable, whyUnwritable } from "../core/access.ts";
 import { codeOf } from "../core/error-text.ts";
 import { readRegularSync, replaceFile } from "../core/files.ts";
 import { tryLockDirectory } from "../core/libc.ts";
-import { untilGiven } from "../core/wait.ts";
+import { retryUntil } from "../core/wait.ts";
 import type { Cli } from "./cli.ts";
 
 /** Replaces a file, keeping owner and mode; throws a `Refusal` if it cannot, since the daemon might lose access. */
@@ -93,7 +93,7 @@ export async function setEnabled(
 
 /** Locks a directory. Anyone who can read it can hold the lock, even a hostile server, so the wait is bounded. */
 async function lockOf(directory: string, patience: number): Promise<Disposable> {
-  const lock = await untilGiven(() => tryLockDirectory(directory), patience);
+  const lock = await retryUntil(() => tryLockDirectory(directory), patience);
   if (lock) return lock;
   throw new Refusal("conflict", `another process holds the lock on ${directory}`);
 }

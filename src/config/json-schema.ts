@@ -9,16 +9,16 @@ let made: Schema | null = null;
 
 /** Returns the JSON Schema (2020-12) of the configuration file, for editors and generators. */
 export function jsonSchema(): Schema {
-  made ??= referable(z.toJSONSchema(configSchema, { io: "input", target: "draft-2020-12" }));
+  made ??= withReferences(z.toJSONSchema(configSchema, { io: "input", target: "draft-2020-12" }));
   return made;
 }
 
 /** Adds a `${…}` reference as an alternative to every scalar that is not an arbitrary string. */
-function referable(schema: Schema): Schema {
-  for (const value of Object.values(schema.properties ?? {})) if (isSchema(value)) referable(value);
-  for (const value of [schema.items, schema.additionalProperties]) if (isSchema(value)) referable(value);
+function withReferences(schema: Schema): Schema {
+  for (const value of Object.values(schema.properties ?? {})) if (isSchema(value)) withReferences(value);
+  for (const value of [schema.items, schema.additionalProperties]) if (isSchema(value)) withReferences(value);
   const options = (schema.anyOf ?? []).filter(isSchema);
-  for (const option of options) if (!isScalar(option)) referable(option);
+  for (const option of options) if (!isScalar(option)) withReferences(option);
   if (options.length > 0) {
     if (options.some(isScalar) && !options.some(isAnyText)) schema.anyOf = [...options, reference];
     return schema;

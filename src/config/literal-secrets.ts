@@ -2,7 +2,7 @@ import { unescape } from "node:querystring";
 import { isCredential } from "../core/credential-patterns.ts";
 import type { Finding, Path } from "../core/finding.ts";
 import { hashKey, keyHash } from "../core/key-hash.ts";
-import { leastSecret, secretName } from "../core/secret.ts";
+import { minSecretLength, secretName } from "../core/secret.ts";
 import { secretsOf } from "../upstream/options.ts";
 import type { Written } from "./document.ts";
 import type { Config } from "./schema.ts";
@@ -40,7 +40,7 @@ export function literalSecrets({ auth, servers }: Config): string[] {
       .map(({ url }) => new URL(url))
       .flatMap((url) => [...queryOf(url), ...loginIn(url).map((secret) => ["password", secret] as const)]),
   ]);
-  const values = named.filter(([name, value]) => secretName.test(name) && value.length >= leastSecret);
+  const values = named.filter(([name, value]) => secretName.test(name) && value.length >= minSecretLength);
   return [...auth.keys.flatMap(({ key }) => key ?? []), ...values.map(([, value]) => value)];
 }
 

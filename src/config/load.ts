@@ -9,7 +9,7 @@ import { bareDurations } from "./durations.ts";
 import { missingFiles } from "./files.ts";
 import { issueText } from "./issue-text.ts";
 import { type Inert, literalSecrets, secretWarnings } from "./literal-secrets.ts";
-import { findOlder, isGivenOtherwise } from "./older.ts";
+import { findOlder, isSetByOtherSpelling } from "./older.ts";
 import { applyOverrides, type Override, overrideOf } from "./overrides.ts";
 import { ConfigError, type Problem, unplaced } from "./problem.ts";
 import { configText, readConfigFile } from "./read.ts";
@@ -182,7 +182,7 @@ function originIn(source: Source, value: unknown, overrides: readonly Override[]
     if (override) return { from: "override", name: override.origin };
     const text = source.written(path);
     if (text !== null) return { from: "reference", text };
-    const isGiven = valueAt(value, path) !== undefined || isGivenOtherwise(value, path);
+    const isGiven = valueAt(value, path) !== undefined || isSetByOtherSpelling(value, path);
     return { from: isGiven ? "file" : "default" };
   };
 }

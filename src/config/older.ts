@@ -17,7 +17,7 @@ const spellings: readonly Older[] = [
 ];
 
 /** Reports whether the file sets the value at `path` by an older or longer spelling. */
-export function isGivenOtherwise(value: unknown, path: Path): boolean {
+export function isSetByOtherSpelling(value: unknown, path: Path): boolean {
   if (path.join(".") === "auth.type") return valueAt(value, ["auth", "methods"]) !== undefined;
   const found = spellings.find(({ excludes = [] }) =>
     excludes.some((newer) => newer.every((key, i) => path[i] === key)),

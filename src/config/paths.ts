@@ -126,7 +126,7 @@ export function clientSocket(host: Host, chosen: Chosen = {}): string {
  * Returns where the system gateway is, as advice for a client that got no answer at a socket (a dead daemon may have
  * left it); null if there is no other gateway.
  */
-export function systemInstead(socket: string): string | null {
+export function systemDaemonHint(socket: string): string | null {
   try {
     statSync(system.socket);
     return socket === system.socket ? null : `at ${system.socket} (use --socket to name it)`;
@@ -160,7 +160,7 @@ export type FindConfig = {
 };
 
 /** Returns a note that this command ignores the `gateway.yaml` in the current directory; empty if there is none. */
-export const passedOver = (cwd: string): string =>
+export const ignoredConfigNote = (cwd: string): string =>
   existsSync(join(cwd, "gateway.yaml"))
     ? "; this command does not read the gateway.yaml in this directory: if the daemon uses it, name it with --config"
     : "";
@@ -179,16 +179,16 @@ export function namedConfig({ env, cwd }: Pick<Host, "env" | "cwd">, flag: strin
 }
 
 /**
- * Returns the note of `passedOver`; empty if a flag or variable names an installation, or if that file is the default
+ * Returns the note of `ignoredConfigNote`; empty if a flag or variable names an installation, or if that file is the default
  * configuration, which every command reads.
  */
-export function overlooked(host: Host, flags: Flags): string {
+export function ignoredConfigHint(host: Host, flags: Flags): string {
   const { state, socket } = chosenPaths(host, flags);
   const isNamed = state !== undefined || socket !== undefined || namedConfig(host, flags.config) !== null;
   const [here, usual] = [join(host.cwd, "gateway.yaml"), defaultConfig(host)].map((path) =>
     orNull(() => realpathSync(path)),
   );
-  return isNamed || (here !== null && here === usual) ? "" : passedOver(host.cwd);
+  return isNamed || (here !== null && here === usual) ? "" : ignoredConfigNote(host.cwd);
 }
 
 /** Finds the file: by flag, environment, a safe `./gateway.yaml` if the command reads that, or at the default place. */

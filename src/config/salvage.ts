@@ -7,7 +7,7 @@ import { type Config, configSchema } from "./schema.ts";
 const id = (): string => `unread-${crypto.randomUUID()}`;
 
 /** Placeholders for invalid entries, by list, so that the other entries keep their indexes. */
-const standIns: Readonly<Record<string, () => unknown>> = {
+const placeholderEntries: Readonly<Record<string, () => unknown>> = {
   servers: () => ({ id: id(), builtin: "calculator" }),
   rules: () => ({ id: id(), action: "deny" }),
   policies: () => ({ id: id(), roles: ["unread"], rules: [] }),
@@ -20,7 +20,7 @@ const rounds = 10;
 
 /**
  * Returns a configuration without its invalid parts, so that the rest can be checked. An invalid entry of a list in
- * `standIns` is replaced by a placeholder; any other invalid section is removed as a whole. Null if this fails.
+ * `placeholderEntries` is replaced by a placeholder; any other invalid section is removed entirely. Null if this fails.
  */
 export function salvage(whole: unknown, problems: readonly Finding[]): Config | null {
   const value = copyOf(whole);
@@ -46,13 +46,13 @@ function replace(value: Group, path: Path): void {
   const [section] = path;
   const at = path.findLastIndex((key, index) => typeof key === "number" && isReplaceable(path.slice(0, index)));
   const list = valueAt(value, path.slice(0, at));
-  if (at > 0 && Array.isArray(list)) list[Number(path[at])] = standIns[listAt(path.slice(0, at))]?.();
+  if (at > 0 && Array.isArray(list)) list[Number(path[at])] = placeholderEntries[listAt(path.slice(0, at))]?.();
   else if (section !== undefined) delete value[section];
   // Toolsets refer to servers, and an unknown key may be a mistyped section.
   if (path.length < 2 || section === "servers") delete value["toolsets"];
 }
 
-const isReplaceable = (list: Path): boolean => Object.hasOwn(standIns, listAt(list));
+const isReplaceable = (list: Path): boolean => Object.hasOwn(placeholderEntries, listAt(list));
 
 /** Returns `policies.rules` for `policies[0].rules`. */
 const listAt = (path: Path): string => path.filter((key) => typeof key !== "number").join(".");

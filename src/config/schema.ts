@@ -78,19 +78,19 @@ const listenOptions = z.strictObject({
 });
 
 /** The default operator groups; they need not exist on the machine. */
-export const usualGroups = { adminGroup: "mcpgw-admin", readGroup: "mcpgw-audit" } as const;
+export const defaultGroups = { adminGroup: "mcpgw-admin", readGroup: "mcpgw-audit" } as const;
 
 const controlOptions = z.strictObject({
   socket: z.string().min(1).optional().describe("Path of the socket; relative to this file."),
   adminGroup: z
     .string()
     .min(1)
-    .default(usualGroups.adminGroup)
+    .default(defaultGroups.adminGroup)
     .describe("Members of this group may use every control command."),
   readGroup: z
     .string()
     .min(1)
-    .default(usualGroups.readGroup)
+    .default(defaultGroups.readGroup)
     .describe("Members of this group may use the control commands that only read."),
 });
 

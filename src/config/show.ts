@@ -66,7 +66,7 @@ function show(loaded: Loaded, value: unknown, path: Path): unknown {
   if (typeof value === "string") return maskValues(shownText(value, path), loaded.secrets);
   if (typeof value === "number" && typeof key === "string") return spelt(key, value);
   if (Array.isArray(value)) {
-    return value.map((item, index) => (afterSecretFlag(value, index) ? mark : show(loaded, item, [...path, index])));
+    return value.map((item, index) => (followsSecretFlag(value, index) ? mark : show(loaded, item, [...path, index])));
   }
   if (typeof value !== "object" || value === null) return value;
   if (path.join(".") === "listen.http") return address(value);
@@ -89,7 +89,7 @@ function shownText(text: string, path: Path): string {
   // Rules and names are shown as they are: there, `sk_search_all*` is a tool, not a credential.
   if (!isConnecting(path)) return text;
   const plain = maskPatterns(withoutSecrets(text));
-  return path[2] === "args" ? withoutNamed(plain) : plain;
+  return path[2] === "args" ? maskNamedSecrets(plain) : plain;
 }
 
 /** Masks a text that may be secret, except references and the scheme (Bearer, Basic) of a header's credential. */
@@ -122,7 +122,7 @@ const names = new RegExp(
 const login = /(?<![\w-])(?:-[uU][\s=]*|--(?:proxy-)?user[\s=]+)(?![\s=]|\d+:\d+(?!\S))[^\s:]*:(?!\/\/)/;
 
 /** Masks the text after a secret's name in one argument, as in `--header=Authorization: …` or `GITHUB_TOKEN=…`. */
-function withoutNamed(text: string): string {
+function maskNamedSecrets(text: string): string {
   const telling = text.matchAll(names).find(([found]) => secretName.test(/[\w-]+/.exec(found)?.[0] ?? ""));
   const ends = [telling, login.exec(text)].flatMap((match) => (match ? match.index + match[0].length : []));
   return ends.length > 0 ? text.slice(0, Math.min(...ends)) + mark : text;
@@ -135,7 +135,7 @@ function isSecret(path: Path): boolean {
   return section === "servers" && (group === "env" || group === "headers") && name !== undefined;
 }
 
-function afterSecretFlag(list: readonly unknown[], index: number): boolean {
+function followsSecretFlag(list: readonly unknown[], index: number): boolean {
   const before: unknown = list[index - 1];
   const here: unknown = list[index];
   if (typeof before !== "string" || !before.startsWith("-") || beginsWithFlag.test(String(here))) return false;

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import type { ActType } from "../core/event.ts";
 import { network, plainId } from "../core/options.ts";
-import { mostAsked, usageGroupings } from "./filters.ts";
+import { maxAnswerItems, usageGroupings } from "./filters.ts";
 import {
   auditEntry,
   auditStats,
@@ -32,7 +32,7 @@ import {
 /** The maximum time that a Date can hold, in epoch ms. */
 const latest = 8_640_000_000_000_000;
 
-const lastLines = byId.extend({ lines: z.number().int().min(1).max(mostAsked).default(200) });
+const lastLines = byId.extend({ lines: z.number().int().min(1).max(maxAnswerItems).default(200) });
 
 /**
  * How an operation is recorded, with the process that requested it: before it runs, so that it does not run unless it
@@ -191,7 +191,7 @@ export const operations = {
       ...selection,
       until,
       type: recordType,
-      limit: z.number().int().min(1).max(mostAsked).default(50),
+      limit: z.number().int().min(1).max(maxAnswerItems).default(50),
     }),
     output: z.object({
       records: z.array(auditEntry).readonly(),

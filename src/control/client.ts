@@ -1,11 +1,11 @@
-import { systemInstead } from "../config/paths.ts";
+import { systemDaemonHint } from "../config/paths.ts";
 import { codeOf, messageOf } from "../core/error-text.ts";
 import { within } from "../core/wait.ts";
 import { LineReader } from "../mcp/lines.ts";
 import type { CallName, Input, Answer, StreamName } from "./api.ts";
 import type { Client, Gap, Hello, Tunnel } from "./contract.ts";
 import { cancel, maxAnswer, readLastWord, request, type FromServer } from "./messages.ts";
-import { isListened, mistrust } from "./socket-path.ts";
+import { hasListener, whySocketUntrusted } from "./socket-path.ts";
 import { SocketWriter } from "./socket-writer.ts";
 import { Refusal, Unanswered, Unreachable } from "./refusal.ts";
 
@@ -33,7 +33,7 @@ function unreachable(path: string, error: unknown): Error {
   const code = codeOf(error) ?? "";
   if (code === "EACCES" || code === "EPERM")
     return new Refusal("denied", `permission denied for ${path}; join the group that owns it, or use sudo`);
-  if (code === "ECONNREFUSED" && isListened(path))
+  if (code === "ECONNREFUSED" && hasListener(path))
     return new Refusal(
       "busy",
       `the daemon at ${path} accepts no more connections right now; try again in a few seconds`,
@@ -43,7 +43,7 @@ function unreachable(path: string, error: unknown): Error {
 }
 
 function nobody(path: string): Unreachable {
-  const system = systemInstead(path);
+  const system = systemDaemonHint(path);
   const start = "start one with `mcpgw daemon`, or name its socket with --socket";
   const instead = system === null ? start : `${start}; the system's daemon is ${system}`;
   return new Unreachable(`no daemon answers at ${path}; ${instead}`);
@@ -225,7 +225,7 @@ const patienceMs = 10_000;
 async function open(path: string, options: ConnectOptions): Promise<{ wire: Wire; hello: Hello }> {
   const { version, key = null, patience = patienceMs } = options;
   const wire = new Wire();
-  const doubt = key === null ? null : mistrust(path);
+  const doubt = key === null ? null : whySocketUntrusted(path);
   if (doubt !== null)
     throw new Refusal("denied", `control socket ${path}: ${doubt}; name another socket with --socket`);
   const greet = async () => {

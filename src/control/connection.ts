@@ -92,7 +92,7 @@ export class ControlConnection {
   }
 
   #request(request: Request): void {
-    if (this.#attaching) return this.#refuse(request.id, notAlone());
+    if (this.#attaching) return this.#refuse(request.id, attachNeedsOwnConnection());
     if (request.method === "hello") return this.#hello(request);
     if (this.#running.size >= maxRunning || this.#running.has(request.id)) {
       const why = this.#running.has(request.id)
@@ -145,7 +145,7 @@ export class ControlConnection {
   async #attach(id: number | string, ctx: Context): Promise<void> {
     const outbox = this.#outbox;
     // Queued bytes count for the user here but for the principal in a tunnel, so none may be queued before it.
-    if (this.#running.size > 1 || outbox.queued > 0) throw notAlone();
+    if (this.#running.size > 1 || outbox.queued > 0) throw attachNeedsOwnConnection();
     const tunnel: ServedTunnel = {
       get queued() {
         return outbox.queued;
@@ -185,7 +185,7 @@ export class ControlConnection {
   }
 }
 
-const notAlone = (): Refusal => new Refusal("conflict", "attach requires a connection of its own");
+const attachNeedsOwnConnection = (): Refusal => new Refusal("conflict", "attach requires a connection of its own");
 
 /** Returns the message of a failure for operators, with the cause if the audit log takes no records. */
 function toldOf({ code, message, detail: { internal } }: Failure): string {

@@ -5,7 +5,7 @@ import { groupNames, statuses } from "../core/failure.ts";
 // an empty answer would mean that nothing happened.
 
 /** Maximum number of records, or lines of a log, in one answer. */
-export const mostAsked = 10_000;
+export const maxAnswerItems = 10_000;
 
 export const usageGroupings = ["consumer", "server", "tool", "tag", "day", "hour"] as const;
 

@@ -58,7 +58,7 @@ function serviceCgroup(): string | null {
  * Returns why a peer is refused although its uid would be allowed; null if it is accepted. MCP servers run with the
  * daemon's uid, but must not administer the gateway that governs them.
  */
-export function refusePeer(who: PeerCredentials): string | null {
+export function whyPeerRefused(who: PeerCredentials): string | null {
   if (process.platform !== "linux" || who.pid === process.pid) return null;
   const child = descends(who.pid, process.pid);
   if (child === true) return "processes started by the gateway may not use its control socket";

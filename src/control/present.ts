@@ -65,7 +65,7 @@ type Facts = Readonly<Record<string, unknown>>;
 export const factsIn = (rec: string): Facts => JSON.parse(rec) as Facts; // every record is an object
 
 /** The names of a record's members for people, in display order: first what happened, then the proof. */
-const wordFor: Readonly<Record<string, string>> = {
+const memberNames: Readonly<Record<string, string>> = {
   t: "time",
   type: "type",
   consumer: "consumer",
@@ -112,8 +112,8 @@ const wordFor: Readonly<Record<string, string>> = {
 
 /** Returns the members of a record with names and an order for people. */
 export function recordRows(rec: Facts): (readonly [name: string, value: string])[] {
-  const known = Object.entries(wordFor).filter(([name]) => Object.hasOwn(rec, name));
-  const others = Object.keys(rec).filter((name) => !Object.hasOwn(wordFor, name));
+  const known = Object.entries(memberNames).filter(([name]) => Object.hasOwn(rec, name));
+  const others = Object.keys(rec).filter((name) => !Object.hasOwn(memberNames, name));
   const named = [...known, ...others.map((name) => [name, name] as const)];
   return named.map(([name, word]) => [word, shownAs(name, rec[name])]);
 }

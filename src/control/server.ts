@@ -8,7 +8,7 @@ import { Unread } from "../core/unread.ts";
 import { type ConnectionOptions, ControlConnection } from "./connection.ts";
 import { refusal } from "./messages.ts";
 import { SocketWriter } from "./socket-writer.ts";
-import { accessOf, groupId, groupsHere, refusePeer, type Rights } from "./peer.ts";
+import { accessOf, groupId, groupsHere, whyPeerRefused, type Rights } from "./peer.ts";
 import { Refusal } from "./refusal.ts";
 import { prepareSocket } from "./socket-path.ts";
 
@@ -33,7 +33,7 @@ const reserved = 32;
 /** The share of the remaining connections that one user may have, so that no user locks out the rest. */
 const share = 3 / 4;
 /** Interval of the check whether the socket still exists, in ms. */
-const lookMs = 1_000;
+const socketCheckMs = 1_000;
 /** Maximum bytes queued for one peer: two answers of maximum length. */
 const maxQueued = 64 << 20;
 
@@ -78,7 +78,7 @@ function turnAway(socket: Socket, error: Refusal): void {
 }
 
 /** Closes once everything queued is sent, or after `patience` ms; data that the kernel has taken still arrives. */
-async function endWhenDrained(socket: Socket, patience: number): Promise<void> {
+async function closeWhenDrained(socket: Socket, patience: number): Promise<void> {
   await within(socket.data.outbox.drained(), patience, null, () => {});
   socket.terminate();
 }
@@ -100,7 +100,7 @@ function opener(options: ControlOptions, open: Set<Socket>) {
     socket.data = { outbox, served: null };
     if (!who) return turnAway(socket, new Refusal("denied", "the calling process cannot be identified"));
     const peer = { ...who, access: accessOf(who, rights) };
-    const stranger = refusePeer(who);
+    const stranger = whyPeerRefused(who);
     if (stranger) {
       options.log.warn("control connection refused", { uid: who.uid, pid: who.pid, why: stranger });
       return turnAway(socket, new Refusal("denied", stranger));
@@ -113,7 +113,7 @@ function opener(options: ControlOptions, open: Set<Socket>) {
     const connection = new ControlConnection(
       { ...options, peer },
       outbox,
-      (patience) => void endWhenDrained(socket, patience),
+      (patience) => void closeWhenDrained(socket, patience),
     );
     const intake = new Intake<Uint8Array>({
       take: (bytes) => connection.push(bytes),
@@ -150,7 +150,7 @@ export async function listen(options: ControlOptions): Promise<ControlServer> {
     look().catch((error: unknown) =>
       log.warn("the control socket cannot be opened again", { cause: messageOf(error) }, path),
     );
-  }, lookMs).unref();
+  }, socketCheckMs).unref();
   return {
     close() {
       clearInterval(timer);

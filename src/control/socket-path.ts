@@ -16,19 +16,21 @@ function problem(socket: string): string | null {
 }
 
 /** Returns why a socket may be another user's (as under `/tmp`), so that a client must not send its key; or null. */
-export function mistrust(socket: string): string | null {
+export function whySocketUntrusted(socket: string): string | null {
   const directory = path.dirname(path.resolve(socket));
   // If the directory cannot be examined, connecting fails too, with the reason.
-  return orNull(() => (isOpen(statSync(directory)) ? "its directory is writable by others" : madeByOther(directory)));
+  return orNull(() =>
+    isOpen(statSync(directory)) ? "its directory is writable by others" : createdByOtherUser(directory),
+  );
 }
 
 /** Returns the reason if another user created the directory, or one of its parents, in a place open to all users. */
-function madeByOther(directory: string): string | null {
+function createdByOtherUser(directory: string): string | null {
   const parent = path.dirname(directory);
   if (parent === directory) return null;
   // For a link, the creator of the link matters.
   const { uid } = lstatSync(directory);
-  if (uid === 0 || uid === process.getuid?.() || !isOpen(statSync(parent))) return madeByOther(parent);
+  if (uid === 0 || uid === process.getuid?.() || !isOpen(statSync(parent))) return createdByOtherUser(parent);
   return `${directory} was created by uid ${uid} in a directory that others may write to`;
 }
 
@@ -36,7 +38,7 @@ function madeByOther(directory: string): string | null {
  * Reports whether a process listens on a socket, since Linux refuses a connection to a full queue like one to a dead
  * socket (proc(5), `/proc/net/unix`). False if that cannot be determined.
  */
-export function isListened(path: string): boolean {
+export function hasListener(path: string): boolean {
   const accepting = /^\S+ \S+ \S+ 00010000 /;
   const lines = orNull(() => readFileSync("/proc/net/unix", "utf8"))?.split("\n") ?? [];
   return lines.some((line) => accepting.test(line) && line.endsWith(` ${path}`));
@@ -49,7 +51,7 @@ async function answers(socket: string): Promise<boolean> {
     return true;
   } catch (error) {
     // Only a refused connection shows that nobody listens; without permission to connect, a daemon may still exist.
-    return codeOf(error) !== "ECONNREFUSED" || isListened(socket);
+    return codeOf(error) !== "ECONNREFUSED" || hasListener(socket);
   }
 }
 
@@ -58,7 +60,7 @@ async function answers(socket: string): Promise<boolean> {
  * dead socket, but never anything else. Throws with the reason if the path cannot be used.
  */
 export async function prepareSocket(socket: string): Promise<void> {
-  const there = whatIsAt(socket);
+  const there = statSocket(socket);
   const wrong = problem(socket);
   if (wrong) throw new Error(`control socket ${socket}: ${wrong}`);
   if (!there) return;
@@ -68,7 +70,7 @@ export async function prepareSocket(socket: string): Promise<void> {
   unlinkSync(socket);
 }
 
-function whatIsAt(socket: string): Stats | undefined {
+function statSocket(socket: string): Stats | undefined {
   const directory = path.dirname(socket);
   try {
     mkdirSync(directory, { recursive: true, mode: 0o700 });

@@ -13,7 +13,7 @@ export type Lasting = {
   readonly retry?: number | undefined;
 };
 
-const longestWait = 2_000;
+const maxDelayMs = 2_000;
 
 /** Works over one connection after another, through daemon restarts, until the work is done or `signal` aborts. */
 export async function stayConnected({ open, use, lost, signal, retry = 250 }: Lasting): Promise<void> {
@@ -30,6 +30,6 @@ export async function stayConnected({ open, use, lost, signal, retry = 250 }: La
       client?.close();
     }
     await sleep(wait, signal);
-    wait = Math.min(wait * 2, longestWait);
+    wait = Math.min(wait * 2, maxDelayMs);
   }
 }

@@ -4,7 +4,7 @@ import { memoize } from "./memoize.ts";
 import { cut } from "./text.ts";
 
 // A reason is free text for people, so its sender must not determine how much of it is passed on.
-const longestReason = 500;
+const maxReasonLength = 500;
 
 /** The abort reason used when the requester withdraws its request. */
 export class Withdrawn {
@@ -12,7 +12,7 @@ export class Withdrawn {
   readonly said: string | null;
 
   constructor(said: unknown) {
-    this.said = typeof said === "string" ? cut(said, longestReason) : null;
+    this.said = typeof said === "string" ? cut(said, maxReasonLength) : null;
   }
 }
 

@@ -12,7 +12,7 @@ function groupsOf(ip: string): string[] {
 }
 
 /** Normalizes an address to the form used in rules: a dual-stack listener sees an IPv4 address as IPv4-mapped IPv6. */
-export function plainAddress(ip: string): string {
+export function normalizeAddress(ip: string): string {
   if (isIP(ip) !== 6) return ip;
   const groups = groupsOf(ip);
   if (groups.slice(0, 6).join() !== "0,0,0,0,0,ffff") return ip;
@@ -29,7 +29,7 @@ export function plainAddress(ip: string): string {
  */
 export function compileCidr(text: string): ((ip: string) => boolean) | null {
   const [, address = "", length] = /^([^/]+)(?:\/(\d{1,3}))?$/.exec(text) ?? [];
-  const network = plainAddress(address);
+  const network = normalizeAddress(address);
   const version = isIP(network);
   const bits = version === 6 ? 128 : 32;
   const prefix = length === undefined ? bits : Number(length);
@@ -37,7 +37,7 @@ export function compileCidr(text: string): ((ip: string) => boolean) | null {
   const list = new BlockList();
   list.addSubnet(network, prefix, version === 6 ? "ipv6" : "ipv4");
   return (ip) => {
-    const plain = plainAddress(ip);
+    const plain = normalizeAddress(ip);
     // Without this check, an IPv6 network such as `::/0` would contain all of IPv4 as well.
     return isIP(plain) === version && list.check(plain, version === 6 ? "ipv6" : "ipv4");
   };
@@ -48,7 +48,7 @@ export function compileCidr(text: string): ((ip: string) => boolean) | null {
  * host controls.
  */
 export function peerKey(ip: string): string {
-  const plain = plainAddress(ip);
+  const plain = normalizeAddress(ip);
   return isIP(plain) === 6 ? `${groupsOf(plain).slice(0, 4).join(":")}::/64` : plain;
 }
 

@@ -16,18 +16,18 @@ export const systemClock: Clock = {
  * Returns a function that decides from a timer's lateness (ms) whether the whole process was stalled, so that pending
  * input must be read first. It never returns true twice in a row: even if every timer is late, waits must end.
  */
-export function heldUpBy(most: number): (late: number) => boolean {
+export function stallDetector(most: number): (late: number) => boolean {
   let heldUp = false;
   return (late) => (heldUp = !heldUp && late > most);
 }
 
 /** The lateness of a timer, in ms, above which the whole process is taken to have been stalled. */
-export const heldUpMs = 250;
+export const stallThresholdMs = 250;
 /** The time to read pending input, in ms: after a stall, timers fire before input is read. */
-export const readingMs = 1_000;
+export const readDelayMs = 1_000;
 
 /** The maximum delay of a timer, in ms; with a longer one it fires at once. */
-export const longestTimer = 2 ** 31 - 1;
+export const maxTimerMs = 2 ** 31 - 1;
 
 /**
  * Calls `work` after `ms`, unless the returned function is called first. If the whole process was stalled, pending
@@ -36,10 +36,10 @@ export const longestTimer = 2 ** 31 - 1;
 export function after(ms: number, work: () => void): () => void {
   const due = performance.now() + Math.max(0, ms);
   const look = (): void => {
-    if (performance.now() - due <= heldUpMs) work();
-    else timer = setTimeout(work, readingMs);
+    if (performance.now() - due <= stallThresholdMs) work();
+    else timer = setTimeout(work, readDelayMs);
   };
-  let timer = setTimeout(look, Math.min(ms, longestTimer));
+  let timer = setTimeout(look, Math.min(ms, maxTimerMs));
   return () => clearTimeout(timer);
 }
 
@@ -48,7 +48,7 @@ export function after(ms: number, work: () => void): () => void {
  * input that shows that something is in use is read only after timers have fired.
  */
 export function lookEvery(ms: number, look: () => void): Timer {
-  const isHeldUp = heldUpBy(heldUpMs);
+  const isHeldUp = stallDetector(stallThresholdMs);
   let due = performance.now() + ms;
   return setInterval(() => {
     const now = performance.now();

@@ -38,7 +38,7 @@ export const recordTypes = [
 export type RecordType = (typeof recordTypes)[number];
 
 /** Types that make up half of all records. They are shown only on request, and metering does not need them. */
-export const leftOutTypes: readonly string[] = ["call.begin", "checkpoint"] satisfies RecordType[];
+export const omittedTypes: readonly string[] = ["call.begin", "checkpoint"] satisfies RecordType[];
 
 /** Flat details of a record; they must not hold secrets. */
 export type Facts = Readonly<Record<string, string | number | boolean | null>>;

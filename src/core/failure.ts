@@ -106,7 +106,7 @@ export const failures = {
 export type FailureCode = keyof typeof failures;
 
 /** The failures that do not reveal whether their target is hidden from the caller or does not exist. */
-export const unknownThings: ReadonlySet<string | undefined> = new Set([
+export const unknownTargets: ReadonlySet<string | undefined> = new Set([
   "unknown-tool",
   "unknown-prompt",
   "unknown-resource",
@@ -163,7 +163,7 @@ export class Failure extends Error {
 }
 
 /** Returns the failure of a call whose server's answer violates the protocol. */
-export const brokeProtocol = (server: string, what: string): Failure =>
+export const protocolViolation = (server: string, what: string): Failure =>
   new Failure("upstream-protocol", `The server "${server}" violated the protocol: ${what}.`, {
     ran: "maybe",
     internal: what,

@@ -61,7 +61,7 @@ const isWildcard = (token: string): boolean => token === anyRun || token === any
 export const onlyText = (tokens: GlobTokens): string | null => (tokens.some(isWildcard) ? null : tokens.join(""));
 
 // Enough for two globs of the maximum length in a configuration; longer pairs count as overlapping.
-const mostSteps = 1_000_000;
+const stepBudget = 1_000_000;
 
 /** Reports whether some text is matched by both; true if it would take too long to find out. */
 export function overlap(a: GlobTokens, b: GlobTokens): boolean {
@@ -74,7 +74,7 @@ export function overlap(a: GlobTokens, b: GlobTokens): boolean {
   // After the common start, one of them takes anything, or one starts and the other ends with `*`.
   if ([a, b].some((each) => same === each.length - 1 && each[same] === anyRun)) return true;
   if ((a[same] === anyRun && b.at(-1) === anyRun) || (b[same] === anyRun && a.at(-1) === anyRun)) return true;
-  if (a.length * b.length > mostSteps) return true;
+  if (a.length * b.length > stepBudget) return true;
   // meets[j]: whether the rest of a from the row's token on and the rest of b from j on match a common text.
   let meets = row(b.length, (j, after) => j === b.length || (b[j] === anyRun && after));
   for (let i = a.length - 1; i >= 0; i--) {

@@ -5,6 +5,6 @@
 export const hostName = String.raw`(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?\.?)`;
 
 /** Returns the spelling in which host names are compared. */
-export function plainHost(name: string): string {
+export function normalizeHost(name: string): string {
   return name.toLowerCase().replace(/\.$/, "");
 }

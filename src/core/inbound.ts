@@ -34,7 +34,7 @@ const uiExtension = "io.modelcontextprotocol/ui";
 const uiType = "text/html;profile=mcp-app";
 
 /** Reports whether a client declared that it can be asked anything. */
-export const canBeAsked = ({ value }: ClientCapabilities): boolean =>
+export const acceptsQuestions = ({ value }: ClientCapabilities): boolean =>
   ["roots", "sampling", "elicitation"].some((name) => Object.hasOwn(value, name));
 
 /**
@@ -74,10 +74,10 @@ export type InputRequest = {
 };
 
 /** How long a question to a client waits for its answer, in ms; a person may need time to think. */
-export const answerTime = 10 * 60_000;
+export const answerTimeoutMs = 10 * 60_000;
 
 /** The maximum length, in characters, of a question that waits for a caller. */
-export const longestQuestion = 1024 ** 2;
+export const maxQuestionLength = 1024 ** 2;
 
 /** A client's answer: its `result` or its `error`, raw JSON. */
 export type ClientAnswer = { readonly kind: "result" | "error"; readonly text: string };

@@ -10,4 +10,4 @@ export const keyHash = (hash: string): string => scheme + hash;
 export const hashIn = (text: string): string => text.slice(scheme.length);
 
 /** The form of a text of `keyHash`. */
-export const keyHashForm: RegExp = /^sha256:[0-9a-f]{64}$/;
+export const keyHashPattern: RegExp = /^sha256:[0-9a-f]{64}$/;

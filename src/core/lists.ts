@@ -36,6 +36,6 @@ export const listGroups: readonly ListGroup[] = ["tools", "prompts", "resources"
 export const changedMethod = (group: ListGroup): string => `notifications/${group}/list_changed`;
 const changes: ReadonlySet<string> = new Set(listGroups.map(changedMethod));
 /** Reports whether even a slow reader must get a notification: nothing would make up for a change that it missed. */
-export const mustBeHeard = (method: string): boolean => changes.has(method);
+export const mustDeliver = (method: string): boolean => changes.has(method);
 /** Returns the key by which a listening client requests it (2026-07-28, subscriptions). */
 export const changedKey = (group: ListGroup): string => `${group}ListChanged`;

@@ -81,14 +81,14 @@ const unknowns: Readonly<Record<Kind, (name: string) => Failure>> = {
 export const explicitScheme = "mcpgw+";
 
 /** Maximum length of a name, URI or method from a caller: policy compares every reading of a URI. */
-export const longestName = 8192;
+export const maxNameLength = 8192;
 
 /** Throws `invalid-params` if a name is too long. */
 export function checkLength(kind: Kind, name: string): void {
-  if (name.length <= longestName) return;
+  if (name.length <= maxNameLength) return;
   const what = kind === "resource" ? "URI" : "name";
   const of = kind === "extension" ? "method" : kind;
-  throw new Failure("invalid-params", `The ${what} of the ${of} is longer than ${longestName} characters.`);
+  throw new Failure("invalid-params", `The ${what} of the ${of} is longer than ${maxNameLength} characters.`);
 }
 
 const unknownTool = (name: string, advice: string): Failure =>

@@ -267,15 +267,15 @@ export type LocalServer = {
 };
 
 /** Maximum time for which a text is sealed, ms. A key can still open texts for this long after it last sealed one. */
-export const longestSeal = 366 * 86_400_000;
+export const maxSealMs = 366 * 86_400_000;
 
 /** Maximum length of a sealed text, in characters. A longer one was not sealed here. */
-export const longestSealed = 256 * 1024;
+export const maxSealedLength = 256 * 1024;
 
 /** Seals texts that callers keep and send back, so that they can neither read nor change them (AES-256-GCM). */
 export type Sealer = {
   /**
-   * Returns URL-safe text that `open` accepts for `ttl` ms (`longestSeal` at most) with the same purpose and context.
+   * Returns URL-safe text that `open` accepts for `ttl` ms (`maxSealMs` at most) with the same purpose and context.
    */
   seal(purpose: string, context: string, value: string, ttl: number): string;
   /** Returns null if the text was not sealed here for this purpose and context, or has expired. */

@@ -16,7 +16,7 @@ export class Room extends Counts {
   }
 
   /** Returns the bound that `more` would exceed, or null. Two items of size `longest` always fit. */
-  whyFull(owner: string, more: number, longest: number): Full | null {
+  exceededBound(owner: string, more: number, longest: number): Full | null {
     const ofOne = Math.max(this.#bounds.ofOne, 2 * longest);
     if (this.of(owner) + more > ofOne) return { of: "one", most: ofOne };
     const ofAll = Math.max(this.#bounds.ofAll, 2 * longest);

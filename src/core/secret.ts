@@ -5,7 +5,7 @@ import { memoize } from "./memoize.ts";
 export const mark = "[redacted]";
 
 /** Minimum length of a secret: shorter values (a port, `true`) are too common to be hidden everywhere. */
-export const leastSecret = 6;
+export const minSecretLength = 6;
 
 /** Names whose values are secrets, as alternatives of a regular expression. */
 export const secretWords = "password|passwd|passphrase|secret|token|credential|authorization|cookie";
@@ -18,7 +18,7 @@ const scheme = /^(?:bearer|basic|token|apikey) +/i;
 /** Returns a secret, also without its scheme if it is a header value, because most servers repeat it that way. */
 export function secretsIn(value: string): string[] {
   const credential = value.replace(scheme, "");
-  return credential.length < value.length && credential.length >= leastSecret ? [value, credential] : [value];
+  return credential.length < value.length && credential.length >= minSecretLength ? [value, credential] : [value];
 }
 
 /** Returns values in the order for `maskValues`: longest first, so that no value leaves part of a longer one. */
@@ -27,12 +27,12 @@ export function maskable(values: Iterable<string>): string[] {
 }
 
 /** Maximum number of values from earlier configurations that stay hidden as well. */
-const mostEarlier = 100;
+const maxEarlierSecrets = 100;
 
 /** Returns the current secrets, and earlier ones, which may still appear in the results of work that used them. */
 export function withEarlier(now: readonly string[], known: readonly string[]): readonly string[] {
   const earlier = new Set(known).difference(new Set(now));
-  return [...now, ...[...earlier].slice(0, mostEarlier)];
+  return [...now, ...[...earlier].slice(0, maxEarlierSecrets)];
 }
 
 /** Replaces each of the values in a text with the mark. */

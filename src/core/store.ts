@@ -121,7 +121,7 @@ export type AuditQuery = {
   readonly tool?: string | undefined;
   /** A status, or one of the groups success, error, denied, rate-limited. */
   readonly status?: string | undefined;
-  /** A type, or its start followed by `*`; if absent, everything except `leftOutTypes`. */
+  /** A type, or its start followed by `*`; if absent, everything except `omittedTypes`. */
   readonly type?: string | undefined;
   /** Epoch µs, inclusive. */
   readonly since?: number | undefined;

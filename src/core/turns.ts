@@ -109,7 +109,7 @@ export async function inTurns<T>(steps: Generator<unknown, T>, turn = new Turn()
 }
 
 /** Starts work on each item, giving others their turn in between; resolves once all of it has ended. */
-export async function eachInTurns<T, R>(all: readonly T[], begin: (one: T) => Promise<R>): Promise<R[]> {
+export async function mapInTurns<T, R>(all: readonly T[], begin: (one: T) => Promise<R>): Promise<R[]> {
   const turn = new Turn();
   const begun: Promise<R>[] = [];
   for (const one of all) {

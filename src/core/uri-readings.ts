@@ -7,7 +7,7 @@ import { readTemplate } from "./uri-template.ts";
 export type Readings = readonly [GlobTokens, ...GlobTokens[]];
 
 // A URI that is encoded more often is meant to be misread.
-const mostDecodings = 3;
+const maxDecodings = 3;
 const anything = globTokens("*");
 const [anyOne] = globTokens("?");
 
@@ -52,12 +52,12 @@ export function readingsOfTemplate(template: string): Readings {
 }
 
 /** Maximum number of characters beyond ASCII in a host: no DNS name is longer (RFC 1035 §2.3.4). */
-const longestHost = 255;
+const maxHostLength = 255;
 
 /** Reports whether a URI's host is too long: parsers take quadratic time to put its combining marks in order. */
 export function hasLongHost(uri: string): boolean {
   const [, host = ""] = /^[^:]*:[/\\\s]*([^/?#\\]*)/.exec(uri) ?? [];
-  return host.length > longestHost && [...host.matchAll(/\P{ASCII}|%[\t\n\r]*[c-fC-F]/gu)].length > longestHost;
+  return host.length > maxHostLength && [...host.matchAll(/\P{ASCII}|%[\t\n\r]*[c-fC-F]/gu)].length > maxHostLength;
 }
 
 /** Returns the texts that a URI may be taken for; null if that cannot be determined. */
@@ -95,7 +95,7 @@ function decodings(text: string): string[] | null {
     if (overlong.test(form)) return null;
     const decoded = decode(form);
     if (decoded === form) break;
-    if (all.length > mostDecodings) return null;
+    if (all.length > maxDecodings) return null;
     form = decoded;
   }
   return all;
@@ -157,7 +157,7 @@ const bare = (uri: string): string =>
 const respelled = (uri: string, spell: (part: string) => string, host = authority): string =>
   uri.replace(host, (all: string, start: string, name: string) => {
     const parts = name.split(".").map((part) => (/[*?$]/.test(part) ? part : spell(part) || part));
-    return name.length > longestHost ? all : start + parts.join(".");
+    return name.length > maxHostLength ? all : start + parts.join(".");
   });
 
 /**

@@ -1,5 +1,5 @@
 import { type GlobTokens, globTokens, literalTokens } from "./glob.ts";
-import { longestName } from "./name.ts";
+import { maxNameLength } from "./name.ts";
 
 /** A URI template (RFC 6570), parsed as far as matching needs: literal text with expressions in between. */
 export type UriTemplate = {
@@ -22,7 +22,7 @@ export function readTemplate(text: string): UriTemplate {
     prefix,
     tokens: pieces.flatMap((piece, at) => [...(at > 0 ? globTokens("*") : []), ...literalTokens(piece)]),
     // No valid URI is longer, and each would cost time with every template.
-    matches: (uri) => uri.length <= longestName && fits(pieces, uri),
+    matches: (uri) => uri.length <= maxNameLength && fits(pieces, uri),
   };
 }
 

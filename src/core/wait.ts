@@ -31,7 +31,7 @@ export async function within<T, E>(
 const retry = 20;
 
 /** Repeats `attempt` until it returns something or `ms` have passed; then returns null. */
-export async function untilGiven<T>(attempt: () => T | null, ms: number): Promise<T | null> {
+export async function retryUntil<T>(attempt: () => T | null, ms: number): Promise<T | null> {
   const end = performance.now() + ms;
   for (;;) {
     const given = attempt();

@@ -17,7 +17,7 @@ export type Ballast = {
 };
 
 /** Writes the ballast file of a state directory, unless its disk is already short of space. */
-export function layBallast(stateDir: string): Ballast {
+export function createBallast(stateDir: string): Ballast {
   const path = join(stateDir, "ballast");
   const size = (): number => statSync(path, { throwIfNoEntry: false })?.size ?? 0;
   const giveAll = (): void => void attempt(() => rmSync(path, { force: true }));

@@ -11,7 +11,7 @@ import { type HttpServer, serveHttp } from "../serve/http.ts";
 import { finishSession } from "../serve/session-records.ts";
 import { Sessions } from "../session/sessions.ts";
 import type { Archive } from "./archive.ts";
-import { withoutGroup } from "./control-groups.ts";
+import { missingGroupWarnings } from "./control-groups.ts";
 import type { Engine } from "./engine.ts";
 import { refuseFixedChange } from "./fixed-options.ts";
 import { gaugesOf } from "./gauges.ts";
@@ -31,7 +31,7 @@ export type DaemonOptions = {
   readonly log: OwnLog;
 };
 
-const sessionSweep = 60_000;
+const sessionSweepInterval = 60_000;
 
 /** The listeners of an engine: MCP over HTTP and the control socket. */
 export class Daemon {
@@ -79,7 +79,7 @@ export class Daemon {
       metrics: () => engine.metrics.render(),
       log: options.log,
     });
-    lookEvery(sessionSweep, () => this.#sessions.sweep());
+    lookEvery(sessionSweepInterval, () => this.#sessions.sweep());
   }
 
   get url(): string {
@@ -122,7 +122,7 @@ export class Daemon {
     const { engine, self, log, archive } = this.#options;
     const { control } = engine.loaded().config;
     // Group membership is resolved only here; a reload does not resolve it again.
-    const noGroups = withoutGroup({ control });
+    const noGroups = missingGroupWarnings({ control });
     for (const warning of noGroups) log.warn(warning);
     this.#control = await listenControl({
       ...control,

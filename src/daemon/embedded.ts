@@ -13,12 +13,12 @@ import type { Gateway } from "../gateway/gateway.ts";
 import { encodeLine } from "../mcp/lines.ts";
 import { headroom } from "../mcp/message.ts";
 import { McpConnection } from "../serve/connection.ts";
-import { type Outlet, sendWithin } from "../serve/queue-limits.ts";
+import { type Outlet, sendOrDrop } from "../serve/queue-limits.ts";
 import { embeddedChains } from "../store/open.ts";
 import { boot } from "./boot.ts";
 import { openInstallation } from "./installation.ts";
 import type { Stores } from "./stores.ts";
-import { readLines, sayGivenUp, type Streams } from "./stdio.ts";
+import { readLines, reportAbandoned, type Streams } from "./stdio.ts";
 import { openLog } from "./own-log.ts";
 import { guardProcess, prepareProcess } from "./process.ts";
 
@@ -63,7 +63,7 @@ export async function serveEmbedded(
       traffic: engine.traffic,
       ...(await parent(engine.current(), engine.stores)),
       scope: null,
-      send: (message, must) => sendWithin(outlet, message, must, engine),
+      send: (message, must) => sendOrDrop(outlet, message, must, engine),
     });
     watch = watchKeys(engine.stores.keyring, log);
     // The connection refuses a line that is too long under its id, like any other bad message.
@@ -73,7 +73,7 @@ export async function serveEmbedded(
     const endless = await readLines(most, takers, AbortSignal.any([over, left.signal]));
     if (endless !== null) unread.abort(endless);
     // A client that has closed its own end may still read responses. A call cut off by a signal gets an error response.
-    const giveUp = left.signal.aborted ? () => {} : sayGivenUp;
+    const giveUp = left.signal.aborted ? () => {} : reportAbandoned;
     await (over.aborted ? engine.finish(0) : within(connection.answered(), patience, null, giveUp));
     connection.close();
     await engine.finish(patience);
@@ -88,7 +88,7 @@ export async function serveEmbedded(
 }
 
 /** How often to check for keys changed by other processes, ms. */
-const keyWatch = 1_000;
+const keyPollInterval = 1_000;
 
 /** Polls for revocations and freezes, because another process that makes them does not notify this one. */
 export function watchKeys(keyring: Keyring, log: Logger): Timer {
@@ -99,7 +99,7 @@ export function watchKeys(keyring: Keyring, log: Logger): Timer {
       log.warn("cannot check whether keys were revoked", { cause: String(error) }, "keys");
     }
   };
-  return setInterval(look, keyWatch).unref();
+  return setInterval(look, keyPollInterval).unref();
 }
 
 /** Returns the parent process as a caller, by its key or else by `auth.stdio`. Throws if neither identifies it. */

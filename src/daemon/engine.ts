@@ -14,7 +14,7 @@ import { Running } from "../serve/running.ts";
 import { Notifier } from "../session/notifier.ts";
 import { Traffic } from "../session/traffic.ts";
 import { placed } from "./loading.ts";
-import { tooFewFiles } from "./open-files.ts";
+import { fileLimitWarning } from "./open-files.ts";
 import type { Stores } from "./stores.ts";
 
 export type EngineOptions = {
@@ -55,8 +55,8 @@ export type Engine = {
 };
 
 // How long servers may take to stop, and how long calls to a removed server may continue after a reload, ms.
-const stopGrace = 5_000;
-const reloadDrain = 60_000;
+const stopTimeout = 5_000;
+const reloadDrainTimeout = 60_000;
 
 /** Builds the first gateway, records its configuration, then activates it. Throws if it cannot be recorded. */
 export async function startEngine(options: EngineOptions): Promise<Engine> {
@@ -108,11 +108,11 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     async finish(ms) {
       waiting.listeners.endAll();
       await waiting.parking.close();
-      await running.end(ms, stopGrace);
+      await running.end(ms, stopTimeout);
     },
     async close() {
       try {
-        await built.upstreams.close(stopGrace);
+        await built.upstreams.close(stopTimeout);
       } finally {
         await stores.close();
       }
@@ -120,7 +120,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
   };
 }
 
-function asRoot({ servers }: Loaded["config"]): string[] {
+function rootWarnings({ servers }: Loaded["config"]): string[] {
   if (process.getuid?.() !== 0 || !servers.some((server) => "command" in server && server.enabled)) return [];
   return ["the gateway runs as root, and so does every server that it starts; run it as a dedicated user"];
 }
@@ -136,17 +136,17 @@ const serversOf = ({ servers }: Loaded["config"]) =>
   Object.fromEntries(servers.map(({ id, enabled }) => [`server.${id}`, enabled ? "on" : "off"] as const));
 
 function drainPrevious({ upstreams }: Built, log: Logger): void {
-  upstreams.drainPrevious(reloadDrain).catch((error: unknown) => {
+  upstreams.drainPrevious(reloadDrainTimeout).catch((error: unknown) => {
     log.warn("a removed server did not stop cleanly", { cause: String(error) });
   });
 }
 
 function warningsOf({ warnings, config }: Loaded, built: Built): string[] {
-  const files = tooFewFiles(config.listen.maxConnections);
+  const files = fileLimitWarning(config.listen.maxConnections);
   return [
     ...warnings.map(({ path, message }) => (path ? `${path}: ${message}` : message)),
     ...built.warnings(),
-    ...asRoot(config),
+    ...rootWarnings(config),
     ...(files === null ? [] : [files]),
   ];
 }

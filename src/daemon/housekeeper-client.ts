@@ -43,7 +43,7 @@ export type HousekeeperOptions = Start & {
 const wakeEveryMs = 100;
 const restartMs = 1000;
 const closeMs = 5000;
-const maxAsked = 1000;
+const maxPendingRequests = 1000;
 
 type Waiting = { readonly resolve: (value: unknown) => void; readonly reject: (error: Error) => void };
 
@@ -75,7 +75,8 @@ export class HousekeeperClient {
   /** Rejects with the Worker's error, or when the Worker dies. */
   ask<K extends keyof Answers>(name: K, ...args: Parameters<Answers[K]>): Promise<Awaited<ReturnType<Answers[K]>>> {
     if (!this.#worker) return Promise.reject(new Error("the housekeeper is restarting"));
-    if (this.#waiting.size >= maxAsked) return Promise.reject(new Error("too many requests to the housekeeper"));
+    if (this.#waiting.size >= maxPendingRequests)
+      return Promise.reject(new Error("too many requests to the housekeeper"));
     const id = this.#next++;
     type Value = Awaited<ReturnType<Answers[K]>>;
     const { promise, resolve, reject } = Promise.withResolvers<Value>();

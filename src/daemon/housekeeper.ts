@@ -17,9 +17,9 @@ import { withUncounted } from "./uncounted-usage.ts";
 // block the thread that serves calls.
 
 /** Time between rollups while records keep coming, ms. Fewer, larger transactions cost less. */
-const rollupEvery = 2000;
+const rollupInterval = 2000;
 /** Time between checks of the logs, ms. Keys and tool lists are stored without a message to this thread. */
-const copyEvery = 2000;
+const walCheckpointInterval = 2000;
 
 class Housekeeper {
   readonly #answers: Answers;
@@ -35,7 +35,7 @@ class Housekeeper {
   #rolling: Promise<void> | null = null;
   #verification = new Cancel();
   #timer: Timer | undefined;
-  readonly #copying = setInterval(() => this.#copyLogs(), copyEvery);
+  readonly #copying = setInterval(() => this.#copyLogs(), walCheckpointInterval);
 
   constructor(start: Start) {
     const { home, chain } = start;
@@ -75,7 +75,7 @@ class Housekeeper {
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined;
       void this.#rollUp().catch(complain);
-    }, rollupEvery);
+    }, rollupInterval);
   }
 
   /** Rolls up, and shortens the logs so that the next start is fast. */

@@ -1,4 +1,4 @@
-import { endUnanswered } from "../audit/answered.ts";
+import { exitIfStuck } from "../audit/answered.ts";
 import { Keyring } from "../authn/keyring.ts";
 import type { Flags } from "../config/paths.ts";
 import { operations, type Answer } from "../control/api.ts";
@@ -84,7 +84,7 @@ export async function openOffline(flags: Flags, self: Self): Promise<Client> {
       .then((open) => open?.close())
       // The command has already reported why the state directory could not be opened.
       .catch(() => {})
-      .then(endUnanswered);
+      .then(exitIfStuck);
   return localClient(complete(handlers), here(), close);
 }
 

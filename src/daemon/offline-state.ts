@@ -10,7 +10,7 @@ import {
   clientSocket,
   findConfig,
   type Flags,
-  passedOver,
+  ignoredConfigNote,
   type Paths,
   resolvePaths,
   thisHost,
@@ -95,7 +95,7 @@ export function checkChange(state: OfflineState, begin: boolean): void {
   const dir = paths.state;
   const lost = `no daemon answers at ${socket}`;
   // A configuration that was found but is unusable was not passed over.
-  const near = isConfigured || fault ? "" : passedOver(process.cwd());
+  const near = isConfigured || fault ? "" : ignoredConfigNote(process.cwd());
   const isEmpty = !existsSync(statePath(dir)) && !hasMain(state);
   if (isEmpty) refuseClosed(dir);
   if (isEmpty && !begin) {

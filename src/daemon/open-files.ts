@@ -8,7 +8,7 @@ export function descriptorsOf(servers: readonly Pick<ServerStatus, "pids">[]): n
 }
 
 /** Returns a warning if this process may not open enough files for its connections; null otherwise. */
-export function tooFewFiles(maxConnections: number): string | null {
+export function fileLimitWarning(maxConnections: number): string | null {
   // Bun raises its soft limit to the hard one.
   const most = limitIn(/^Max open files\s+\S+\s+(\d+)/m);
   if (most === null || most >= maxConnections + ownDescriptors) return null;

@@ -14,7 +14,7 @@ const wanted = () => ({
   BUN_CONFIG_MAX_HTTP_REQUESTS: "16384",
   // Maximum number of threads for file I/O and name resolution, started on demand; the default is the number of cores.
   // Each hung file and each unanswered DNS lookup occupies one; when none is left, no record reaches the disk.
-  UV_THREADPOOL_SIZE: String(poolSize(Math.min(mostOfUser() ?? Infinity, mostOfGroup() ?? Infinity))),
+  UV_THREADPOOL_SIZE: String(poolSize(Math.min(userThreadLimit() ?? Infinity, cgroupThreadLimit() ?? Infinity))),
   // How often code must run before it is compiled. Bun's default of 500 also compiles startup-only code, at 1.5 MiB.
   BUN_JSC_thresholdForJITAfterWarmUp: "2000",
 });
@@ -23,7 +23,7 @@ const wanted = () => ({
  * Returns the thread pool size for a limit of `most` processes and threads. The pool takes at most a quarter, because
  * Bun crashes when it gets no thread for anything else, and servers need threads too.
  */
-const poolSize = (most: number): number => Math.min(256, Math.max(fewestThreads, Math.floor(most / 4)));
+const poolSize = (most: number): number => Math.min(256, Math.max(minThreads, Math.floor(most / 4)));
 
 /**
  * Prepares the process before anything else runs: requires TLS verification, makes room for enough requests and files,
@@ -33,8 +33,8 @@ export function prepareProcess(self: Self): void {
   if (process.env["NODE_TLS_REJECT_UNAUTHORIZED"] === "0") {
     throw new Error("NODE_TLS_REJECT_UNAUTHORIZED=0 would accept any certificate of an upstream; unset it");
   }
-  const most = mostOfUser();
-  if (most !== null && most < fewestThreads) {
+  const most = userThreadLimit();
+  if (most !== null && most < minThreads) {
     throw new Error(
       `this user may have ${most} processes and threads at once (ulimit -u, LimitNPROC), too few to start; allow 64, plus more for each server`,
     );
@@ -44,13 +44,13 @@ export function prepareProcess(self: Self): void {
 }
 
 /** With fewer threads, startup waits forever for a thread or Bun crashes, even if no server runs as a process. */
-const fewestThreads = 16;
+const minThreads = 16;
 
 /** Returns this user's limit of processes and threads (ulimit -u, LimitNPROC); null if there is none, as for root. */
-const mostOfUser = (): number | null => (process.getuid?.() === 0 ? null : limitIn(/^Max processes\s+(\d+)/m));
+const userThreadLimit = (): number | null => (process.getuid?.() === 0 ? null : limitIn(/^Max processes\s+(\d+)/m));
 
 /** Returns the limit of this process's cgroup (a container's pids limit, TasksMax); null if none is known. */
-function mostOfGroup(): number | null {
+function cgroupThreadLimit(): number | null {
   const limit = orNull(() => {
     const group = /^0::(.+)$/m.exec(readFileSync("/proc/self/cgroup", "utf8"))?.[1] ?? "/";
     return readFileSync(join("/sys/fs/cgroup", group, "pids.max"), "utf8").trim();

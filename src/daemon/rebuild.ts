@@ -2,7 +2,7 @@ import { setImmediate } from "node:timers/promises";
 import type { AuditBroker } from "../audit/broker.ts";
 import { type Recorded, readRecord } from "../audit/record.ts";
 import type { KeyEvent, Read } from "../core/event.ts";
-import { keyHashForm } from "../core/key-hash.ts";
+import { keyHashPattern } from "../core/key-hash.ts";
 import type { Logger } from "../core/log.ts";
 import { StoreBusy, StoreFailed } from "../core/store.ts";
 import type { ChainHome } from "../store/sqlite/paths.ts";
@@ -43,7 +43,7 @@ export async function rebuildKeys(options: RebuildOptions): Promise<void> {
   const freezes = frozen && !wasFrozen;
   if (freezes) store.setFrozen(true);
   if (missing.length > 0 || lost > 0 || freezes) {
-    const facts = { revoked: missing.filter((mark) => !keyHashForm.test(mark)).length, frozen, lost };
+    const facts = { revoked: missing.filter((mark) => !keyHashPattern.test(mark)).length, frozen, lost };
     await audit.recordEvent({ type: "key.rebuilt", actor: "system", facts });
     log.warn(found(known === 0, lost), facts);
   }

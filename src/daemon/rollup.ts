@@ -1,5 +1,5 @@
 import { readRecord, type Recorded, serverOf } from "../audit/record.ts";
-import { leftOutTypes } from "../core/event.ts";
+import { omittedTypes } from "../core/event.ts";
 import type { AuditReader, AuditRow, UsageStore } from "../core/store.ts";
 import { timeOf } from "../core/time-text.ts";
 import type { IndexEntry, IndexWriter } from "../store/sqlite/index-writer.ts";
@@ -34,7 +34,7 @@ export function rollUpPage(reader: AuditReader, chain: string, upto: number, { u
 
 type Outcome = { readonly row: AuditRow; readonly record: Recorded };
 
-const leftOut = leftOutTypes.map((type) => `"type":"${type}"`);
+const leftOut = omittedTypes.map((type) => `"type":"${type}"`);
 
 const isOutcome = ({ rec }: AuditRow): boolean => !leftOut.some((member) => rec.includes(member));
 

@@ -13,23 +13,23 @@ import { acknowledgedIn, cancelledIn, idsIn, plainId } from "../mcp/message.ts";
 import { errorMessage } from "../mcp/reply.ts";
 import { maxQueued } from "../serve/queue-limits.ts";
 import { serveEmbedded } from "./embedded.ts";
-import { LineWriter, maxLine, readLines, sayGivenUp, type Streams } from "./stdio.ts";
+import { LineWriter, maxLine, readLines, reportAbandoned, type Streams } from "./stdio.ts";
 import { loadingFrom } from "./loading.ts";
 import { endProcess } from "./process.ts";
 
 /** How long to wait for responses after standard input has ended, ms. */
 const patience = 2_000;
 /** How long to wait for a request of a client that cannot be served, so that it can be told why, ms. */
-const partingPatience = 1_000;
+const rejectTimeout = 1_000;
 /** How long the daemon may take to read input, ms. During that time, a client that has gone is not noticed. */
-const takingPatience = 10_000;
+const daemonReadTimeout = 10_000;
 
 const unanswered = (why: string | null): string =>
   `${why ?? "The connection to the daemon ended before it answered."} The call may have run: check before you repeat it.`;
 
 /** Runs `mcpgw serve`: MCP on standard input and output, through the running daemon or an embedded gateway. */
 export async function runServe(flags: Flags, self: Self): Promise<number> {
-  const last = { output: new LineWriter(), asked: untilAsked() };
+  const last = { output: new LineWriter(), asked: untilStopSignal() };
   try {
     return await endProcess(await serve(flags, self, last), last);
   } catch (error) {
@@ -43,13 +43,13 @@ export async function runServe(flags: Flags, self: Self): Promise<number> {
  * would only see that the connection was closed.
  */
 async function turnAway(why: string, { output, asked }: Streams): Promise<void> {
-  const over = AbortSignal.any([asked, AbortSignal.timeout(partingPatience)]);
+  const over = AbortSignal.any([asked, AbortSignal.timeout(rejectTimeout)]);
   const refuse = (line: string): void => {
     for (const id of idsIn(line, "requests")) output.write(`${errorMessage(id, rpcCodes.internalError, why)}\n`);
   };
   const asking = readLines(maxLine, { onLine: refuse, onOverflow: () => {} }, over);
   await within(asking, null, over, () => {});
-  await within(output.drained(), partingPatience, asked, () => {});
+  await within(output.drained(), rejectTimeout, asked, () => {});
 }
 
 async function serve(flags: Flags, self: Self, last: Streams): Promise<number> {
@@ -88,14 +88,14 @@ function exitWith(error: Error): never {
   process.exit(left ? 0 : 1);
 }
 
-function untilAsked(): AbortSignal {
+function untilStopSignal(): AbortSignal {
   const controller = new AbortController();
   for (const name of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.once(name, () => controller.abort());
   return controller.signal;
 }
 
 /** Tracks the requests that the daemon has not answered yet, from the lines of both sides. */
-function createOwed() {
+function createPendingRequests() {
   // Ids as written, by their plain form; one entry per request, because some clients reuse an id.
   const waiting = new Map<string, string[]>();
   // Granted subscriptions, which last until the client cancels them.
@@ -127,17 +127,17 @@ function createOwed() {
 }
 
 /** Closes the tunnel some time after the client's input has ended, but not while a slow client has output to read. */
-function giveUpLater(tunnel: ClientTunnel, { output, asked }: Streams): void {
+function closeLater(tunnel: ClientTunnel, { output, asked }: Streams): void {
   const giveUp = (): void => {
     if (output.queued === 0 || asked.aborted) tunnel.close();
-    else void output.drained().then(() => giveUpLater(tunnel, { output, asked }));
+    else void output.drained().then(() => closeLater(tunnel, { output, asked }));
   };
   setTimeout(giveUp, patience);
 }
 
 async function relay(tunnel: ClientTunnel, { output, asked }: Streams): Promise<number> {
   output.onFailure(exitWith);
-  const owed = createOwed();
+  const owed = createPendingRequests();
   const closed = Promise.withResolvers<string | null>();
   let ended = false;
   let finished = false;
@@ -169,7 +169,7 @@ async function relay(tunnel: ClientTunnel, { output, asked }: Streams): Promise<
   };
   // Input that the daemon has not read yet stays with the client.
   const taken = () =>
-    within(tunnel.drained(), takingPatience, asked, (over) => {
+    within(tunnel.drained(), daemonReadTimeout, asked, (over) => {
       if (over === "late") end("The daemon has stopped reading.");
     });
   // A line is passed on whole, since a part could be mistaken for a whole message. The daemon enforces its own limit.
@@ -177,13 +177,13 @@ async function relay(tunnel: ClientTunnel, { output, asked }: Streams): Promise<
     if (endless !== null) return end(endless);
     ended = true;
     finish();
-    giveUpLater(tunnel, { output, asked });
+    closeLater(tunnel, { output, asked });
   });
   const why = (await closed.promise) ?? (asked.aborted ? "The gateway is stopping." : null);
   // A client that closed its own end no longer waits for responses.
   if (!ended || asked.aborted) {
     for (const id of owed.ids()) output.write(`${errorMessage(id, rpcCodes.internalError, unanswered(why))}\n`);
-  } else if (!owed.isDone()) sayGivenUp();
+  } else if (!owed.isDone()) reportAbandoned();
   if (!ended) {
     process.stderr.write(`mcpgw: the connection to the daemon ended${why === null ? "" : `: ${why}`}\n`);
     return 1;

@@ -9,7 +9,7 @@ export type Service = {
 };
 
 /** Default watchdog interval, if the service manager sets none, µs. */
-const usualInterval = 60_000_000;
+const defaultWatchdogInterval = 60_000_000;
 
 /**
  * Sends keep-alives at half the watchdog interval while the event loop runs, even if calls cannot be recorded, since a
@@ -26,7 +26,7 @@ export function createService(log: Logger): Service {
       warned = true;
     }
   };
-  const usec = Number(process.env["WATCHDOG_USEC"]) || usualInterval;
+  const usec = Number(process.env["WATCHDOG_USEC"]) || defaultWatchdogInterval;
   let alive = `WATCHDOG=1\nEXTEND_TIMEOUT_USEC=${usec}`;
   const enter = (state: string): void => {
     alive = "WATCHDOG=1";

@@ -91,7 +91,7 @@ export type Streams = {
 };
 
 /** Reports on standard error that requests were dropped because standard input ended. */
-export function sayGivenUp(): void {
+export function reportAbandoned(): void {
   const advice = "a client must keep it open until it has received all responses";
   process.stderr.write(`mcpgw: standard input ended, so requests without a response were abandoned: ${advice}\n`);
 }

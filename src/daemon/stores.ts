@@ -13,7 +13,7 @@ import { lockHolder } from "../core/libc.ts";
 import type { Logger } from "../core/log.ts";
 import type { Self } from "../core/self.ts";
 import { type ListStore, StoreFailed } from "../core/store.ts";
-import { untilGiven } from "../core/wait.ts";
+import { retryUntil } from "../core/wait.ts";
 import { locksOf, openFreeChain, needRoom, openState, prepareStateDir } from "../store/open.ts";
 import type { Sealer } from "../core/ports.ts";
 import { loadSealKeys } from "../seal/keys.ts";
@@ -21,7 +21,7 @@ import { createSealer } from "../seal/seal.ts";
 import { type ChainHome, chainNames, chainPath, statePath } from "../store/sqlite/paths.ts";
 import type { StateStore } from "../store/sqlite/state.ts";
 import { noteKeysAsOf, rebuildKeys } from "./rebuild.ts";
-import { layBallast } from "./ballast.ts";
+import { createBallast } from "./ballast.ts";
 
 export type StoresOptions = Pick<OpenAuditOptions, "log" | "secrets" | "fatal"> & {
   readonly paths: Paths;
@@ -81,10 +81,10 @@ export async function openStores(options: StoresOptions): Promise<Stores> {
   // Commands write only `main`, so only `main` is worth waiting for.
   const isMain = chains.includes("main");
   const opened = new DisposableStack();
-  const chain = opened.use(await untilGiven(() => openFreeChain(home, chains), isMain ? patience : 0));
+  const chain = opened.use(await retryUntil(() => openFreeChain(home, chains), isMain ? patience : 0));
   if (!chain) throw new ChainsTaken(home, chains);
   const clock = systemClock;
-  const ballast = layBallast(state);
+  const ballast = createBallast(state);
   const store = opened.use(openState(state));
   const end = chain.store.last()?.seq ?? 0;
   const countedBeyond = store.usageMark(chain.chain) > end;
@@ -117,7 +117,7 @@ export async function openStores(options: StoresOptions): Promise<Stores> {
       const unsaved = keyring.saveRest();
       await audit.close();
       if (isMain && keyring.saved) noteKeysAsOf(store, audit.health().records + 1);
-      sayLost(options.log, unsaved, audit.health().backlog);
+      logLostActs(options.log, unsaved, audit.health().backlog);
       opened.dispose();
     },
   };
@@ -144,20 +144,20 @@ function storeKnowsLog(state: string): boolean {
 }
 
 /** Number of records between updates of the store's `keysAsOf`: fast to read at startup, and the store syncs rarely. */
-const noteEvery = 20_000;
+const keysAsOfInterval = 20_000;
 
 /** Advances `keysAsOf`, well behind the newest record, because a rotation is recorded before it revokes the old key. */
 function followLog(store: StateStore, audit: AuditBroker, keyring: Keyring): void {
   let known = store.keysAsOf();
   audit.onDurable((seq) => {
-    if (seq < known + 2 * noteEvery || !keyring.saved) return;
-    known = seq - noteEvery;
+    if (seq < known + 2 * keysAsOfInterval || !keyring.saved) return;
+    known = seq - keysAsOfInterval;
     noteKeysAsOf(store, known);
   });
 }
 
 /** Logs what is lost when this process ends: acts that are in neither the store nor the log. */
-function sayLost(log: Logger, { freeze, revocations }: ReturnType<Keyring["saveRest"]>, acts: number): void {
+function logLostActs(log: Logger, { freeze, revocations }: ReturnType<Keyring["saveRest"]>, acts: number): void {
   if (acts === 0) return;
   log.error("acts took effect but could not be recorded; they will be missing from the log", { acts });
   if (!freeze && revocations === 0) return;

@@ -43,7 +43,7 @@ function readPair(files: KeyPair): KeyPair {
 
 function textOf(option: keyof KeyPair, file: string): string {
   try {
-    return whatComes(file).toString();
+    return readToEnd(file).toString();
   } catch (error) {
     throw new Error(`listen.tls.${option}: ${file}: ${messageOf(error)}`, { cause: error });
   }
@@ -53,7 +53,7 @@ function textOf(option: keyof KeyPair, file: string): string {
 const [patience, pause] = [5_000, 20];
 
 /** Returns the contents of a file, or of a pipe until its writers close it; empty if the pipe has no writer. */
-function whatComes(file: string): Buffer {
+function readToEnd(file: string): Buffer {
   const fd = openAtOnce(file);
   try {
     const parts: Buffer[] = [];

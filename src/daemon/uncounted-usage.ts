@@ -31,7 +31,7 @@ export function withUncounted(
     usageMark: (chain) => reached.get(chain) ?? 0,
     apply(chain, _from, upto, counted) {
       reached.set(chain, upto);
-      more.push(...counted.filter((row) => isAskedFor(row, query)));
+      more.push(...counted.filter((row) => matchesUsageQuery(row, query)));
     },
   };
   for (const chain of metered ? reader.chains() : []) {
@@ -45,7 +45,7 @@ export function withUncounted(
   return { rows: [...rows, ...more], cutShort };
 }
 
-function isAskedFor({ consumer, hour }: UsageRow, query: UsageQuery): boolean {
+function matchesUsageQuery({ consumer, hour }: UsageRow, query: UsageQuery): boolean {
   if (query.consumer !== undefined && query.consumer !== consumer) return false;
   const [first, end] = hoursOf(query);
   return hour >= first && hour < end;

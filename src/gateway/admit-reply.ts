@@ -1,9 +1,9 @@
 import type { Reply, RoutedCall } from "../core/call.ts";
-import { brokeProtocol, Failure } from "../core/failure.ts";
+import { protocolViolation, Failure } from "../core/failure.ts";
 import { tasksExtension } from "../core/inbound.ts";
 import { isObject, objectIn } from "../core/json.ts";
 import { ownServer } from "../core/name.ts";
-import { longestSealed } from "../core/ports.ts";
+import { maxSealedLength } from "../core/ports.ts";
 import { rpcCodes } from "../core/rpc-code.ts";
 import { editObject } from "../mcp/edit.ts";
 import { readRound, urlQuestions } from "../mcp/input-round.ts";
@@ -15,7 +15,7 @@ import type { Gateway } from "./gateway.ts";
 import { asksOf } from "./input/client-answers.ts";
 import { admitAll, asking } from "./input/asking.ts";
 import { roundReply, sealState } from "./input/retry.ts";
-import { handOutTask, underHandle } from "./tasks.ts";
+import { issueHandle, withHandle } from "./tasks.ts";
 
 type Result = Extract<Reply, { kind: "result" }>;
 type Refusal = Extract<Reply, { kind: "error" }>;
@@ -39,30 +39,33 @@ function admitResult(gw: Gateway, call: RoutedCall, reply: Result): Reply | Prom
   if (reply.type === "task") return admitTask(gw, call, reply);
   const agreed = sharedExtensions(gw, call, route.server).filter((id) => id !== tasksExtension);
   if (agreed.length > 0) return linked();
-  throw brokeProtocol(route.server, `its result has a type that belongs to no extension of this client`);
+  throw protocolViolation(route.server, `its result has a type that belongs to no extension of this client`);
 }
 
 const withText = (reply: Result, text: string): Result => (text === reply.text ? reply : { ...reply, text });
 
 async function taskState(gw: Gateway, call: RoutedCall, reply: Result): Promise<Result> {
   const handle = paramText(call.inbound, "taskId") ?? "null";
-  return withText(reply, await underHandle(gw, call, reply.text, handle));
+  return withText(reply, await withHandle(gw, call, reply.text, handle));
 }
 
 async function admitRound(gw: Gateway, call: RoutedCall, reply: Result): Promise<Reply> {
   const { server } = call.route;
   if (!specOf(call.inbound.method)?.inRounds)
-    throw brokeProtocol(server, `it asks for input in response to ${call.inbound.method}`);
+    throw protocolViolation(server, `it asks for input in response to ${call.inbound.method}`);
   const round = readRound(reply.text);
-  if (typeof round === "string") throw brokeProtocol(server, round);
+  if (typeof round === "string") throw protocolViolation(server, round);
   await asking(admitAll(gw, call, round.asked));
   const { state } = round;
   // Sealed even if the server gave no state, because the seal lists the questions, and only those may be answered.
   const kept = { kind: "state", state, of: call.id, asks: asksOf(round.asked) } as const;
   const sealed = sealState(gw, call, kept);
   // A longer state could not be opened when it comes back.
-  if (sealed.length > longestSealed)
-    throw brokeProtocol(server, `its requestState is too long: sealed, it has more than ${longestSealed} characters`);
+  if (sealed.length > maxSealedLength)
+    throw protocolViolation(
+      server,
+      `its requestState is too long: sealed, it has more than ${maxSealedLength} characters`,
+    );
   return { ...reply, text: editObject(reply.text, { requestState: JSON.stringify(sealed) }) };
 }
 
@@ -70,9 +73,9 @@ async function admitTask(gw: Gateway, call: RoutedCall, reply: Result): Promise<
   const { server } = call.route;
   const agreed = call.inbound.era === "modern" && sharedExtensions(gw, call, server).includes(tasksExtension);
   if (!agreed || call.inbound.method !== "tools/call")
-    throw brokeProtocol(server, "it answers with a task, but the client did not ask for one");
-  const text = await handOutTask(gw, call, reply.text);
-  if (text === null) throw brokeProtocol(server, "its task has no taskId, or its taskId is too long");
+    throw protocolViolation(server, "it answers with a task, but the client did not ask for one");
+  const text = await issueHandle(gw, call, reply.text);
+  if (text === null) throw protocolViolation(server, "its task has no taskId, or its taskId is too long");
   return { ...reply, text };
 }
 
@@ -110,7 +113,7 @@ async function visitFirst(gw: Gateway, call: RoutedCall, reply: Refusal): Promis
   // If the method allows no rounds, a modern caller gets the error without the URLs.
   if (modern && !specOf(call.inbound.method)?.inRounds) return reply;
   const asked = urlQuestions(reply.text);
-  if (typeof asked === "string") throw brokeProtocol(call.route.server, asked);
+  if (typeof asked === "string") throw protocolViolation(call.route.server, asked);
   await admitAll(gw, call, asked);
   if (asked.length === 0) return reply;
   if (!modern) return { ...reply, era: "legacy" };

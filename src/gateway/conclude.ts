@@ -4,7 +4,7 @@ import type { Gateway } from "./gateway.ts";
 import { withRights } from "./revocation.ts";
 
 /** Whether the call did not run because its begin was not recorded in time. The caller must learn that it may retry. */
-const isUnmade = ({ failure }: Call): boolean => failure?.code === "audit-unavailable" && failure.detail.ran === "no";
+const didNotRun = ({ failure }: Call): boolean => failure?.code === "audit-unavailable" && failure.detail.ran === "no";
 
 /**
  * Counts the end of a call, and records the end of a governed call and every refusal before the reply may leave. Never
@@ -33,7 +33,7 @@ async function record(gw: Gateway, call: Call): Promise<void> {
     if (call.reply) withRights(call, call.reply);
   } catch (error) {
     call.reply = null;
-    if (!isUnmade(call)) call.failure = asFailure(error);
+    if (!didNotRun(call)) call.failure = asFailure(error);
   }
 }
 

@@ -2,7 +2,7 @@ import type { Call, IdentifiedCall, Route } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import { tasksExtension } from "../core/inbound.ts";
 import { isObject } from "../core/json.ts";
-import { checkLength, explicitScheme, longestName, notFound } from "../core/name.ts";
+import { checkLength, explicitScheme, maxNameLength, notFound } from "../core/name.ts";
 import { cut, plain } from "../core/text.ts";
 import type { Listing } from "../core/upstream.ts";
 import { paramText } from "../mcp/message.ts";
@@ -57,11 +57,11 @@ export function resolveExtension(gw: Gateway, call: IdentifiedCall): Resolved {
   const servers = serversOf(gw, call, onlyReads);
   const resource = uri === null ? null : resourceOf(gw, call, uri, servers);
   const [kind, name] = onlyReads ? (["resource", uri] as const) : (["extension", method] as const);
-  call.target = cut(name, longestName);
+  call.target = cut(name, maxNameLength);
   checkLength("extension", method);
   if (uri?.startsWith(explicitScheme) && !resource) throw notFound("resource", uri);
   const routeAt = (id: string): Route => gw.catalog.routeTo(kind, id, name);
-  const server = resource?.server ?? theOne(gw, call, servers, routeAt);
+  const server = resource?.server ?? onlyServer(gw, call, servers, routeAt);
   if (server === null) throw notFound(kind, name);
   let named: Route | null = null;
   if (uri !== null) {
@@ -114,7 +114,7 @@ function serversOf(gw: Gateway, { inbound: { method }, capabilities, scope }: Ca
  * Returns the only server that the caller may know to serve the method. If there is none, returns one for which policy
  * then denies the method as if no server served it; null if no server serves it. Throws if there are several.
  */
-function theOne(
+function onlyServer(
   { policy }: Gateway,
   { who, source, inbound: { method } }: IdentifiedCall,
   servers: readonly string[],

@@ -56,12 +56,12 @@ export async function whenSettled(gw: Gateway, call: Pick<Call, "scope" | "contr
     await within(before.settled, null, signal, () => {});
     gw = before.inForce();
   } while (gw !== before && !signal.aborted);
-  needEndpoint(gw, call);
+  requireEndpoint(gw, call);
   return gw;
 }
 
 /** Throws `session-not-found` if a reload removed the call's endpoint. */
-export function needEndpoint({ catalog }: Gateway, { scope }: Pick<Call, "scope">): void {
+export function requireEndpoint({ catalog }: Gateway, { scope }: Pick<Call, "scope">): void {
   if (scope === null || catalog.hasScope(scope)) return;
   throw new Failure("session-not-found", `The endpoint for "${scope}" no longer exists; MCP is at /mcp.`);
 }

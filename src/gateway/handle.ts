@@ -9,7 +9,7 @@ import { type Gateway, whenSettled } from "./gateway.ts";
 import { askCaller, refusalAnswer } from "./input/asking.ts";
 import { bridge, needsBridge } from "./input/bridge.ts";
 import { endRefused } from "./input/refused-retry.ts";
-import { needVisited, type NewRequest, recordRetry, retryOf } from "./input/retry.ts";
+import { requireVisited, type NewRequest, recordRetry, retryOf } from "./input/retry.ts";
 import { answersInRounds, resume, Rounds } from "./input/rounds.ts";
 import { type Governed, methodOf } from "./methods.ts";
 import type { Resolved } from "./resolved.ts";
@@ -88,7 +88,7 @@ async function forward(
       askCaller(gw, call, question, signal).catch((error: unknown) => refusalAnswer(error, gw.log));
     if (retry) {
       await recordRetry(gw, call, retry);
-      needVisited(route, retry);
+      requireVisited(route, retry);
     }
     let reply = await gw.upstreams.send(call, request);
     if (needsBridge(call, reply)) reply = await bridge(gw, call, request, reply);

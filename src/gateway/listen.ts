@@ -2,20 +2,20 @@ import type { IdentifiedCall, Reply, Route } from "../core/call.ts";
 import { onAbort } from "../core/cancel.ts";
 import { causeOf, Failure } from "../core/failure.ts";
 import { isObject } from "../core/json.ts";
-import { changedKey, listGroups, mustBeHeard } from "../core/lists.ts";
+import { changedKey, listGroups, mustDeliver } from "../core/lists.ts";
 import type { Listener } from "../core/ports.ts";
 import { inTurns } from "../core/turns.ts";
 import { subscribed, subscriptionMeta } from "../mcp/subscription.ts";
-import { needWanted, result } from "./own-answers.ts";
+import { requireNotCancelled, result } from "./own-answers.ts";
 import { listenLimits } from "./listeners.ts";
-import { type Gateway, needEndpoint, whenSettled } from "./gateway.ts";
-import { TaskNews } from "./task-news.ts";
+import { type Gateway, requireEndpoint, whenSettled } from "./gateway.ts";
+import { TaskNotifications } from "./task-news.ts";
 import { judgeTask, needTasks, openTask, type Task } from "./tasks.ts";
 import { updateFor } from "./updates.ts";
 
 type Filter = Pick<Listener, "lists"> & { readonly uris: readonly string[]; readonly taskIds: readonly string[] };
 /** Maximum number of resources, and of tasks, in one request; no principal may listen to more resources. */
-const mostNamed = listenLimits.uris;
+const maxNamed = listenLimits.uris;
 const acknowledged = "notifications/subscriptions/acknowledged";
 type Tell = Listener["send"];
 
@@ -30,14 +30,14 @@ export async function listen(gw: Gateway, call: IdentifiedCall): Promise<Reply> 
   if (filter.taskIds.length > 0) needTasks(call);
   gw.limits.take(who, null);
   if (!(await inTurns(areOffered(gw, call, filter.uris)))) gw = await whenSettled(gw, call);
-  needWanted(call);
+  requireNotCancelled(call);
   const chosen = await choose(gw, call, filter);
   const { routes, tasks } = chosen;
   gw = chosen.gw;
-  needEndpoint(gw, call);
+  requireEndpoint(gw, call);
   const id = inbound.idText ?? "null";
   using listening = new Listening(gw, call, (method, params) =>
-    emit(subscribed(method, params, id), method === acknowledged || mustBeHeard(method)),
+    emit(subscribed(method, params, id), method === acknowledged || mustDeliver(method)),
   );
   const toTasks = [...tasks.values()].map(({ route }) => route);
   const servers = new Set([...routes.values(), ...toTasks].map(({ server }) => server));
@@ -56,11 +56,8 @@ function readFilter(notifications: unknown): Filter {
   const strings = (name: string): string[] => {
     const value = notifications[name] ?? [];
     if (Array.isArray(value) && value.every((each) => typeof each === "string")) {
-      if (value.length <= mostNamed) return [...new Set<string>(value)];
-      throw new Failure(
-        "invalid-params",
-        `"params.notifications.${name}" names more than ${mostNamed}; request fewer.`,
-      );
+      if (value.length <= maxNamed) return [...new Set<string>(value)];
+      throw new Failure("invalid-params", `"params.notifications.${name}" names more than ${maxNamed}; request fewer.`);
     }
     throw new Failure("invalid-params", `"params.notifications.${name}" is not a list of strings.`);
   };
@@ -140,7 +137,7 @@ function ackOf(wanted: Listener["lists"], uris: readonly string[], taskIds: read
 }
 
 /** Maximum characters of notifications kept before the acknowledgement, and the minimum that each counts as. */
-const mostEarly = { all: 8 * 1024 ** 2, each: 4 * 1024 };
+const maxEarly = { all: 8 * 1024 ** 2, each: 4 * 1024 };
 
 /** A listening client, with everything that has to be undone when it leaves. */
 class Listening implements Disposable {
@@ -152,13 +149,13 @@ class Listening implements Disposable {
   /** Notifications that came before the acknowledgement, which must be sent first; null after it. */
   #early: [method: string, params: string | null][] | null = [];
   #earlyLength = 0;
-  readonly #news: TaskNews;
+  readonly #news: TaskNotifications;
 
   constructor(gw: Gateway, call: IdentifiedCall, send: Tell) {
     this.#gw = gw;
     this.#call = call;
     this.#send = send;
-    this.#news = new TaskNews(gw, call, {
+    this.#news = new TaskNotifications(gw, call, {
       tell: (state) => this.#tell("notifications/tasks", state),
       end: () => this.#end.resolve(),
       hasLeft: () => this.#exits.disposed,
@@ -236,8 +233,8 @@ class Listening implements Disposable {
     if (this.#exits.disposed) return;
     if (!this.#early) return this.#send(method, params);
     if (this.#early.some(([said, of]) => said === method && of === params)) return;
-    this.#earlyLength += Math.max(mostEarly.each, params?.length ?? 0);
-    if (this.#earlyLength > mostEarly.all) this.#end.resolve();
+    this.#earlyLength += Math.max(maxEarly.each, params?.length ?? 0);
+    if (this.#earlyLength > maxEarly.all) this.#end.resolve();
     else this.#early.push([method, params]);
   }
 

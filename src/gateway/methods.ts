@@ -108,15 +108,15 @@ function completion(): Governed {
       const route = catalog.resolve(call, kind, name);
       const named = { type: JSON.stringify(type), [parameter]: JSON.stringify(route.name) };
       const ref = overrideMembers(paramText(inbound, "ref") ?? "{}", named);
-      const argument = unposed(inbound, "argument", ["name", "value"]);
-      const edits = { ref, argument, context: unposed(inbound, "context", ["arguments"]) };
+      const argument = withoutCaseVariants(inbound, "argument", ["name", "value"]);
+      const edits = { ref, argument, context: withoutCaseVariants(inbound, "context", ["arguments"]) };
       return {
         route,
         request: { method: inbound.method, edits },
         decide() {
           policy.decide(call, call.who, route);
           // Checked only after the decision, because an error would reveal that the target exists.
-          needArgument(inbound);
+          requireArgument(inbound);
         },
       };
     },
@@ -124,7 +124,7 @@ function completion(): Governed {
 }
 
 /** Throws `invalid-params` for parts of a completion that its record would not show. */
-function needArgument({ params: { argument, context } }: Call["inbound"]): void {
+function requireArgument({ params: { argument, context } }: Call["inbound"]): void {
   const named = isObject(argument) && typeof argument.name === "string" && typeof argument.value === "string";
   if (!named) throw new Failure("invalid-params", '"params.argument" needs a name and a value that are strings.');
   const known = context ?? {};
@@ -133,7 +133,7 @@ function needArgument({ params: { argument, context } }: Call["inbound"]): void 
 }
 
 /** Returns a parameter as written, without members that a case-insensitive server would read as one of `keys`. */
-function unposed(inbound: Call["inbound"], name: string, keys: readonly string[]): string | null {
+function withoutCaseVariants(inbound: Call["inbound"], name: string, keys: readonly string[]): string | null {
   const text = paramText(inbound, name);
   if (text === null || !isObject(inbound.params[name])) return text;
   return overrideMembers(text, Object.fromEntries(keys.map((key) => [key, rawValue(text, 0, key)])));

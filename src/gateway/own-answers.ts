@@ -24,13 +24,13 @@ export async function discover(gw: Gateway, call: IdentifiedCall): Promise<Reply
 /** Waits for servers that start at boot if they are not known yet, because many clients do the handshake only once. */
 async function introduction(gw: Gateway, call: IdentifiedCall): Promise<Introduction> {
   if (offersUnknown(gw, call)) gw = await whenSettled(gw, call);
-  needWanted(call);
+  requireNotCancelled(call);
   const instructions = gw.catalog.instructions(call.scope, call.who, call.source);
   return { server: gw.identity, capabilities: capabilitiesText(gw, call), instructions };
 }
 
 /** Throws `cancelled` if the request was cancelled while it waited for servers: the reply would be incomplete. */
-export function needWanted({ controller }: Call): void {
+export function requireNotCancelled({ controller }: Call): void {
   if (controller.signal.aborted) throw new Failure("cancelled", "The request was cancelled before it was answered.");
 }
 
@@ -53,7 +53,7 @@ export function list(name: ListName) {
   return async (before: Gateway, call: IdentifiedCall): Promise<Reply> => {
     let gw = await whenSettled(before, call);
     if (name === "tools") gw = await learnTools(gw, call);
-    needWanted(call);
+    requireNotCancelled(call);
     const text = gw.catalog.list(call, name);
     gw.notifier.served(call, lists[name].capability);
     return result(text, call.inbound.era);

@@ -4,12 +4,12 @@ import { locatePresent, stringValue } from "../mcp/json-text.ts";
 import { withoutOwnKeys } from "../mcp/meta.ts";
 import type { Gateway } from "./gateway.ts";
 import { result } from "./own-answers.ts";
-import { judgeTask, type Task, underHandle } from "./tasks.ts";
+import { judgeTask, type Task, withHandle } from "./tasks.ts";
 
 type Watched = { readonly handle: string; readonly route: Route };
 
 /** Maximum number of task states that wait to be sent in order, and of their characters; more end the listening. */
-const mostUntold = { states: 1_000, characters: 32 * 1024 ** 2 };
+const maxQueuedStates = { states: 1_000, characters: 32 * 1024 ** 2 };
 
 type Client = {
   /** Sends the state of a task (raw JSON) to the client. */
@@ -19,7 +19,7 @@ type Client = {
 };
 
 /** Passes on the states of the tasks that one client listens to, in the order in which they came. */
-export class TaskNews {
+export class TaskNotifications {
   readonly #gw: Gateway;
   readonly #call: IdentifiedCall;
   readonly #client: Client;
@@ -51,8 +51,8 @@ export class TaskNews {
   /** Queues the state of a task to be sent in order; a state may have any length if no other waits. */
   #hear({ length }: string, tell: () => Promise<void>): void {
     const untold = this.#untold;
-    const tooMuch = untold.states > 0 && untold.characters + length > mostUntold.characters;
-    if (untold.states === mostUntold.states || tooMuch) return this.#client.end();
+    const tooMuch = untold.states > 0 && untold.characters + length > maxQueuedStates.characters;
+    if (untold.states === maxQueuedStates.states || tooMuch) return this.#client.end();
     untold.states++;
     untold.characters += length;
     this.#told = this.#told.then(tell).finally(() => {
@@ -73,7 +73,7 @@ export class TaskNews {
       if (!judgeTask(gw, this.#call, route).allowed) return;
       const call = this.#callAbout(route);
       const linked = gw.catalog.outgoing(route, withoutOwnKeys(task), call.who);
-      const state = await underHandle(gw, call, linked, JSON.stringify(handle));
+      const state = await withHandle(gw, call, linked, JSON.stringify(handle));
       if (locatePresent(state, 0, "result") ?? locatePresent(state, 0, "error")) {
         call.reply = result(state, "modern");
         await gw.audit.end(call);

@@ -1,8 +1,8 @@
 import type { Call, IdentifiedCall, Route, RoutedCall } from "../core/call.ts";
-import { brokeProtocol, Failure } from "../core/failure.ts";
+import { protocolViolation, Failure } from "../core/failure.ts";
 import { tasksExtension } from "../core/inbound.ts";
 import { plainRoute } from "../core/name.ts";
-import { longestSeal } from "../core/ports.ts";
+import { maxSealMs } from "../core/ports.ts";
 import { editObject } from "../mcp/edit.ts";
 import { readInputRequests } from "../mcp/input-round.ts";
 import { locate, rawValue, stringValue } from "../mcp/json-text.ts";
@@ -24,24 +24,24 @@ type Sealed = {
 
 const purpose = "task";
 const dayMs = 86_400_000;
-/** Minimum lifetime of a handle. A longer `ttlMs` extends it up to `longestSeal`; the server itself ends the task. */
-const leastAgeMs = 30 * dayMs;
+/** Minimum lifetime of a handle. A longer `ttlMs` extends it up to `maxSealMs`; the server itself ends the task. */
+const minHandleAgeMs = 30 * dayMs;
 /** Limited because clients repeat the handle in a header, and a handle is longer than the id sealed in it. */
-const longestTaskId = 1024;
+const maxTaskIdLength = 1024;
 
 /**
  * Rewrites a task result for its caller, with a sealed handle instead of the taskId and every question checked. Returns
  * null if the taskId is missing or too long.
  */
-export async function handOutTask(gw: Gateway, call: RoutedCall, result: string): Promise<string | null> {
+export async function issueHandle(gw: Gateway, call: RoutedCall, result: string): Promise<string | null> {
   const { route } = call;
   const taskId = stringValue(result, 0, "taskId");
-  if (taskId === null || taskId.length > longestTaskId) return null;
+  if (taskId === null || taskId.length > maxTaskIdLength) return null;
   const ttlMs = Number(rawValue(result, 0, "ttlMs")) || 0;
-  const ageMs = Math.min(Math.max(ttlMs, leastAgeMs), longestSeal);
+  const ageMs = Math.min(Math.max(ttlMs, minHandleAgeMs), maxSealMs);
   const sealed: Sealed = { server: route.server, taskId, tool: route.canonical };
   const handle = gw.sealer.seal(purpose, call.who.id, JSON.stringify(sealed), ageMs);
-  return underHandle(gw, call, result, JSON.stringify(handle));
+  return withHandle(gw, call, result, JSON.stringify(handle));
 }
 
 /** A caller's task: its id at the server, and the route of the tool that created it, even if the tool is gone. */
@@ -98,9 +98,9 @@ function decideTask(gw: Gateway, call: IdentifiedCall, route: Route): void {
 const unknownTask = (): Failure => new Failure("unknown-task", "Task not found.");
 
 /** Returns a task's state with the caller's handle (raw JSON) after every question in it was checked. */
-export async function underHandle(gw: Gateway, call: RoutedCall, state: string, handle: string): Promise<string> {
+export async function withHandle(gw: Gateway, call: RoutedCall, state: string, handle: string): Promise<string> {
   const asked = readInputRequests(state);
-  if (typeof asked === "string") throw brokeProtocol(call.route.server, asked);
+  if (typeof asked === "string") throw protocolViolation(call.route.server, asked);
   await admitAll(gw, call, asked);
   return locate(state, 0, "taskId") ? editObject(state, { taskId: handle }) : state;
 }

@@ -10,7 +10,7 @@ import { type Catalog, gatewayCapabilities } from "../core/ports.ts";
 import type { Gateway } from "./gateway.ts";
 
 /** Maximum number of findings reported one by one: a server that stops offering anything yields one for each rule. */
-const mostTold = 20;
+const maxReported = 20;
 
 /** The names of the arguments that a tool takes; null if its schema does not define them. */
 type Arguments = ReadonlySet<string> | null;
@@ -36,14 +36,14 @@ type Sources = Pick<Gateway, "catalog"> & { readonly upstreams: Pick<Gateway["up
  */
 export function unoffered(named: () => Named, sources: Sources): () => readonly string[] {
   // Computed once per catalog, which is replaced on changes, because it is slow with many rules and tools.
-  const foundIn = memoize((_catalog: Catalog) => lookFor(named(), sources));
+  const foundIn = memoize((_catalog: Catalog) => findUnoffered(named(), sources));
   return () => foundIn(sources.catalog);
 }
 
-function lookFor(named: Named, sources: Sources): string[] {
+function findUnoffered(named: Named, sources: Sources): string[] {
   const offers = offersOf(sources);
   const found = [...rules(named, offers), ...limits(named, offers), ...toolsets(named, offers, sources)];
-  const sentences = found.slice(0, mostTold).map(({ path, what, wrong, known }) => {
+  const sentences = found.slice(0, maxReported).map(({ path, what, wrong, known }) => {
     const guess = nearest(wrong, known());
     return `${formatPath(path)}: ${what}${guess === null ? "" : `; did you mean ${guess}?`}`;
   });

@@ -121,7 +121,7 @@ function admit(state: LimitsState, options: LimitsOptions, who: Principal, weigh
 }
 
 function addWeight(state: LimitsState, { body, nodes }: LimitsOptions, who: Principal, weight: number): void {
-  const full = state.weight.whyFull(who.id, weight, body + perValue * nodes);
+  const full = state.weight.exceededBound(who.id, weight, body + perValue * nodes);
   if (full) throw overloaded(full.of === "one" ? "You are" : "The gateway is", charactersOf(full.most));
   state.weight.add(who.id, weight);
 }

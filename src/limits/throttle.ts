@@ -7,7 +7,7 @@ import type { Source } from "../core/principal.ts";
 const minuteUs = 60_000_000;
 const tolerated = 10;
 const firstBlockUs = 1_000_000;
-const longestBlockUs = minuteUs;
+const maxBlockUs = minuteUs;
 const maxSources = 10_000;
 
 type Strikes = { failures: number; since: number; until: number };
@@ -39,7 +39,7 @@ export function createThrottle(failures: Failures, clock: Clock): Throttle {
         old && now - Math.max(old.since, old.until) <= minuteUs ? old : { failures: 0, since: now, until: 0 };
       strikes.failures++;
       const over = strikes.failures - tolerated;
-      if (over > 0) strikes.until = now + Math.min(longestBlockUs, firstBlockUs * 2 ** (over - 1));
+      if (over > 0) strikes.until = now + Math.min(maxBlockUs, firstBlockUs * 2 ** (over - 1));
       failures.set(key, strikes);
     },
   };

@@ -12,7 +12,7 @@ import {
 import { isObject } from "../core/json.ts";
 import { copied, cut, plain } from "../core/text.ts";
 import { readParamHeaders } from "./headers.ts";
-import { type RpcMessage, isId, longestId, parseMessage } from "./message.ts";
+import { type RpcMessage, isId, maxIdLength, parseMessage } from "./message.ts";
 import { locate, rawValue } from "./json-text.ts";
 import { specOf } from "./methods.ts";
 import { clientCapabilitiesKey, clientInfoKey, type Implementation, logLevelKey, protocolVersionKey } from "./meta.ts";
@@ -32,11 +32,11 @@ export type WireContext = {
 
 type Meta = Readonly<Record<string, unknown>>;
 
-const longestClientText = 200;
+const maxClientTextLength = 200;
 /** Maximum length in characters of the capabilities in `initialize`, which a session keeps until it ends. */
-const longestCapabilities = 16_384;
+const maxCapabilitiesLength = 16_384;
 /** Maximum number of values in the capabilities; each takes more memory than its text. */
-const mostCapabilities = 500;
+const maxCapabilityValues = 500;
 const noMeta: Meta = Object.freeze({});
 const nothing: readonly string[] = [];
 
@@ -140,11 +140,11 @@ function capabilitiesOf({ kind, method, text, params, outline }: RpcMessage, era
   if (method !== "initialize") return null;
   const span = outline.params && locate(text, outline.params[0], "capabilities");
   const found = declared(text, span, params.capabilities);
-  if (found && found.text.length > longestCapabilities) {
-    throw new Failure("invalid-params", `"params.capabilities" is longer than ${longestCapabilities} characters.`);
+  if (found && found.text.length > maxCapabilitiesLength) {
+    throw new Failure("invalid-params", `"params.capabilities" is longer than ${maxCapabilitiesLength} characters.`);
   }
-  if (found && valuesIn(found.value) > mostCapabilities) {
-    throw new Failure("invalid-params", `"params.capabilities" holds more than ${mostCapabilities} values.`);
+  if (found && valuesIn(found.value) > maxCapabilityValues) {
+    throw new Failure("invalid-params", `"params.capabilities" holds more than ${maxCapabilityValues} values.`);
   }
   return found && { ...found, text: copied(found.text) };
 }
@@ -179,8 +179,8 @@ function answerOf(text: string): ClientAnswer {
 /** Returns a progress token as written: a string or an integer. Older revisions allow any number. */
 function tokenOf(text: string, [start, end]: Span, era: Era): string {
   const raw = text.slice(start, end);
-  if (isId(raw) || (era === "legacy" && raw.length <= longestId && /^-?\d/.test(raw))) return raw;
-  const what = `"progressToken" is neither a string nor an integer of at most ${longestId} characters`;
+  if (isId(raw) || (era === "legacy" && raw.length <= maxIdLength && /^-?\d/.test(raw))) return raw;
+  const what = `"progressToken" is neither a string nor an integer of at most ${maxIdLength} characters`;
   throw era === "modern" ? badEnvelope(what) : new Failure("invalid-params", `${what}.`);
 }
 
@@ -189,8 +189,8 @@ function isImplementation(value: unknown): value is Implementation {
 }
 
 const nameOf = ({ name, version }: Implementation): Implementation => ({
-  name: cut(name, longestClientText),
-  version: cut(version, longestClientText),
+  name: cut(name, maxClientTextLength),
+  version: cut(version, maxClientTextLength),
 });
 
 const badEnvelope = (what: string): Failure =>

@@ -19,9 +19,9 @@ import { forNextHop } from "./meta.ts";
 export type Asked = { readonly key: string; readonly request: InputRequest };
 
 /** Maximum number of questions in one round. */
-export const mostQuestions = 32;
-const tooMany = `it asks more than ${mostQuestions} questions at once`;
-const longestKey = 256;
+export const maxQuestions = 32;
+const tooMany = `it asks more than ${maxQuestions} questions at once`;
+const maxKeyLength = 256;
 type Values = Readonly<Record<string, unknown>>;
 
 /** Parses an `input_required` result (raw JSON). Returns what is wrong, as a sentence, if it is invalid. */
@@ -46,10 +46,10 @@ export function readInputRequests(result: string): readonly Asked[] | string {
   for (const { key, value } of members(result, requests[0])) {
     const request = readRequest(result.slice(...value));
     if (typeof request === "string") return request;
-    if (key.length > longestKey) return "a key of its inputRequests is too long";
+    if (key.length > maxKeyLength) return "a key of its inputRequests is too long";
     asked.push({ key, request });
   }
-  return asked.length > mostQuestions ? tooMany : asked;
+  return asked.length > maxQuestions ? tooMany : asked;
 }
 
 function readRequest(text: string): InputRequest | string {
@@ -152,7 +152,7 @@ export function urlQuestions(error: string): readonly Asked[] | string {
   const list: unknown = isObject(data) ? (data.elicitations ?? []) : [];
   if (!Array.isArray(list) || !list.every((each) => isObject(each)))
     return "its elicitations are not a list of objects";
-  if (list.length > mostQuestions) return tooMany;
+  if (list.length > maxQuestions) return tooMany;
   return list.map((each, index) => ({
     key: `url-${index + 1}`,
     request: {

@@ -23,7 +23,7 @@ export type RpcMessage = Pick<Inbound, "kind" | "text" | "values" | "idText" | "
 };
 
 /** Maximum length of an id or progress token, in characters; both are kept while a request runs. */
-export const longestId = 1024;
+export const maxIdLength = 1024;
 /** Bytes that transports accept beyond a size limit, so that a slightly larger message is refused under its id. */
 export const headroom = 64 * 1024;
 /** `1.0` is an integer too in JSON Schema, and languages that have only floating-point numbers write it this way. */
@@ -32,7 +32,7 @@ const noParams: Readonly<Record<string, unknown>> = Object.freeze({});
 
 /** Whether raw text is an id that MCP allows: a string or an integer. */
 export function isId(raw: string): boolean {
-  return raw.length <= longestId && (raw.charCodeAt(0) === quote || integer.test(raw));
+  return raw.length <= maxIdLength && (raw.charCodeAt(0) === quote || integer.test(raw));
 }
 
 /** Whether a text is an array, that is, a batch of messages (JSON-RPC 2.0 §6). */
@@ -109,7 +109,7 @@ function parse(text: string): unknown {
 
 function readId(raw: string): string {
   if (isId(raw)) return raw;
-  throw invalid(`"id" is neither a string nor an integer of at most ${longestId} characters.`);
+  throw invalid(`"id" is neither a string nor an integer of at most ${maxIdLength} characters.`);
 }
 
 function readResponse(

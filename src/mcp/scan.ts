@@ -20,7 +20,7 @@ export type ScanLimits = { readonly depth: number; readonly nodes: number };
  * Maximum nesting depth of a server's own description and definitions. They are up to three levels below the top of a
  * message, and official clients refuse a whole message of more than 64 (C#), 128 (Rust) or 200 levels (Python).
  */
-export const deepestRead = 60;
+export const maxDefinitionDepth = 60;
 
 /** The failure of a text that exceeds a limit or is ambiguous. */
 export class Unscannable extends Failure {
@@ -37,11 +37,11 @@ export class Unscannable extends Failure {
 }
 
 /** Maximum length of a number in characters, since converting it blocks the event loop. */
-const longestNumber = 4096;
+const maxNumberLength = 4096;
 /** Up to this number, keys are compared in pairs, which allocates nothing; a larger object gets a set. */
-const fewKeys = 8;
+const maxKeysInPairs = 8;
 /** Maximum number of keys of one object: a key costs more than an array element. */
-const mostKeys = 10_000;
+const maxObjectKeys = 10_000;
 
 // The keys of all objects that are open at this point of a scan. Scans are synchronous and never nest, so they share
 // these arrays, and a message costs no allocation.
@@ -86,8 +86,8 @@ export function scan(text: string, limits: ScanLimits): number {
       depth--;
       key = false;
     } else if (c > 32 && c !== colon) {
-      const end = literalEnd(text, i, Math.min(text.length, i + longestNumber + 1));
-      if (end - i > longestNumber) throw tooLong();
+      const end = literalEnd(text, i, Math.min(text.length, i + maxNumberLength + 1));
+      if (end - i > maxNumberLength) throw tooLong();
       nodes++;
       i = end - 1;
     }
@@ -101,7 +101,7 @@ function noteKey(text: string, start: number, end: number, depth: number, escape
   const escaped = escapes && text.slice(start, end).includes("\\");
   const first = firstKeys[depth] ?? 0;
   let set = keySets.size > 0 ? keySets.get(depth) : undefined;
-  if (!set && !escaped && keyCount - first < fewKeys) {
+  if (!set && !escaped && keyCount - first < maxKeysInPairs) {
     for (let i = first; i < keyCount; i++) {
       if (sameText(text, keyStarts[i] ?? 0, keyEnds[i] ?? 0, start, end)) throw twice(text.slice(start, end));
     }
@@ -117,7 +117,7 @@ function noteKey(text: string, start: number, end: number, depth: number, escape
   const name = escaped ? decodeKey(text, start, end) : text.slice(start, end);
   if (name === null) return;
   if (set.size === set.add(name).size) throw twice(name);
-  if (set.size > mostKeys) throw tooWide();
+  if (set.size > maxObjectKeys) throw tooWide();
 }
 
 function sameText(text: string, a: number, aEnd: number, b: number, bEnd: number): boolean {
@@ -133,10 +133,14 @@ const tooMany = (nodes: number): Failure =>
   new Unscannable(`The message holds more than ${nodes} values`, "send less at once", "limits.nodes");
 
 const tooLong = (): Failure =>
-  new Unscannable(`A number in the message has more than ${longestNumber} digits`, "send it as a string");
+  new Unscannable(`A number in the message has more than ${maxNumberLength} digits`, "send it as a string");
 
 const tooWide = (): Failure =>
-  new Unscannable(`An object in the message has more than ${mostKeys} keys`, "send an array instead", "a fixed limit");
+  new Unscannable(
+    `An object in the message has more than ${maxObjectKeys} keys`,
+    "send an array instead",
+    "a fixed limit",
+  );
 
 const twice = (key: string): Failure =>
   new Unscannable(`The key "${plain(cut(key, 100))}" appears twice in one object`, "send it once");

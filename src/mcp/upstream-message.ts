@@ -80,13 +80,14 @@ export function ownId(id: unknown): string | null {
 }
 
 /** Maximum number of characters around a part of a message that may stay in memory along with it. */
-const mostBesides = 4096;
+const maxSurroundingLength = 4096;
 
 /**
  * Returns a part of a message that may have to wait for a client. Only the part's own length is counted, so it is
  * copied if it would keep much more text in memory.
  */
-const cutOut = (text: string, part: string): string => (text.length - part.length > mostBesides ? copied(part) : part);
+const cutOut = (text: string, part: string): string =>
+  text.length - part.length > maxSurroundingLength ? copied(part) : part;
 
 function readMethod(text: string, message: Record<string, unknown>, idText: string | null): UpstreamMessage {
   const { method } = message;

@@ -33,14 +33,14 @@ export class ArgumentsText {
       if (!span) return false;
     }
     const written = text.slice(...span);
-    return written === String(value) || plainest(written) === plainest(String(value));
+    return written === String(value) || canonicalNumber(written) === canonicalNumber(String(value));
   }
 }
 
 const form = /^(-?)(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?$/;
 
 /** Returns the canonical form of a number's text: its digits without leading or trailing zeros, and a power of ten. */
-function plainest(text: string): string {
+function canonicalNumber(text: string): string {
   const [, sign = "", whole = "", fraction = "", power = "0"] = form.exec(text) ?? [];
   const digits = whole + fraction;
   let first = 0;

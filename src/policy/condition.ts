@@ -3,7 +3,7 @@ import type { Principal, Source } from "../core/principal.ts";
 import type { Readings } from "../core/uri-readings.ts";
 import type { ConditionOptions, RuleOptions } from "./options.ts";
 import { foldCase } from "../core/text.ts";
-import { type Fill, operators, RuleError, type Table, template, type Truth, underPart } from "./operators.ts";
+import { type Fill, operators, RuleError, type Table, template, type Truth, withRulePath } from "./operators.ts";
 import type { ArgumentsText } from "./arguments-text.ts";
 import { uriOperators } from "./uri-operators.ts";
 
@@ -80,7 +80,7 @@ function walk(value: unknown, keys: readonly string[]): unknown {
     if (typeof value === "string" && opensJson.test(value)) return unclear;
     if (typeof value !== "object" || value === null) return undefined;
     if (Array.isArray(value) && !/^\d+$/.test(key)) return undefined;
-    if (!Array.isArray(value) && isPosed(value, key)) return unclear;
+    if (!Array.isArray(value) && hasCaseVariant(value, key)) return unclear;
     if (!Object.hasOwn(value, key)) return undefined;
     value = Reflect.get(value, key);
   }
@@ -98,7 +98,7 @@ const spellingsOf = memoize((object: object) => {
 });
 
 /** Reports whether an object has a key that servers which ignore case, as many in Go and .NET do, read as this key. */
-function isPosed(object: object, key: string): boolean {
+function hasCaseVariant(object: object, key: string): boolean {
   const only = spellingsOf(object).get(foldCase(key));
   return only !== undefined && only !== key;
 }
@@ -109,7 +109,8 @@ export function posing(args: unknown, path: string): string | null {
   for (const [depth, key] of keys.entries()) {
     const before = keys.slice(0, depth);
     const holder = walk(args, before);
-    if (typeof holder !== "object" || holder === null || Array.isArray(holder) || !isPosed(holder, key)) continue;
+    if (typeof holder !== "object" || holder === null || Array.isArray(holder) || !hasCaseVariant(holder, key))
+      continue;
     const other = Object.keys(holder).find((each) => each !== key && foldCase(each) === foldCase(key));
     return [root, ...before, other].join(".");
   }
@@ -139,7 +140,7 @@ function checkTemplates(options: ConditionOptions): void {
 /** Compiles the tests of a condition. The type of the options guarantees that each operand fits its operator. */
 export function compileTests<Test>(table: Table<Test>, options: ConditionOptions): Test[] {
   return Object.entries(options).map(([name, operand]) =>
-    underPart(name, () => (table[name as keyof ConditionOptions] as (operand: unknown) => Test)(operand)),
+    withRulePath(name, () => (table[name as keyof ConditionOptions] as (operand: unknown) => Test)(operand)),
   );
 }
 
@@ -188,7 +189,7 @@ export function every(truths: readonly Truth[]): Truth {
 
 /** Compiles the `when` of a rule. Throws RuleError. */
 export function compileConditions(when: RuleOptions["when"]): Condition[] {
-  return underPart("when", () =>
-    Object.entries(when ?? {}).map(([path, options]) => underPart(path, () => compileOne(path, options))),
+  return withRulePath("when", () =>
+    Object.entries(when ?? {}).map(([path, options]) => withRulePath(path, () => compileOne(path, options))),
   );
 }

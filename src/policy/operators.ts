@@ -23,7 +23,7 @@ export class RuleError extends Error {
 }
 
 /** Compiles a part of a rule and adds the part's name to the path of a RuleError. */
-export function underPart<T>(part: string, compile: () => T): T {
+export function withRulePath<T>(part: string, compile: () => T): T {
   try {
     return compile();
   } catch (error) {

@@ -101,7 +101,7 @@ export type Outlook = Pick<Explained, "listed" | "remedy" | "elsewhere"> & {
 /** Returns the decision without a source, and what other arguments or another source may change about it. */
 export function outlook(plan: Plan, facts: Facts): Outlook {
   const here = outcome(plan, facts);
-  const best = { ...plan, guardrails: atBest(plan.guardrails), policies: plan.policies.map(atBest) };
+  const best = { ...plan, guardrails: withSourceMet(plan.guardrails), policies: plan.policies.map(withSourceMet) };
   const other = outcome(best, facts);
   const { listed, decision } = here.listed ? here : other;
   return {
@@ -121,7 +121,7 @@ function outcome(plan: Plan, facts: Facts): Pick<Outlook, "listed" | "decision">
 }
 
 /** Returns the rules as they apply if every condition on the source helps the caller. */
-function atBest(rules: readonly Rule[]): Rule[] {
+function withSourceMet(rules: readonly Rule[]): Rule[] {
   return rules.flatMap((rule) => {
     const conditions = rule.conditions.filter(({ path }) => !path.startsWith("source."));
     if (conditions.length === rule.conditions.length) return [rule];

@@ -78,7 +78,7 @@ export function createPolicy(set: PolicySet): CompiledPolicy {
       call.verdict = verdictOf(decision);
       if (decision.allowed) return call.verdict;
       if (!decideSome(plan, some(who, route.server, source)).allowed)
-        throw notFound(route.kind, nameAsked(call, route));
+        throw notFound(route.kind, requestedName(call, route));
       throw denied(plan, decision, { who, args });
     },
     lists: (who, route, source) => decideSome(planOf(who, route), some(who, route.server, source ?? null)).allowed,
@@ -141,7 +141,7 @@ function explained({ decision, otherwise, ...more }: Outlook): Explained {
 }
 
 /** Returns the name as the caller wrote it, so that a refusal reveals no more than the caller knows. */
-function nameAsked({ inbound: { method, params } }: Call, { kind, wire }: Route): string {
+function requestedName({ inbound: { method, params } }: Call, { kind, wire }: Route): string {
   const { ref } = params;
   const holder = typeof ref === "object" && ref !== null && method === "completion/complete" ? ref : params;
   const asked: unknown = Reflect.get(holder, kind === "resource" ? "uri" : "name");

@@ -1,11 +1,11 @@
 import { existsSync, statSync } from "node:fs";
 import { createFile, readRegularSync, replaceFile } from "../core/files.ts";
-import { longestSeal } from "../core/ports.ts";
+import { maxSealMs } from "../core/ports.ts";
 import { StoreFailed } from "../core/store.ts";
 import { sealKeyBytes, type SealKeys } from "./seal.ts";
 
 /** Age in ms at which a start makes the current key the previous one, which opens values for as long again. */
-const generation = longestSeal;
+const generation = maxSealMs;
 /** Permission bits of all users except the owner. */
 const others = 0o077;
 

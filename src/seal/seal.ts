@@ -1,7 +1,7 @@
 import { createCipheriv, createDecipheriv, randomBytes } from "node:crypto";
 import { orNull } from "../core/attempt.ts";
 import type { Clock } from "../core/clock.ts";
-import { longestSealed, type Sealer } from "../core/ports.ts";
+import { maxSealedLength, type Sealer } from "../core/ports.ts";
 
 /** Two generations of 256-bit keys: the first seals, both can open. */
 export type SealKeys = readonly [current: Uint8Array, previous: Uint8Array];
@@ -29,7 +29,7 @@ export function createSealer(keys: SealKeys, clock: Clock): Sealer {
       return Buffer.concat([nonce, expiry, text, cipher.getAuthTag()]).toString("base64url");
     },
     open(purpose, context, sealed) {
-      if (sealed.length > longestSealed) return null;
+      if (sealed.length > maxSealedLength) return null;
       const bytes = Buffer.from(sealed, "base64url");
       // Base64url decodes leniently, but only one spelling of a sealed text is valid.
       if (bytes.length < nonceBytes + expiryBytes + tagBytes || bytes.toString("base64url") !== sealed) return null;

@@ -3,7 +3,7 @@ import { isAbsolute, join, resolve as resolvePath } from "node:path";
 import { whyUnreadable } from "../core/access.ts";
 import { codeOf } from "../core/error-text.ts";
 import { readRegularSync, UnfitFile } from "../core/files.ts";
-import { leastSecret } from "../core/secret.ts";
+import { minSecretLength } from "../core/secret.ts";
 
 /** The error of a reference that cannot be resolved; the message names the reference, never a value. */
 export class SecretError extends Error {
@@ -95,7 +95,7 @@ export function createResolver(options: SecretsOptions): (text: string) => Resol
       if (reference === undefined) return whole;
       if (end === "") throw new SecretError(`"\${${reference.slice(0, 60)}" has no closing brace`);
       const found = lookUp(reference, options);
-      if (found.secret && found.value.length >= leastSecret) secrets.add(found.value);
+      if (found.secret && found.value.length >= minSecretLength) secrets.add(found.value);
       return found.value;
     });
     return { value, secrets: [...secrets] };

@@ -10,12 +10,12 @@ const ruledOut = new RegExp(`text/event-stream${never}`, "i");
 
 /** Returns why a request with these headers cannot be read or answered; null if it can. */
 export function unacceptable(headers: Headers): Failure | null {
-  const unread = unreadableAs(headers);
+  const unread = mediaTypeProblem(headers);
   if (unread !== null) return new Failure("unsupported-media", unread);
   // Bun reads trailers as the next request, and drops the connection before the call can be answered.
   if (headers.has("trailer"))
     return new Failure("invalid-request", "Send the message without trailers; they are not supported.");
-  if (json.test(headers.get("accept") ?? "") || takesEvents(headers)) return null;
+  if (json.test(headers.get("accept") ?? "") || acceptsEvents(headers)) return null;
   return new Failure(
     "not-acceptable",
     "Responses are application/json or text/event-stream; the Accept header allows neither.",
@@ -23,7 +23,7 @@ export function unacceptable(headers: Headers): Failure | null {
 }
 
 /** Returns why these headers do not describe plain JSON in UTF-8; null if they do. */
-function unreadableAs(headers: Headers): string | null {
+function mediaTypeProblem(headers: Headers): string | null {
   const encoding = headers.get("content-encoding");
   if (encoding !== null && !/^identity$/i.test(encoding)) {
     return "Send the message without Content-Encoding; none is supported.";
@@ -36,13 +36,13 @@ function unreadableAs(headers: Headers): string | null {
 }
 
 /** Throws if the client of a GET does not accept event streams. */
-export function needEventStream(headers: Headers): void {
-  if (takesEvents(headers)) return;
+export function requireEventStream(headers: Headers): void {
+  if (acceptsEvents(headers)) return;
   throw new Failure("invalid-request", "GET opens an event stream: send Accept: text/event-stream.");
 }
 
 /** Whether a client accepts event streams. A client without Accept does (RFC 9110, 12.5.1). */
-export function takesEvents(headers: Headers): boolean {
+export function acceptsEvents(headers: Headers): boolean {
   const accept = headers.get("accept");
   return accept === null || (eventStream.test(accept) && !ruledOut.test(accept));
 }

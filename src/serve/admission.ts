@@ -88,11 +88,11 @@ export async function notServed(
 ): Promise<Response> {
   const failure = new Failure("unknown-endpoint", `Nothing is served to this caller at /mcp/${request.scope}.`);
   await refuse(gw, callToRefuse(gw, request, presented, text), failure);
-  return nothingHere();
+  return pathNotFound();
 }
 
 /** Returns the response for a path that is not served. */
-export function nothingHere(): Response {
+export function pathNotFound(): Response {
   return new Response("Nothing is served at this path; MCP is at /mcp.\n", { status: 404 });
 }
 

@@ -12,14 +12,14 @@ const deadline = 30_000;
 /** Maximum bytes of bodies that are being received at once, per sender and in total. */
 const bounds = { ofOne: 128 * 1024 ** 2, ofAll: 512 * 1024 ** 2 };
 /** Bytes that each body counts in addition to its length, so that one sender cannot take all connections. */
-const ofEach = 128 * 1024;
+const perBodyBytes = 128 * 1024;
 /** Minimum bytes that each chunk of a body counts as, since it takes that much memory. */
-const ofChunk = 256;
+const minChunkBytes = 256;
 /** Maximum bytes read of an unauthenticated body. All such bodies share one sender id, which no principal has. */
-const ofStranger = 64 * 1024;
+const maxUnauthenticatedBytes = 64 * 1024;
 const nobody = "";
 /** Chunks that any body may have. Each costs a microsecond, so a longer body may have more only if they are larger. */
-const fewChunks = 65_536;
+const baseMaxChunks = 65_536;
 
 /** Reads request bodies, with limits on size, total bytes and time. One timer watches all of them. */
 export class BodyReader {
@@ -43,8 +43,8 @@ export class BodyReader {
   read(req: Request, sender: string, max = this.#max()): Promise<string | Failure> {
     const length = declaredLength(req.headers);
     if (length !== null && length > max) return Promise.resolve(tooLarge(max));
-    if (waitsForever(req.headers.get("expect"))) return Promise.resolve(unmet());
-    const announced = ofEach + (length ?? 0);
+    if (awaitsContinue(req.headers.get("expect"))) return Promise.resolve(unmet());
+    const announced = perBodyBytes + (length ?? 0);
     const crowded = this.#whyNoRoom(sender, announced);
     if (crowded) return Promise.resolve(crowded);
     return new Promise((resolve) => {
@@ -66,18 +66,18 @@ export class BodyReader {
         if (why) throw why;
         hold(bytes);
       };
-      const fail = (error: unknown): void => settle(req.signal.aborted ? clientLeft() : asFailure(error));
+      const fail = (error: unknown): void => settle(req.signal.aborted ? clientDisconnected() : asFailure(error));
       // `req.text()` would silently replace bytes that are not UTF-8.
       (length === null ? readCapped(req, max, came) : req.arrayBuffer()).then((body) => settle(decodeUtf8(body)), fail);
     });
   }
 
   /** Reads enough of a refused request's body to find its id; nothing while such reads hold a quarter of `places`. */
-  async readStrange(req: Request, places: number): Promise<string | Failure> {
+  async readUnauthenticated(req: Request, places: number): Promise<string | Failure> {
     if (this.#strange >= places / 4) return "";
     this.#strange++;
     try {
-      return await this.read(req, nobody, ofStranger);
+      return await this.read(req, nobody, maxUnauthenticatedBytes);
     } finally {
       this.#strange--;
     }
@@ -85,7 +85,7 @@ export class BodyReader {
 
   /** Returns why `bytes` more of this sender exceed a limit; null if they do not. */
   #whyNoRoom(sender: string, bytes: number): Failure | null {
-    const full = this.#arriving.whyFull(sender, bytes, ofEach + this.#max());
+    const full = this.#arriving.exceededBound(sender, bytes, perBodyBytes + this.#max());
     return full && tooMuch(full);
   }
 
@@ -114,12 +114,12 @@ function declaredLength(headers: Headers): number | null {
 async function readCapped(req: Request, max: number, came: (bytes: number) => void): Promise<Uint8Array> {
   if (!req.body) return new Uint8Array();
   const chunks: Uint8Array[] = [];
-  const most = Math.max(fewChunks, Math.ceil(max / ofChunk));
+  const most = Math.max(baseMaxChunks, Math.ceil(max / minChunkBytes));
   let size = 0;
   for await (const chunk of req.body) {
     size += chunk.byteLength;
     if (size > max) throw tooLarge(max);
-    came(Math.max(chunk.byteLength, ofChunk));
+    came(Math.max(chunk.byteLength, minChunkBytes));
     if (chunks.push(chunk) > most) throw tooManyChunks(most);
   }
   return Buffer.concat(chunks);
@@ -129,7 +129,7 @@ async function readCapped(req: Request, max: number, came: (bytes: number) => vo
  * Whether the client waits for a "100 Continue" that Bun never sends: contrary to RFC 9110, 10.1.1, Bun recognizes the
  * expectation only in lower case.
  */
-const waitsForever = (expect: string | null): boolean =>
+const awaitsContinue = (expect: string | null): boolean =>
   expect !== null && expect !== "100-continue" && expect.toLowerCase() === "100-continue";
 
 const unmet = (): Failure =>
@@ -144,12 +144,12 @@ const tooManyChunks = (most: number): Failure =>
 
 function tooMuch({ of, most }: Full): Failure {
   const whose = of === "one" ? "Your request bodies" : "The request bodies of all callers";
-  const bytes = `the limit of ${most} bytes (each counts its length plus ${ofEach})`;
+  const bytes = `the limit of ${most} bytes (each counts its length plus ${perBodyBytes})`;
   return new Failure("overloaded", `${whose} in transit would exceed ${bytes}; try again later.`, {
     retryAfterMs: 1_000,
   });
 }
 
 /** The failure of a request whose client disconnected before the gateway had read it. */
-export const clientLeft = (): Failure =>
+export const clientDisconnected = (): Failure =>
   new Failure("cancelled", "The client disconnected before its whole message had arrived.");

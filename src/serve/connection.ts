@@ -3,9 +3,9 @@ import type { Call, ClientSession, IdentifiedCall } from "../core/call.ts";
 import { type AbortSignalLike, endingWith, onAbort } from "../core/cancel.ts";
 import { Failure, failureFrom } from "../core/failure.ts";
 import type { Era, Revision } from "../core/inbound.ts";
-import { mustBeHeard } from "../core/lists.ts";
+import { mustDeliver } from "../core/lists.ts";
 import type { Presented } from "../core/ports.ts";
-import { eachInTurns } from "../core/turns.ts";
+import { mapInTurns } from "../core/turns.ts";
 import { callOf } from "../gateway/call.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import { cancelledParams, notificationText } from "../mcp/outbound.ts";
@@ -16,7 +16,7 @@ import { Session } from "../session/session.ts";
 import { Backlog } from "../session/streams.ts";
 import type { Traffic } from "../session/traffic.ts";
 import { keepBatch } from "./batch-answers.ts";
-import { isStanding, receive, type Received, refused, unreadable, wantsNews } from "./receive.ts";
+import { isStanding, receive, type Received, refused, unreadable, expectsMessages } from "./receive.ts";
 import { announce, runCall } from "./run-call.ts";
 import type { Running } from "./running.ts";
 import { finishSession, recordOpening } from "./session-records.ts";
@@ -34,9 +34,9 @@ export type ConnectionOptions = Presented & {
 };
 
 /** How long a connection stays open for the answers to calls that ended with its key, ms. */
-const lastAnswers = 500;
+const lastAnswersMs = 500;
 /** A freeze ends subscriptions at the servers, so sessions must not treat them as active afterwards. */
-const unsubscribeOnLoss = endingWith<Session>((_, session) => session.endSubscriptions());
+const unsubscribeOnRevocation = endingWith<Session>((_, session) => session.endSubscriptions());
 /** Why a subscription ended that its client did not cancel. */
 const ended = "The gateway is stopping, or no longer serves what the subscription was for.";
 
@@ -91,8 +91,8 @@ export class McpConnection {
   }
 
   /** Calls `close` once the caller has lost its rights and its calls are answered. Returns a function to stop that. */
-  closeOnLoss(revoked: AbortSignalLike, close: () => void): () => void {
-    return onAbort(revoked, () => void this.#busy.idle(lastAnswers).then(close));
+  closeOnRevocation(revoked: AbortSignalLike, close: () => void): () => void {
+    return onAbort(revoked, () => void this.#busy.idle(lastAnswersMs).then(close));
   }
 
   /** Refuses questions to the client, because its answers cannot arrive any more. */
@@ -109,7 +109,7 @@ export class McpConnection {
   }
 
   /** Ends a connection that was closed because of a message so long that none of it was read. */
-  overrun(): void {
+  closeOversized(): void {
     const why = "Its connection was closed because another message on it was much longer than limits.body allows.";
     this.#broke({ inbound: unreadable(null), fault: tooLong(this.#options.current()) }, why);
   }
@@ -139,7 +139,7 @@ export class McpConnection {
   async #answerBatch(gw: Gateway, all: readonly Received[], presented: Presented): Promise<string | null> {
     announce(all, this.#session);
     const keep = keepBatch(gw);
-    const answers = await eachInTurns(all, async (one) => {
+    const answers = await mapInTurns(all, async (one) => {
       // The configuration may have been reloaded since the previous message.
       const answer = this.#closed ? null : await this.#answerOne(this.#options.current(), one, presented);
       return answer === null ? null : keep(one.inbound, answer);
@@ -174,7 +174,7 @@ export class McpConnection {
     const { running, scope } = this.#options;
     const { inbound } = received;
     const session = this.#session;
-    const speaks = session !== null || wantsNews(inbound);
+    const speaks = session !== null || expectsMessages(inbound);
     const opens = inbound.method === "initialize";
     return callOf(gw, received, presented, {
       controller: running.add(isStanding(inbound)),
@@ -227,9 +227,9 @@ export class McpConnection {
     const { capabilities, scope } = session;
     const ask = this.#asks(session);
     const send = (method: string, params: string | null) =>
-      this.#send(notificationText(method, params), mustBeHeard(method));
+      this.#send(notificationText(method, params), mustDeliver(method));
     const leave = gw.notifier.join({ who, source, scope, capabilities, lists: allLists, send, session, ask });
-    const unwatch = unsubscribeOnLoss(who.revoked, session);
+    const unwatch = unsubscribeOnRevocation(who.revoked, session);
     session.leave = () => {
       leave();
       unwatch();

@@ -2,7 +2,7 @@ import type { Principal } from "../core/principal.ts";
 import { keepAlive } from "../mcp/sse.ts";
 import type { Reader } from "../session/streams.ts";
 import type { HttpContext } from "./http-request.ts";
-import { type Outlet, type Sending, sendWithin } from "./queue-limits.ts";
+import { type Outlet, type Sending, sendOrDrop } from "./queue-limits.ts";
 import { UnreadBody } from "./unread-body.ts";
 
 const headers = {
@@ -13,7 +13,7 @@ const headers = {
 };
 const encoder = new TextEncoder();
 const keepAliveBytes = encoder.encode(keepAlive);
-const keepAliveEvery = 15_000;
+const keepAliveMs = 15_000;
 
 /** Opens a stream, which takes one of its reader's connection slots. Throws `overloaded`. */
 export function openStream(context: HttpContext, who: Principal, onClose: () => void): EventStream {
@@ -44,11 +44,11 @@ export class EventStream implements Reader, Outlet {
     sending.traffic.streams++;
     // Bun sends the headers only with the first bytes, and clients wait for the headers.
     this.#body.write(keepAliveBytes);
-    this.#timer = setInterval(() => this.#body.write(keepAliveBytes), keepAliveEvery).unref();
+    this.#timer = setInterval(() => this.#body.write(keepAliveBytes), keepAliveMs).unref();
   }
 
   write(event: string, must: boolean): void {
-    if (!this.#closed) sendWithin(this, event, must, this.#sending);
+    if (!this.#closed) sendOrDrop(this, event, must, this.#sending);
   }
 
   queued(): number {

@@ -1,4 +1,4 @@
-import { plainHost } from "../core/host-name.ts";
+import { normalizeHost } from "../core/host-name.ts";
 import type { Capability } from "../core/ports.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import { authenticate } from "./admission.ts";
@@ -53,7 +53,7 @@ export function isLocal({ raw: { headers }, ip }: HttpRequest): boolean {
 
 /** Whether a Host is a name that anyone could register and point at this machine (DNS rebinding). */
 function isPublicName(host: string): boolean {
-  const name = plainHost(host.replace(/:\d*$/, ""));
+  const name = normalizeHost(host.replace(/:\d*$/, ""));
   const label = name.lastIndexOf(".");
   return label !== -1 && /[a-z]/.test(name.slice(label));
 }

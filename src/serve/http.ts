@@ -1,11 +1,11 @@
 import type { Server, SocketAddress } from "bun";
-import { plainAddress } from "../core/cidr.ts";
+import { normalizeAddress } from "../core/cidr.ts";
 import { Failure, failureFrom } from "../core/failure.ts";
 import { List } from "../core/linked-list.ts";
 import type { Logger } from "../core/log.ts";
 import { Turn } from "../core/turns.ts";
-import { noRegistration, nothingHere } from "./admission.ts";
-import { BodyReader, clientLeft } from "./body.ts";
+import { noRegistration, pathNotFound } from "./admission.ts";
+import { BodyReader, clientDisconnected } from "./body.ts";
 import { ConnectionSlots } from "./connection-slots.ts";
 import { cors } from "./cors.ts";
 import { health, type HealthOptions, isLocal } from "./health.ts";
@@ -16,7 +16,7 @@ import { PostEndpoint } from "./post-endpoint.ts";
 import { refusal } from "./reply.ts";
 import { find, type Handler, type Methods, type Routes } from "./routes.ts";
 import { sessionMethods } from "./session-endpoint.ts";
-import { SsePair } from "./sse-pair.ts";
+import { HttpSse } from "./sse-pair.ts";
 import { type SocketData, WebSockets } from "./web-socket.ts";
 
 export type HttpOptions = Omit<HttpContext, "bodies" | "slots"> &
@@ -62,7 +62,7 @@ export function serveHttp(options: HttpOptions): HttpServer {
   const { address, log, maxConnections: max, patience = defaultPatience } = options;
   const bodies = new BodyReader(() => options.current().caps.body);
   const context = { ...options, bodies, slots: new ConnectionSlots() };
-  const pair = new SsePair(context);
+  const pair = new HttpSse(context);
   const sockets = new WebSockets(context);
   const guard = originGuard({ ...options, host: address.host });
   const ws: Methods = { GET: (request) => sockets.upgrade(request, server) };
@@ -72,9 +72,10 @@ export function serveHttp(options: HttpOptions): HttpServer {
 
   const answer: Answer = async (req, from) => {
     // A client that has disconnected has no address any more, and without one the request cannot be checked.
-    if (from === null) return refusal(clientLeft());
-    const request = new HttpRequest(req, plainAddress(from.address));
-    if (isCrowded(server, pending.size, max) && !isForOperators(request)) return stamp(req, refusal(turnAway(options)));
+    if (from === null) return refusal(clientDisconnected());
+    const request = new HttpRequest(req, normalizeAddress(from.address));
+    if (exceedsConnections(server, pending.size, max) && !isForOperators(request))
+      return stamp(req, refusal(turnAway(options)));
     const node = pending.add(request);
     try {
       guard(req.headers);
@@ -91,7 +92,7 @@ export function serveHttp(options: HttpOptions): HttpServer {
 
   const server = listenBy(options, handlersOf(options, sockets, answer));
   const shedding = shedIdleConnections(max, options.otherDescriptors, () => server.closeIdleConnections());
-  const keeper = setInterval(() => keepSilent(server, pending, patience), patience.every).unref();
+  const keeper = setInterval(() => keepLongRequestsOpen(server, pending, patience), patience.every).unref();
   let stopped: Promise<void> | null = null;
   return {
     url: urlOf(server, options),
@@ -160,7 +161,7 @@ function urlOf({ port }: Server<SocketData>, { address, tls }: HttpOptions): str
   return `${tls ? "https" : "http"}://${host}:${port ?? address.port}`;
 }
 
-function routesOf(context: HttpContext, pair: SsePair, ws: Methods, operators: Routes["exact"]): Routes {
+function routesOf(context: HttpContext, pair: HttpSse, ws: Methods, operators: Routes["exact"]): Routes {
   const endpoint = new PostEndpoint(context);
   const mcp: Methods = { POST: (request) => endpoint.post(request), ...sessionMethods(context) };
   const sse: Methods = { GET: (request) => pair.get(request) };
@@ -173,7 +174,11 @@ function routesOf(context: HttpContext, pair: SsePair, ws: Methods, operators: R
 }
 
 /** Exempts the connections of long requests from the idle timeout, and opens their streams; see `Patience`. */
-function keepSilent(server: Server<SocketData>, pending: List<HttpRequest>, { after, resumable }: Patience): void {
+function keepLongRequestsOpen(
+  server: Server<SocketData>,
+  pending: List<HttpRequest>,
+  { after, resumable }: Patience,
+): void {
   const now = performance.now();
   for (const request of pending.items) {
     const silent = now - request.since;
@@ -191,7 +196,7 @@ function keepSilent(server: Server<SocketData>, pending: List<HttpRequest>, { af
 function dispatch(routes: Routes, request: HttpRequest): ReturnType<Handler> {
   const { raw } = request;
   const found = find(routes, pathOf(raw.url));
-  if (!found) return nothingHere();
+  if (!found) return pathNotFound();
   request.scope = found.scope;
   const handler = found.methods[raw.method];
   if (handler) return handler(request);
@@ -209,7 +214,7 @@ function pathOf(url: string): string {
  * Whether this request exceeds `max`. Bun's counts include this request, streams and WebSockets, but not calls whose
  * client has disconnected; `running` includes those calls, but not this request.
  */
-function isCrowded(server: Server<SocketData>, running: number, max: number): boolean {
+function exceedsConnections(server: Server<SocketData>, running: number, max: number): boolean {
   return server.pendingRequests + server.pendingWebSockets > max || running >= max;
 }
 

@@ -1,6 +1,6 @@
 import { isLoopback } from "../core/cidr.ts";
 import { Failure } from "../core/failure.ts";
-import { hostName, plainHost } from "../core/host-name.ts";
+import { hostName, normalizeHost } from "../core/host-name.ts";
 import { cut } from "../core/text.ts";
 
 export type OriginOptions = {
@@ -19,7 +19,7 @@ const hostShape = new RegExp(String.raw`^(${hostName})(?::\d{1,5})?$`);
  */
 export function originGuard({ host, allowedHosts, allowedOrigins }: OriginOptions): (headers: Headers) => void {
   const onLoopback = isLoopback(host);
-  const names = new Set(allowedHosts.map(plainHost));
+  const names = new Set(allowedHosts.map(normalizeHost));
   const origins = new Set(allowedOrigins.map((origin) => origin.toLowerCase()));
   const own = ownName(host);
   const knownHost = (name: string): boolean => {
@@ -42,7 +42,7 @@ export function originGuard({ host, allowedHosts, allowedOrigins }: OriginOption
         'The Host header is missing or malformed; a host name has only letters, digits, "-", "_" and dots.',
       );
     }
-    const name = plainHost(match[1] ?? "");
+    const name = normalizeHost(match[1] ?? "");
     if (!knownHost(name)) {
       throw new Failure(
         "bad-origin",
@@ -62,7 +62,7 @@ export function originGuard({ host, allowedHosts, allowedOrigins }: OriginOption
 /** Returns the listening address as it appears in a Host header; null for a wildcard address. */
 function ownName(host: string): string | null {
   const name = URL.parse(`http://${host.includes(":") ? `[${host}]` : host}`)?.hostname ?? null;
-  return name === null || name === "0.0.0.0" || name === "[::]" ? null : plainHost(name);
+  return name === null || name === "0.0.0.0" || name === "[::]" ? null : normalizeHost(name);
 }
 
 function knownOrigin(origin: string, host: string, origins: ReadonlySet<string>): boolean {

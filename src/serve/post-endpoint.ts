@@ -4,7 +4,7 @@ import { Failure, failureFrom } from "../core/failure.ts";
 import type { Inbound } from "../core/inbound.ts";
 import type { Presented } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
-import { eachInTurns } from "../core/turns.ts";
+import { mapInTurns } from "../core/turns.ts";
 import { callOf } from "../gateway/call.ts";
 import { refuse } from "../gateway/conclude.ts";
 import type { Gateway } from "../gateway/gateway.ts";
@@ -15,7 +15,7 @@ import { callToRefuse, isServed, notServed, tryIdentify } from "./admission.ts";
 import { keepBatch } from "./batch-answers.ts";
 import { credentialsOf, sourceOf } from "./credentials.ts";
 import type { HttpContext, HttpRequest } from "./http-request.ts";
-import { mayTell, mayWait, PostStream, takesPriming } from "./post-stream.ts";
+import { maySendMessages, mayOpenLate, PostStream, acceptsPriming } from "./post-stream.ts";
 import { isStanding, receive, type Received, unreadable } from "./receive.ts";
 import { answer, answerText } from "./reply.ts";
 import { announce, runCall } from "./run-call.ts";
@@ -75,7 +75,7 @@ export class PostEndpoint {
   /** Answers a caller that is refused; `respond` is given what was read of the body. */
   async #turnAway(raw: Request, respond: (text: string) => Promise<Response>): Promise<Response> {
     const { bodies, maxConnections } = this.#context;
-    const text = await bodies.readStrange(raw, maxConnections);
+    const text = await bodies.readUnauthenticated(raw, maxConnections);
     if (!(text instanceof Failure)) return respond(text);
     const response = await respond("");
     // The rest of a late body is not awaited.
@@ -91,8 +91,8 @@ export class PostEndpoint {
     const { inbound } = received;
     // A modern request has no session, even if it names one.
     const session = inbound.era === "legacy" ? from.session : null;
-    const tells = mayTell(received, session, headers);
-    const waits = mayWait(received, headers);
+    const tells = maySendMessages(received, session, headers);
+    const waits = mayOpenLate(received, headers);
     const stream = tells || waits ? new PostStream(from.vouched, session, this.#context) : null;
     const call = this.#callOf(from, received, session, tells ? stream : null);
     const { controller } = call;
@@ -103,7 +103,7 @@ export class PostEndpoint {
     // If even its failure cannot be reported, the rejection must not end the process.
     ended.catch(() => {});
     if (waits) stream.openLater(request, ended);
-    request.resumable = session !== null && takesPriming(session);
+    request.resumable = session !== null && acceptsPriming(session);
     if (session && prefersEvents(headers)) stream.open();
     return stream.response;
   }
@@ -121,7 +121,7 @@ export class PostEndpoint {
       // Since the previous message the session may have ended, or the configuration may have been reloaded.
       const received = unlessStale(from, one);
       const now = this.#context.current();
-      const tells = mayTell(received, session, headers);
+      const tells = maySendMessages(received, session, headers);
       const call = this.#callOf({ ...from, gw: now }, received, session, tells ? stream : null);
       const text = await runCall(now, call, session, this.#context);
       this.#used(session);
@@ -129,7 +129,7 @@ export class PostEndpoint {
       if (stream.opened) stream.emit(text, true);
       else answers.push(keep(received.inbound, text));
     };
-    const ended = eachInTurns(all, run)
+    const ended = mapInTurns(all, run)
       .then(() => {
         if (!stream.opened) return stream.respond(this.#together(vouched, answers));
         for (const one of answers) stream.emit(one, true);
@@ -137,7 +137,7 @@ export class PostEndpoint {
       })
       .catch((error: unknown) => stream.fail(failureFrom(error, gw.log), null, gw.clock.mono()));
     ended.catch(() => {});
-    if (all.some((one) => mayWait(one, headers))) stream.openLater(request, ended);
+    if (all.some((one) => mayOpenLate(one, headers))) stream.openLater(request, ended);
     return stream.response;
   }
 

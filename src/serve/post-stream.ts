@@ -6,18 +6,18 @@ import { failureMessage } from "../mcp/reply.ts";
 import { encodeEvent } from "../mcp/sse.ts";
 import type { Session } from "../session/session.ts";
 import type { StreamLog } from "../session/streams.ts";
-import { namesEvents, takesEvents } from "./accept.ts";
+import { namesEvents, acceptsEvents } from "./accept.ts";
 import { EventStream } from "./event-stream.ts";
 import type { HttpRequest } from "./http-request.ts";
 import type { Sending } from "./queue-limits.ts";
-import { type Received, wantsNews } from "./receive.ts";
+import { type Received, expectsMessages } from "./receive.ts";
 import { refusal } from "./reply.ts";
 
 /** The first revision whose clients accept an event without a message (2025-11-25, transports). */
 const primed = "2025-11-25";
 
 /** Whether the session's client is sent an event id before the first message. */
-export function takesPriming({ revision }: Session): boolean {
+export function acceptsPriming({ revision }: Session): boolean {
   return revision >= primed;
 }
 
@@ -26,12 +26,12 @@ const mayStream = ({ inbound: { kind, method }, fault }: Received): boolean =>
   !fault && kind === "request" && method !== "initialize";
 
 /** Whether the client can be sent messages before the answer. */
-export function mayTell(received: Received, session: Session | null, headers: Headers): boolean {
-  return mayStream(received) && takesEvents(headers) && (session !== null || wantsNews(received.inbound));
+export function maySendMessages(received: Received, session: Session | null, headers: Headers): boolean {
+  return mayStream(received) && acceptsEvents(headers) && (session !== null || expectsMessages(received.inbound));
 }
 
 /** Whether the stream may be opened only because the answer takes long. */
-export function mayWait(received: Received, headers: Headers): boolean {
+export function mayOpenLate(received: Received, headers: Headers): boolean {
   return mayStream(received) && namesEvents(headers);
 }
 
@@ -122,7 +122,7 @@ export class PostStream {
     if (this.#session) {
       this.#log = this.#session.streams.open();
       this.#log.readBy(stream);
-      if (takesPriming(this.#session)) this.#log.prime();
+      if (acceptsPriming(this.#session)) this.#log.prime();
     }
     this.#answered.resolve(stream.response);
     return stream;

@@ -8,19 +8,19 @@ export type Sending = { readonly current: () => Gateway; readonly traffic: Traff
 export const maxQueued = 1024 ** 2;
 
 /** Minimum for `maxOwed`, because limits.result does not apply to lists and other answers of the gateway itself. */
-const leastOwed = 8 * 1024 ** 2;
+const minOwed = 8 * 1024 ** 2;
 
 /**
  * Bytes queued for a client after which the next message that must arrive ends its connection, because it does not read
  * even its results. Several maximum-length results may be ready at the same moment, before any could have been read.
  */
-export const maxOwed = ({ caps }: Gateway): number => maxQueued + Math.max(4 * caps.result, leastOwed);
+export const maxOwed = ({ caps }: Gateway): number => maxQueued + Math.max(4 * caps.result, minOwed);
 
 /** Bytes that are passed to Bun at once; they cannot be taken back. */
 export const portion = 64 * 1024;
 
 /** Bytes that a connection may hold before the total of its principal is checked. */
-export const mostUnasked = 256 * 1024;
+export const maxUncheckedBytes = 256 * 1024;
 /** How many times `maxOwed` all connections of one principal may hold together. */
 const shares = 8;
 
@@ -28,8 +28,8 @@ const shares = 8;
  * Limits the unread bytes of all connections of one principal by dropping the connections that hold the most. `queued`
  * is the number of bytes that the connection just written to holds.
  */
-export function boundUnread(owner: string, queued: number, { current, traffic }: Sending): void {
-  if (queued > mostUnasked) traffic.unread.bound(owner, shares * maxOwed(current()));
+export function limitUnread(owner: string, queued: number, { current, traffic }: Sending): void {
+  if (queued > maxUncheckedBytes) traffic.unread.bound(owner, shares * maxOwed(current()));
 }
 
 /** The outgoing side of one client's connection. */
@@ -47,12 +47,12 @@ export type Outlet = {
 export const leftUnread = "The client left too much unread.";
 
 /** Sends a message. If too much is unread, a message without `must` is dropped; one with `must` ends the connection. */
-export function sendWithin(to: Outlet, message: string, must: boolean, sending: Sending): void {
+export function sendOrDrop(to: Outlet, message: string, must: boolean, sending: Sending): void {
   const { current, traffic } = sending;
   const queued = to.queued();
   if (queued < (must ? maxOwed(current()) : maxQueued)) {
     to.put(message);
-    return boundUnread(to.owner, to.queued(), sending);
+    return limitUnread(to.owner, to.queued(), sending);
   }
   if (!must) return void traffic.lost++;
   traffic.leftUnread(to.owner, queued);

@@ -100,7 +100,7 @@ export function unreadable(headers: Headers | null, idText: string | null = null
 }
 
 /** Whether a client without a session expects messages before the answer, by its request or a declared extension. */
-export function wantsNews(inbound: Inbound): boolean {
+export function expectsMessages(inbound: Inbound): boolean {
   const { progressToken, logLevel, capabilities } = inbound;
   if (progressToken !== null || logLevel !== null || isStanding(inbound)) return true;
   return capabilities !== null && hasExtensions(capabilities);

@@ -53,11 +53,11 @@ function httpStatus(failure: Failure, inbound: Inbound): number {
 const closing: ReadonlySet<string> = new Set(["body-timeout", "unknown-expectation", "crowded"]);
 
 // The Retry-After of a 503 that does not know when capacity will be free.
-const usualWaitMs = 1_000;
+const defaultRetryAfterMs = 1_000;
 
 function failureHeaders({ code, detail, row }: Failure): Record<string, string> {
   const headers: Record<string, string> = {};
-  const { retryAfterMs = row.http === 503 ? usualWaitMs : undefined } = detail;
+  const { retryAfterMs = row.http === 503 ? defaultRetryAfterMs : undefined } = detail;
   if (retryAfterMs !== undefined) headers["retry-after"] = String(Math.max(1, Math.ceil(retryAfterMs / 1000)));
   if (detail.challenge) headers["www-authenticate"] = detail.challenge;
   if (closing.has(code)) headers["connection"] = "close";

@@ -1,5 +1,5 @@
 import { Failure } from "../core/failure.ts";
-import { mustBeHeard } from "../core/lists.ts";
+import { mustDeliver } from "../core/lists.ts";
 import type { Reached } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
 import { sessionNotFound } from "../gateway/handle.ts";
@@ -8,11 +8,11 @@ import { legacyRevision } from "../mcp/standard-headers.ts";
 import { allLists } from "../session/notifier.ts";
 import type { Session } from "../session/session.ts";
 import type { Sessions } from "../session/sessions.ts";
-import { needEventStream } from "./accept.ts";
+import { requireEventStream } from "./accept.ts";
 import { answerCaller } from "./admission.ts";
 import { type EventStream, openStream } from "./event-stream.ts";
 import { type HttpContext, type HttpRequest, presentedBy } from "./http-request.ts";
-import { takesPriming } from "./post-stream.ts";
+import { acceptsPriming } from "./post-stream.ts";
 import type { Methods } from "./routes.ts";
 
 type Own = { readonly who: Principal; readonly session: Session };
@@ -20,9 +20,9 @@ type Own = { readonly who: Principal; readonly session: Session };
 /** Returns the handlers that streamable HTTP has for legacy sessions: GET opens a stream, DELETE ends the session. */
 export function sessionMethods(context: HttpContext): Methods {
   return {
-    GET: (request) => withOwn(context, request, (own) => stream(context, request, own)),
+    GET: (request) => withOwnSession(context, request, (own) => stream(context, request, own)),
     DELETE: (request) =>
-      withOwn(context, request, ({ session }) => {
+      withOwnSession(context, request, ({ session }) => {
         context.sessions.end(session, "deleted");
         return new Response(null, { status: 204 });
       }),
@@ -36,7 +36,7 @@ export function sessionMethods(context: HttpContext): Methods {
 function stream(context: HttpContext, request: HttpRequest, own: Own): Response {
   const { headers } = request.raw;
   const { session } = own;
-  needEventStream(headers);
+  requireEventStream(headers);
   const last = headers.get("last-event-id");
   const found = last === null ? null : session.streams.find(last);
   if (last !== null && !found) {
@@ -50,7 +50,7 @@ function stream(context: HttpContext, request: HttpRequest, own: Own): Response 
   const stream: EventStream = openStream(context, own.who, () => log.leave(stream));
   context.traffic.lost += log.readBy(stream, after);
   // Some clients resume again only with an event id from the stream that was cut off last.
-  if (takesPriming(session)) log.prime();
+  if (acceptsPriming(session)) log.prime();
   return stream.response;
 }
 
@@ -66,7 +66,7 @@ function listen(context: HttpContext, request: HttpRequest, { who, session }: Ow
   session.leave?.();
   const send = (method: string, params: string | null): void => {
     if (log.isOver(clock.mono())) session.leave?.();
-    else log.write(notificationText(method, params), mustBeHeard(method));
+    else log.write(notificationText(method, params), mustDeliver(method));
   };
   const { source } = presentedBy(request);
   const { scope, capabilities } = session;
@@ -80,12 +80,12 @@ function listen(context: HttpContext, request: HttpRequest, { who, session }: Ow
     throw error;
   }
   context.traffic.lost += log.readBy(stream, after);
-  if (takesPriming(session)) log.prime();
+  if (acceptsPriming(session)) log.prime();
   return stream.response;
 }
 
 /** Answers with `answer` for the session that the request names; throws if its protocol version is not served. */
-function withOwn(
+function withOwnSession(
   { current, sessions }: HttpContext,
   request: HttpRequest,
   answer: (own: Own) => Response,

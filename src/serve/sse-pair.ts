@@ -3,7 +3,7 @@ import type { Principal } from "../core/principal.ts";
 import { sessionNotFound } from "../gateway/handle.ts";
 import { encodeEvent } from "../mcp/sse.ts";
 import { secretId } from "../session/session.ts";
-import { needEventStream, unacceptable } from "./accept.ts";
+import { requireEventStream, unacceptable } from "./accept.ts";
 import { answerCaller, authenticate, refuseAndThrow } from "./admission.ts";
 import { McpConnection } from "./connection.ts";
 import { type EventStream, openStream } from "./event-stream.ts";
@@ -21,7 +21,7 @@ type Open = {
  * The HTTP+SSE transport of 2024-11-05: a GET opens a stream whose first event names the URL for POSTs; all responses
  * are sent on the stream.
  */
-export class SsePair {
+export class HttpSse {
   readonly #context: HttpContext;
   readonly #open = new Map<string, Open>();
 
@@ -35,7 +35,7 @@ export class SsePair {
 
   #opened(request: HttpRequest, who: Principal): Response {
     const { raw, scope } = request;
-    needEventStream(raw.headers);
+    requireEventStream(raw.headers);
     const id = secretId();
     const stream: EventStream = openStream(this.#context, who, () => {
       this.#open.delete(id);
@@ -49,7 +49,7 @@ export class SsePair {
       era: "legacy",
       send: (message, must) => stream.write(encodeEvent(message), must),
     });
-    const unwatch = connection.closeOnLoss(who.revoked, () => stream.close());
+    const unwatch = connection.closeOnRevocation(who.revoked, () => stream.close());
     this.#open.set(id, { connection, stream, owner: who.id, scope });
     const path = scope === null ? "/messages" : `/${scope}/messages`;
     stream.write(`event: endpoint\ndata: ${path}?sessionId=${id}\n\n`, true);

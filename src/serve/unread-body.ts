@@ -1,22 +1,22 @@
 import { endingWith } from "../core/cancel.ts";
 import type { Principal } from "../core/principal.ts";
 import type { Traffic } from "../session/traffic.ts";
-import { boundUnread, mostUnasked, portion, type Sending } from "./queue-limits.ts";
+import { limitUnread, maxUncheckedBytes, portion, type Sending } from "./queue-limits.ts";
 
 export type AnswerBody = string | ReadableStream<Uint8Array>;
 
 /** Returns the body of an answer. The unread bytes of a long one are counted. */
 export function bodyOf(text: string, who: Principal, sending: Sending): AnswerBody {
-  if (text.length <= mostUnasked) return text;
+  if (text.length <= maxUncheckedBytes) return text;
   const body = new UnreadBody(who, sending.traffic);
   body.write(new TextEncoder().encode(text));
   body.end();
-  boundUnread(who.id, body.owed, sending);
+  limitUnread(who.id, body.owed, sending);
   return body.stream;
 }
 
 /** Drops the unread bytes of a reader that has lost its key. */
-const forgetOnLoss = endingWith<UnreadBody>((_, body) => body.forget());
+const dropOnRevocation = endingWith<UnreadBody>((_, body) => body.forget());
 
 /**
  * A response body that is passed to Bun only as its client reads it. Until then its bytes count as unread bytes of the
@@ -45,7 +45,7 @@ export class UnreadBody {
       },
       new ByteLengthQueuingStrategy({ highWaterMark: portion }),
     );
-    const unwatch = forgetOnLoss(revoked, this);
+    const unwatch = dropOnRevocation(revoked, this);
     const uncount = unread.add(id, { queued: () => this.#owed, drop: () => this.#drop() });
     this.#release = () => {
       unwatch();

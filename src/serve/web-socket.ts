@@ -7,7 +7,7 @@ import { decodeUtf8 } from "../mcp/utf8.ts";
 import { answerCaller } from "./admission.ts";
 import { McpConnection } from "./connection.ts";
 import { type HttpContext, type HttpRequest, presentedBy } from "./http-request.ts";
-import { leftUnread, type Outlet, sendWithin } from "./queue-limits.ts";
+import { leftUnread, type Outlet, sendOrDrop } from "./queue-limits.ts";
 
 /** What a socket carries; its client is known before the socket opens. */
 export type SocketData = {
@@ -83,7 +83,7 @@ export class WebSockets {
       idleTimeout: idle,
       sendPings: true,
       perMessageDeflate: false,
-      // So high that Bun drops no large result. `sendWithin` closes the socket of a client with too much unread.
+      // So high that Bun drops no large result. `sendOrDrop` closes the socket of a client with too much unread.
       backpressureLimit: 2 ** 30,
       open: (socket) => this.#opened(socket),
       message: ({ data: { intake } }, message) =>
@@ -108,7 +108,7 @@ export class WebSockets {
       ...this.#context,
       ...presented,
       scope,
-      send: (message, must) => sendWithin(outlet, message, must, this.#context),
+      send: (message, must) => sendOrDrop(outlet, message, must, this.#context),
     }));
     socket.data.intake = new Intake({
       take: (message) => void connection.receive(message),
@@ -116,7 +116,7 @@ export class WebSockets {
       resume: () => socket.resume(),
     });
     // The key may have been revoked since the upgrade request.
-    const unwatch = connection.closeOnLoss(who.revoked, () => {
+    const unwatch = connection.closeOnRevocation(who.revoked, () => {
       // On a socket that is only closed, Bun would go on sending what its client has not read.
       if (socket.getBufferedAmount() > 0) socket.terminate();
       else socket.close(code.policy, "access was revoked");
@@ -136,7 +136,7 @@ export class WebSockets {
     const { connection } = data;
     this.#context.traffic.streams--;
     data.leave();
-    if (reason === tooBig) connection?.overrun();
+    if (reason === tooBig) connection?.closeOversized();
     else if (badFrame.test(reason))
       connection?.breach(`The connection was closed because of an invalid WebSocket frame: ${reason}.`);
     else connection?.close();

@@ -20,7 +20,7 @@ export type Shown = Pick<Catalog, "shown" | "servers" | "hasScopeFor">;
 /** The lists whose changes legacy clients are notified of. */
 export const allLists: ReadonlySet<ListGroup> = new Set(listGroups);
 
-const mostMembers = 20_000;
+const maxListeners = 20_000;
 /** Changes are announced together after this delay, since servers often report the same change several times. */
 const debounceMs = 250;
 /** Replaces the fingerprint of a list that a session has read partly before a change and partly after it. */
@@ -54,8 +54,8 @@ export class Notifier implements Port {
 
   join: Port["join"] = (listener) => {
     const { session = null, lists } = listener;
-    if (this.#members.size >= mostMembers) {
-      throw new Failure("overloaded", `All ${mostMembers} listener slots are in use; try again later.`, {
+    if (this.#members.size >= maxListeners) {
+      throw new Failure("overloaded", `All ${maxListeners} listener slots are in use; try again later.`, {
         retryAfterMs: 5_000,
       });
     }

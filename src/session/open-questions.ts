@@ -13,7 +13,7 @@ type Waiting = {
   readonly reject: (failure: Failure) => void;
 };
 
-const mostWaiting = 64;
+const maxPending = 64;
 /** Ids start below this value, so that they fit into the 32 bits that some clients use. */
 const firstBelow = 2 ** 30;
 
@@ -46,8 +46,8 @@ export class OpenQuestions {
   ): Promise<ClientAnswer> {
     if (this.#closed) throw this.#closed;
     if (signal.aborted) throw gone();
-    if (this.#waiting.size >= mostWaiting) {
-      throw new Failure("overloaded", `The client already has ${mostWaiting} unanswered questions.`);
+    if (this.#waiting.size >= maxPending) {
+      throw new Failure("overloaded", `The client already has ${maxPending} unanswered questions.`);
     }
     // A number, because some clients (langchain4j) read every id as a number and answer a string id under 0.
     const id = ++this.#last;

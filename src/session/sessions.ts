@@ -19,9 +19,9 @@ export type SessionLimits = {
 const sessionDefaults: SessionLimits = { total: 10_000, perOwner: 1_000, perMinute: 6_000, idle: 30 * 60_000 };
 const minuteUs = 60_000_000;
 /** How long a new session is spared, so that its client can begin a call or open a stream before it is replaced. */
-const youngUs = 10_000_000;
+const newSessionGraceUs = 10_000_000;
 /** The share of an owner's sessions that are spared as new, at the cost of sessions in use. */
-const youngShare = 0.1;
+const newSessionShare = 0.1;
 
 /** Why a session ended, as the audit log names it. */
 export type SessionEnd = "deleted" | "idle" | Loss | "replaced" | "shutdown" | "closed";
@@ -136,11 +136,11 @@ export class Sessions {
     for (const session of this.#byId.values()) this.end(session, reason);
   }
 
-  /** Ends a session idle for `youngUs` or one of too many new ones, else the one with the oldest last request. */
+  /** Ends a session idle for `newSessionGraceUs`, or one of too many new ones, or the one idle for longest. */
   #replaceOneOf(owner: string): void {
     const own = this.#byId.values().filter((session) => session.owner === owner);
-    const since = this.#clock.mono() - youngUs;
-    const most = Math.max(1, this.#limits.perOwner * youngShare);
+    const since = this.#clock.mono() - newSessionGraceUs;
+    const most = Math.max(1, this.#limits.perOwner * newSessionShare);
     let oldest: Session | null = null;
     let first: Session | null = null;
     let young = 0;

@@ -5,15 +5,15 @@ export type Reader = { write(event: string, must: boolean): void; close(): void 
 
 type Kept = { readonly n: number; readonly event: string; readonly must: boolean };
 
-const mostEvents = 256;
+const maxStreamEvents = 256;
 /** Maximum number of characters kept of one stream. */
-const mostKept = 1024 ** 2;
+const maxStreamLength = 1024 ** 2;
 /** The memory that an event takes in addition to its text, in characters. */
 const overhead = 512;
 /** Maximum number of ended streams kept of one session: those that were read to the end, and those that were not. */
-const mostEnded = { read: 16, missed: 256 };
+const maxEndedStreams = { read: 16, missed: 256 };
 /** Maximum number of characters kept of all streams of the process. */
-const mostInAll = 64 * 1024 ** 2;
+const maxBacklogLength = 64 * 1024 ** 2;
 /** How long a stream is kept after its end. */
 const ageUs = 5 * 60_000_000;
 
@@ -34,8 +34,8 @@ export class Backlog {
     this.#size += by;
     for (const logs of [this.#read, this.#missed]) {
       for (const oldest of logs) {
-        if (this.#size <= mostInAll) return;
-        oldest.giveWay();
+        if (this.#size <= maxBacklogLength) return;
+        oldest.freeMemory();
       }
     }
   }
@@ -150,7 +150,7 @@ export class StreamLog {
   }
 
   /** Frees memory. A running stream still keeps future events, above all its answer. */
-  giveWay(): void {
+  freeMemory(): void {
     if (this.endedAt === null) this.#clear();
     else this.forget();
   }
@@ -176,7 +176,7 @@ export class StreamLog {
     this.#kept.push(one);
     let grown = weightOf(one);
     this.#size += grown;
-    while (this.#kept.length > 1 && (this.#kept.length > mostEvents || this.#size > mostKept)) {
+    while (this.#kept.length > 1 && (this.#kept.length > maxStreamEvents || this.#size > maxStreamLength)) {
       const first = this.#kept.findIndex(({ must }) => !must);
       const [dropped] = this.#kept.splice(Math.max(0, first), 1);
       const freed = dropped ? weightOf(dropped) : 0;
@@ -216,7 +216,7 @@ export class Streams {
     const id = ++this.#last;
     const log = new StreamLog(id, this.#backlog, () => void this.#logs.delete(id));
     this.#logs.set(id, log);
-    if (this.#logs.size > mostEnded.read) this.#forgetEnded();
+    if (this.#logs.size > maxEndedStreams.read) this.#forgetEnded();
     return log;
   }
 
@@ -237,8 +237,8 @@ export class Streams {
   /** Streams of running calls stay; the limit on calls in flight bounds them too. */
   #forgetEnded(): void {
     const ended = [...this.#logs.values()].filter(({ endedAt }) => endedAt !== null);
-    const read = ended.filter((log) => log.read).slice(0, -mostEnded.read);
-    const missed = ended.filter((log) => !log.read).slice(0, -mostEnded.missed);
+    const read = ended.filter((log) => log.read).slice(0, -maxEndedStreams.read);
+    const missed = ended.filter((log) => !log.read).slice(0, -maxEndedStreams.missed);
     for (const log of [...read, ...missed]) log.forget();
   }
 }

@@ -57,16 +57,18 @@ export function lockState(dir: string): Disposable {
 }
 
 /** Disk space needed to open the databases, with a margin, in bytes. */
-const leastRoom = 256 * 1024;
+const minFreeBytes = 256 * 1024;
 
 /** Throws `StoreFailed` if the disk is full: with small blocks, SQLite would map memory without disk space and die. */
 export function needRoom(dir: string): void {
   const { bsize, bfree, bavail } = statfsSync(dir);
   // The last blocks are reserved for root.
   const free = bsize * (process.getuid?.() === 0 ? bfree : bavail);
-  if (free >= leastRoom) return;
+  if (free >= minFreeBytes) return;
   const kib = (bytes: number): string => `${Math.floor(bytes / 1024)} KiB`;
-  throw new StoreFailed(`the disk of ${dir} is full: ${kib(free)} are free, but ${kib(leastRoom)} are needed to start`);
+  throw new StoreFailed(
+    `the disk of ${dir} is full: ${kib(free)} are free, but ${kib(minFreeBytes)} are needed to start`,
+  );
 }
 
 /** Opens `mcpgw.db` in a prepared state directory. */

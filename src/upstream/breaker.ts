@@ -10,7 +10,7 @@ export type BreakerOptions = {
   readonly rest: number;
 };
 
-export const usualBreaker: BreakerOptions = { first: 1_000, most: 60_000, failures: 5, window: 60_000, rest: 60_000 };
+export const defaultBreaker: BreakerOptions = { first: 1_000, most: 60_000, failures: 5, window: 60_000, rest: 60_000 };
 
 /** Paces the restarts of one thing. It slows down but never gives up. */
 export type Breaker = {

@@ -1,20 +1,20 @@
 import { formatDuration } from "../core/duration.ts";
 import { codeOf, messageOf } from "../core/error-text.ts";
-import { brokeProtocol, Failure, serverDown } from "../core/failure.ts";
+import { protocolViolation, Failure, serverDown } from "../core/failure.ts";
 import { maskSpelled, spellingsOf } from "../core/secret.ts";
 import { cut, plain } from "../core/text.ts";
 
 // The errors that a caller sees when a server fails. Each says whether the call may have run.
 
 /** The maximum number of characters of a server's text that are looked at. */
-const longestWords = 8 * 1024;
+const maxWordsLength = 8 * 1024;
 
 /**
  * Returns a server's own text, shortened and safe to print. The `secrets` are masked: many servers repeat the
  * credentials that they reject, and others than the caller see the text too.
  */
 export function quoted(text: string, secrets: readonly string[]): string {
-  const shown = maskSpelled(text.slice(0, longestWords), spellingsOf(secrets));
+  const shown = maskSpelled(text.slice(0, maxWordsLength), spellingsOf(secrets));
   return plain(cut(shown.replace(/\s+/g, " ").trim(), 200));
 }
 
@@ -60,7 +60,7 @@ export const faults = {
       `The answer of the server "${server}" does not fit beside the other answers in flight from ${from}: the gateway holds at most ${max} bytes of them.`,
       { ran: "maybe", advice: "Ask for fewer large results at once." },
     ),
-  protocol: brokeProtocol,
+  protocol: protocolViolation,
   tooLarge: (server: string, max: number): Failure =>
     new Failure(
       "result-too-large",
@@ -122,7 +122,7 @@ export class Shortage extends Failure {
  * Reports whether a failure is not evidence against the server: the server only asked to wait, or the gateway could not
  * ask it at all. A 503 does not count, because it may come from a proxy with no server behind it.
  */
-export function isInnocent(error: unknown): boolean {
+export function isNotServerFault(error: unknown): boolean {
   return error instanceof HttpFailure ? error.status === 429 : error instanceof Shortage;
 }
 
@@ -130,6 +130,6 @@ export function isInnocent(error: unknown): boolean {
  * Reports whether a failure shows nothing about what the server speaks. This includes a proxy that asks to wait, since
  * it knows nothing about that either.
  */
-export const saysNothing = (error: unknown): boolean =>
-  isInnocent(error) ||
+export const isInconclusive = (error: unknown): boolean =>
+  isNotServerFault(error) ||
   (error instanceof HttpFailure && error.status === 503 && error.detail.retryAfterMs !== undefined);

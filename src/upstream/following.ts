@@ -6,7 +6,7 @@ import type { CallerInstances } from "./caller-instances.ts";
 import { beginListen, type Listening } from "./link/listen.ts";
 
 /** The maximum number of listening requests for tasks at one server; each takes up a connection to it. */
-const mostFollowers = 512;
+const maxTaskFollowers = 512;
 
 /** The tasks that callers follow at one server. Tasks are private, so each caller has its own listening request. */
 export class Following {
@@ -31,7 +31,7 @@ export class Following {
     const instance = await slot.starting;
     const silent = faults.down(server, "it does not send task notifications");
     if (instance.peer.era === "legacy") throw silent;
-    if (this.streams >= mostFollowers) throw faults.full(server, `${mostFollowers} callers already follow tasks`);
+    if (this.streams >= maxTaskFollowers) throw faults.full(server, `${maxTaskFollowers} callers already follow tasks`);
     this.streams++;
     pool.use(slot);
     const release = (): void => {

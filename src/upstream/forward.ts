@@ -13,7 +13,7 @@ import { capabilitiesInRequest } from "./capabilities.ts";
 import { faults } from "./faults.ts";
 import type { Spec } from "./instances/spec.ts";
 import type { Answer, Handlers, LinkRequest, Peer } from "./link/link.ts";
-import { mostTime, type ServerOptions } from "./options.ts";
+import { maxCallTime, type ServerOptions } from "./options.ts";
 import { factsOf } from "./transports/index.ts";
 
 /** The instance that a call is sent to. */
@@ -56,7 +56,7 @@ export function requestOf(call: Call, route: Route, request: UpstreamRequest, ta
     peer,
     timeout: options.timeout,
     waited,
-    most: mostTime(options),
+    most: maxCallTime(options),
     signal: controller.signal,
     purpose: {
       kind: "call",

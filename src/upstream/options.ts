@@ -127,5 +127,5 @@ export function secretsOf(options: ServerOptions): Readonly<Record<string, strin
 }
 
 /** Returns the maximum time to which signs of life can extend a call, ms. */
-export const mostTime = ({ timeout, maxTimeout }: ServerOptions): number =>
+export const maxCallTime = ({ timeout, maxTimeout }: ServerOptions): number =>
   Math.max(timeout, maxTimeout ?? 10 * timeout);

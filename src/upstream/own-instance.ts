@@ -5,7 +5,7 @@ import { Turn } from "../core/turns.ts";
 import type { ServerState } from "../core/upstream.ts";
 import { type Breaker, createBreaker } from "./breaker.ts";
 import { ConditionalTools } from "./discovery/conditional-tools.ts";
-import { differs, type Inventory, listenForChanges, offered, recall, takeInventory } from "./discovery/inventory.ts";
+import { differs, type Inventory, listenForChanges, offered, recall, readInventory } from "./discovery/inventory.ts";
 import { Relisting } from "./discovery/relisting.ts";
 import { reasonOf } from "./faults.ts";
 import type { Terms } from "./host.ts";
@@ -249,7 +249,7 @@ export class OwnInstance {
   async #list(running: Running, which: readonly ListName[]): Promise<void> {
     const before = this.inventory;
     const turn = new Turn();
-    const taken = await takeInventory({ instance: running, listed: this.listed, turn, ...this.#terms }, before, which);
+    const taken = await readInventory({ instance: running, listed: this.listed, turn, ...this.#terms }, before, which);
     // Requests that were unanswered when the instance was stopped say nothing about the server.
     if (running.link.over?.expected) return;
     turn.begin();

@@ -33,7 +33,7 @@ const refusesHeaders = (answer: Answer): boolean =>
   answer.kind === "error" && answer.code === rpcCodes.headerMismatch && !answer.begun;
 
 /** Returns the failure of a request that changes nothing; the caller need not know whether the request ran. */
-function ofReading(error: unknown): unknown {
+function readFailure(error: unknown): unknown {
   if (!(error instanceof Failure) || error.detail.ran !== "maybe") return error;
   const { ran: _, ...detail } = error.detail;
   return new Failure(error.code, error.said, detail);
@@ -87,7 +87,7 @@ export class Sender {
           // The call did not run, and the next attempt uses an instance of the other era.
           const other = this.#starter.doubtLegacy(error);
           if (again || !(other || mayRepeat(error, call, request)))
-            throw repeatable.has(request.method) ? ofReading(error) : error;
+            throw repeatable.has(request.method) ? readFailure(error) : error;
           if (!other) await this.#pauseBefore(slot, call, deadline);
           continue;
         } finally {

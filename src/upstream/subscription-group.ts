@@ -3,7 +3,7 @@ import type { Clock } from "../core/clock.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import type { Era } from "../core/inbound.ts";
 import { objectIn } from "../core/json.ts";
-import { longestName } from "../core/name.ts";
+import { maxNameLength } from "../core/name.ts";
 import type { Updated } from "../core/ports.ts";
 import { pauseBefore } from "./backoff.ts";
 import { faults, quoted } from "./faults.ts";
@@ -159,7 +159,7 @@ export class SubscriptionGroup {
   updated(params: string): boolean {
     const { uri } = objectIn(params);
     // Nobody can read a longer URI, and rules would be matched against every character of it.
-    if (typeof uri !== "string" || uri.length > longestName) return false;
+    if (typeof uri !== "string" || uri.length > maxNameLength) return false;
     const about = [...this.#wanted].filter(([one]) => one === uri || isBelow(uri, one));
     // A client is notified once, however many resources above the URI it subscribed to, because each notification is
     // checked against the rules.

@@ -6,7 +6,7 @@ import type { Need, Slot } from "./instances/pool.ts";
 import { type GroupHost, type Listener, SubscriptionGroup, type SubscriptionsHost } from "./subscription-group.ts";
 
 /** Maximum subscribed resources at one server, since each costs it something: four times one principal's limit. */
-export const mostSubscriptions = 4_096;
+export const maxSubscriptions = 4_096;
 
 /** Creates the listener of a call. It outlives the request, so it keeps only the caller's identity. */
 function listenerOf({ who, session, capabilities, inbound, controller }: IdentifiedCall, updated: Updated): Listener {
@@ -52,8 +52,8 @@ export class Subscriptions {
     // The caller's session may have ended in the meantime; nothing would end another instance started for it.
     if (call.controller.signal.aborted) throw faults.cancelled();
     if (this.#closed) throw faults.down(server, "it was stopped");
-    if (!this.#groups.get(slot.spec.key)?.wants(uri) && this.size >= mostSubscriptions) {
-      throw faults.full(server, `${mostSubscriptions} resources are already subscribed to`);
+    if (!this.#groups.get(slot.spec.key)?.wants(uri) && this.size >= maxSubscriptions) {
+      throw faults.full(server, `${maxSubscriptions} resources are already subscribed to`);
     }
     const { signal } = call.controller;
     const listener = listenerOf(call, updated);

@@ -1,5 +1,5 @@
 import type { Party } from "../core/call.ts";
-import { longestTimer, lookEvery } from "../core/clock.ts";
+import { maxTimerMs, lookEvery } from "../core/clock.ts";
 import type { Listing, ServerStatus } from "../core/upstream.ts";
 import { CallerInstances } from "./caller-instances.ts";
 import { listingOf, unknownText } from "./discovery/inventory.ts";
@@ -127,7 +127,7 @@ export class Supervisor {
 
   #startPulse(): Timer[] {
     const { healthCheck, idleStop } = this.#terms.options;
-    const every = Math.min(healthCheck, longestTimer);
+    const every = Math.min(healthCheck, maxTimerMs);
     const idleEvery = Math.min(every, Math.max(idleStop, idleLook.least), idleLook.most);
     return [
       lookEvery(idleEvery, () => void this.#stopIdle()),

@@ -2,7 +2,7 @@ import type { Tool } from "../core/call.ts";
 import type { Failure } from "../core/failure.ts";
 import type { LocalServer, Upstreams } from "../core/ports.ts";
 import { emptyListing, type Listing, type ServerStatus } from "../core/upstream.ts";
-import { usualBreaker } from "./breaker.ts";
+import { defaultBreaker } from "./breaker.ts";
 import { StartQueue } from "./start-queue.ts";
 import { faults } from "./faults.ts";
 import type { SetHost, Tuning } from "./host.ts";
@@ -11,7 +11,7 @@ import type { ServerOptions } from "./options.ts";
 import { baseEnv } from "./process/child-env.ts";
 import { type Reaper, startReaper } from "./process/reaper.ts";
 import type { StderrLog } from "./process/stderr-log.ts";
-import { endOrphans, usualPatience } from "./process/tree.ts";
+import { endOrphans, defaultStopPatience } from "./process/tree.ts";
 import { Subscriptions } from "./subscriptions.ts";
 import { Supervisor } from "./supervisor.ts";
 
@@ -26,9 +26,9 @@ type UpstreamsOptions = Omit<
 };
 
 /** The default times. */
-export const usualTuning: Tuning = {
-  breaker: usualBreaker,
-  patience: usualPatience,
+export const defaultTuning: Tuning = {
+  breaker: defaultBreaker,
+  patience: defaultStopPatience,
   start: 60_000,
   probe: 5_000,
   debounce: 250,
@@ -86,7 +86,7 @@ export class ManagedUpstreams implements Upstreams {
       retired: () => this.#shared.retired,
       starts: this.#shared.starts,
       reaper: () => this.#startReaper(),
-      tuning: { ...usualTuning, ...tuning },
+      tuning: { ...defaultTuning, ...tuning },
     };
   }
 

@@ -1,4 +1,4 @@
-import { denials, statusesOf, unknownThings } from "../core/failure.ts";
+import { denials, statusesOf, unknownTargets } from "../core/failure.ts";
 import { hourUs, type UsageRow } from "../core/store.ts";
 
 /** The members that metering reads from a record that ends a call. */
@@ -41,7 +41,7 @@ export const callsOf = (record: Ended): number => (isTold(record) ? 0 : (record.
 /** Returns the name to count a call under. Names that callers choose (URIs, extension methods) share one. */
 function nameOf({ method = "tools/call", srv = "", tool, code }: Ended): string {
   // A record that stands for many calls keeps no name, so their failure code decides.
-  if (srv === "") return tool === undefined && !unknownThings.has(code) ? "" : unknownName;
+  if (srv === "") return tool === undefined && !unknownTargets.has(code) ? "" : unknownName;
   if (listed.has(method)) return tool ?? "";
   if (method === "completion/complete") return "(completion)";
   return method.startsWith("resources/") ? "(resource)" : "(extension)";

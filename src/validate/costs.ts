@@ -14,7 +14,7 @@ const ofName = 10;
 /** Number of parts of a typical schema. The code of a large one is too long to be optimized. */
 const usual = 50;
 /** Maximum steps of a part that is counted with the whole, whether or not it is reached. */
-const mostAbsorbed = 16;
+const maxAbsorbedSteps = 16;
 
 /** Keywords whose schema is applied to any number of values; that of other keywords is applied to one. */
 const repeated = new Set(
@@ -67,7 +67,7 @@ export function addCosts(all: ReadonlySet<Schema>, targets: ReadonlySet<unknown>
     for (const { schema: part, keyword } of subschemas(schema)) {
       const ofPart = Number(part["$comment"]);
       const isItem = part === schema["items"];
-      if (ofPart > mostAbsorbed || targets.has(part) || (repeated.has(keyword) && !isItem)) continue;
+      if (ofPart > maxAbsorbedSteps || targets.has(part) || (repeated.has(keyword) && !isItem)) continue;
       delete part["$comment"];
       if (isItem) perItem += ofPart;
       else steps += ofPart;

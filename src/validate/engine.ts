@@ -171,7 +171,7 @@ function canonical(value: unknown): string | null {
 }
 
 /** Maximum deviation of a quotient from a whole number. */
-const mostOff = 1e-6;
+const maxDeviation = 1e-6;
 
 /** Reports whether the quotient is whole except for its last digits: in binary, 19.99 / 0.01 is below 1999. */
 function isMultiple(divisor: number, value: number): boolean {
@@ -179,7 +179,7 @@ function isMultiple(divisor: number, value: number): boolean {
   // A number this large has no digits left that could tell.
   if (value === 0 || !Number.isFinite(quotient)) return true;
   const off = Math.abs(quotient - Math.round(quotient));
-  return off === 0 ? quotient !== 0 : off < Math.min(mostOff, 4 * Number.EPSILON * Math.abs(quotient));
+  return off === 0 ? quotient !== 0 : off < Math.min(maxDeviation, 4 * Number.EPSILON * Math.abs(quotient));
 }
 
 const makers = {
@@ -203,7 +203,7 @@ function engineOf(dialect: PreparedSchema["dialect"], allErrors: boolean): Engin
 }
 
 /** Maximum size of a schema that is compiled twice, to explain all faults; compiling larger ones takes too long. */
-const mostExplained = 200;
+const maxExplainedSize = 200;
 
 /** Creates the check of a schema; each half is compiled when first needed. */
 export function createCheck({ schema, dialect, size }: PreparedSchema): Check {
@@ -212,5 +212,5 @@ export function createCheck({ schema, dialect, size }: PreparedSchema): Check {
     return (value) => (find ??= engineOf(dialect, allErrors).compile(schema))(value);
   };
   const first = compiled(false);
-  return { first, all: size > mostExplained ? first : compiled(true) };
+  return { first, all: size > maxExplainedSize ? first : compiled(true) };
 }

@@ -246,7 +246,7 @@ const isPattern = (source: string): boolean => thrownBy(() => new RegExp(source,
  * Returns why legacy clients, which compile a schema as draft-07 and unchanged, could not do so; null if they could.
  * Anything that `prepareSchema` repairs in its copy is a fault here.
  */
-export function asIsFault(schema: Schema): string | null {
+export function legacyFault(schema: Schema): string | null {
   try {
     if (prepareSchema(schema).loops) return "has a reference to itself";
   } catch (error) {

@@ -11,7 +11,7 @@ import type { Validator } from "../core/ports.ts";
 import { cut } from "../core/text.ts";
 import type { Schema } from "./costs.ts";
 import { type Check, createCheck } from "./engine.ts";
-import { asIsFault, prepareSchema, SchemaError } from "./schema.ts";
+import { legacyFault, prepareSchema, SchemaError } from "./schema.ts";
 import { allowSteps, TooComplex } from "./work.ts";
 
 // About half a second for a check, and a smaller budget for explaining what is wrong.
@@ -44,7 +44,7 @@ export function createValidator(clock: Clock): Validator {
     };
   };
   const ofInput = oncePerSchema(compileSchema);
-  const ofOutput = oncePerSchema((schema) => ({ fault: asIsFault(schema) }));
+  const ofOutput = oncePerSchema((schema) => ({ fault: legacyFault(schema) }));
   const compiled = memoize(({ inputSchema }: Tool): Compiled => ofInput(inputSchema));
   return {
     refuses: (tool) => compiled(tool).reason,

@@ -6,7 +6,7 @@ import { createSubject, valueOf } from "../../src/audit/subject.ts";
 import type { Route, Verdict } from "../../src/core/call.ts";
 import { systemClock } from "../../src/core/clock.ts";
 import { Failure } from "../../src/core/failure.ts";
-import { longestName, notFound } from "../../src/core/name.ts";
+import { maxNameLength, notFound } from "../../src/core/name.ts";
 import { makeCall, makeRoute } from "../support/call.ts";
 
 const newDrafts = () => new Drafts(auditOptions.parse({}), () => [], systemClock);
@@ -74,7 +74,7 @@ test("R17 a request id, which the caller chooses, is recorded shortened and with
 });
 
 test("R17 the tool of an extension call is recorded no longer than its method", () => {
-  const method = `com.acme/${"x".repeat(longestName)}`;
+  const method = `com.acme/${"x".repeat(maxNameLength)}`;
   expect(toolOf(method, "extension", method)).toHaveLength(200);
 });
 

@@ -3,7 +3,7 @@ import type { Draft } from "../../src/audit/draft.ts";
 import { readRecord } from "../../src/audit/record.ts";
 import { Writer } from "../../src/audit/writer.ts";
 import { type Clock, systemClock } from "../../src/core/clock.ts";
-import { longestName } from "../../src/core/name.ts";
+import { maxNameLength } from "../../src/core/name.ts";
 import { type AuditStore, StoreFailed, StoreUnsynced, type SubjectRow } from "../../src/core/store.ts";
 import { openChain } from "../../src/store/sqlite/chain.ts";
 import { codeOf } from "../support/failure.ts";
@@ -196,14 +196,14 @@ test("R8 the queue is bounded in bytes, including those of long URIs", async () 
   using at = tempState();
   using store = openChain(at.db());
   const writer = writerOn(store);
-  const tool = "x".repeat(longestName);
+  const tool = "x".repeat(maxNameLength);
   const draft: Draft = { fields: { type: "call.refused", at: 0, mono: 0, tool }, payload: null };
   const refusals: string[] = [];
   // All in one turn of the event loop, so that nothing is committed in between.
   const waiter = { done: () => {}, failed: ({ message }: Error) => void refusals.push(message) };
   for (let count = 0; count < 3000; count += 1) writer.add(draft, "commit", waiter);
   expect(new Set(refusals)).toEqual(new Set(["the audit queue is full"]));
-  expect((3000 - refusals.length) * longestName).toBeLessThan(16 << 20);
+  expect((3000 - refusals.length) * maxNameLength).toBeLessThan(16 << 20);
   await writer.drain();
 });
 

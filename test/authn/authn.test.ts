@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { whyInert } from "../../src/authn/entry.ts";
+import { inertReason } from "../../src/authn/entry.ts";
 import { createAuthn } from "../../src/authn/index.ts";
 import { localPrincipal, stdioPrincipal } from "../../src/authn/keyless.ts";
 import { Keyring } from "../../src/authn/keyring.ts";
@@ -110,7 +110,7 @@ test("R3: a valid key in an unsupported header form is not reported as invalid",
 test("R3: a configured key that is never accepted is refused with the reason that config check gives", () => {
   for (const key of [keys.inert.key, `${good.slice(0, -1)}!`]) {
     const { authn } = setUp({ keys: [{ id: "k", key, consumerId: "a", roles: ["r"] }] });
-    expect(failureOf(() => authn.identify(call([key]))).message).toBe(`This API key ${whyInert(key)}.`);
+    expect(failureOf(() => authn.identify(call([key]))).message).toBe(`This API key ${inertReason(key)}.`);
   }
 });
 
@@ -158,7 +158,7 @@ test("T42: a reload that accepts callers without a key ends the streams of key h
   const { authn, keyring } = setUp();
   const { key } = keyring.create(keyRequest());
   const held = authn.identify(call([key]));
-  const signals = [held.revoked, keyring.unlessFrozen()];
+  const signals = [held.revoked, keyring.frozenSignal()];
   keyring.apply(keyring.prepare([], ["user"]));
   expect(signals.map(({ aborted }) => aborted)).toEqual([true, false]);
   expect(lossOf(held.revoked)).toBe("dropped");

@@ -153,7 +153,7 @@ test("new roles of anonymous callers that arrive during a freeze take effect onl
   using ring = on(memoryKeyStore());
   ring.freeze();
   ring.apply(ring.prepare([], ["reader"]));
-  expect([ring.unlessChanged().aborted, lossOf(ring.unlessChanged())]).toEqual([true, "frozen"]);
+  expect([ring.changedSignal().aborted, lossOf(ring.changedSignal())]).toEqual([true, "frozen"]);
   ring.unfreeze();
-  expect(ring.unlessChanged().aborted).toBe(false);
+  expect(ring.changedSignal().aborted).toBe(false);
 });

@@ -1,8 +1,8 @@
 import { afterEach, expect, jest, test } from "bun:test";
 import { systemClock } from "../../src/core/clock.ts";
-import { KeyError, whyInert } from "../../src/authn/entry.ts";
+import { KeyError, inertReason } from "../../src/authn/entry.ts";
 import { Keyring } from "../../src/authn/keyring.ts";
-import { isMistyped, newKey } from "../../src/authn/new-key.ts";
+import { isMalformedKey, newKey } from "../../src/authn/new-key.ts";
 import { type KeyOptions, keyOptions } from "../../src/authn/options.ts";
 import { hashKey } from "../../src/core/key-hash.ts";
 import { lossOf } from "../../src/core/principal.ts";
@@ -72,11 +72,11 @@ test("known defect, keys kept in plain text: S34: nothing that the keyring shows
 });
 
 test("a typo in a key is recognized", () => {
-  expect(isMistyped(secret)).toBe(false);
-  expect(isMistyped(secret.slice(0, -1))).toBe(true);
-  expect(isMistyped(secret.replace(/.$/, (char) => (char === "0" ? "1" : "0")))).toBe(true);
-  expect(isMistyped(`${secret.slice(0, 20)}${secret[20] === "x" ? "y" : "x"}${secret.slice(21)}`)).toBe(true);
-  expect(isMistyped("somebody-elses-key")).toBe(false);
+  expect(isMalformedKey(secret)).toBe(false);
+  expect(isMalformedKey(secret.slice(0, -1))).toBe(true);
+  expect(isMalformedKey(secret.replace(/.$/, (char) => (char === "0" ? "1" : "0")))).toBe(true);
+  expect(isMalformedKey(`${secret.slice(0, 20)}${secret[20] === "x" ? "y" : "x"}${secret.slice(21)}`)).toBe(true);
+  expect(isMalformedKey("somebody-elses-key")).toBe(false);
 });
 
 test.each([
@@ -99,7 +99,7 @@ test("random keys of 128 bits or more are strong in every encoding", () => {
   for (let i = 0; i < 500; i++) {
     const bytes = Buffer.from(crypto.getRandomValues(new Uint8Array(32)));
     for (const key of [bytes.toString("hex"), bytes.toString("base64url"), bytes.toString("base64"), newKey().key]) {
-      expect(whyInert(key)).toBeNull();
+      expect(inertReason(key)).toBeNull();
     }
   }
 });
@@ -273,31 +273,31 @@ test("a freeze ends every stream, also those of callers without a key, and persi
   const store = memoryKeyStore();
   const ring = keyring(store);
   load(ring, configured());
-  const signals = [ring.principal(found(ring, secret)).revoked, ring.unlessFrozen()];
+  const signals = [ring.principal(found(ring, secret)).revoked, ring.frozenSignal()];
   ring.freeze();
   expect(signals.map((signal) => signal.aborted && lossOf(signal))).toEqual(signals.map(() => "frozen"));
   ring.unfreeze();
   const again = ring.principal(found(ring, secret));
-  expect([again.name, again.revoked.aborted, ring.unlessFrozen().aborted]).toEqual(["k1", false, false]);
+  expect([again.name, again.revoked.aborted, ring.frozenSignal().aborted]).toEqual(["k1", false, false]);
   ring.freeze();
   expect(again.revoked.aborted).toBe(true);
   const later = keyring(store);
-  expect([later.frozen, later.unlessFrozen().aborted]).toEqual([true, true]);
+  expect([later.frozen, later.frozenSignal().aborted]).toEqual([true, true]);
   later.unfreeze();
-  expect([later.frozen, later.unlessFrozen().aborted, store.frozen()]).toEqual([false, false, false]);
+  expect([later.frozen, later.frozenSignal().aborted, store.frozen()]).toEqual([false, false, false]);
 });
 
 test("after an unfreeze without a freeze, the next freeze or change still ends every open stream", () => {
   const ring = keyring();
-  const signals = [ring.unlessFrozen(), ring.unlessChanged()];
+  const signals = [ring.frozenSignal(), ring.changedSignal()];
   ring.unfreeze();
   ring.freeze();
   expect(signals.map((signal) => signal.aborted && lossOf(signal))).toEqual(["frozen", "frozen"]);
   ring.unfreeze();
-  const changing = ring.unlessChanged();
+  const changing = ring.changedSignal();
   ring.unfreeze();
   ring.apply(ring.prepare([], ["reader"]));
-  expect([ring.frozen, changing.aborted, ring.unlessChanged().aborted]).toEqual([false, true, false]);
+  expect([ring.frozen, changing.aborted, ring.changedSignal().aborted]).toEqual([false, true, false]);
 });
 
 test("R23 T42: a refresh applies another process's key changes and ends the streams of keys that it revoked", () => {
@@ -316,13 +316,13 @@ test("R23 T42: a refresh applies another process's key changes and ends the stre
   here.refresh();
   expect(cut.every(({ aborted }) => aborted)).toBe(true);
   expect([made.key, secret].map((key) => here.state(found(here, key)))).toEqual(["revoked", "revoked"]);
-  const open = here.unlessFrozen();
+  const open = here.frozenSignal();
   there.freeze();
   here.refresh();
   expect([here.frozen, open.aborted]).toEqual([true, true]);
   there.unfreeze();
   here.refresh();
-  expect([here.frozen, here.unlessFrozen().aborted]).toEqual([false, false]);
+  expect([here.frozen, here.frozenSignal().aborted]).toEqual([false, false]);
 });
 
 test("a refresh keeps keys that another process did not change, and configured keys that it does not know", () => {

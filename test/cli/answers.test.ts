@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { mkdirSync, existsSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
-import { mostAsked } from "../../src/control/filters.ts";
+import { maxAnswerItems } from "../../src/control/filters.ts";
 import { Unreachable } from "../../src/control/refusal.ts";
 import { StoreFailed } from "../../src/core/store.ts";
 import { run } from "../support/command-line.ts";
@@ -260,7 +260,7 @@ test("R24 logs -f continues with all lines of a restarted daemon, since it has s
     0,
     [
       { id: "s", lines: 1 },
-      { id: "s", lines: mostAsked },
+      { id: "s", lines: maxAnswerItems },
     ],
   ]);
 });

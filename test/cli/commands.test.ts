@@ -4,7 +4,7 @@ import path from "node:path";
 import { capture } from "../../scripts/lib/capture.ts";
 import { expectGolden } from "../support/golden.ts";
 import { mcpgw, mcpgwLine } from "../support/mcpgw.ts";
-import { mayBecomeNobody } from "../support/processes.ts";
+import { canBecomeNobody } from "../support/processes.ts";
 import { bareEnv, sample } from "../support/sample.ts";
 
 setDefaultTimeout(30_000);
@@ -202,7 +202,7 @@ test("an invalid --status lists each valid value once", async () => {
   expect(named).toEqual([...new Set(named)]);
 });
 
-test.skipIf(!mayBecomeNobody)(
+test.skipIf(!canBecomeNobody)(
   "a user without a home directory and HOME is told to set HOME (needs setpriv as root)",
   async () => {
     const user = ["setpriv", "--reuid=23456", "--regid=23456", "--clear-groups"];

@@ -3,7 +3,7 @@ import { appendFileSync, existsSync, readdirSync, readFileSync, truncateSync, wr
 import { maxLine, request } from "../../src/control/messages.ts";
 import { run } from "../support/command-line.ts";
 import { TempDir } from "../support/temp-dir.ts";
-import { mayMount, mountTmpfs } from "../support/tmpfs.ts";
+import { canMount, mountTmpfs } from "../support/tmpfs.ts";
 
 // How commands read and write the files that they are given.
 
@@ -54,7 +54,7 @@ test("R25 audit verify reads only the end of a checkpoint file that is larger th
   expect(asked.checkpoints.map(({ text }) => text.endsWith("\nthe newest\n"))).toEqual([true]);
 });
 
-test.skipIf(!mayMount())(
+test.skipIf(!canMount())(
   "R9 T04 audit export fails if the disk has room for only part of the last record (needs to mount)",
   async () => {
     using disk = mountTmpfs("8k");

@@ -24,14 +24,15 @@ test("an invalid command line names the help of its command", async () => {
 
 test("a command that does not read ./gateway.yaml says so if no other configuration was named", async () => {
   using place = new Place({ servers: [], policies: [] });
-  const passedOver = "does not read the gateway.yaml in this directory: if the daemon uses it, name it with --config";
-  expect(await place.bare(["status"])).toMatchObject({ code: 4, stderr: expect.stringContaining(passedOver) });
+  const ignoredConfigNote =
+    "does not read the gateway.yaml in this directory: if the daemon uses it, name it with --config";
+  expect(await place.bare(["status"])).toMatchObject({ code: 4, stderr: expect.stringContaining(ignoredConfigNote) });
   const create = ["keys", "create", "A", "agent", "user", "--state", join(place.dir, "other")];
-  expect(await place.bare(create)).toMatchObject({ code: 0, stderr: expect.stringContaining(passedOver) });
-  expect((await place.cli(["status"])).stderr).not.toContain(passedOver);
+  expect(await place.bare(create)).toMatchObject({ code: 0, stderr: expect.stringContaining(ignoredConfigNote) });
+  expect((await place.cli(["status"])).stderr).not.toContain(ignoredConfigNote);
   const named = await place.bare(["status", "--state", join(place.dir, "other")]);
-  expect(named).toMatchObject({ code: 4, stderr: expect.not.stringContaining(passedOver) });
-  expect((await place.bare(["config", "reload"])).stderr).not.toContain(passedOver);
+  expect(named).toMatchObject({ code: 4, stderr: expect.not.stringContaining(ignoredConfigNote) });
+  expect((await place.bare(["config", "reload"])).stderr).not.toContain(ignoredConfigNote);
 });
 
 test("an error shows no control characters of a name, and invalid input exits 2", async () => {

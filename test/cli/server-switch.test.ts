@@ -17,9 +17,9 @@ import { Refusal, Unreachable } from "../../src/control/refusal.ts";
 import { tryLockDirectory } from "../../src/core/libc.ts";
 import { TempDir } from "../support/temp-dir.ts";
 import { mcpgw } from "../support/mcpgw.ts";
-import { asNobody, isRoot, mayBecomeNobody } from "../support/processes.ts";
+import { asNobody, isRoot, canBecomeNobody } from "../support/processes.ts";
 import { bareEnv } from "../support/sample.ts";
-import { mayMount } from "../support/tmpfs.ts";
+import { canMount } from "../support/tmpfs.ts";
 
 // Each command is a process, which can take long on a busy machine.
 setDefaultTimeout(30_000);
@@ -188,7 +188,7 @@ async function disableAsNobody(mode = 0o777): Promise<{ err: string; code: numbe
   return { err: await child.stderr.text(), code: await child.exited };
 }
 
-test.skipIf(!mayBecomeNobody)("a file whose owner would change is left unchanged (needs setpriv as root)", async () => {
+test.skipIf(!canBecomeNobody)("a file whose owner would change is left unchanged (needs setpriv as root)", async () => {
   chmodSync(file, 0o644);
   const { err, code } = await disableAsNobody();
   expect(err).toContain(
@@ -199,7 +199,7 @@ test.skipIf(!mayBecomeNobody)("a file whose owner would change is left unchanged
   expect(readdirSync(at.dir)).toEqual(["gateway.yaml"]);
 });
 
-test.skipIf(!mayBecomeNobody)(
+test.skipIf(!canBecomeNobody)(
   "an owner who is not in the file's group gets that reason (needs setpriv as root)",
   async () => {
     chownSync(file, 65534, 65533);
@@ -210,7 +210,7 @@ test.skipIf(!mayBecomeNobody)(
   },
 );
 
-test.skipIf(!mayBecomeNobody)("a group without rights does not stop the owner (needs setpriv as root)", async () => {
+test.skipIf(!canBecomeNobody)("a group without rights does not stop the owner (needs setpriv as root)", async () => {
   chownSync(file, 65534, 65533);
   chmodSync(file, 0o600);
   expect((await disableAsNobody()).code).toBe(0);
@@ -219,7 +219,7 @@ test.skipIf(!mayBecomeNobody)("a group without rights does not stop the owner (n
   expect({ uid, mode: mode & 0o777 }).toEqual({ uid: 65534, mode: 0o600 });
 });
 
-test.skipIf(!mayBecomeNobody)(
+test.skipIf(!canBecomeNobody)(
   "a user who may not change the file is told the reason and what helps (needs setpriv as root)",
   async () => {
     chmodSync(file, 0o644);
@@ -233,7 +233,7 @@ test.skipIf(!mayBecomeNobody)(
   },
 );
 
-test.skipIf(!mayMount())(
+test.skipIf(!canMount())(
   "a mounted file or directory must be edited at the source of the mount (needs mount as root)",
   async () => {
     const run = (...argv: string[]): void => expect(Bun.spawnSync(argv).exitCode).toBe(0);

@@ -4,7 +4,7 @@ import { initConfig, initText } from "../../src/config/init.ts";
 import { loadText } from "../support/config.ts";
 import { mcpgwLine } from "../support/mcpgw.ts";
 import { TempDir } from "../support/temp-dir.ts";
-import { fill, mayMount, mountTmpfs } from "../support/tmpfs.ts";
+import { fill, canMount, mountTmpfs } from "../support/tmpfs.ts";
 
 test.each([
   ["start", null],
@@ -68,7 +68,7 @@ test("a configuration that cannot be written completely is removed again", () =>
   expect(readdirSync(at.path())).toEqual([]);
 });
 
-test.skipIf(!mayMount())(
+test.skipIf(!canMount())(
   "a full or read-only disk is reported as such, and no partial file stays (needs to mount)",
   () => {
     using disk = mountTmpfs("256k");

@@ -6,12 +6,12 @@ import {
   clientSocket,
   defaultConfig,
   findConfig,
-  overlooked,
+  ignoredConfigHint,
   resolvePaths,
 } from "../../src/config/paths.ts";
 import type { Host } from "../../src/config/paths.ts";
 import { readConfigFile } from "../../src/config/read.ts";
-import { asNobody, mayBecomeNobody } from "../support/processes.ts";
+import { asNobody, canBecomeNobody } from "../support/processes.ts";
 import { TempDir } from "../support/temp-dir.ts";
 
 const temp = new TempDir();
@@ -90,9 +90,9 @@ const elsewhere = (make: string, command: readonly string[]) => {
   const line = `mount -t tmpfs none /var/lib && mount -t tmpfs none /run && { ${make}; } && exec "$@"`;
   return Bun.spawnSync(["unshare", "-m", "sh", "-c", line, "sh", ...command]);
 };
-const mayMount = elsewhere("true", ["true"]).success;
+const canMount = elsewhere("true", ["true"]).success;
 
-test.skipIf(!mayMount)(
+test.skipIf(!canMount)(
   "outside of the unit, only its user finds the heads that the unit has written (needs mounts)",
   () => {
     const module = join(import.meta.dir, "../../src/config/paths.ts");
@@ -110,12 +110,12 @@ test.skipIf(!mayMount)(
   },
 );
 
-test.skipIf(!mayMount || !mayBecomeNobody)(
+test.skipIf(!canMount || !canBecomeNobody)(
   "a client that finds no daemon is told where the system's is, even if it may not use it (needs mounts and setpriv as root)",
   () => {
     const program = `
-    const { systemInstead } = await import(${JSON.stringify(join(import.meta.dir, "../../src/config/paths.ts"))});
-    console.log(systemInstead("/home/u/control.sock"), systemInstead("/run/mcpgw/control.sock"));`;
+    const { systemDaemonHint } = await import(${JSON.stringify(join(import.meta.dir, "../../src/config/paths.ts"))});
+    console.log(systemDaemonHint("/home/u/control.sock"), systemDaemonHint("/run/mcpgw/control.sock"));`;
     const found = (make: string) => elsewhere(make, [...asNobody, process.execPath, "-e", program]).stdout.toString();
     const closed = "in /run/mcpgw, which only members of its group can use";
     expect(found("mkdir -m 750 /run/mcpgw")).toBe(`${closed} ${closed}\n`);
@@ -211,11 +211,13 @@ test("a default configuration that is also ./gateway.yaml, even behind a link, i
   mkdirSync(directory, { recursive: true });
   symlinkSync(home, link);
   writeFileSync(join(directory, "gateway.yaml"), "{}");
-  expect(overlooked(host({ home, cwd: directory }), {})).toBe("");
-  expect(overlooked(host({ home: link, cwd: directory }), {})).toBe("");
+  expect(ignoredConfigHint(host({ home, cwd: directory }), {})).toBe("");
+  expect(ignoredConfigHint(host({ home: link, cwd: directory }), {})).toBe("");
   writeFileSync(join(home, "gateway.yaml"), "{}");
-  expect(overlooked(host({ home, cwd: home }), {})).toContain("does not read the gateway.yaml in this directory");
-  expect(overlooked(host({ home, cwd: home }), { state: "state" })).toBe("");
+  expect(ignoredConfigHint(host({ home, cwd: home }), {})).toContain(
+    "does not read the gateway.yaml in this directory",
+  );
+  expect(ignoredConfigHint(host({ home, cwd: home }), { state: "state" })).toBe("");
 });
 
 test("the default place is tried last, and the error lists all places", () => {

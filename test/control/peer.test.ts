@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, test } from "bun:test";
 import { readFileSync, symlinkSync } from "node:fs";
-import { accessOf, groupId, refusePeer } from "../../src/control/peer.ts";
+import { accessOf, groupId, whyPeerRefused } from "../../src/control/peer.ts";
 import { TempDir } from "../support/temp-dir.ts";
 
 const groups = "root:x:0:\nmcpgw-admin:x:990:alice\nmcpgw-audit:x:991:\nodd:x::\n";
@@ -38,7 +38,7 @@ test.each([
 
 describe.skipIf(process.platform !== "linux")("a peer whose uid is allowed is refused", () => {
   const uid = process.getuid?.() ?? 0;
-  const refused = (pid: number, as = uid) => refusePeer({ pid, uid: as, gid: 0, groups: [] });
+  const refused = (pid: number, as = uid) => whyPeerRefused({ pid, uid: as, gid: 0, groups: [] });
   const { SYSTEMD_EXEC_PID: service } = process.env;
   afterEach(() => {
     if (service === undefined) delete process.env["SYSTEMD_EXEC_PID"];

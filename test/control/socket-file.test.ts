@@ -1,7 +1,7 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { chmodSync, existsSync, mkdirSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { connect } from "../../src/control/client.ts";
-import { isListened } from "../../src/control/socket-path.ts";
+import { hasListener } from "../../src/control/socket-path.ts";
 import { silent } from "../../src/core/log.ts";
 import { listenWith, serverPerTest } from "../support/control-server.ts";
 import { reasonOf } from "../support/failure.ts";
@@ -68,7 +68,7 @@ test("a socket that is deleted, even with its directory, is created again, and o
   stop();
   expect(existsSync(path)).toBe(false);
   // Nobody listens on the deleted ones either.
-  expect(isListened(path)).toBe(false);
+  expect(hasListener(path)).toBe(false);
 });
 
 test("a closed socket is not created again, and a socket that cannot be is logged once a minute", async () => {

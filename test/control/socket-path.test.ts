@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { chmodSync, chownSync, existsSync, mkdirSync, renameSync } from "node:fs";
 import { prepareSocket } from "../../src/control/socket-path.ts";
 import { reasonOf } from "../support/failure.ts";
-import { asNobody, ended, mayBecomeNobody } from "../support/processes.ts";
+import { asNobody, ended, canBecomeNobody } from "../support/processes.ts";
 import { TempDir } from "../support/temp-dir.ts";
 
 const refusal = async (socket: string): Promise<string> => String(await reasonOf(prepareSocket(socket)));
@@ -37,7 +37,7 @@ function preparedByNobody(socket: string) {
   return ended(Bun.spawn([...asNobody, process.execPath, "-e", code], { env, stdout: "pipe", stderr: "pipe" }));
 }
 
-test.skipIf(!mayBecomeNobody)(
+test.skipIf(!canBecomeNobody)(
   "a control socket may be in root's directory, since root may do anything anyway (needs setpriv as root)",
   async () => {
     using at = new TempDir();
@@ -46,7 +46,7 @@ test.skipIf(!mayBecomeNobody)(
   },
 );
 
-test.skipIf(!mayBecomeNobody)(
+test.skipIf(!canBecomeNobody)(
   "a socket without permission to connect is left alone, since a daemon may listen on it (needs setpriv as root)",
   async () => {
     using at = new TempDir();

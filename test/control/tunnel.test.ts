@@ -3,7 +3,7 @@ import { attach } from "../../src/control/client.ts";
 import type { ServedTunnel } from "../../src/control/contract.ts";
 import { silent } from "../../src/core/log.ts";
 import { TempDir } from "../support/temp-dir.ts";
-import { PerTurn, use } from "../support/turns.ts";
+import { PerTurnCounter, use } from "../support/turns.ts";
 import { until } from "../support/until.ts";
 import { listenWith } from "../support/control-server.ts";
 
@@ -109,7 +109,7 @@ test("D15: `drained` resolves when the tunnel is closed", async () => {
 test("a client that floods its tunnel does not block others, and its lines stay in order", async () => {
   using ends = await tunnelled();
   const { client, served } = ends;
-  using turns = new PerTurn();
+  using turns = new PerTurnCounter();
   const seen: number[] = [];
   served.onLine((line) => {
     turns.count();

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { compileCidr, isLoopback, plainAddress, peerKey } from "../../src/core/cidr.ts";
+import { compileCidr, isLoopback, normalizeAddress, peerKey } from "../../src/core/cidr.ts";
 
 const rows: [cidr: string, ip: string, inside: boolean][] = [
   ["10.0.0.0/8", "10.255.0.1", true],
@@ -48,7 +48,7 @@ test.each([
   ["2001:db8::1", "2001:db8::1"],
   ["fe80::1%eth0", "fe80::1%eth0"],
   ["nowhere", "nowhere"],
-])("the address %p is normalized to %p", (ip, plain) => expect(plainAddress(ip)).toBe(plain));
+])("the address %p is normalized to %p", (ip, plain) => expect(normalizeAddress(ip)).toBe(plain));
 
 test("all addresses of an IPv6 /64 are one peer", () => {
   expect(peerKey("2001:db8::1")).toBe(peerKey("2001:db8::ffff:1"));

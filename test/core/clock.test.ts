@@ -1,9 +1,9 @@
 import { expect, test } from "bun:test";
-import { heldUpBy, lookEvery } from "../../src/core/clock.ts";
+import { stallDetector, lookEvery } from "../../src/core/clock.ts";
 import { until } from "../support/until.ts";
 
 test("a late timer counts as held up, but not twice in a row", () => {
-  const isHeldUp = heldUpBy(100);
+  const isHeldUp = stallDetector(100);
   expect([100, 101, 101, 101, 0, 101].map(isHeldUp)).toEqual([false, true, false, true, false, true]);
 });
 

@@ -12,7 +12,7 @@ import {
 import { reasonOf } from "../support/failure.ts";
 import { moduleAt, noStrace, traced } from "../support/processes.ts";
 import { TempDir } from "../support/temp-dir.ts";
-import { mayMount, mountTmpfs } from "../support/tmpfs.ts";
+import { canMount, mountTmpfs } from "../support/tmpfs.ts";
 
 test("files: if several writers create the same file, one wins and leaves nothing else behind", async () => {
   using at = new TempDir();
@@ -80,7 +80,7 @@ test("files: a failed write leaves no draft behind", async () => {
   expect(readdirSync(at.dir)).toEqual(["taken"]);
 });
 
-test.skipIf(!mayMount())(
+test.skipIf(!canMount())(
   "files: on a read-only file system the error of the write is reported (needs mount as root)",
   async () => {
     using disk = mountTmpfs("1m");
@@ -108,7 +108,7 @@ test("files: reading anything but a regular file fails at once, even a pipe with
   expect(() => readRegularSync(at.path("file"), 3)).toThrow(new UnfitFile(at.path("file"), true));
 });
 
-test.skipIf(!mayMount())(
+test.skipIf(!canMount())(
   "files: a full disk is reported with the file's path and leaves no draft (needs a tmpfs)",
   async () => {
     using disk = mountTmpfs("64k");

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { canBeAsked, clientKind, isAsSevere, logLevels } from "../../src/core/inbound.ts";
+import { acceptsQuestions, clientKind, isAsSevere, logLevels } from "../../src/core/inbound.ts";
 
 test.each([
   ["debug", "debug", true],
@@ -39,5 +39,5 @@ test.each([
 ])("the kind of a client that declares %j is %j", (value, kind) => {
   const capabilities = { text: JSON.stringify(value), value };
   expect(clientKind(capabilities)).toBe(JSON.stringify(kind));
-  expect(canBeAsked(capabilities)).toBe(Object.keys(kind).some((name) => name !== "extensions"));
+  expect(acceptsQuestions(capabilities)).toBe(Object.keys(kind).some((name) => name !== "extensions"));
 });

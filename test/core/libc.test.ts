@@ -1,7 +1,7 @@
 import { afterAll, expect, test } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";
 import { lockHolder, peerCredentials, reap, sdNotify, tryLock } from "../../src/core/libc.ts";
-import { asNobody, isRoot, mayBecomeNobody, moduleAt } from "../support/processes.ts";
+import { asNobody, isRoot, canBecomeNobody, moduleAt } from "../support/processes.ts";
 import { TempDir } from "../support/temp-dir.ts";
 import { until } from "../support/until.ts";
 
@@ -118,7 +118,7 @@ test("execve of a program that does not exist throws", async () => {
   expect(await output(child)).toContain("ENOENT");
 });
 
-test.skipIf(!linux || (isRoot && !mayBecomeNobody))(
+test.skipIf(!linux || (isRoot && !canBecomeNobody))(
   "a process that is not dumpable hides its environment from its children (needs Linux, and setpriv as root)",
   async () => {
     const spawn = `Bun.spawnSync(["cat", "/proc/" + process.pid + "/environ"], { stdout: "pipe", stderr: "ignore" }).stdout.toString().includes("canary")`;

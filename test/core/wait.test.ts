@@ -1,7 +1,7 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { Cancel } from "../../src/core/cancel.ts";
-import { sleep, untilGiven, within } from "../../src/core/wait.ts";
-import { standStill } from "../support/stand-still.ts";
+import { sleep, retryUntil, within } from "../../src/core/wait.ts";
+import { suspendProcess } from "../support/stand-still.ts";
 
 setDefaultTimeout(30_000);
 
@@ -35,15 +35,15 @@ test("a wait that ends early returns what its callback returns, or throws what i
 test("a value that arrived while the process was stalled is not late; a missing value is, soon afterwards", async () => {
   const { stdout } = Bun.spawn(["sh", "-c", "sleep 0.2; printf value"]);
   const waits = [stdout.text(), never()].map((one) => within(one, 300, null, (why) => why));
-  await standStill(900);
+  await suspendProcess(900);
   expect(await Promise.all(waits)).toEqual(["value", "late"]);
 });
 
 test("an attempt is repeated until it returns something, at least once and not forever", async () => {
   let attempts = 0;
-  expect(await untilGiven(() => (++attempts < 3 ? null : 0), 60_000)).toBe(0);
+  expect(await retryUntil(() => (++attempts < 3 ? null : 0), 60_000)).toBe(0);
   expect(attempts).toBe(3);
-  expect(await untilGiven(() => (++attempts, null), 0)).toBeNull();
+  expect(await retryUntil(() => (++attempts, null), 0)).toBeNull();
   expect(attempts).toBe(4);
 });
 

@@ -2,8 +2,8 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { daemonCommand, fake, Place } from "../support/daemon.ts";
-import { asNobody, mayBecomeNobody } from "../support/processes.ts";
-import { mayMount, mountTmpfs } from "../support/tmpfs.ts";
+import { asNobody, canBecomeNobody } from "../support/processes.ts";
+import { canMount, mountTmpfs } from "../support/tmpfs.ts";
 
 // Follows the advice of a refusal to the letter, once, and checks that it helps.
 
@@ -28,7 +28,7 @@ test("R17 T62 a daemon that cannot create its directories names the user, the di
   expect(socket).toContain("; name another with --socket");
 });
 
-test.skipIf(!mayMount())(
+test.skipIf(!canMount())(
   "a daemon whose state directory is on a full disk reports it (needs mount as root)",
   async () => {
     using place = new Place({ servers: [], policies: [] });
@@ -42,7 +42,7 @@ test.skipIf(!mayMount())(
   },
 );
 
-test.skipIf(!mayMount())(
+test.skipIf(!canMount())(
   "a daemon whose state directory is on a read-only disk reports it (needs mount as root)",
   async () => {
     using place = new Place({ servers: [fake("a")], policies: [] });
@@ -59,7 +59,7 @@ test.skipIf(!mayMount())(
   },
 );
 
-test.skipIf(!mayBecomeNobody)(
+test.skipIf(!canBecomeNobody)(
   "R17 T62 a daemon that may not read or write a file names the user and the file's owner (needs setpriv as root)",
   async () => {
     using place = new Place("");
@@ -153,7 +153,7 @@ test("a daemon that cannot listen on its address says why", async () => {
   expect([code, stderr]).toEqual([1, expect.stringContaining("192.0.2.1:27399: this machine has no such address")]);
 });
 
-test.skipIf(!mayBecomeNobody)(
+test.skipIf(!canBecomeNobody)(
   "a daemon that may not bind to a privileged port says what to do (needs setpriv as root)",
   async () => {
     using place = new Place({ listen: { http: "127.0.0.1:443" } });
@@ -163,7 +163,7 @@ test.skipIf(!mayBecomeNobody)(
   },
 );
 
-test.skipIf(!mayBecomeNobody)(
+test.skipIf(!canBecomeNobody)(
   "a home directory in which head notes cannot be stored is named, with a remedy (needs setpriv as root)",
   async () => {
     using place = new Place({ servers: [], policies: [] });
@@ -196,7 +196,7 @@ test.skipIf(!mayBecomeNobody)(
   },
 );
 
-test.skipIf(!mayBecomeNobody)(
+test.skipIf(!canBecomeNobody)(
   "T62 a database or WAL file that belongs to another user is named with its owner (needs setpriv as root)",
   async () => {
     using place = new Place({ servers: [], policies: [] });

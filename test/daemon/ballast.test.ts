@@ -11,9 +11,9 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
-import { layBallast } from "../../src/daemon/ballast.ts";
+import { createBallast } from "../../src/daemon/ballast.ts";
 import { TempDir } from "../support/temp-dir.ts";
-import { mayMount, mountTmpfs } from "../support/tmpfs.ts";
+import { canMount, mountTmpfs } from "../support/tmpfs.ts";
 
 // Disk space reserved in a state directory for acts that must be recorded when the disk is full.
 
@@ -23,7 +23,7 @@ const piece = 64 * 1024;
 test("T04 the ballast is a private, incompressible file, and is freed piece by piece", () => {
   using at = new TempDir();
   const path = at.path("ballast");
-  const ballast = layBallast(at.dir);
+  const ballast = createBallast(at.dir);
   expect(statSync(path)).toMatchObject({ size: whole, mode: 0o100_600 });
   expect(gzipSync(readFileSync(path)).length).toBeGreaterThan(0.9 * whole);
   for (let left = whole - piece; left > 0; left -= piece) {
@@ -31,7 +31,7 @@ test("T04 the ballast is a private, incompressible file, and is freed piece by p
     expect(statSync(path).size).toBe(left);
   }
   expect([ballast.give(), existsSync(path), ballast.give()]).toEqual([true, false, false]);
-  const again = layBallast(at.dir);
+  const again = createBallast(at.dir);
   expect(statSync(path).size).toBe(whole);
   again.giveAll();
   expect([existsSync(path), again.give()]).toEqual([false, false]);
@@ -40,38 +40,38 @@ test("T04 the ballast is a private, incompressible file, and is freed piece by p
 test("T04 opening keeps a complete ballast, and replaces a partial one or a named pipe", () => {
   using at = new TempDir();
   const path = at.path("ballast");
-  layBallast(at.dir);
+  createBallast(at.dir);
   const before = readFileSync(path);
-  layBallast(at.dir);
+  createBallast(at.dir);
   expect(readFileSync(path).equals(before)).toBe(true);
   truncateSync(path, piece);
-  layBallast(at.dir);
+  createBallast(at.dir);
   expect(statSync(path).size).toBe(whole);
-  layBallast(at.dir).giveAll();
+  createBallast(at.dir).giveAll();
   Bun.spawnSync(["mkfifo", path]);
-  layBallast(at.dir);
+  createBallast(at.dir);
   expect(statSync(path)).toMatchObject({ size: whole, mode: 0o100_600 });
 });
 
 test("R23 a ballast that cannot be freed reports failure and does not throw", () => {
   using at = new TempDir();
-  const ballast = layBallast(at.dir);
+  const ballast = createBallast(at.dir);
   ballast.giveAll();
   mkdirSync(at.path("ballast"));
   expect(ballast.give()).toBe(false);
   expect(() => ballast.giveAll()).not.toThrow();
-  expect(layBallast(at.dir).give()).toBe(false);
+  expect(createBallast(at.dir).give()).toBe(false);
   rmdirSync(at.path("ballast"));
   // Not even its size can be read.
   symlinkSync("ballast", at.path("ballast"));
   expect(ballast.give()).toBe(false);
 });
 
-test.skipIf(!mayMount())("T04 no ballast is written to a disk that is short of space (needs a tmpfs)", () => {
+test.skipIf(!canMount())("T04 no ballast is written to a disk that is short of space (needs a tmpfs)", () => {
   using disk = mountTmpfs("5m");
   const [dir = "", other = ""] = ["state", "other"].map((name) => join(disk?.dir ?? "", name));
   for (const each of [dir, other]) mkdirSync(each);
   writeFileSync(join(other, "filler"), new Uint8Array(2 * whole));
-  layBallast(dir);
+  createBallast(dir);
   expect(existsSync(join(dir, "ballast"))).toBe(false);
 });

@@ -4,7 +4,7 @@ import { writeFileSync } from "node:fs";
 import { attach, connect } from "../../src/control/client.ts";
 import { Cancel, onAbort } from "../../src/core/cancel.ts";
 import { Failure } from "../../src/core/failure.ts";
-import { verifyInTurn } from "../../src/daemon/handlers/verify.ts";
+import { queueVerification } from "../../src/daemon/handlers/verify.ts";
 import { everything, fake, Place } from "../support/daemon.ts";
 import { reasonOf } from "../support/failure.ts";
 import { startIn } from "../support/in-process.ts";
@@ -40,7 +40,7 @@ test("R122: a verification still queued at shutdown gets an error, and its end i
   const { daemon, engine } = at;
   const { running, stores } = engine;
   const before = Promise.withResolvers<void>();
-  void verifyInTurn("key:other", new Cancel(), () => before.promise);
+  void queueVerification("key:other", new Cancel(), () => before.promise);
   const begin = stores.audit.begin.bind(stores.audit);
   const begun = Promise.withResolvers<void>();
   stores.audit.begin = (call) => begin(call).finally(begun.resolve);
@@ -261,7 +261,7 @@ test("T27 D15: if attached clients of one principal together leave too much unre
   for (const client of clients) client.close();
   await until(() => counted === 0, "all to be gone");
   // A leaked listener for the end of a caller's rights would keep its whole connection in memory.
-  const rights = engine.stores.keyring.unlessFrozen();
+  const rights = engine.stores.keyring.frozenSignal();
   expect(getEventListeners(rights, "abort").length).toBeLessThan(3);
   await at.daemon.stop(0);
   await at.close();

@@ -14,7 +14,7 @@ import { Place } from "../support/daemon.ts";
 import { reasonOf } from "../support/failure.ts";
 import { fullDisk } from "../support/full-disk.ts";
 import { keyRequest, memoryKeyStore } from "../support/key-store.ts";
-import { isRoot, mayBecomeNobody } from "../support/processes.ts";
+import { isRoot, canBecomeNobody } from "../support/processes.ts";
 
 // Each command is a process, which is slow on a busy machine.
 setDefaultTimeout(30_000);
@@ -64,7 +64,7 @@ test("R23 if the configuration exists but cannot be read, keys create refuses in
   place.becomeNobody();
   place.prefix = isRoot ? [...place.prefix, ...given] : given;
   // Root could read the file anyway.
-  if (!isRoot || mayBecomeNobody) await refused("uid");
+  if (!isRoot || canBecomeNobody) await refused("uid");
   chmodSync(dirname(file), 0o700);
 });
 

@@ -13,7 +13,7 @@ import {
 import { basename, join } from "node:path";
 import { outsideOf } from "../support/audit.ts";
 import { daemonCommand, Place } from "../support/daemon.ts";
-import { asNobody, mayBecomeNobody } from "../support/processes.ts";
+import { asNobody, canBecomeNobody } from "../support/processes.ts";
 
 // Follows the advice of a log's refusal to the letter, once, and checks that it helps.
 
@@ -202,7 +202,7 @@ test.skipIf(process.getuid?.() !== 0)(
   },
 );
 
-test.skipIf(!mayBecomeNobody)(
+test.skipIf(!canBecomeNobody)(
   "T62 no command reports an unreadable state directory as empty (needs setpriv as root)",
   async () => {
     using place = new Place({ servers: [], policies: [] });

@@ -1,9 +1,9 @@
 import { expect, test } from "bun:test";
 import { Cancel } from "../../src/core/cancel.ts";
-import { oneAtATime } from "../../src/daemon/handlers/one-at-a-time.ts";
+import { createTurnQueue } from "../../src/daemon/handlers/one-at-a-time.ts";
 
 test("owners take turns, one task each, however many tasks one of them queues", async () => {
-  const inTurn = oneAtATime();
+  const inTurn = createTurnQueue();
   const begun: string[] = [];
   const ask = (owner: string, name: string, signal = new Cancel()): Promise<unknown> =>
     inTurn(owner, signal, async () => void begun.push(name)).catch(() => {});
@@ -22,7 +22,7 @@ test("owners take turns, one task each, however many tasks one of them queues", 
 });
 
 test("a task that fails, at once or later, lets the next one start", async () => {
-  const inTurn = oneAtATime();
+  const inTurn = createTurnQueue();
   const signal = new Cancel();
   const fails = [
     (): Promise<never> => Promise.reject(new Error("later")),

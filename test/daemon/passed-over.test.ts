@@ -1,13 +1,13 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { Place } from "../support/daemon.ts";
-import { isRoot, mayBecomeNobody } from "../support/processes.ts";
+import { isRoot, canBecomeNobody } from "../support/processes.ts";
 
 // Each command is a process; on a busy machine that takes its time.
 setDefaultTimeout(30_000);
 
 const config = { servers: [], policies: [] };
 
-test.skipIf(isRoot && !mayBecomeNobody)(
+test.skipIf(isRoot && !canBecomeNobody)(
   "R23 a daemon of ./gateway.yaml is found by config only; other commands in that directory do not claim that it is frozen (needs setpriv as root)",
   async () => {
     using place = new Place({ ...config, state: "state" });

@@ -2,7 +2,7 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { everything, Place, servesParent } from "../support/daemon.ts";
 import { reply, serve } from "../support/mcp-server.ts";
-import { isRoot, mayBecomeNobody } from "../support/processes.ts";
+import { isRoot, canBecomeNobody } from "../support/processes.ts";
 import { StdioClient } from "../support/stdio-client.ts";
 import { textOf } from "../support/wire.ts";
 
@@ -21,7 +21,7 @@ test.each(["daemon", "serve"])(
   },
 );
 
-test.skipIf(!mayBecomeNobody || !Bun.which("prlimit"))(
+test.skipIf(!canBecomeNobody || !Bun.which("prlimit"))(
   "a start with too low a thread limit fails with a message instead of hanging (needs prlimit, and setpriv as root)",
   async () => {
     using place = new Place({ auth: servesParent, servers: [] });
@@ -64,7 +64,7 @@ test.skipIf(process.platform !== "linux" || !isRoot)(
   },
 );
 
-test.skipIf(!mayBecomeNobody || !Bun.which("prlimit"))(
+test.skipIf(!canBecomeNobody || !Bun.which("prlimit"))(
   "SEMANTICS 7: with a low thread limit, the pool leaves most threads to servers and to Bun (needs prlimit, and setpriv as root)",
   async () => {
     using place = new Place({ auth: servesParent, servers: [] });

@@ -11,7 +11,7 @@ import { fullDisk } from "../support/full-disk.ts";
 import { installationOf } from "../support/in-process.ts";
 import { keyRequest } from "../support/key-store.ts";
 import { note } from "../support/audit.ts";
-import { fill, mayMount, mountTmpfs } from "../support/tmpfs.ts";
+import { fill, canMount, mountTmpfs } from "../support/tmpfs.ts";
 
 setDefaultTimeout(30_000);
 
@@ -127,7 +127,7 @@ test.each([
   expect(errors).toEqual(said.map((each) => expect.stringContaining(each) as string));
 });
 
-test.skipIf(!mayMount())(
+test.skipIf(!canMount())(
   "T04 R23 acts that took effect on a full disk are recorded at shutdown in the reserved space (needs a tmpfs)",
   async () => {
     using disk = mountTmpfs("8m");

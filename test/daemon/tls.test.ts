@@ -16,7 +16,7 @@ import { pairFaults } from "../../src/config/key-pair.ts";
 import { Tls } from "../../src/daemon/tls.ts";
 import { certificate, hasOpenssl, openssl, p256 } from "../support/certificate.ts";
 import { daemonCommand, Place } from "../support/daemon.ts";
-import { isRoot, mayBecomeNobody } from "../support/processes.ts";
+import { isRoot, canBecomeNobody } from "../support/processes.ts";
 import { TempDir } from "../support/temp-dir.ts";
 import { pick } from "../support/wire.ts";
 
@@ -186,7 +186,7 @@ test.skipIf(!hasOpenssl)(
   },
 );
 
-test.skipIf(!hasOpenssl || (isRoot && !mayBecomeNobody))(
+test.skipIf(!hasOpenssl || (isRoot && !canBecomeNobody))(
   "R17 an unreadable key prevents the start of a daemon and nothing else (needs openssl, and setpriv as root)",
   async () => {
     const stdio = { consumerId: "local", roles: ["user"] };

@@ -5,7 +5,7 @@ import { exportLine } from "../../src/audit/export.ts";
 import { loadSigningKey } from "../../src/audit/signing-key.ts";
 import { Cancel } from "../../src/core/cancel.ts";
 import { messageOf } from "../../src/core/error-text.ts";
-import { verifyChains, verifyInTurn } from "../../src/daemon/handlers/verify.ts";
+import { verifyChains, queueVerification } from "../../src/daemon/handlers/verify.ts";
 import { verifyFile } from "../../src/daemon/verify-file.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
 import { outsideOf, tempState, recordCall } from "../support/audit.ts";
@@ -225,7 +225,7 @@ test("R9 verifications run one at a time, and one whose caller has left is not s
   const left = new AbortController();
   const ask = (name: string, signal: AbortSignal, key?: string) => {
     const evidence = { archive, publicKey, heads: at.heads, checkpoints: [] };
-    const done = verifyInTurn("key:alice", signal, () => {
+    const done = queueVerification("key:alice", signal, () => {
       order.push(`${name} begins`);
       return verifyChains(evidence, { checkpoints: [], pubkey: key }, signal);
     });

@@ -1,5 +1,5 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { faults, judgeTwice, type Revision, runClient } from "../support/conformance.ts";
+import { faults, judgeWithRetry, type Revision, runClient } from "../support/conformance.ts";
 import { openDesk } from "../support/conformance-client.ts";
 import { client } from "../support/conformance-expected.ts";
 
@@ -12,7 +12,7 @@ test.each(revisions)(
   async (revision) => {
     await using desk = openDesk();
     const find = async () => faults(await runClient(desk.url, revision));
-    expect(await judgeTwice(find, client[revision])).toEqual({ unexpected: [], stale: [] });
+    expect(await judgeWithRetry(find, client[revision])).toEqual({ unexpected: [], stale: [] });
   },
   240_000,
 );

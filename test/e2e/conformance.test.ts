@@ -4,7 +4,7 @@ import {
   faults,
   type Fixture,
   judge,
-  judgeTwice,
+  judgeWithRetry,
   type Revision,
   type Run,
   runServer,
@@ -64,13 +64,13 @@ describe.each(revisions)("conformance, server side, %s", (revision) => {
   // Each run is mostly waiting.
   test.concurrent("the gateway does not differ from the fixture unexpectedly", async () => {
     const find = async () => differences(measure(), await through(fixture.url, revision));
-    expect(await judgeTwice(find, sameEra[revision])).toEqual(nothing);
+    expect(await judgeWithRetry(find, sameEra[revision])).toEqual(nothing);
   }, 240_000);
 
   test.concurrent("the gateway does not differ unexpectedly in front of a server that speaks only the other era", async () => {
     await using other = await startFixture(revision === "2025-11-25" ? "modern" : "legacy");
     const find = async () => differences(measure(), await through(other.url, revision));
-    expect(await judgeTwice(find, otherEra[revision])).toEqual(nothing);
+    expect(await judgeWithRetry(find, otherEra[revision])).toEqual(nothing);
   }, 240_000);
 });
 
@@ -86,7 +86,7 @@ test("conformance: an expectation covers a scenario or one of its checks, and is
 
 test("conformance: a failure in two runs counts, a failure in only one does not", async () => {
   const [right, wrong] = [new Map<string, string>(), new Map([["a:one", "1 FAILURE"]])];
-  const judged = (...runs: (typeof right)[]) => judgeTwice(async () => runs.shift()!, {});
+  const judged = (...runs: (typeof right)[]) => judgeWithRetry(async () => runs.shift()!, {});
   expect(await judged(wrong, right)).toEqual(nothing);
   expect(await judged(wrong, wrong)).toEqual({ unexpected: ["a:one: 1 FAILURE"], stale: [] });
   expect(await judged(right)).toEqual(nothing);

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { chmodSync, chownSync, mkdirSync, readFileSync } from "node:fs";
 import { type Daemon, Place } from "../support/daemon.ts";
-import { asNobody, mayBecomeNobody, type Ran } from "../support/processes.ts";
+import { asNobody, canBecomeNobody, type Ran } from "../support/processes.ts";
 import { linesOf } from "../support/seen.ts";
 
 setDefaultTimeout(30_000);
@@ -13,7 +13,7 @@ const [admins, readers] = readFileSync("/etc/group", "utf8")
   .map(([name = "", , gid]) => ({ name, gid: Number(gid) }))
   .filter(({ gid }) => gid > 0 && gid < 65_534);
 
-describe.skipIf(!mayBecomeNobody || !admins || !readers)(
+describe.skipIf(!canBecomeNobody || !admins || !readers)(
   "another user on the control socket (needs setpriv as root)",
   () => {
     let place: Place;

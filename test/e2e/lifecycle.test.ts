@@ -291,14 +291,14 @@ test("T40: if no configuration is found, every command reports it in the same wo
   writeFileSync(join(foreign, "gateway.yaml"), "");
   chmodSync(join(foreign, "gateway.yaml"), 0o666);
   const nothing = /^mcpgw: no configuration found in --config, .*; `mcpgw init` writes one\n$/;
-  const passedOver = /^mcpgw: \S+\/gateway\.yaml .* name it with --config\n$/;
+  const ignoredConfigNote = /^mcpgw: \S+\/gateway\.yaml .* name it with --config\n$/;
   for (const [command, cwd, says] of [
     ["daemon", empty, nothing],
     ["config check", empty, nothing],
     ["serve", empty, nothing],
     ["servers disable one", empty, nothing],
-    ["daemon", foreign, passedOver],
-    ["config check", foreign, passedOver],
+    ["daemon", foreign, ignoredConfigNote],
+    ["config check", foreign, ignoredConfigNote],
   ] as const) {
     const { code, stderr } = await place.bare([...command.split(" "), "--socket", place.path("none.sock")], cwd);
     expect([command, code, stderr]).toEqual([command, 2, expect.stringMatching(says)]);

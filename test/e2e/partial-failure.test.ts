@@ -3,7 +3,7 @@ import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { httpOptions } from "../../src/upstream/options.ts";
 import { daemonCommand, everything, fake, Place, start } from "../support/daemon.ts";
-import { mayMount } from "../support/tmpfs.ts";
+import { canMount } from "../support/tmpfs.ts";
 import { until } from "../support/until.ts";
 import { serveFake } from "../support/upstream.ts";
 import { answerOf, eventsOf, initialize, modern, pick, request, send, textOf } from "../support/wire.ts";
@@ -48,7 +48,7 @@ test("FIELD T2: servers that cannot be started or reached fail no handshake, no 
   expect(metrics).toContain('mcpgw_server_ok{server="missing"} 0');
 });
 
-test.skipIf(!mayMount())(
+test.skipIf(!canMount())(
   "FIELD T2: unanswered name lookups for more servers than there are threads block neither other servers nor records (needs mount as root)",
   async () => {
     const servers = Array.from({ length: 40 }, (_, n) => ({
@@ -68,7 +68,7 @@ test.skipIf(!mayMount())(
   },
 );
 
-test.skipIf(!mayMount()).each(["--http", "--pair", "--websocket"])(
+test.skipIf(!canMount()).each(["--http", "--pair", "--websocket"])(
   "FIELD T2: a server is reached by name despite unresolvable names in a small thread pool (%s; needs mount as root)",
   async (flag) => {
     await using served = await serveFake([flag]);

@@ -2,7 +2,7 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import { chmodSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { environOf, isRoot, mayBecomeNobody, pidsWith } from "../support/processes.ts";
+import { environOf, isRoot, canBecomeNobody, pidsWith } from "../support/processes.ts";
 import { everything, fake, Place, servesParent, start, strongKey } from "../support/daemon.ts";
 import { isCall, refusal, reply, serve, text } from "../support/mcp-server.ts";
 import { StdioClient } from "../support/stdio-client.ts";
@@ -75,7 +75,7 @@ test("R17 R124: under any umask only the owner may open files of the state, head
   expect(statSync(place.path("export")).mode & 0o777).toBe(0o600);
 });
 
-test.skipIf(isRoot && !mayBecomeNobody)(
+test.skipIf(isRoot && !canBecomeNobody)(
   "R17: a server cannot read another server's secret from the gateway's own process (needs setpriv as root)",
   async () => {
     const token = canary("token");
@@ -101,7 +101,7 @@ test.skipIf(isRoot && !mayBecomeNobody)(
   },
 );
 
-test.skipIf(isRoot && !mayBecomeNobody)(
+test.skipIf(isRoot && !canBecomeNobody)(
   "R17: a server cannot read another server's secret from the process of `serve` without a daemon (needs setpriv as root)",
   async () => {
     const token = canary("token");
@@ -115,7 +115,7 @@ test.skipIf(isRoot && !mayBecomeNobody)(
   },
 );
 
-test.skipIf(isRoot && !mayBecomeNobody)(
+test.skipIf(isRoot && !canBecomeNobody)(
   "R17: a server cannot read the key of a client that is served by the same daemon (needs setpriv as root)",
   async () => {
     using place = new Place(config);
@@ -131,7 +131,7 @@ test.skipIf(isRoot && !mayBecomeNobody)(
   },
 );
 
-test.skipIf(process.platform !== "linux" || (isRoot && !mayBecomeNobody))(
+test.skipIf(process.platform !== "linux" || (isRoot && !canBecomeNobody))(
   "R17: a client hides its key only after the daemon could identify it, even if /proc hides processes (needs setpriv as root)",
   async () => {
     using place = new Place(config);

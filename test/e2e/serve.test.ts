@@ -1,7 +1,7 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { isRoot, mayBecomeNobody, pidsWith } from "../support/processes.ts";
+import { isRoot, canBecomeNobody, pidsWith } from "../support/processes.ts";
 import { everything, fake, Place, servesParent, start } from "../support/daemon.ts";
 import { StdioClient } from "../support/stdio-client.ts";
 import { until } from "../support/until.ts";
@@ -331,7 +331,7 @@ test("D15: attached without a key, the peer must be an administrator, and is rec
   expect(begin).toMatchObject({ subj: `local:${process.getuid?.()}`, roles: ["admin"] });
 });
 
-test.skipIf(!mayBecomeNobody)(
+test.skipIf(!canBecomeNobody)(
   "SEMANTICS 4: a socket that may not be used is exit 1, never an embedded gateway (needs setpriv as root)",
   async () => {
     await using daemon = await start(config);
@@ -345,7 +345,7 @@ test.skipIf(!mayBecomeNobody)(
   },
 );
 
-test.skipIf(isRoot && !mayBecomeNobody)(
+test.skipIf(isRoot && !canBecomeNobody)(
   "SEMANTICS 5: `serve` ignores a gateway.yaml in the directory where it is started (needs setpriv as root)",
   async () => {
     using place = new Place(config);

@@ -7,7 +7,7 @@ import { openBroker, runCall, tempState } from "../support/audit.ts";
 import { everything, fake, Place } from "../support/daemon.ts";
 import { fullDisk } from "../support/full-disk.ts";
 import { isRoot, moduleAt, noStrace, strace } from "../support/processes.ts";
-import { mayMount, mountTmpfs } from "../support/tmpfs.ts";
+import { canMount, mountTmpfs } from "../support/tmpfs.ts";
 import { until } from "../support/until.ts";
 
 // The databases' journals cannot be copied into them, or files made from the log cannot be synced.
@@ -42,7 +42,7 @@ test.skipIf(noStrace || !isRoot)(
   },
 );
 
-test.skipIf(!mayMount())(
+test.skipIf(!canMount())(
   "T04, D8: while the log's disk is full, mcpgw.db on another disk is still copied, and calls are counted (needs a tmpfs)",
   async () => {
     using disk = mountTmpfs("24m");

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { type Daemon, everything, fake, Place, start, strongKey } from "../support/daemon.ts";
 import { isRoot, noStrace, strace } from "../support/processes.ts";
 import { linesOf } from "../support/seen.ts";
-import { fill, mayMount, mountTmpfs } from "../support/tmpfs.ts";
+import { fill, canMount, mountTmpfs } from "../support/tmpfs.ts";
 import { until } from "../support/until.ts";
 import { pick, request, toolCall } from "../support/wire.ts";
 
@@ -47,7 +47,7 @@ async function callUntilRefused(daemon: Daemon, key: string, args: Record<string
   throw new Error("the disk never filled up");
 }
 
-test.skipIf(!mayMount())(
+test.skipIf(!canMount())(
   "T04, P5: on a full disk calls get 503 in 2 s, none is unrecorded, and with space it continues (needs a tmpfs)",
   async () => {
     using disk = smallDisk();
@@ -85,7 +85,7 @@ test.skipIf(!mayMount())(
   30_000,
 );
 
-test.skipIf(!mayMount())(
+test.skipIf(!canMount())(
   "T04, R23: on a full disk a freeze and a revoke apply at once, are reported as unrecorded, and recorded later (needs a tmpfs)",
   async () => {
     using disk = smallDisk();
@@ -127,7 +127,7 @@ test.skipIf(!mayMount())(
   30_000,
 );
 
-test.skipIf(!mayMount())("read-only commands work on a read-only file system (needs a tmpfs)", async () => {
+test.skipIf(!canMount())("read-only commands work on a read-only file system (needs a tmpfs)", async () => {
   using disk = smallDisk();
   const keys = [{ id: "yaml", key: strongKey(), consumerId: "yaml", roles: ["user"] }];
   using place = new Place({ ...config, auth: { keys } }, { state: disk.state });
@@ -147,7 +147,7 @@ test.skipIf(!mayMount())("read-only commands work on a read-only file system (ne
   expect(await place.cli(["keys", "freeze"])).toMatchObject({ code: 1, stdout: "" });
 });
 
-test.skipIf(!mayMount())(
+test.skipIf(!canMount())(
   "T04, R23: a disk without a free byte still has room for a freeze, which survives an orderly restart (needs a tmpfs)",
   async () => {
     using disk = smallDisk();
@@ -327,7 +327,7 @@ test("T06, P5: with a locked database calls wait at most 2 s, then get 503; the 
   expect((await place.cli(["audit", "verify"])).code).toBe(0);
 });
 
-test.skipIf(!mayMount())("T04: a start on a full disk reports it and ends (needs a tmpfs)", async () => {
+test.skipIf(!canMount())("T04: a start on a full disk reports it and ends (needs a tmpfs)", async () => {
   using disk = smallDisk();
   using inside = new Place(config, { state: disk.state });
   using outside = new Place({ ...config, audit: { path: join(disk.dir, "log.db") } });
@@ -343,7 +343,7 @@ test.skipIf(!mayMount())("T04: a start on a full disk reports it and ends (needs
   }
 });
 
-test.skipIf(!mayMount())("a start whose audit.path is read-only says what the unit lacks (needs a tmpfs)", async () => {
+test.skipIf(!canMount())("a start whose audit.path is read-only says what the unit lacks (needs a tmpfs)", async () => {
   using disk = smallDisk();
   using place = new Place({ ...config, audit: { path: join(disk.dir, "log.db") } });
   Bun.spawnSync(["mount", "-o", "remount,ro", disk.dir]);

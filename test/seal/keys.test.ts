@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { chmodSync, existsSync, readFileSync, statSync, utimesSync, writeFileSync } from "node:fs";
-import { longestSeal } from "../../src/core/ports.ts";
+import { maxSealMs } from "../../src/core/ports.ts";
 import { loadSealKeys } from "../../src/seal/keys.ts";
 import { createSealer } from "../../src/seal/seal.ts";
 import { reasonOf } from "../support/failure.ts";
@@ -21,15 +21,15 @@ test("seal.key: a value sealed for the maximum time can be opened for that time,
   };
   await start();
   // The key is as old as it can get, so the next start makes it the previous one.
-  now = born + longestSeal - 1_000;
-  const sealed = (await start()).seal("task", "key:a", "x", longestSeal);
+  now = born + maxSealMs - 1_000;
+  const sealed = (await start()).seal("task", "key:a", "x", maxSealMs);
   for (const days of [1, 100, 366]) {
-    now = born + longestSeal - 1_000 + days * 86_400_000 - 1;
+    now = born + maxSealMs - 1_000 + days * 86_400_000 - 1;
     expect((await start()).open("task", "key:a", sealed)).toBe("x");
   }
   now += 2;
   expect((await start()).open("task", "key:a", sealed)).toBeNull();
-  const anew = (await start()).seal("task", "key:a", "y", longestSeal);
+  const anew = (await start()).seal("task", "key:a", "y", maxSealMs);
   expect((await start()).open("task", "key:a", anew)).toBe("y");
 });
 
@@ -38,7 +38,7 @@ test("seal.key: an expired key no longer seals", async () => {
   const file = at.path("seal.key");
   const [first] = await loadSealKeys(file, Date.now());
   const age = Date.now() - statSync(file).mtimeMs;
-  const [current, previous] = await loadSealKeys(file, Date.now() - age + longestSeal + 1);
+  const [current, previous] = await loadSealKeys(file, Date.now() - age + maxSealMs + 1);
   expect(previous).toEqual(first);
   expect(current).not.toEqual(first);
 });

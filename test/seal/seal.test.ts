@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { longestSealed } from "../../src/core/ports.ts";
+import { maxSealedLength } from "../../src/core/ports.ts";
 import { createSealer, type SealKeys } from "../../src/seal/seal.ts";
 
 const key = (fill: number): Uint8Array => new Uint8Array(32).fill(fill);
@@ -44,9 +44,9 @@ test("S07: no two sealed texts share a nonce", () => {
 
 test("a text longer than any sealed value is not even decrypted", () => {
   const one = sealer();
-  const lengths = [0, 1].map((more) => ((longestSealed / 4 + more) * 3 - 36) as number);
+  const lengths = [0, 1].map((more) => ((maxSealedLength / 4 + more) * 3 - 36) as number);
   const sealed = lengths.map((length) => one.seal("p", "c", "x".repeat(length), 1000));
-  expect(sealed.map((text) => text.length)).toEqual([longestSealed, longestSealed + 4]);
+  expect(sealed.map((text) => text.length)).toEqual([maxSealedLength, maxSealedLength + 4]);
   expect(sealed.map((text) => one.open("p", "c", text) !== null)).toEqual([true, false]);
 });
 

@@ -5,7 +5,7 @@ import { Running } from "../../src/serve/running.ts";
 import { Door, hang, said } from "../support/front-door.ts";
 import { dial, frameOf, upgradeText } from "../support/raw-http.ts";
 import { heldPair, heldSocket } from "../support/held.ts";
-import { PerTurn, use } from "../support/turns.ts";
+import { PerTurnCounter, use } from "../support/turns.ts";
 import { until } from "../support/until.ts";
 import { initialize, openSocket, pick, request, toolCall } from "../support/wire.ts";
 
@@ -291,7 +291,7 @@ describe("R98: WebSockets", () => {
   });
 
   test("a client that floods its socket leaves other clients their turn, and its messages stay in order", async () => {
-    using turns = new PerTurn();
+    using turns = new PerTurnCounter();
     const work = (): Reply => {
       turns.count();
       use(1);

@@ -1,7 +1,7 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { Door, hang, said } from "../support/front-door.ts";
 import { dial, postText } from "../support/raw-http.ts";
-import { PerTurn, use } from "../support/turns.ts";
+import { PerTurnCounter, use } from "../support/turns.ts";
 import { until } from "../support/until.ts";
 import { modern, toolCall } from "../support/wire.ts";
 
@@ -72,7 +72,7 @@ test.each([
 });
 
 test("a client that pipelines requests leaves other clients their turn", async () => {
-  using turns = new PerTurn();
+  using turns = new PerTurnCounter();
   await using door = new Door(() => {
     turns.count();
     use(1);

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import type { Gateway } from "../../src/gateway/gateway.ts";
-import { maxOwed, sendWithin } from "../../src/serve/queue-limits.ts";
+import { maxOwed, sendOrDrop } from "../../src/serve/queue-limits.ts";
 import { Traffic } from "../../src/session/traffic.ts";
 
 const gw = { caps: { result: 1024 } } as Gateway; // only `caps.result` is used
@@ -16,7 +16,7 @@ test("a client with too much unread loses notifications but stays connected; onl
     put: (text: string) => void written.push(text),
     close: (why: string) => void ends.push(why),
   };
-  const send = (message: string, must: boolean) => sendWithin(outlet, message, must, { current: () => gw, traffic });
+  const send = (message: string, must: boolean) => sendOrDrop(outlet, message, must, { current: () => gw, traffic });
   queued = maxOwed(gw) - 1;
   send("the last result", true);
   queued = maxOwed(gw) + 1;

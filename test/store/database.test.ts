@@ -9,7 +9,7 @@ import { openReader } from "../../src/store/sqlite/reader.ts";
 import { rowsOf } from "../suites/store.ts";
 import { ended, moduleAt, noStrace, strace, traced } from "../support/processes.ts";
 import { TempDir } from "../support/temp-dir.ts";
-import { mayMount, mountTmpfs } from "../support/tmpfs.ts";
+import { canMount, mountTmpfs } from "../support/tmpfs.ts";
 
 /** Runs this code with the store's functions, under a command such as strace. */
 const run = (code: string, ...below: string[]) =>
@@ -64,7 +64,7 @@ test("T07 store: a named pipe in place of a database is refused instead of waite
   expect(await run(open)).toMatchObject({ code: 1, stderr: expect.stringContaining("is not a regular file") });
 });
 
-test.skipIf(!mayMount())(
+test.skipIf(!canMount())(
   "T07 store: records in a write-ahead log are read even on a read-only file system (needs a tmpfs)",
   () => {
     using disk = mountTmpfs("8m");

@@ -6,7 +6,7 @@ import type { ClientAnswer, Era, InputRequest } from "../../src/core/inbound.ts"
 import type { ServerOptions } from "../../src/upstream/options.ts";
 import { rejectionOf } from "../support/failure.ts";
 import { TempDir } from "../support/temp-dir.ts";
-import { PerTurn, use } from "../support/turns.ts";
+import { PerTurnCounter, use } from "../support/turns.ts";
 import { type AskOptions, jsonOf, paramsOf, textOf, toolNames, upstreams } from "../support/upstream.ts";
 import { until } from "../support/until.ts";
 
@@ -267,7 +267,7 @@ export function transportSuite(name: string, transport: TransportCase): void {
   test(`${name}: a flooding server leaves others their turn, and none of its messages is lost or reordered`, async () => {
     await using set = await start(transport);
     await warm(transport, set, {});
-    using turns = new PerTurn();
+    using turns = new PerTurnCounter();
     const seen: unknown[] = [];
     const emit = (text: string): void => {
       turns.count();

@@ -179,7 +179,10 @@ export function judge(found: Findings, expected: Expected): { unexpected: string
  * Judges the findings of a run. The suite waits fixed times for notifications, which a busy machine may exceed, so a
  * second run decides if the first has problems.
  */
-export async function judgeTwice(find: () => Promise<Findings>, expected: Expected): Promise<ReturnType<typeof judge>> {
+export async function judgeWithRetry(
+  find: () => Promise<Findings>,
+  expected: Expected,
+): Promise<ReturnType<typeof judge>> {
   const { unexpected, stale } = judge(await find(), expected);
   return unexpected.length + stale.length > 0 ? judge(await find(), expected) : { unexpected, stale };
 }

@@ -16,7 +16,7 @@ export const isRoot = process.getuid?.() === 0;
 export const asNobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
 
 /** Whether `asNobody` can be used. */
-export const mayBecomeNobody = isRoot && Bun.which("setpriv") !== null;
+export const canBecomeNobody = isRoot && Bun.which("setpriv") !== null;
 
 export const strace = Bun.which("strace") ?? "strace";
 export const noStrace = !Bun.which("strace") || !Bun.spawnSync([strace, "-e", "trace=none", "true"]).success;

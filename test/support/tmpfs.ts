@@ -20,7 +20,7 @@ export function mountTmpfs(size: string) {
 }
 
 /** Whether this user may mount a file system. */
-export function mayMount(): boolean {
+export function canMount(): boolean {
   using disk = mountTmpfs("1m");
   return disk !== null;
 }

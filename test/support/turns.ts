@@ -1,5 +1,5 @@
 /** Counts the maximum number of times that something happens in one turn of the event loop. */
-export class PerTurn implements Disposable {
+export class PerTurnCounter implements Disposable {
   most = 0;
   #now = 0;
   #over = false;

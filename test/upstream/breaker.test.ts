@@ -1,9 +1,9 @@
 import { expect, test } from "bun:test";
-import { createBreaker, usualBreaker } from "../../src/upstream/breaker.ts";
+import { createBreaker, defaultBreaker } from "../../src/upstream/breaker.ts";
 
 function breaker(random = () => 0) {
   let mono = 0;
-  const it = createBreaker(usualBreaker, () => mono, random);
+  const it = createBreaker(defaultBreaker, () => mono, random);
   return { it, pass: (ms: number) => (mono += ms * 1000) };
 }
 

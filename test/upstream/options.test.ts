@@ -1,9 +1,10 @@
 import { expect, test } from "bun:test";
-import { mostTime, stdioOptions } from "../../src/upstream/options.ts";
+import { maxCallTime, stdioOptions } from "../../src/upstream/options.ts";
 import { fake } from "../support/upstream.ts";
 
 test("signs of life extend a call to ten times its timeout or to the configured maximum, but never shorten it", () => {
-  const most = (maxTimeout?: string) => mostTime(fake("a", [], { timeout: "30s", ...(maxTimeout && { maxTimeout }) }));
+  const most = (maxTimeout?: string) =>
+    maxCallTime(fake("a", [], { timeout: "30s", ...(maxTimeout && { maxTimeout }) }));
   expect([most(), most("45s"), most("1s")]).toEqual([300_000, 45_000, 30_000]);
 });
 

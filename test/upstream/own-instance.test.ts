@@ -10,7 +10,7 @@ import { createValidator } from "../../src/validate/validate.ts";
 import { linkHost } from "../support/link-host.ts";
 import { discovers, greets, listening, refusal, reply, serve, type Stream, told } from "../support/mcp-server.ts";
 import { TempDir } from "../support/temp-dir.ts";
-import { PerTurn, use } from "../support/turns.ts";
+import { PerTurnCounter, use } from "../support/turns.ts";
 import { until } from "../support/until.ts";
 import { fake, http, listed, memoryLists, toolNames, upstreams } from "../support/upstream.ts";
 
@@ -111,7 +111,7 @@ test("S41: bad definitions and different definitions of one name are left out wi
 
 test("a list that takes long to parse yields to other work and is not read again for a multiple of that time", async () => {
   using at = new TempDir();
-  using turns = new PerTurn();
+  using turns = new PerTurnCounter();
   const refuses = (): null => {
     turns.count();
     use(2);

@@ -1,9 +1,9 @@
 import { expect, test } from "bun:test";
 import { systemClock } from "../../src/core/clock.ts";
-import { longestName } from "../../src/core/name.ts";
+import { maxNameLength } from "../../src/core/name.ts";
 import { listenLimits } from "../../src/gateway/listeners.ts";
 import type { Slot } from "../../src/upstream/instances/pool.ts";
-import { mostSubscriptions, Subscriptions } from "../../src/upstream/subscriptions.ts";
+import { maxSubscriptions, Subscriptions } from "../../src/upstream/subscriptions.ts";
 import { rejectionOf } from "../support/failure.ts";
 import { discovers, listening, refusal, reply, serve, serveSessions } from "../support/mcp-server.ts";
 import { callTo, fake, http, listed, resourceRoute, upstreams } from "../support/upstream.ts";
@@ -22,10 +22,10 @@ test("the number of subscribed resources at one server is limited; callers may s
   });
   const add = (at: number) => subscriptions.add(callTo("x", {}), slot, `test://${at}`, () => {});
   const slot = { spec: { key: "k" } } as Slot;
-  for (let at = 0; at < mostSubscriptions; at++) void add(at);
+  for (let at = 0; at < maxSubscriptions; at++) void add(at);
   const joined = add(0);
-  expect((await rejectionOf(add(mostSubscriptions))).code).toBe("overloaded");
-  expect([subscriptions.size, Bun.peek.status(joined)]).toEqual([mostSubscriptions, "pending"]);
+  expect((await rejectionOf(add(maxSubscriptions))).code).toBe("overloaded");
+  expect([subscriptions.size, Bun.peek.status(joined)]).toEqual([maxSubscriptions, "pending"]);
 });
 
 test("a server that refuses a subscription and asks to wait is quoted", async () => {
@@ -64,7 +64,7 @@ test("a server may grant the maximum number of URIs of the maximum length", asyn
     return method === "subscriptions/listen" ? listening(id, params?.["notifications"]) : null;
   });
   await using set = await listed([http("a", server.url, { protocol: "modern" })]);
-  const uris = Array.from({ length: 150 }, (_, at) => `test://${at}/`.padEnd(longestName, "x"));
+  const uris = Array.from({ length: 150 }, (_, at) => `test://${at}/`.padEnd(maxNameLength, "x"));
   const subscribed = uris.map((uri) => set.subscribe(callTo("x", {}), resourceRoute("a", uri), () => {}));
   expect((await Promise.all(subscribed)).length).toBe(150);
 });
@@ -120,7 +120,7 @@ test("a caller that waits for a subscription is notified when its session ends",
 });
 
 test("one principal may have at most a quarter of the subscriptions of a server", () => {
-  expect(listenLimits.uris * 4).toBeLessThanOrEqual(mostSubscriptions);
+  expect(listenLimits.uris * 4).toBeLessThanOrEqual(maxSubscriptions);
 });
 
 test.each(["legacy", "modern"] as const)(

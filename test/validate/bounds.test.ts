@@ -1,6 +1,6 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { fastest } from "../support/fastest.ts";
-import { standStill } from "../support/stand-still.ts";
+import { suspendProcess } from "../support/stand-still.ts";
 import { object, prop, setUp } from "../support/validator.ts";
 
 setDefaultTimeout(30_000);
@@ -133,7 +133,7 @@ describe("checks that would take forever are refused", () => {
     const args = { a: "QUJD".repeat(175_000) };
     const { check } = setUp();
     check(schema, args);
-    const paused = standStill(1000, 200);
+    const paused = suspendProcess(1000, 200);
     const start = performance.now();
     let longest = 0;
     // Whenever the process stops, it is in the middle of a match.

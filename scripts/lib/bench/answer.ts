@@ -48,7 +48,7 @@ const answers: Readonly<Record<string, (params: Record<string, unknown>) => stri
     JSON.stringify({ protocolVersion, capabilities: { tools: {} }, serverInfo: identity }),
 };
 
-/** Returns the answer to one message; null for a notification. Speaks only the legacy era, to which `auto` falls back. */
+/** Returns the answer to one message; null for a notification. Speaks only the legacy era, which `auto` detects. */
 export function answer(text: string): string | null {
   const { id, method = "", params = {} } = JSON.parse(text) as Message;
   if (id === undefined) return null;

@@ -18,7 +18,7 @@ export function context(precision: number, rounding: Decimal.Rounding = Decimal.
 }
 
 /** Number of digits that a binary fraction preserves for every decimal fraction. */
-const mostFractionDigits = 15;
+const maxFractionDigits = 15;
 
 /** Reports whether a JSON number may have lost digits when it was parsed. */
 const isRounded = (value: number): boolean =>
@@ -26,7 +26,7 @@ const isRounded = (value: number): boolean =>
     ? !Number.isSafeInteger(value)
     : String(value)
         .replace(/e.*|\D/g, "")
-        .replace(/^0+/, "").length > mostFractionDigits;
+        .replace(/^0+/, "").length > maxFractionDigits;
 
 /** Reads one operand as it was written; refuses a JSON number that may have been changed by parsing. */
 export function readNumber(value: string | number): Decimal {

@@ -39,7 +39,7 @@ const written = (path: string, work: Promise<void>): Promise<void> =>
   });
 
 /** Gives the draft its final name, without replacing a file that was created there in the meantime. */
-async function giveName(draft: string, path: string): Promise<void> {
+async function publishDraft(draft: string, path: string): Promise<void> {
   try {
     await link(draft, path);
   } catch {
@@ -82,7 +82,7 @@ export const exportRecords = command({
       }
       if (target) {
         await written(target.path, target.file.sync());
-        await giveName(target.draft, target.path);
+        await publishDraft(target.draft, target.path);
       }
     } catch (error) {
       throw error instanceof ReaderLeft ? new Failed(exit.failed, `the export is incomplete: ${error.message}`) : error;

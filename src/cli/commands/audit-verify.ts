@@ -118,10 +118,10 @@ const headline: Readonly<Record<VerifyExit, readonly [Color, string]>> = {
   ],
 };
 
-const besideLog = "it is stored on this host: anyone who could change the log could change it too";
+const sameHostNote = "it is stored on this host: anyone who could change the log could change it too";
 
 /** The note for a given file: the gateway cannot know where it was kept before. */
-const fromElsewhere =
+const givenCheckpointNote =
   "it proves only as much as the place where it was kept: on the log's own host, anyone who could change the log could change it too";
 
 function proof({ checkpoint, first, records, bad }: VerifyReport["chains"][number], given: boolean): string[] {
@@ -135,7 +135,7 @@ function proof({ checkpoint, first, records, bad }: VerifyReport["chains"][numbe
     `checkpoint over ${recordCount(checkpoint.size)}${signed}, from ${checkpoint.source}`,
     `newer records, chained but not yet covered by it: ${number(checkpoint.after)}`,
   ];
-  return checkpoint.sameHost ? [...lines, given ? fromElsewhere : besideLog] : lines;
+  return checkpoint.sameHost ? [...lines, given ? givenCheckpointNote : sameHostNote] : lines;
 }
 
 async function show(report: VerifyReport, given: boolean, out: Output): Promise<void> {

@@ -2,7 +2,7 @@ import { command, group } from "../command.ts";
 import { exit, UsageError } from "../errors.ts";
 import { checked, filters, unheard } from "../filters.ts";
 import { type Cell, type Output, right } from "../output.ts";
-import { mostAsked, wrongStatus, wrongRecordType } from "../../control/filters.ts";
+import { maxAnswerItems, wrongStatus, wrongRecordType } from "../../control/filters.ts";
 import { line, number } from "../../control/format.ts";
 import { factsIn, recordRows } from "../../control/present.ts";
 import { cells } from "../record-cells.ts";
@@ -27,11 +27,11 @@ const log = command({
       type: checked("--type", args.type, wrongRecordType),
       status: checked("--status", args.status, wrongStatus),
       ...timeRange(args.since, args.until),
-      limit: wholeNumber("--limit", args.limit, 1, mostAsked),
+      limit: wholeNumber("--limit", args.limit, 1, maxAnswerItems),
     };
     const client = await open({ offline: true });
     const { records, more, unread } = await client.call("audit.log", input);
-    const code = tellMissing(unread, out);
+    const code = warnUnreadChains(unread, out);
     const oldestFirst = records.toReversed();
     if (records.length === 0) out.say((await unheard(client, input)) ?? "no record matches");
     if (more) out.say(`only the newest ${number(records.length)} are shown; use --limit or --until to see older ones`);
@@ -49,7 +49,7 @@ const log = command({
 });
 
 /** Warns about chains with missing records; returns the exit code. */
-function tellMissing(unread: readonly string[] = [], out: Output): number {
+function warnUnreadChains(unread: readonly string[] = [], out: Output): number {
   for (const chain of unread)
     out.warn(
       `chain ${chain} cannot be read completely, so some of its records are missing here; if this persists, \`mcpgw audit verify\` shows why`,
@@ -114,7 +114,7 @@ const stats = command({
     const range = timeRange(args.since, args.until);
     const client = await open({ offline: true });
     const answer = await client.call("audit.stats", range);
-    const code = tellMissing(answer.unread, out);
+    const code = warnUnreadChains(answer.unread, out);
     const none = answer.chains.every(({ records }) => records === 0);
     if (none) out.say((range.since ?? range.until) ? "no records in that time range" : "no records so far");
     if (out.json) await out.document(answer);

@@ -1,4 +1,4 @@
-import { overlooked, thisHost } from "../../config/paths.ts";
+import { ignoredConfigHint, thisHost } from "../../config/paths.ts";
 import { messageOf } from "../../core/error-text.ts";
 import { network, perMinute, plainId } from "../../core/options.ts";
 import { formatRate, rateText } from "../../core/rate.ts";
@@ -22,7 +22,7 @@ const stateColor: Readonly<Record<KeyView["state"], Color>> = {
 };
 
 /** Shows a new key, which is possible only once; if it cannot be printed, it is revoked again. */
-async function handOut({ frozen, ...made }: Made, client: Client, cli: Cli): Promise<void> {
+async function showNewKey({ frozen, ...made }: Made, client: Client, cli: Cli): Promise<void> {
   if (frozen) cli.out.warn("all callers are frozen, so this key is refused until you run `mcpgw keys unfreeze`");
   for (const role of made.idleRoles) {
     cli.out.warn(`no policy names the role ${role}, so it grants nothing`);
@@ -106,7 +106,7 @@ const create = command({
       cidrs: cidr === undefined ? [] : networksOf(cidr),
     };
     const client = await cli.open({ offline: true });
-    await handOut(await client.call("keys.create", input), client, cli);
+    await showNewKey(await client.call("keys.create", input), client, cli);
   },
 });
 
@@ -150,7 +150,7 @@ function warnUnrecorded(answer: { readonly recorded: boolean }, { online }: Clie
  * have been reached; scripts see only the exit code, so it reports failure then.
  */
 function exitOf({ online }: Client, { globals, out }: Cli): number {
-  if (online || overlooked(thisHost(), globals) === "") return exit.done;
+  if (online || ignoredConfigHint(thisHost(), globals) === "") return exit.done;
   out.warn(
     "a daemon that runs with the gateway.yaml in this directory may not know of the change; repeat it with --config",
   );
@@ -178,7 +178,7 @@ const rotate = command({
     const made = await client.call("keys.rotate", { id });
     // Printed before the new key: if that cannot be shown, the consumer has no key left.
     cli.out.say(`key ${id} is revoked`);
-    await handOut(made, client, cli);
+    await showNewKey(made, client, cli);
   },
 });
 

@@ -1,4 +1,4 @@
-import { mostAsked } from "../../control/filters.ts";
+import { maxAnswerItems } from "../../control/filters.ts";
 import type { Reasons, ServerTool } from "../../control/schemas.ts";
 import type { ServerStatus } from "../../core/upstream.ts";
 import type { Input } from "../../control/api.ts";
@@ -104,9 +104,11 @@ async function follow(cli: Pick<Cli, "out" | "open">, { id, lines }: Input<"serv
   await keepFollowing(cli, async (client) => {
     // A restarted daemon has none of the lines printed so far, but the same daemon may still have them.
     let printed =
-      last === null ? 0 : (await client.call("servers.logs", { id, lines: mostAsked })).lines.lastIndexOf(last) + 1;
+      last === null
+        ? 0
+        : (await client.call("servers.logs", { id, lines: maxAnswerItems })).lines.lastIndexOf(last) + 1;
     const stream = client.stream("servers.follow", { id, lines: from });
-    from = mostAsked;
+    from = maxAnswerItems;
     for await (const value of stream) {
       if (printed > 0 && "line" in value) {
         printed = value.line === last ? 0 : printed - 1;
@@ -128,7 +130,7 @@ const logs = command({
     follow: { type: "boolean", alias: "f", description: "keep printing new lines as they are written" },
   },
   async run(args, { out, open }) {
-    const lines = wholeNumber("--lines", args.lines, 1, mostAsked);
+    const lines = wholeNumber("--lines", args.lines, 1, maxAnswerItems);
     if (args.follow) return follow({ out, open }, { id: args.id, lines });
     const client = await open();
     const answer = await client.call("servers.logs", { id: args.id, lines });

@@ -16,10 +16,10 @@ const stateColor: Record<Status["state"], Color> = { ready: "red", starting: "ye
 const stateText = ({ notReady }: Status): string => (notReady === null ? "ready" : `not ready: ${notReady}`);
 
 /** Minimum time to answer, in ms, for a daemon that is asked just before the deadline. */
-const leastPatience = 1_000;
+const minAnswerMs = 1_000;
 
 async function ask(cli: Cli, deadline: number | null = null): Promise<Status> {
-  const patience = () => (deadline === null ? null : Math.max(deadline - performance.now(), leastPatience));
+  const patience = () => (deadline === null ? null : Math.max(deadline - performance.now(), minAnswerMs));
   const client = await cli.open({ patience: patience() ?? undefined });
   try {
     return await within(client.call("status", {}), patience(), null, () => {
@@ -31,7 +31,7 @@ async function ask(cli: Cli, deadline: number | null = null): Promise<Status> {
 }
 
 /** Reports whether a retry may help: no daemon is there yet, or it is busy. One that hangs has used up all the time. */
-const mayPass = (error: unknown): error is Error =>
+const isRetryable = (error: unknown): error is Error =>
   error instanceof Unreachable || (error instanceof Refusal && error.code === "busy");
 
 /** Polls until the daemon is ready; throws the last reason once the time is up. */
@@ -44,7 +44,7 @@ async function waitReady(cli: Cli, seconds: number): Promise<Status> {
       if (status.notReady === null) return status;
       reason = new Refusal("unavailable", `the daemon is not ready after ${seconds} s: ${status.notReady}`);
     } catch (error) {
-      if (!mayPass(error)) throw error;
+      if (!isRetryable(error)) throw error;
       reason = error;
     }
     if (performance.now() >= deadline) throw reason;

@@ -20,7 +20,7 @@ export function toolRows(tools: readonly ToolView[]): Cell[][] {
   ]);
 }
 
-function sayWhoAsks(out: Output): void {
+function sayWhoIsCaller(out: Output): void {
   if (givenKey() === null) out.say(keylessText);
 }
 
@@ -33,7 +33,7 @@ const list = command({
     if (out.json) return out.document(answer);
     if (answer.tools.length === 0) {
       out.say("this caller may use no tools");
-      return sayWhoAsks(out);
+      return sayWhoIsCaller(out);
     }
     await out.table(["TOOL", "WIRE NAME", "DESCRIPTION"], toolRows(answer.tools));
   },
@@ -81,12 +81,12 @@ function argumentsText({ args, file, words }: Given): string {
 async function showResult(text: string, out: Output): Promise<void> {
   const { content } = objectIn(text);
   const parts: readonly unknown[] = Array.isArray(content) ? content : [];
-  for (const part of parts) await out.print(paragraph(shownPart(part)));
+  for (const part of parts) await out.print(paragraph(partText(part)));
   if (parts.length === 0) await out.print(line(text));
 }
 
 /** Returns the text of a part of a result, or its type. A part with neither is shown as JSON, since servers vary. */
-function shownPart(part: unknown): string {
+function partText(part: unknown): string {
   const { text, type } = isObject(part) ? part : {};
   if (typeof text === "string") return text;
   return typeof type === "string" ? `[${type}]` : JSON.stringify(part);
@@ -126,7 +126,7 @@ const call = command({
       return failed;
     }
     for (const text of answer.error?.message.split("\n") ?? []) out.say(text);
-    if (answer.status === "denied") sayWhoAsks(out);
+    if (answer.status === "denied") sayWhoIsCaller(out);
     if (answer.result !== null) await untilReaderLeaves(showResult(answer.result, out));
     return failed;
   },

@@ -11,12 +11,12 @@ export function actOf<T extends ActType>(ctx: Context, type: T, facts: Acts[T]):
 }
 
 /** Maximum length of the group list in a record, which keeps 500 characters of a fact. */
-const longestGroups = 480;
+const maxGroupsLength = 480;
 
 /** Returns the requesting process. A long group list is cut after a whole group id, and its total count is added. */
 export function askerOf({ peer: { uid, gid, pid, groups } }: Context): Asker {
   // Any group may grant rights. Most processes list their primary group here too.
   const more = groups.filter((group) => group !== gid);
-  const text = cut(more.join(), longestGroups).replace(/\d*…$/, `… of ${more.length}`);
+  const text = cut(more.join(), maxGroupsLength).replace(/\d*…$/, `… of ${more.length}`);
   return { uid, gid, pid, ...(more.length > 0 && { groups: text }) };
 }

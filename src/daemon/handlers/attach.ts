@@ -3,7 +3,7 @@ import { farewell } from "../../control/messages.ts";
 import { lossText } from "../../gateway/revocation.ts";
 import { encodeLine } from "../../mcp/lines.ts";
 import { McpConnection } from "../../serve/connection.ts";
-import { leftUnread, type Outlet, sendWithin } from "../../serve/queue-limits.ts";
+import { leftUnread, type Outlet, sendOrDrop } from "../../serve/queue-limits.ts";
 import type { Engine } from "../engine.ts";
 import { controlCaller, whoIs } from "./viewer.ts";
 
@@ -22,7 +22,7 @@ export function attachTo(engine: Engine): Handlers["attach"] {
         tunnel.close(why);
       },
     };
-    const send = (message: string, must: boolean): void => sendWithin(outlet, message, must, engine);
+    const send = (message: string, must: boolean): void => sendOrDrop(outlet, message, must, engine);
     const connection = new McpConnection({ current, running, traffic, ...caller, scope: null, send });
     // A client may send the farewell more than once.
     let closing: Promise<void> | undefined;
@@ -30,7 +30,7 @@ export function attachTo(engine: Engine): Handlers["attach"] {
       if (line === farewell) closing ??= connection.answered().then(() => tunnel.close());
       else void connection.receive(line);
     });
-    const unwatch = connection.closeOnLoss(revoked, () => tunnel.cutOff(lossText(revoked)));
+    const unwatch = connection.closeOnRevocation(revoked, () => tunnel.cutOff(lossText(revoked)));
     const drop = (): void => {
       connection.close(leftUnread);
       tunnel.cutOff(leftUnread);

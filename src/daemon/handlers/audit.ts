@@ -12,19 +12,18 @@ import { inTurns } from "../../core/turns.ts";
 import type { Archive } from "../archive.ts";
 import { actorOf } from "./act.ts";
 import { entryOf } from "./entry.ts";
-import { askedInTurn, endOf, lookInTurn, partly, stretch } from "./records.ts";
-import { countInTurn, statsOf } from "./stats.ts";
+import { queuedArchive, endOf, queueLookup, partly, stretch } from "./records.ts";
+import { queueCount, statsOf } from "./stats.ts";
 
 type Names = `audit.${"log" | "show" | "stats" | "export"}`;
 
 /** Returns the operations that read records, for operators. `open` returns the archive, or throws if there is none. */
 export function auditHandlers(open: () => Archive): Pick<Handlers, Names> {
   return {
-    "audit.log": (input, ctx) => lookInTurn(actorOf(ctx), ctx.signal, () => auditLog(open(), input)),
-    "audit.stats": (input, ctx) =>
-      countInTurn(actorOf(ctx), ctx.signal, () => statsOf(open(), input, null, ctx.signal)),
+    "audit.log": (input, ctx) => queueLookup(actorOf(ctx), ctx.signal, () => auditLog(open(), input)),
+    "audit.stats": (input, ctx) => queueCount(actorOf(ctx), ctx.signal, () => statsOf(open(), input, null, ctx.signal)),
     async "audit.show"({ seq, chain, payloads }, ctx) {
-      const archive = askedInTurn(open(), ctx);
+      const archive = queuedArchive(open(), ctx);
       const row = await rowOf(archive, chain, seq);
       const record = readRecord(row.rec);
       const begin = await beginOf(archive, chain, record);
@@ -44,7 +43,7 @@ export function auditHandlers(open: () => Archive): Pick<Handlers, Names> {
     },
     "audit.export"({ chain, payloads, ...period }, ctx) {
       const { signal } = ctx;
-      const archive = askedInTurn(open(), ctx);
+      const archive = queuedArchive(open(), ctx);
       const chains = chain === undefined ? archive.chains() : [known(archive, chain)];
       const lines = async function* (name: string) {
         for await (const row of stretch(archive, name, period, await endOf(archive, name))) {
@@ -90,7 +89,7 @@ async function sourceOf(
 }
 
 /** Maximum number of records to scan for one answer; older ones are not reported. */
-const mostFound = 5_000;
+const maxScanned = 5_000;
 
 /**
  * Returns audit records newest first, mapped or dropped by `told`. Looks up one more than the limit to know whether
@@ -102,7 +101,7 @@ export async function auditLog(
   told: (entry: AuditEntry) => AuditEntry[] = (entry) => [entry],
 ): Promise<Answer<"audit.log">> {
   const { limit } = input;
-  const most = Math.max(limit + 1, mostFound);
+  const most = Math.max(limit + 1, maxScanned);
   for (let asked = limit + 1; ; asked = Math.min(4 * asked, most)) {
     const { rows, unread } = await archive.find({ ...input, limit: asked });
     const records = await inTurns(entriesOf(rows, told));

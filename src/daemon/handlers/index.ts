@@ -16,8 +16,8 @@ import { findServer, serverHandlers } from "./servers.ts";
 import { configWarnings, consumersOf, statusOf, type Serving } from "./status.ts";
 import { tail } from "./tail.ts";
 import { callTool, listTools } from "./tools.ts";
-import { meteringOf, sumInTurn, usageBy } from "./usage.ts";
-import { evidenceOf, verifyChains, verifyInTurn } from "./verify.ts";
+import { meteringOf, queueUsage, usageBy } from "./usage.ts";
+import { evidenceOf, verifyChains, queueVerification } from "./verify.ts";
 import { controlCaller, viewerOf } from "./viewer.ts";
 import { whyOf } from "./why.ts";
 
@@ -45,7 +45,7 @@ export function createHandlers({ engine, archive, self, serving, reload }: Handl
     attach: attachTo(engine),
     status: () => statusOf(engine, self, serving),
     consumers: (_input, ctx) =>
-      sumInTurn(actorOf(ctx), ctx.signal, async () => ({ consumers: await consumersOf(engine, archive) })),
+      queueUsage(actorOf(ctx), ctx.signal, async () => ({ consumers: await consumersOf(engine, archive) })),
     tail: (input, ctx) => tail(audit, archive, input, ctx),
     async "tools.list"({ server }, ctx) {
       const viewer = await viewerOf(ctx, current(), keyring);
@@ -62,9 +62,9 @@ export function createHandlers({ engine, archive, self, serving, reload }: Handl
       }
     },
     "audit.verify": (input, ctx) =>
-      verifyInTurn(actorOf(ctx), ctx.signal, () => verifyChains(evidenceOf(engine, archive), input, ctx.signal)),
+      queueVerification(actorOf(ctx), ctx.signal, () => verifyChains(evidenceOf(engine, archive), input, ctx.signal)),
     usage: (input, ctx) =>
-      sumInTurn(actorOf(ctx), ctx.signal, () => usageBy(archive, input, meteringOf(engine.loaded().config))),
+      queueUsage(actorOf(ctx), ctx.signal, () => usageBy(archive, input, meteringOf(engine.loaded().config))),
     why: (input) => {
       const { auth, toolsets } = engine.loaded().config;
       return whyOf({ gw: current(), keyring, toolsets: toolsets.map(({ id }) => id), auth }, input);

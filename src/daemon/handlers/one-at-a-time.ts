@@ -5,7 +5,7 @@ import { Failure } from "../../core/failure.ts";
  * Returns a queue that runs one task at a time, so that tasks that occupy the main thread cannot crowd out calls.
  * Owners take turns, one task each, so that none blocks the others. A task whose signal has fired is not started.
  */
-export function oneAtATime() {
+export function createTurnQueue() {
   /** Start functions of waiting tasks by owner, in the order of turns. */
   const waiting = new Map<string, (() => void)[]>();
   let busy = false;

@@ -5,23 +5,23 @@ import { Turn } from "../../core/turns.ts";
 import type { Context } from "../../control/contract.ts";
 import type { Archive } from "../archive.ts";
 import { actorOf } from "./act.ts";
-import { oneAtATime } from "./one-at-a-time.ts";
+import { createTurnQueue } from "./one-at-a-time.ts";
 
 /** Kept small, since each stream with a slow reader holds a page in memory. */
 const pageSize = 200;
 
 /** Queue for lookups. The thread that serves calls parses and formats up to thousands of records per answer. */
-export const lookInTurn = oneAtATime();
+export const queueLookup = createTurnQueue();
 
 /**
  * Returns an archive whose every read waits for its turn. Only the read holds the turn, not the processing of its
  * result, which may be streamed to a slow reader.
  */
-export function askedInTurn(archive: Archive, ctx: Context): Archive {
+export function queuedArchive(archive: Archive, ctx: Context): Archive {
   const waiting =
     <A extends readonly unknown[], T>(ask: (...args: A) => Promise<T> | T) =>
     (...args: A): Promise<T> =>
-      lookInTurn(actorOf(ctx), ctx.signal, async () => ask(...args));
+      queueLookup(actorOf(ctx), ctx.signal, async () => ask(...args));
   return {
     ...archive,
     page: waiting(archive.page),

@@ -77,7 +77,7 @@ function othersMissing(gw: Gateway, server: string) {
   return others.map(({ kind, canonical, reason }) => ({ kind, name: canonical, reason }));
 }
 
-const mostLeftOut = 100;
+const maxLeftOut = 100;
 
 /** Returns the server's definitions that are not offered because clients could not parse them. */
 function leftOutOf({ upstreams }: Gateway, server: string): LeftOut {
@@ -87,7 +87,7 @@ function leftOutOf({ upstreams }: Gateway, server: string): LeftOut {
       faults ? { kind: lists[list].kind, name: canonicalName(server, name), reason: cut(faults.join("; "), 500) } : [],
     ),
   );
-  return { first: all.slice(0, mostLeftOut), more: Math.max(0, all.length - mostLeftOut) };
+  return { first: all.slice(0, maxLeftOut), more: Math.max(0, all.length - maxLeftOut) };
 }
 
 /** Returns all tools of a server for an operator: the offered ones, and the missing ones with the reason. */

@@ -1,17 +1,17 @@
 import type { Recorded } from "../../audit/record.ts";
 import type { Answer } from "../../control/api.ts";
 import { type AbortSignalLike, throwIfGivenUp } from "../../core/cancel.ts";
-import { unknownThings } from "../../core/failure.ts";
+import { unknownTargets } from "../../core/failure.ts";
 import { callsOf, createCounters } from "../../usage/counters.ts";
 import { groupUsage } from "../../usage/query.ts";
 import type { Archive } from "../archive.ts";
-import { oneAtATime } from "./one-at-a-time.ts";
+import { createTurnQueue } from "./one-at-a-time.ts";
 import { endOf, partly, type Period, records } from "./records.ts";
 
 type Stats = Answer<"audit.stats">;
 
 /** Queue for counts. A count reads the whole log and parses every record in the thread that serves calls. */
-export const countInTurn = oneAtATime();
+export const queueCount = createTurnQueue();
 
 /**
  * Counts the records of all chains by type, status, consumer, server and tool. `consumer` limits the count to that
@@ -35,7 +35,7 @@ export async function statsOf(
     // Only the record that ends a call has a status.
     if (record.st !== undefined) byStatus[record.st] = (byStatus[record.st] ?? 0) + callsOf(record);
     // A consumer must not learn that something it named exists but is hidden.
-    const hidden = consumer !== null && unknownThings.has(record.code);
+    const hidden = consumer !== null && unknownTargets.has(record.code);
     counters.add(hidden ? { ...record, srv: "" } : record, 0);
   };
   const unread: string[] = [];

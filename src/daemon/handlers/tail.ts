@@ -2,14 +2,14 @@ import type { Parsed } from "../../control/api.ts";
 import type { Context, Gap } from "../../control/contract.ts";
 import type { AuditEntry } from "../../control/schemas.ts";
 import type { AuditBroker } from "../../audit/broker.ts";
-import { leftOutTypes } from "../../core/event.ts";
+import { omittedTypes } from "../../core/event.ts";
 import { statusesOf } from "../../core/failure.ts";
 import { canonicalName } from "../../core/name.ts";
 import { within } from "../../core/wait.ts";
 import type { Archive } from "../archive.ts";
 import { actorOf } from "./act.ts";
 import { entryOf } from "./entry.ts";
-import { askedInTurn, pages, records } from "./records.ts";
+import { queuedArchive, pages, records } from "./records.ts";
 
 type Selection = Parsed<"tail">;
 
@@ -33,7 +33,7 @@ export async function* tail(
   // A reader can leave even while the disk hangs.
   await within(audit.flush(), null, signal, () => {});
   try {
-    for await (const row of past(audit.chain, askedInTurn(archive, ctx), since, seen)) {
+    for await (const row of past(audit.chain, queuedArchive(archive, ctx), since, seen)) {
       if (signal.aborted || row.seq > audit.durable()) break;
       seen = row.seq;
       yield* selected(selection, entryOf(audit.chain, row.seq, row.rec));
@@ -61,7 +61,7 @@ async function* past(chain: string, archive: Archive, since: number | undefined,
 }
 
 function selected({ consumer, server, tool, status }: Selection, entry: AuditEntry): AuditEntry[] {
-  if (leftOutTypes.includes(entry.type)) return [];
+  if (omittedTypes.includes(entry.type)) return [];
   if (consumer !== undefined && entry.consumer !== consumer) return [];
   if (server !== undefined && entry.server !== server) return [];
   if (tool !== undefined && entry.tool !== tool && nameOf(entry) !== tool) return [];

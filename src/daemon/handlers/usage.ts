@@ -5,7 +5,7 @@ import { hoursOf, hourUs } from "../../core/store.ts";
 import { timeText } from "../../core/time-text.ts";
 import { apartFor, groupUsage, type Tags } from "../../usage/query.ts";
 import type { Archive } from "../archive.ts";
-import { oneAtATime } from "./one-at-a-time.ts";
+import { createTurnQueue } from "./one-at-a-time.ts";
 
 /** The part of the configuration that usage needs. */
 export type Metering = {
@@ -25,7 +25,7 @@ export const tagsOf = (servers: readonly Pick<Config["servers"][number], "id" | 
   new Map([[ownServer, []], ...servers.map(({ id, tags }) => [id, [...new Set(tags)]] as const)]);
 
 /** Queue for sums. The housekeeper adds up everything ever counted, and its other requests wait. */
-export const sumInTurn = oneAtATime();
+export const queueUsage = createTurnQueue();
 
 /** Returns usage summed by consumer, server, tool, tag, day or hour. */
 export async function usageBy(

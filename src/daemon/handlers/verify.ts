@@ -8,7 +8,7 @@ import { type AbortSignalLike, throwIfGivenUp } from "../../core/cancel.ts";
 import { verifyExit, type VerifyExit } from "../../core/verify-exit.ts";
 import type { Archive } from "../archive.ts";
 import type { Engine } from "../engine.ts";
-import { oneAtATime } from "./one-at-a-time.ts";
+import { createTurnQueue } from "./one-at-a-time.ts";
 
 /** The sources that an installation's chains are verified against. */
 export type Evidence = {
@@ -27,7 +27,7 @@ export function evidenceOf({ stores, loaded }: Engine, archive: Archive): Eviden
 }
 
 /** Queue for verifications. Each reads all checkpoints in the thread that serves calls and keeps them in memory. */
-export const verifyInTurn = oneAtATime();
+export const queueVerification = createTurnQueue();
 
 /**
  * Verifies every chain against its hashes, its head note and all known or given checkpoints. A chain of which only a

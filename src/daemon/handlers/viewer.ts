@@ -6,7 +6,7 @@ import { Refusal } from "../../control/refusal.ts";
 import type { AuditEntry } from "../../control/schemas.ts";
 import { type Kind, kinds, type Route } from "../../core/call.ts";
 import { Cancel, type AbortControllerLike, onAbort } from "../../core/cancel.ts";
-import { asFailure, unknownThings } from "../../core/failure.ts";
+import { asFailure, unknownTargets } from "../../core/failure.ts";
 import { plainRoute } from "../../core/name.ts";
 import { localSource, type Principal } from "../../core/principal.ts";
 import { anyOf, mayUse } from "../../core/rights.ts";
@@ -20,12 +20,12 @@ import type { Archive } from "../archive.ts";
 import type { Engine } from "../engine.ts";
 import { askerOf } from "./act.ts";
 import { auditLog } from "./audit.ts";
-import { lookInTurn } from "./records.ts";
+import { queueLookup } from "./records.ts";
 import { counts, findServer, noServer } from "./servers.ts";
-import { countInTurn, statsOf } from "./stats.ts";
+import { queueCount, statsOf } from "./stats.ts";
 import { countTools, listTools, nestedCall, serverTool, toolsFor } from "./tools.ts";
-import { meteringOf, sumInTurn, usageBy } from "./usage.ts";
-import { evidenceOf, verifyChains, verifyInTurn } from "./verify.ts";
+import { meteringOf, queueUsage, usageBy } from "./usage.ts";
+import { evidenceOf, verifyChains, queueVerification } from "./verify.ts";
 
 /** Returns the caller on a control connection: its key's holder or an administrator. Closing it aborts `controller`. */
 export function controlCaller(ctx: Context, keyring: Keyring, controller: AbortControllerLike = new Cancel()): Caller {
@@ -78,23 +78,23 @@ export function viewerHandlers(engine: () => Engine, archive: Archive): ViewerHa
     "tools.list": ({ server }, viewer) => listTools(engine().current(), server, viewer),
     "tools.call": (input, viewer) => nestedCall(engine().current(), input, viewer),
     "audit.log": (input, { who, consumer, controller }) =>
-      lookInTurn(who.id, controller.signal, () =>
+      queueLookup(who.id, controller.signal, () =>
         consumer === null
           ? auditLog(archive, input)
           : auditLog(archive, own(input, consumer), (entry) => told(entry, input)),
       ),
     "audit.stats": (input, { who, consumer, controller }) =>
-      countInTurn(who.id, controller.signal, () => statsOf(archive, input, consumer, controller.signal)),
+      queueCount(who.id, controller.signal, () => statsOf(archive, input, consumer, controller.signal)),
     "audit.verify": (input, { who, controller }) =>
-      verifyInTurn(who.id, controller.signal, () =>
+      queueVerification(who.id, controller.signal, () =>
         verifyChains(evidenceOf(engine(), archive), input, controller.signal),
       ),
     usage: (input, viewer) => {
       const { who, consumer, controller } = viewer;
       const asked = own(input, consumer);
-      return sumInTurn(who.id, controller.signal, () => {
+      return queueUsage(who.id, controller.signal, () => {
         const { current, loaded } = engine();
-        return usageBy(toldUsage(archive, current(), viewer), asked, meteringOf(loaded().config));
+        return usageBy(redactedUsage(archive, current(), viewer), asked, meteringOf(loaded().config));
       });
     },
   };
@@ -112,12 +112,12 @@ function own<T extends { consumer?: string | undefined }>(input: T, consumer: st
 
 /** Redacts a record for its caller, who must not learn that something it named exists but is hidden. */
 function told(entry: AuditEntry, { server, tool }: Pick<Input<"audit.log">, "server" | "tool">): AuditEntry[] {
-  if (!unknownThings.has(String(entry.facts["code"]))) return [entry];
+  if (!unknownTargets.has(String(entry.facts["code"]))) return [entry];
   return (server ?? tool) ? [] : [{ ...entry, server: null, tool: null, rule: null, reason: null }];
 }
 
 /** Redacts usage for its consumer, who must not learn that something it named exists but is hidden. */
-const toldUsage = (archive: Archive, gw: Gateway, viewer: Viewer): Pick<Archive, "usage"> => ({
+const redactedUsage = (archive: Archive, gw: Gateway, viewer: Viewer): Pick<Archive, "usage"> => ({
   async usage(query) {
     const { rows, ...rest } = await archive.usage(query);
     return { ...rest, rows: rows.map((row) => (isHidden(gw, viewer, row) ? unnamed(row) : row)) };

@@ -2,7 +2,7 @@ import type { RoutedCall } from "../../core/call.ts";
 import type { AbortSignalLike } from "../../core/cancel.ts";
 import { Failure, type FailureCode, failureFrom } from "../../core/failure.ts";
 import {
-  answerTime,
+  answerTimeoutMs,
   type ClientAnswer,
   type ClientCapabilities,
   type InputRequest,
@@ -158,11 +158,11 @@ async function ask(client: Client, request: InputRequest, signal: AbortSignalLik
   const giveUp = (why: "late" | "aborted"): never => {
     until.abort(signal.reason);
     if (why === "aborted") throw new Failure("cancelled", "The question was cancelled while the client was asked.");
-    throw new Failure("input-unavailable", `The client did not answer within ${answerTime / 60_000} minutes.`);
+    throw new Failure("input-unavailable", `The client did not answer within ${answerTimeoutMs / 60_000} minutes.`);
   };
   if (signal.aborted) giveUp("aborted");
   const question = forLegacyClient(request, client.revision, client.questionId());
-  const answer = await within(client.ask(question, until.signal), answerTime, signal, giveUp);
+  const answer = await within(client.ask(question, until.signal), answerTimeoutMs, signal, giveUp);
   // The guardrails may have changed before the user answered.
   if (answer.kind === "result") await admit(client, request);
   await client.record(answeredStep(request, answer));

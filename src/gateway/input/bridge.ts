@@ -1,12 +1,12 @@
 import type { BegunCall, Call, Reply } from "../../core/call.ts";
-import { brokeProtocol, Failure } from "../../core/failure.ts";
+import { protocolViolation, Failure } from "../../core/failure.ts";
 import type { UpstreamRequest } from "../../core/upstream.ts";
 import { outcomeOf, readRound, responsesText } from "../../mcp/input-round.ts";
 import type { Gateway } from "../gateway.ts";
 import { askCaller, asking, refusedByClient } from "./asking.ts";
 
 /** Maximum number of times that a server may ask for input before it answers a call. */
-const mostRounds = 8;
+const maxRounds = 8;
 
 /** Reports whether a server's result asks for input although the caller's era has no such results. */
 export const needsBridge = ({ inbound }: Call, reply: Reply): boolean =>
@@ -16,8 +16,8 @@ export const needsBridge = ({ inbound }: Call, reply: Reply): boolean =>
 export async function bridge(gw: Gateway, call: BegunCall, request: UpstreamRequest, first: Reply): Promise<Reply> {
   let reply = first;
   for (let round = 1; needsBridge(call, reply); round++) {
-    if (round > mostRounds) throw tooOften(call.route.server);
-    const edits = { ...request.edits, ...(await asking(fulfil(gw, call, reply))) };
+    if (round > maxRounds) throw tooManyRounds(call.route.server);
+    const edits = { ...request.edits, ...(await asking(answerQuestions(gw, call, reply))) };
     reply = await gw.upstreams.send(call, { ...request, edits }).catch((error: unknown) => {
       throw lostBetween(error);
     });
@@ -26,9 +26,9 @@ export async function bridge(gw: Gateway, call: BegunCall, request: UpstreamRequ
 }
 
 /** Asks the caller a result's questions one after the other, as people answer them, and returns the answers. */
-async function fulfil(gw: Gateway, call: BegunCall, { text }: Reply): Promise<UpstreamRequest["edits"]> {
+async function answerQuestions(gw: Gateway, call: BegunCall, { text }: Reply): Promise<UpstreamRequest["edits"]> {
   const round = readRound(text);
-  if (typeof round === "string") throw brokeProtocol(call.route.server, round);
+  if (typeof round === "string") throw protocolViolation(call.route.server, round);
   const answers: [key: string, answer: string][] = [];
   for (const { key, request } of round.asked) {
     const answer = await askCaller(gw, call, request, call.controller.signal);
@@ -48,7 +48,7 @@ function lostBetween(error: unknown): unknown {
   return new Failure("lost", error.said, { ran: "maybe", internal });
 }
 
-const tooOften = (server: string): Failure =>
-  new Failure("input-unavailable", `The server "${server}" asked for input ${mostRounds} times and still wants more.`, {
+const tooManyRounds = (server: string): Failure =>
+  new Failure("input-unavailable", `The server "${server}" asked for input ${maxRounds} times and still wants more.`, {
     ran: "maybe",
   });

@@ -47,14 +47,14 @@ export function unasked(gw: Gateway, call: IdentifiedCall, server: string): Give
   return [...readResponses(call.inbound)].flatMap(([key, text]) => {
     const fitting = inputMethods.filter((each) => answers(each, text));
     for (const method of fitting) {
-      needDeclared(call, key, method);
+      requireDeclared(call, key, method);
       admitAnswer(gw.policy, call, server, method);
     }
     return fitting.slice(0, 1).map((method) => ({ key, method, text }));
   });
 }
 
-function needDeclared({ capabilities }: Call, key: string, method: InputMethod): void {
+function requireDeclared({ capabilities }: Call, key: string, method: InputMethod): void {
   const [name = ""] = method.split("/");
   if (isObject(capabilities.value[name])) return;
   throw new Failure(

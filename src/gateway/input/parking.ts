@@ -4,7 +4,7 @@ import type { Reply, Route, RoutedCall } from "../../core/call.ts";
 import { after } from "../../core/clock.ts";
 import { Counts } from "../../core/counts.ts";
 import { Failure } from "../../core/failure.ts";
-import { answerTime } from "../../core/inbound.ts";
+import { answerTimeoutMs } from "../../core/inbound.ts";
 import type { Policy } from "../../core/ports.ts";
 
 /** A call that waits for its caller's answers. */
@@ -34,7 +34,7 @@ export type ParkingLimits = {
   readonly ageMs: number;
 };
 
-const usual: ParkingLimits = { total: 1_000, perOwner: 16, weight: 64 * 1024 ** 2, ageMs: answerTime };
+const usual: ParkingLimits = { total: 1_000, perOwner: 16, weight: 64 * 1024 ** 2, ageMs: answerTimeoutMs };
 
 type Place = { readonly parked: ParkedCall; weight: number; unwatch: () => void };
 

@@ -1,6 +1,6 @@
 import type { Call, IdentifiedCall, Reply, Route, RoutedCall } from "../../core/call.ts";
 import { Failure } from "../../core/failure.ts";
-import { answerTime } from "../../core/inbound.ts";
+import { answerTimeoutMs } from "../../core/inbound.ts";
 import { isObject } from "../../core/json.ts";
 import type { UpstreamRequest } from "../../core/upstream.ts";
 import type { Principal } from "../../core/principal.ts";
@@ -24,9 +24,9 @@ type Bound = { readonly method: string; readonly name: string; readonly args: st
 
 const purpose = "input";
 
-/** Seals the state that comes back with answers. It opens only for the same caller and request, for `answerTime`. */
+/** Seals the state that comes back with answers. Only the same caller and request open it, for `answerTimeoutMs`. */
 export function sealState(gw: Gateway, call: RoutedCall, kept: Kept): string {
-  return gw.sealer.seal(purpose, call.who.id, JSON.stringify({ ...boundOf(call), ...kept }), answerTime);
+  return gw.sealer.seal(purpose, call.who.id, JSON.stringify({ ...boundOf(call), ...kept }), answerTimeoutMs);
 }
 
 /** Returns the result that asks a modern caller for input, with `kept` as its sealed state. */
@@ -68,7 +68,7 @@ export function retryOf(gw: Gateway, call: RoutedCall): Retry | null {
   // Every question that the gateway relays has a state, except a task's questions, so these answers have no question.
   if (isTask || requestState === undefined) {
     if (!inputResponses) return null;
-    if (isTask) needObjects(inputResponses);
+    if (isTask) requireObjects(inputResponses);
     const given = unasked(gw, call, server);
     return { kind: "state", of: null, given, edits: editsOf(call, given, null) };
   }
@@ -80,7 +80,7 @@ export function retryOf(gw: Gateway, call: RoutedCall): Retry | null {
   return { kind, of, given, edits: kept.kind === "again" ? {} : editsOf(call, given, kept.state) };
 }
 
-function needObjects(answers: Record<string, unknown>): void {
+function requireObjects(answers: Record<string, unknown>): void {
   const [odd] = Object.entries(answers).find(([, answer]) => !isObject(answer)) ?? [];
   if (odd !== undefined) throw new Failure("invalid-params", `${answerName(odd)} is not an object.`);
 }
@@ -109,7 +109,7 @@ export async function recordRetry(gw: Gateway, call: Call, retry: NewRequest): P
 }
 
 /** Throws `input-unavailable` if the caller did not agree to visit the URLs: the server would only ask again. */
-export function needVisited({ server }: Route, { kind, given }: NewRequest): void {
+export function requireVisited({ server }: Route, { kind, given }: NewRequest): void {
   if (kind !== "again" || given.every(({ method, text }) => outcomeOf(method, { kind: "result", text }) === "accept"))
     return;
   throw new Failure(

@@ -1,11 +1,11 @@
 import { type AbortSignalLike, Cancel, onAbort, Withdrawn } from "../../core/cancel.ts";
 import type { Call, Reply, Route, RoutedCall } from "../../core/call.ts";
 import { asFailure, Failure } from "../../core/failure.ts";
-import { type ClientAnswer, type InputRequest, longestQuestion, weightOf } from "../../core/inbound.ts";
+import { type ClientAnswer, type InputRequest, maxQuestionLength, weightOf } from "../../core/inbound.ts";
 import type { Policy } from "../../core/ports.ts";
 import { rpcCodes } from "../../core/rpc-code.ts";
 import { copied } from "../../core/text.ts";
-import { type Asked, mostQuestions } from "../../mcp/input-round.ts";
+import { type Asked, maxQuestions } from "../../mcp/input-round.ts";
 import { forNextHop } from "../../mcp/meta.ts";
 import { specOf } from "../../mcp/methods.ts";
 import { underToken } from "../../mcp/reply.ts";
@@ -23,7 +23,7 @@ type Question = Asked & { readonly answered: (answer: ClientAnswer | Failure) =>
 type Waiting = { readonly call: RoutedCall; resolve(reply: Reply): void; reject(failure: Failure): void };
 
 /** Maximum length of a result that is kept until an absent caller comes back, in characters. */
-const longestKept = 256 * 1024;
+const maxKeptLength = 256 * 1024;
 const gone: ClientAnswer = {
   kind: "error",
   text: JSON.stringify({ code: rpcCodes.internalError, message: "The call has ended." }),
@@ -42,7 +42,7 @@ export async function resume(
   { id, responses }: Extract<Retry, { kind: "parked" }>,
 ): Promise<Reply> {
   const parked = gw.parking.find(id, call.who.id);
-  if (!parked) throw waitsNoMore();
+  if (!parked) throw noLongerWaits();
   // The first request stays in memory as long as the call runs.
   const leave = gw.limits.carry(call.who, parked.weight);
   try {
@@ -150,7 +150,7 @@ export class Rounds implements ParkedCall {
     const { reply } = whole;
     const length = reply?.text.length ?? 0;
     try {
-      if (length <= longestKept) {
+      if (length <= maxKeptLength) {
         parking.grow(parkedId, length);
         // Copied, because it may be a slice of a much longer message.
         whole.reply = reply && { ...reply, text: copied(reply.text) };
@@ -225,8 +225,8 @@ export class Rounds implements ParkedCall {
 
   /** Asks the caller a server's question, and resolves with the answer when the caller comes back. Never throws. */
   async #ask(request: InputRequest, signal: AbortSignalLike): Promise<ClientAnswer> {
-    if (this.#questions.size + this.#arriving >= mostQuestions) return this.#recorded(request, tooMany());
-    if (request.params.length > longestQuestion) return this.#recorded(request, tooLong());
+    if (this.#questions.size + this.#arriving >= maxQuestions) return this.#recorded(request, tooMany());
+    if (request.params.length > maxQuestionLength) return this.#recorded(request, tooLong());
     let answer: Promise<ClientAnswer | Failure>;
     this.#arriving++;
     try {
@@ -284,12 +284,12 @@ export class Rounds implements ParkedCall {
 }
 
 // The id of a parked call works only once. After that, it is not known whether the call was answered, ended or lost.
-const waitsNoMore = (): Failure =>
+const noLongerWaits = (): Failure =>
   new Failure(
     "lost",
     "The call no longer waits for these answers: it was already answered, has ended, or was lost when the gateway stopped. It may have run: check before you make it again.",
   );
 const tooLong = (): Failure =>
-  new Failure("input-unavailable", `A question may have no more than ${longestQuestion} characters.`);
+  new Failure("input-unavailable", `A question may have no more than ${maxQuestionLength} characters.`);
 const tooMany = (): Failure =>
-  new Failure("input-unavailable", `No more than ${mostQuestions} questions of one call can wait for its caller.`);
+  new Failure("input-unavailable", `No more than ${maxQuestions} questions of one call can wait for its caller.`);

@@ -15,7 +15,7 @@ export type OpenOptions = {
 
 /** Opens a database for writing in WAL mode, for its owner only; on a read-only file system, for reading. */
 export function openWritable(path: string, { wait, synchronous }: OpenOptions): Database {
-  if (isFixed(path)) return openReadable(path, wait);
+  if (isImmutable(path)) return openReadable(path, wait);
   createPrivate(path);
   return withStoreErrors(() =>
     opened(new Database(path, { readwrite: true, create: true, strict: true }), (db) => {
@@ -44,7 +44,7 @@ export function openReadable(path: string, wait: number): Database {
   if (statSync(path, { throwIfNoEntry: false })?.isFIFO()) throw new StoreFailed("is not a regular file");
   return withStoreErrors(() => {
     // SQLite creates -wal and -shm even beside a cleanly closed database unless the database is marked immutable.
-    const db = isFixed(path)
+    const db = isImmutable(path)
       ? new Database(`${pathToFileURL(path).href}?immutable=1`, sqlite.SQLITE_OPEN_READONLY | sqlite.SQLITE_OPEN_URI)
       : new Database(path, { readonly: true, strict: true });
     db.run(`PRAGMA busy_timeout = ${wait}`);
@@ -53,7 +53,7 @@ export function openReadable(path: string, wait: number): Database {
 }
 
 /** Reports whether nobody can have the database open or write it: it has no log and its file system is read-only. */
-function isFixed(path: string): boolean {
+function isImmutable(path: string): boolean {
   return !existsSync(`${path}-wal`) && codeOf(thrownBy(() => accessSync(path, constants.W_OK))) === "EROFS";
 }
 

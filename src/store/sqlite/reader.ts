@@ -81,11 +81,11 @@ function filesAt(path: string): string {
 function integrity(db: Database): string | null {
   const rows = db.query<{ integrity_check: string }, []>("PRAGMA integrity_check(1)").all();
   const found = rows[0]?.integrity_check ?? "no answer";
-  return found === "ok" ? oddSchema(db) : found;
+  return found === "ok" ? foreignSchema(db) : found;
 }
 
 /** Finds foreign schema objects: a narrower view or a trigger would falsify what is read from intact records. */
-function oddSchema(db: Database): string | null {
+function foreignSchema(db: Database): string | null {
   using made = new Database(":memory:");
   for (const script of auditSchema.slice(0, version(db, auditSchema, db.filename))) made.run(script);
   const [odd] = schemaOf(made).symmetricDifference(schemaOf(db));

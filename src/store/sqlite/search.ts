@@ -1,7 +1,7 @@
 import type { Database, SQLQueryBindings } from "bun:sqlite";
 import { statSync } from "node:fs";
 import { orNull } from "../../core/attempt.ts";
-import { leftOutTypes } from "../../core/event.ts";
+import { omittedTypes } from "../../core/event.ts";
 import { statusesOf } from "../../core/failure.ts";
 import { splitCanonical } from "../../core/name.ts";
 import type { AuditQuery, AuditRow, Found, FoundRow, StoreFailed } from "../../core/store.ts";
@@ -123,9 +123,9 @@ function scan(db: Database, where: Where, floor: number, limit: number): AuditRo
   return rows;
 }
 
-/** Reports whether the index can answer a query; it holds no `leftOutTypes`. */
+/** Reports whether the index can answer a query; it holds no `omittedTypes`. */
 function usable({ type }: AuditQuery): boolean {
-  return type === undefined || (!type.endsWith("*") && !leftOutTypes.includes(type));
+  return type === undefined || (!type.endsWith("*") && !omittedTypes.includes(type));
 }
 
 /** Returns up to which record the index covers this very chain; 0 if it was built from another. */
@@ -187,7 +187,7 @@ function statusTerm(word: string): Term {
 }
 
 function typeTerm(type: string | undefined): Term {
-  if (type === undefined) return [`type NOT IN (${leftOutTypes.map(() => "?").join(", ")})`, ...leftOutTypes];
+  if (type === undefined) return [`type NOT IN (${omittedTypes.map(() => "?").join(", ")})`, ...omittedTypes];
   if (!type.endsWith("*")) return ["type = ?", type];
   const start = type.slice(0, -1);
   return ["substr(type, 1, ?) = ?", start.length, start];

@@ -13,7 +13,7 @@ import { openMigrated } from "./migrate.ts";
 import { stateSchema } from "./schema.ts";
 import { openOnState } from "./state-file.ts";
 import { setUsageMark, usageMark } from "./usage.ts";
-import { whyLost } from "./wal.ts";
+import { fileFault } from "./wal.ts";
 
 /** `mcpgw.db`: keys, tombstones, the freeze and remembered lists. Each write is synced before it returns. */
 export type StateStore = Disposable &
@@ -52,7 +52,7 @@ type Write = (sql: string, values: SQLQueryBindings[]) => void;
 function writerOf(db: Database, path: string): Write {
   const opened = statSync(path);
   return (sql, values) => {
-    const fault = whyLost(path, opened);
+    const fault = fileFault(path, opened);
     if (fault) throw new StoreFailed(fault);
     db.run(sql, values);
   };

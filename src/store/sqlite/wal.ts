@@ -31,13 +31,13 @@ export function openWal(path: string): Wal {
       });
       return promise;
     },
-    fault: () => whyLost(path, database) ?? whyLost(log, fstatSync(fd)),
+    fault: () => fileFault(path, database) ?? fileFault(log, fstatSync(fd)),
     close: () => closeSync(fd),
   };
 }
 
 /** Describes what happened to a file since it was opened; null if it is unchanged. */
-export function whyLost(path: string, opened: Stats): string | null {
+export function fileFault(path: string, opened: Stats): string | null {
   const found = stat(path);
   if (typeof found === "string") return `${path}: ${found}`;
   if (!sameFile(found, opened)) return `${path} was replaced while in use`;

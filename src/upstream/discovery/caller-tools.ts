@@ -11,7 +11,7 @@ import { pauseAfter } from "./relisting.ts";
 /** Limits per instance: the tools kept, their characters, and the time for reading them, ms. */
 const most = { tools: 500, characters: 256 * 1024, ms: 10_000 };
 /** The maximum time that a caller waits for the next reading to begin, ms. */
-const longestPause = 1_000;
+const maxPause = 1_000;
 
 /** What an instance offers beyond the gateway's own instance. */
 type Offer = {
@@ -72,7 +72,7 @@ export class CallerTools {
   /** Resolves once the tools are known; null if the last reading failed or the next one is not due soon. */
   learn(slot: Slot): Promise<void> | null {
     const offer = this.#offers.get(slot);
-    const soon = performance.now() + longestPause;
+    const soon = performance.now() + maxPause;
     return offer && !offer.failed && offer.next <= soon ? offer.reading : null;
   }
 

@@ -7,7 +7,7 @@ import type { LogFacts } from "../../core/log.ts";
 import { changedKey, type ListName, listNames, lists, mapLists } from "../../core/lists.ts";
 import { cut } from "../../core/text.ts";
 import type { Listing, Offers } from "../../core/upstream.ts";
-import { isInnocent, reasonOf } from "../faults.ts";
+import { isNotServerFault, reasonOf } from "../faults.ts";
 import type { SetHost, Terms } from "../host.ts";
 import { listIdentityOf } from "../identity.ts";
 import type { Greeting, Instance } from "../link/link.ts";
@@ -101,7 +101,7 @@ export function listenForChanges(instance: Instance, listener: ChangeListener): 
   return listen;
 }
 
-type Stocktaking = Terms & {
+type InventoryContext = Terms & {
   readonly instance: Instance;
   /** Whether the tools known before are the server's own; otherwise they are those of its predecessor, if any. */
   readonly listed: boolean;
@@ -114,7 +114,11 @@ type Stocktaking = Terms & {
  * stays the same object. Throws only if no list can be read, and either the server is at fault or no list was ever
  * read.
  */
-export async function takeInventory(of: Stocktaking, old: Inventory, which: readonly ListName[]): Promise<Inventory> {
+export async function readInventory(
+  of: InventoryContext,
+  old: Inventory,
+  which: readonly ListName[],
+): Promise<Inventory> {
   const { instance, options, host } = of;
   const { era, capabilities, instructions } = instance.peer;
   const has = offered(instance.peer);
@@ -123,7 +127,7 @@ export async function takeInventory(of: Stocktaking, old: Inventory, which: read
   const failures = results.filter(({ failure }) => failure !== null);
   const first = failures[0]?.failure;
   const none = failures.length === has.length;
-  const excused = old.listedAt !== null && failures.every(({ failure }) => isInnocent(failure));
+  const excused = old.listedAt !== null && failures.every(({ failure }) => isNotServerFault(failure));
   if (first && none && !excused) throw first;
   const now = mapLists((list): Definitions => {
     const read = results.find((one) => one.list === list);
@@ -169,7 +173,7 @@ function isNew(a: Inventory, b: Inventory): boolean {
 
 type One = Definitions & { readonly list: ListName; readonly failure: Error | null };
 
-async function listOne(of: Stocktaking, old: Inventory, list: ListName): Promise<One> {
+async function listOne(of: InventoryContext, old: Inventory, list: ListName): Promise<One> {
   const { options, host, turn } = of;
   const { log } = host;
   const server = options.id;
@@ -220,7 +224,7 @@ function newFaults(before: Definitions, now: Definitions): (MissingItem & { read
 }
 
 /** Reads tools, and warns once of those whose arguments are checked against only a part of their schema. */
-async function toolsIn(texts: readonly string[], { options, host, turn }: Stocktaking, old: Inventory) {
+async function toolsIn(texts: readonly string[], { options, host, turn }: InventoryContext, old: Inventory) {
   const read = await inTurns(readTools(texts, host), turn);
   const quote = (pattern: string): string => JSON.stringify(cut(pattern, 100));
   const patternsOf = (tool: Tool): string => cut(host.unchecked(tool).map(quote).join(", "), 500);

@@ -4,13 +4,13 @@ import { messageOf } from "../../core/error-text.ts";
 import { Failure } from "../../core/failure.ts";
 import { isObject } from "../../core/json.ts";
 import { type ListName, lists } from "../../core/lists.ts";
-import { longestName } from "../../core/name.ts";
+import { maxNameLength } from "../../core/name.ts";
 import { rpcCodes } from "../../core/rpc-code.ts";
 import { copied, cut } from "../../core/text.ts";
 import { headerNames } from "../../mcp/headers.ts";
 import { readable } from "../../mcp/readable.ts";
 import { elements, locate, openArray, stringValue } from "../../mcp/json-text.ts";
-import { deepestRead, type ScanLimits, scan } from "../../mcp/scan.ts";
+import { maxDefinitionDepth, type ScanLimits, scan } from "../../mcp/scan.ts";
 import { faults, quoted } from "../faults.ts";
 import type { SetHost } from "../host.ts";
 import type { Instance } from "../link/link.ts";
@@ -156,8 +156,8 @@ function* read<T extends Item>(
   const times = Map.groupBy(definitions, ({ name }) => name);
   for (const { name, text, definition } of definitions) {
     yield;
-    if (name === "" || name.length > longestName) {
-      const what = name === "" ? "without a" : `with more than ${longestName} characters in its`;
+    if (name === "" || name.length > maxNameLength) {
+      const what = name === "" ? "without a" : `with more than ${maxNameLength} characters in its`;
       missing.push({ name: cut(name, 100) || "?", reason: `a ${noun} ${what} ${key}` });
       continue;
     }
@@ -188,6 +188,6 @@ function readDefinition(text: string, key: string) {
 }
 
 function unscannable(text: string, limits: ScanLimits): string | null {
-  const fault = thrownBy(() => scan(text, { ...limits, depth: Math.min(limits.depth, deepestRead) }));
+  const fault = thrownBy(() => scan(text, { ...limits, depth: Math.min(limits.depth, maxDefinitionDepth) }));
   return fault === null ? null : messageOf(fault);
 }

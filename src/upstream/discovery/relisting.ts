@@ -1,5 +1,5 @@
 import { type ListName, listNames } from "../../core/lists.ts";
-import { longestTimer } from "../../core/clock.ts";
+import { maxTimerMs } from "../../core/clock.ts";
 import type { Terms } from "../host.ts";
 
 /** The pause after a reading, as a multiple of the gateway's time for that reading. */
@@ -56,7 +56,7 @@ export class Relisting {
   /** Reads all lists at the configured interval from now on. */
   begin(): void {
     this.pause();
-    const every = Math.min(this.#terms.options.refresh, longestTimer);
+    const every = Math.min(this.#terms.options.refresh, maxTimerMs);
     this.#regular = setInterval(() => this.changed(listNames), every).unref();
   }
 

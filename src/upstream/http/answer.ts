@@ -47,40 +47,40 @@ function readStatus({ server, secrets }: Named, { status, headers }: Head, body:
 }
 
 /** Maximum wait that is reported to a caller, ms: no agent waits longer. */
-const longestWait = 3_600_000;
+const maxDelayMs = 3_600_000;
 
 /** Returns how long a server asks to wait (RFC 9110, section 10.2.3), ms; undefined if it does not say. */
 function retryAfter(headers: Headers): number | undefined {
   const said = headers.get("retry-after") ?? "";
   if (!/^\d+$| GMT$/.test(said)) return undefined;
   const ms = said.endsWith("GMT") ? Date.parse(said) - Date.now() : Number(said) * 1000;
-  return Number.isNaN(ms) ? undefined : Math.min(Math.max(ms, 1_000), longestWait);
+  return Number.isNaN(ms) ? undefined : Math.min(Math.max(ms, 1_000), maxDelayMs);
 }
 
 /** Error codes of an unreachable server (or proxy, if there is one); the last two: rules of this system forbid it. */
 const unreached =
   /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|ESERVFAIL|EHOSTUNREACH|ENETUNREACH|ConnectionRefused|FailedToOpenSocket|EACCES|EPERM)$/;
 /** Error code if a proxy did not let the request through; the message says why. */
-const noTunnel = "ERR_PROXY_TUNNEL";
+const proxyTunnelError = "ERR_PROXY_TUNNEL";
 /** Other error codes of unsent requests. EPROTO is not one: it may come after the whole request was sent. */
-const neverSent = /^(.*CERT.*|ERR_TLS.*|UNABLE_TO.*|SELF_SIGNED.*)$/;
+const unsentCodes = /^(.*CERT.*|ERR_TLS.*|UNABLE_TO.*|SELF_SIGNED.*)$/;
 
 /** Those of a certificate that no trusted CA has signed. */
 const unknownIssuer = /SELF_SIGNED|UNABLE_TO/;
 
 /** Returns why this process cannot open any file now; null if it can. */
-const whyNoFile = (): unknown => thrownBy(() => closeSync(openSync("/dev/null", "r")));
+const openFailure = (): unknown => thrownBy(() => closeSync(openSync("/dev/null", "r")));
 
 /** Returns the failure if no request left this host; null if the error means something else. */
 export function unsentFault(server: string, error: unknown, proxy: string | undefined): Failure | null {
   const code = codeOf(error) ?? "";
   // A look-up that fails for lack of descriptors is reported like an unknown or unreachable name.
-  const shortage = Shortage.of(server, error) ?? (unreached.test(code) ? Shortage.of(server, whyNoFile()) : null);
+  const shortage = Shortage.of(server, error) ?? (unreached.test(code) ? Shortage.of(server, openFailure()) : null);
   if (shortage) return shortage;
   if (unreached.test(code)) {
     return faults.down(server, `its ${proxy === undefined ? "address" : "proxy"} cannot be reached (${code})`);
   }
-  if (!neverSent.test(code)) return null;
+  if (!unsentCodes.test(code)) return null;
   const advice = unknownIssuer.test(code) ? "; set NODE_EXTRA_CA_CERTS to the file of your own CA" : "";
   return faults.down(server, `the TLS handshake with it failed (${code})${advice}`);
 }
@@ -88,12 +88,12 @@ export function unsentFault(server: string, error: unknown, proxy: string | unde
 /** Returns the failure for a failed fetch, which depends on whether the server may have received the request. */
 export function faultOfError(host: Named, error: unknown, proxy?: string): Failure {
   const { server, secrets } = host;
-  if (codeOf(error) === noTunnel) return faults.down(server, quoted(messageOf(error), secrets()));
-  return unsentFault(server, error, proxy) ?? brokenOff(host, error);
+  if (codeOf(error) === proxyTunnelError) return faults.down(server, quoted(messageOf(error), secrets()));
+  return unsentFault(server, error, proxy) ?? connectionLost(host, error);
 }
 
 /** Returns the failure of a request that the server has received, for a later error. */
-export const brokenOff = ({ server, secrets }: Named, error: unknown): Failure =>
+export const connectionLost = ({ server, secrets }: Named, error: unknown): Failure =>
   faults.lost(server, quoted(codeOf(error) || messageOf(error), secrets()));
 
 /** Reports whether a response declares the length of its body, at most `max` bytes. */

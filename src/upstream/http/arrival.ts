@@ -3,7 +3,7 @@ import { faults } from "../faults.ts";
 import type { Purpose } from "../link/link.ts";
 
 /** Maximum size of an answer that is not counted: as many as there can be calls do not endanger the memory. */
-export const mostUncounted = 64 * 1024;
+export const maxUncountedBytes = 64 * 1024;
 /** Bytes of the other answers that are arriving, by server; process-wide, since memory is. */
 const arriving = new Room({ ofOne: 128 * 1024 ** 2, ofAll: 256 * 1024 ** 2 });
 
@@ -17,10 +17,10 @@ const arriving = new Room({ ofOne: 128 * 1024 ** 2, ofAll: 256 * 1024 ** 2 });
 export function createArrival(server: string, longest: () => number, { kind }: Purpose): (bytes: number) => void {
   let held = 0;
   return (bytes) => {
-    const counted = kind === "call" && bytes > mostUncounted ? bytes : 0;
+    const counted = kind === "call" && bytes > maxUncountedBytes ? bytes : 0;
     const more = counted - held;
     if (more === 0) return;
-    const full = more > 0 ? arriving.whyFull(server, more, longest()) : null;
+    const full = more > 0 ? arriving.exceededBound(server, more, longest()) : null;
     if (full) throw faults.crowded(server, full.of === "one" ? "it" : "all servers", full.most);
     arriving.add(server, more);
     held = counted;

@@ -1,10 +1,10 @@
 import { Counts } from "../../core/counts.ts";
 import type { LinkHost } from "../link/link.ts";
-import { type HttpWire, mostCourtesies, type Place } from "./wire.ts";
+import { type HttpWire, maxCourtesies, type Place } from "./wire.ts";
 
 const cancelled = "notifications/cancelled";
 /** Maximum number of cancellations that wait: as many as there can be calls in flight to one instance. */
-const mostWaiting = 1_024;
+const maxPending = 1_024;
 
 type Word = { readonly text: string; readonly place: Place };
 
@@ -26,8 +26,8 @@ export class Courtesies {
 
   async send(kind: string, text: string, place: Place): Promise<void> {
     const waits = kind === cancelled;
-    if (this.#underWay.of(kind) >= mostCourtesies) {
-      if (waits && this.#waiting.length < mostWaiting) this.#waiting.push({ text, place });
+    if (this.#underWay.of(kind) >= maxCourtesies) {
+      if (waits && this.#waiting.length < maxPending) this.#waiting.push({ text, place });
       else this.#drop(kind);
       return;
     }

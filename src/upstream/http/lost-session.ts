@@ -74,7 +74,7 @@ const wanted = /session.id|initiali[sz]/i;
 /** The refusal of the official Rust SDK up to 0.16; any other 401 is about credentials. */
 const unauthorized = "unauthorized session not found";
 /** Maximum length of a text that can report a lost session. */
-export const longestWords = 2_000;
+export const maxWordsLength = 2_000;
 /** Error codes of refusals whose HTTP status does not mark them as refusals. */
 const codes = new Set<number>([rpcCodes.invalidRequest, rpcCodes.sessionNotFound, rpcCodes.invalidParams]);
 
@@ -95,7 +95,7 @@ export function lossOf(status: number, said: Answer | string, session: string | 
   const message = (isText && foreignMessage(said)) || text;
   const isWhole = isSentence(message, session);
   if (status === 401) return isText && wordsOf(said, session) === unauthorized ? "repeatable" : null;
-  if (isGone(status)) return isUnread || isWhole || tellsOf(message, session) ? "repeatable" : null;
+  if (isGone(status)) return isUnread || isWhole || reportsLostSession(message, session) ? "repeatable" : null;
   if (status === 400) {
     // The server was replaced by one that does not speak the revision of the session.
     if (code === rpcCodes.unsupportedVersion) return "repeatable";
@@ -114,23 +114,23 @@ export function lossOf(status: number, said: Answer | string, session: string | 
 }
 
 /** Reports whether a text says that this specific session is lost. */
-const tellsOf = (text: string, session: string | null): boolean =>
+const reportsLostSession = (text: string, session: string | null): boolean =>
   session !== null && text.includes(session) && lostWords.test(text);
 
 /** Returns the message of an error whose id belongs to no request: the form of refusals by the official Python SDK. */
 function foreignMessage(text: string): string {
-  if (text.length > longestWords) return "";
+  if (text.length > maxWordsLength) return "";
   const { id, error } = objectIn(text);
   return typeof id === "string" && isObject(error) && typeof error.message === "string" ? error.message : "";
 }
 
-const speaksOfSession = (text: string): boolean => text.length <= longestWords && ofSession.test(text);
+const speaksOfSession = (text: string): boolean => text.length <= maxWordsLength && ofSession.test(text);
 
 const isSentence = (text: string, session: string | null): boolean =>
   sentences.has(wordsOf(text, session).replace(opening, ""));
 
 function wordsOf(text: string, session: string | null): string {
-  if (text.length > longestWords) return "";
+  if (text.length > maxWordsLength) return "";
   // A shorter session id could be part of any word.
   const own = session === null || session.length < 8 ? text : text.replaceAll(session, " ");
   return own

@@ -5,7 +5,7 @@ import { tooLarge } from "../link/exchange.ts";
 import { type Inbox, receive } from "../link/inbox.ts";
 import type { Answer } from "../link/link.ts";
 import { createFloodGuard, floodReason } from "../link/flood.ts";
-import { brokenOff, discard } from "./answer.ts";
+import { connectionLost, discard } from "./answer.ts";
 import { isEventStream, isTooLarge, readEvents, silentMs, type StreamContext } from "./event-stream.ts";
 import { createArrival } from "./arrival.ts";
 import { SessionLost } from "./lost-session.ts";
@@ -84,7 +84,7 @@ async function follow(response: Response, { request, controller }: HttpExchange,
     stream = null;
   }
   if (cause === null) return faults.lost(host.server, "its stream ended without an answer");
-  return cause instanceof Failure ? cause : brokenOff(host, cause);
+  return cause instanceof Failure ? cause : connectionLost(host, cause);
 }
 
 function createInbox(

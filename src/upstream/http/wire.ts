@@ -15,7 +15,7 @@ export type EndpointSpec = {
 
 const courtesyMs = 5_000;
 /** Maximum number of messages of one kind without an answer that are in flight to a server. */
-export const mostCourtesies = 64;
+export const maxCourtesies = 64;
 /** Visible ASCII (2025-11-25, session management). */
 const sessionId = /^[\x21-\x7e]{1,1024}$/;
 
@@ -35,7 +35,7 @@ export function sendTo(spec: EndpointSpec, init: RequestInit, to = spec.url): Pr
 }
 
 /** Returns the signal that ends a message that needs no answer. */
-export const courtesyOver = ({ courtesy = courtesyMs }: EndpointSpec): AbortSignal => AbortSignal.timeout(courtesy);
+export const courtesyTimeout = ({ courtesy = courtesyMs }: EndpointSpec): AbortSignal => AbortSignal.timeout(courtesy);
 
 /**
  * Where a message that is not a request belongs: the server's era and revision, and its session, if any. Messages of a
@@ -120,7 +120,7 @@ export class HttpWire {
 
   /** Sends a request whose outcome does not matter; false if it timed out. */
   async #quietly(init: RequestInit): Promise<boolean> {
-    const signal = courtesyOver(this.#spec);
+    const signal = courtesyTimeout(this.#spec);
     try {
       const response = await sendTo(this.#spec, { ...init, signal });
       await response.body?.cancel();

@@ -1,7 +1,7 @@
 import { Failure } from "../../core/failure.ts";
 import type { Era } from "../../core/inbound.ts";
 import { within } from "../../core/wait.ts";
-import { HttpFailure, isInnocent, saysNothing, unsent } from "../faults.ts";
+import { HttpFailure, isNotServerFault, isInconclusive, unsent } from "../faults.ts";
 import { discover, type Discovered, greetModern, initialize } from "../link/handshake.ts";
 import type { Greeting, Instance, Link } from "../link/link.ts";
 import type { LinkKind } from "../transports/index.ts";
@@ -121,7 +121,7 @@ async function discoverStarting(link: Link, contact: FirstContact): Promise<Disc
   const asked = discover(link, startMs).catch((error: unknown) => {
     // A process that exits is an old server; one that was never reached, or never says anything, has shown nothing.
     const code = error instanceof Failure ? error.code : null;
-    const unreached = (code === "upstream-down" && link.pid === null) || isInnocent(error);
+    const unreached = (code === "upstream-down" && link.pid === null) || isNotServerFault(error);
     if (unreached || (code === "timeout" && !shook)) throw error;
     return null;
   });
@@ -145,7 +145,7 @@ export function speaksLegacy(contact: FirstContact, limit: number): Promise<bool
     initialize(link, limit).then(
       () => true,
       (error: unknown) => {
-        if (saysNothing(error)) throw error;
+        if (isInconclusive(error)) throw error;
         return false;
       },
     ),

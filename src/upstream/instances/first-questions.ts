@@ -3,7 +3,7 @@ import type { AskClient, Instance } from "../link/link.ts";
 import { query } from "../link/query.ts";
 
 /** The maximum time that the first call waits, ms; half of the call timeout if that is less. */
-const mostMs = 1_000;
+const maxMs = 1_000;
 /** A server looks up the roots on its disk before it uses them, and does not say when it is done; ms. */
 const graceMs = 100;
 
@@ -44,7 +44,7 @@ export class FirstQuestions {
   async settled({ link, peer }: Instance): Promise<boolean> {
     if (peer.era !== "legacy") return true;
     if (!this.#asker()) return false;
-    const timeout = Math.min(mostMs, link.host.timeout() / 2);
+    const timeout = Math.min(maxMs, link.host.timeout() / 2);
     const roundTrip = () => query(link, { method: "ping", peer, timeout });
     const over = AbortSignal.timeout(timeout);
     const settle = async (): Promise<void> => {

@@ -8,7 +8,7 @@ import { faults, reasonOf, Shortage } from "../faults.ts";
 import type { AskClient, Instance } from "../link/link.ts";
 import { Failures } from "./failures.ts";
 import type { FirstQuestions } from "./first-questions.ts";
-import { endable, holdsMost, mostOfOne } from "./share.ts";
+import { endable, holdsMax, maxPerCaller } from "./share.ts";
 import type { Spec } from "./spec.ts";
 
 /** The instance that a call needs. */
@@ -66,7 +66,7 @@ type PoolHost = {
 /**
  * Maximum calls in flight to one server: far below the limit of Bun's fetch, so that one server never blocks others.
  */
-const mostInFlight = 1024;
+const maxInFlight = 1024;
 
 /** How long an idle instance that owes nothing is kept for calls without a session, whose caller may be gone; ms. */
 const sessionlessMs = 60_000;
@@ -131,7 +131,7 @@ export class Pool {
     const wait = this.wait(key);
     if (wait > 0) throw faults.down(server, "it ended unexpectedly and is about to be restarted", wait);
     const { maxInstances } = this.#host.places();
-    const crowds = holdsMost(this.#slots.values(), spec.owner, maxInstances);
+    const crowds = holdsMax(this.#slots.values(), spec.owner, maxInstances);
     if (crowds || this.#slots.size >= maxInstances) this.#makeRoom(spec, crowds);
     const turn = Promise.withResolvers<void>();
     const slot: Slot = {
@@ -169,7 +169,7 @@ export class Pool {
     const idle = givers.find((slot) => slot.instance && this.#isIdle(slot));
     if (idle) return void this.stop(idle);
     if (crowds) {
-      const reason = `all ${mostOfOne(maxInstances)} of its ${maxInstances} instances that one caller may have are in use (maxInstances)`;
+      const reason = `all ${maxPerCaller(maxInstances)} of its ${maxInstances} instances that one caller may have are in use (maxInstances)`;
       throw faults.full(this.#host.server, reason);
     }
     const waits = [...this.#slots.values()].map(
@@ -236,8 +236,8 @@ export class Pool {
 
   /** Counts a call in, until `leave`; throws `overloaded` if too many are in flight. */
   enter(): void {
-    if (this.inFlight >= mostInFlight) {
-      throw faults.full(this.#host.server, `${mostInFlight} calls are already waiting for its answers`);
+    if (this.inFlight >= maxInFlight) {
+      throw faults.full(this.#host.server, `${maxInFlight} calls are already waiting for its answers`);
     }
     this.inFlight++;
     this.#busy.enter();

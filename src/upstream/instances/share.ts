@@ -3,11 +3,11 @@ type Owner = string | null;
 type Held = { readonly spec: { readonly owner: Owner }; readonly usedAt: number };
 
 /** Maximum instances of one caller. A quarter of the places is left to others, since a busy instance is never ended. */
-export const mostOfOne = (maxInstances: number): number => maxInstances - Math.floor(maxInstances / 4);
+export const maxPerCaller = (maxInstances: number): number => maxInstances - Math.floor(maxInstances / 4);
 
 /** Reports whether an owner holds its maximum. A shared instance belongs to nobody. */
-export const holdsMost = (slots: Iterable<Held>, owner: Owner, maxInstances: number): boolean =>
-  owner !== null && [...slots].filter(({ spec }) => spec.owner === owner).length >= mostOfOne(maxInstances);
+export const holdsMax = (slots: Iterable<Held>, owner: Owner, maxInstances: number): boolean =>
+  owner !== null && [...slots].filter(({ spec }) => spec.owner === owner).length >= maxPerCaller(maxInstances);
 
 /**
  * Returns the instances that may be ended, once they are idle, to make room for one more of `owner`. Instances whose
@@ -28,7 +28,7 @@ export function endable<T extends Held>(
   const share = Math.max(1, Math.floor(maxInstances / holdings.size));
   const rich = (of: Owner): boolean => of !== owner && held(of) > share && held(owner) < share;
   const left = new Set(all.filter(isLeft));
-  const ownOnly = holdsMost(all, owner, maxInstances);
+  const ownOnly = holdsMax(all, owner, maxInstances);
   return all
     .filter((slot) => slot.spec.owner === owner || (!ownOnly && (left.has(slot) || rich(slot.spec.owner))))
     .toSorted(

@@ -1,5 +1,5 @@
 import type { Party } from "../../core/call.ts";
-import { canBeAsked, type ClientCapabilities, type Era } from "../../core/inbound.ts";
+import { acceptsQuestions, type ClientCapabilities, type Era } from "../../core/inbound.ts";
 import { memoize } from "../../core/memoize.ts";
 import { declaredCapabilities } from "../capabilities.ts";
 import { digest } from "../identity.ts";
@@ -30,7 +30,7 @@ export function specOf(party: Party, options: ServerOptions, era: Era): Spec {
   const isolation = options.isolation ?? (stateless ? "shared" : "per-principal");
   if (isolation === "shared")
     return { key: `shared ${era}`, era, declares: "{}", asks: false, owner: null, session: null };
-  const asks = era === "legacy" && canBeAsked(party.capabilities);
+  const asks = era === "legacy" && acceptsQuestions(party.capabilities);
   const alone = isolation === "per-session" || (asks && party.inbound.era === "legacy");
   const session = alone ? (party.session?.id ?? null) : null;
   // A modern server receives the client's capabilities with each request.

@@ -1,7 +1,7 @@
 import { type AbortSignalLike, onAbort } from "../../core/cancel.ts";
 import type { Era } from "../../core/inbound.ts";
 import type { RememberedEras } from "../../core/store.ts";
-import { faults, NoRevision, reasonOf, saysNothing } from "../faults.ts";
+import { faults, NoRevision, reasonOf, isInconclusive } from "../faults.ts";
 import { ungreeted } from "../link/handshake.ts";
 import type { Terms } from "../host.ts";
 import { digest, listIdentityOf } from "../identity.ts";
@@ -88,7 +88,7 @@ export class Starter {
     const found = speaksLegacy(this.#firstContact(host), this.#terms.host.tuning.probe);
     const legacy = await found.catch((error: unknown) => {
       // The next caller that needs to know asks again.
-      if (saysNothing(error)) return null;
+      if (isInconclusive(error)) return null;
       throw error;
     });
     // The server may have been met again in the meantime.

@@ -1,14 +1,14 @@
 import { after } from "../../core/clock.ts";
-import { longestQuestion } from "../../core/inbound.ts";
+import { maxQuestionLength } from "../../core/inbound.ts";
 import { plainId } from "../../mcp/message.ts";
 import type { Exchange } from "./exchange.ts";
-import { mostOpen, type Question } from "./question-context.ts";
+import { maxOpenQuestions, type Question } from "./question-context.ts";
 
 /**
  * Maximum wait of the first question, ms. The official SDKs give up requests after 60 s, including a server's
  * questions: half of that is left for the person who answers.
  */
-const mostMs = 30_000;
+const maxMs = 30_000;
 
 /** Receives the call that a question is about; null if that cannot be determined. */
 type Resolve = (call: Exchange | null) => void;
@@ -28,13 +28,13 @@ export class AmbiguousQuestions {
   add({ idText, params }: Question, calls: readonly Exchange[], resolve: Resolve): boolean {
     const id = plainId(idText);
     const { size } = this.#questions;
-    if (!calls.some(({ askable }) => askable) || size >= mostOpen || this.#questions.has(id)) return false;
-    if (params.length > longestQuestion) return false;
+    if (!calls.some(({ askable }) => askable) || size >= maxOpenQuestions || this.#questions.has(id)) return false;
+    if (params.length > maxQuestionLength) return false;
     // No call may time out because its question waits.
-    const patience = Math.min(mostMs, ...calls.map(({ request: { timeout } }) => (timeout ?? Infinity) / 2));
+    const patience = Math.min(maxMs, ...calls.map(({ request: { timeout } }) => (timeout ?? Infinity) / 2));
     for (const call of calls) call.hear();
     // Each question waits a little longer than the one before it, whose refusal may end a call and so leave only one.
-    const stopTimer = after(patience * (1 + size / mostOpen), () => this.#end(id, null));
+    const stopTimer = after(patience * (1 + size / maxOpenQuestions), () => this.#end(id, null));
     this.#questions.set(id, { among: new Set(calls), stopTimer, resolve });
     return true;
   }

@@ -1,4 +1,4 @@
-import { heldUpBy, heldUpMs, longestTimer, readingMs } from "../../core/clock.ts";
+import { stallDetector, stallThresholdMs, maxTimerMs, readDelayMs } from "../../core/clock.ts";
 import { List, type ListNode } from "../../core/linked-list.ts";
 
 /** The running deadlines. One timer serves them all; it is set for the earliest. */
@@ -6,7 +6,7 @@ const running = new List<Deadline>();
 let timer: Timer | undefined;
 let timerDue = Infinity;
 
-const isHeldUp = heldUpBy(heldUpMs);
+const isHeldUp = stallDetector(stallThresholdMs);
 
 function watch(deadline: Deadline): ListNode<Deadline> {
   if (deadline.due < timerDue) setTimer(deadline.due);
@@ -17,13 +17,13 @@ function setTimer(due: number): void {
   clearTimeout(timer);
   timerDue = due;
   // The request itself keeps the process alive; a leftover timer must not.
-  timer = setTimeout(checkAll, Math.min(longestTimer, Math.max(1, due - performance.now()))).unref();
+  timer = setTimeout(checkAll, Math.min(maxTimerMs, Math.max(1, due - performance.now()))).unref();
 }
 
 function checkAll(): void {
   // Timers count whole milliseconds, so they may fire slightly early.
   const now = performance.now() + 1;
-  if (isHeldUp(now - timerDue)) return setTimer(now + readingMs);
+  if (isHeldUp(now - timerDue)) return setTimer(now + readDelayMs);
   timerDue = Infinity;
   let next = Infinity;
   for (const deadline of running.items) {

@@ -9,7 +9,7 @@ import { QuestionContext } from "./question-context.ts";
 export type GaveUp = "timeout" | "cancelled";
 
 /** Maximum number of questions that a server may ask during one request. */
-const mostQuestions = 256;
+const maxQuestions = 256;
 
 const issuedId = /^[1-9]\d{0,14}$/;
 
@@ -128,7 +128,7 @@ export abstract class Exchange extends QuestionContext {
 
   protected take(): AskClient | null {
     const ask = this.#handlers?.ask;
-    return ask && this.timesAsked++ < mostQuestions ? ask : null;
+    return ask && this.timesAsked++ < maxQuestions ? ask : null;
   }
 
   /** Pauses the clock while the gateway waits for the client. */

@@ -2,9 +2,9 @@ import { thrownBy } from "../../core/attempt.ts";
 import { isObject, objectIn } from "../../core/json.ts";
 import { rpcCodes } from "../../core/rpc-code.ts";
 import { cut } from "../../core/text.ts";
-import { deepestRead, scan } from "../../mcp/scan.ts";
+import { maxDefinitionDepth, scan } from "../../mcp/scan.ts";
 import { isLegacyRevision, latestLegacy, modernRevision } from "../../mcp/revisions.ts";
-import { faults, HttpFailure, isInnocent, NoRevision, quoted, reasonOf } from "../faults.ts";
+import { faults, HttpFailure, isNotServerFault, NoRevision, quoted, reasonOf } from "../faults.ts";
 import type { Answer, Greeting, Instance, Link, LinkHost, Peer } from "./link.ts";
 import { repeatIfLost, query } from "./query.ts";
 
@@ -12,12 +12,12 @@ const legacyPeer: Peer = { era: "legacy", revision: latestLegacy };
 const modernPeer: Peer = { era: "modern", revision: modernRevision };
 
 /** Maximum length of a server's capabilities, including extensions. */
-const longestCapabilities = 64 * 1024;
+const maxCapabilitiesLength = 64 * 1024;
 /** Maximum length of a server's instructions that is passed on. */
-const longestInstructions = 4_096;
+const maxInstructionsLength = 4_096;
 
 /** Maximum wait for the answer to a health check, ms. */
-const mostHealthMs = 10_000;
+const maxHealthCheckMs = 10_000;
 
 /** What the answer to `server/discover` means. */
 export type Discovered =
@@ -133,21 +133,22 @@ function greeting(peer: Peer, { capabilities, instructions }: Record<string, unk
   return {
     ...peer,
     capabilities: isObject(capabilities) ? bounded(capabilities) : {},
-    instructions: typeof instructions === "string" ? cut(instructions, longestInstructions) : null,
+    instructions: typeof instructions === "string" ? cut(instructions, maxInstructionsLength) : null,
   };
 }
 
 /** Limits the capabilities, which every client gets: if a server declares too much, only the standard ones are kept. */
 function bounded(capabilities: Record<string, unknown>): Record<string, unknown> {
   const text = JSON.stringify(capabilities);
-  if (text.length <= longestCapabilities && !isDeep(text)) return capabilities;
+  if (text.length <= maxCapabilitiesLength && !isDeep(text)) return capabilities;
   const { tools, prompts, resources, completions, logging } = capabilities;
   const standard = Object.entries({ tools, prompts, resources, completions, logging });
   return Object.fromEntries(standard.flatMap(([name, value]) => (isObject(value) ? [[name, {}]] : [])));
 }
 
 /** Reports whether a text nests deeper than official clients read; they reject the whole handshake. */
-const isDeep = (text: string): boolean => thrownBy(() => scan(text, { depth: deepestRead, nodes: Infinity })) !== null;
+const isDeep = (text: string): boolean =>
+  thrownBy(() => scan(text, { depth: maxDefinitionDepth, nodes: Infinity })) !== null;
 
 /**
  * Checks that the server answers, even with an error, before the next check in `interval` ms; throws if it does not.
@@ -155,10 +156,10 @@ const isDeep = (text: string): boolean => thrownBy(() => scan(text, { depth: dee
  */
 export async function checkHealth({ link, peer }: Instance, interval: number): Promise<Greeting | null> {
   const modern = peer.era === "modern";
-  const timeout = Math.min(interval, mostHealthMs);
+  const timeout = Math.min(interval, maxHealthCheckMs);
   const method = modern ? "server/discover" : "ping";
   const answer = await repeatIfLost(() => query(link, { method, peer, timeout })).catch((error: unknown) => {
-    if (isInnocent(error)) return null;
+    if (isNotServerFault(error)) return null;
     throw error;
   });
   // A server that fails or asks to wait has not said that it has changed.

@@ -95,24 +95,27 @@ const callsOf = (inbox: Inbox): Exchange[] => [...inbox.open()].filter(({ isCall
 type Notification = Extract<UpstreamMessage, { kind: "notification" }>;
 
 /** Maximum length of forwarded params: a notification that names no call may be copied to many clients. */
-const mostPassed = { updated: 64 * 1024, any: 1024 ** 2 };
+const maxForwardedLength = { updated: 64 * 1024, any: 1024 ** 2 };
 
 /**
  * Notifications of any length: a task holds the result of its call, and the acknowledgment of a listening request,
  * which names all its subscriptions, goes to no client.
  */
-const ofAnyLength: ReadonlySet<string> = new Set(["notifications/tasks", "notifications/subscriptions/acknowledged"]);
+const unlimitedNotifications: ReadonlySet<string> = new Set([
+  "notifications/tasks",
+  "notifications/subscriptions/acknowledged",
+]);
 
 /** Returns the params of a notification to forward; null if it is too long for anything. */
-function passedOf({ method, params, paramsText }: Notification): string | null {
-  if (method === "notifications/resources/updated" && paramsText.length > mostPassed.updated)
+function forwardedParams({ method, params, paramsText }: Notification): string | null {
+  if (method === "notifications/resources/updated" && paramsText.length > maxForwardedLength.updated)
     return JSON.stringify({ uri: params.uri });
-  return paramsText.length <= mostPassed.any || ofAnyLength.has(method) ? paramsText : null;
+  return paramsText.length <= maxForwardedLength.any || unlimitedNotifications.has(method) ? paramsText : null;
 }
 
 function notification(message: Notification, host: LinkHost, inbox: Inbox): void {
   const { method, params } = message;
-  const paramsText = passedOf(message);
+  const paramsText = forwardedParams(message);
   if (paramsText === null) return inbox.stray("a notification that is too long");
   if (method === "notifications/progress") {
     const id = keyOf(params.progressToken);
@@ -122,7 +125,7 @@ function notification(message: Notification, host: LinkHost, inbox: Inbox): void
     inbox.unrelated();
     return host.dropped("progress that nobody waits for");
   }
-  if (isAboutCalls(method) && passToCalls(method, paramsText, inbox)) return inbox.delivered();
+  if (isAboutCalls(method) && forwardToCalls(method, paramsText, inbox)) return inbox.delivered();
   if (method === "notifications/cancelled") return withdraw(paramsText, params, inbox);
   const listener = listenerOf(params, inbox);
   if (listener?.notified(method, paramsText)) return inbox.delivered();
@@ -143,7 +146,7 @@ const isAboutCalls = (method: string): boolean =>
  * the oldest call that takes it. If several calls run that may have several callers, forwards nothing. Returns false if
  * the notification is left for others.
  */
-function passToCalls(method: string, params: string, inbox: Inbox): boolean {
+function forwardToCalls(method: string, params: string, inbox: Inbox): boolean {
   const calls = callsOf(inbox);
   const isLog = method === "notifications/message";
   if (calls.length > 1 && calls.some(({ client }) => client === null)) return false;

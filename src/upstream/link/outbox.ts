@@ -1,5 +1,5 @@
 /** Maximum number of bytes that may wait for a server that does not read. */
-export const mostBytes = 8 * 1024 ** 2;
+export const maxTotalBytes = 8 * 1024 ** 2;
 
 /** Sends a message without waiting. */
 export type Send = (key: string, text: string) => void;
@@ -12,7 +12,7 @@ export class Outbox {
   #bytes = 0;
 
   /** `way` returns how to send a message now, or null if that is not possible. At most `most` bytes may wait. */
-  constructor(way: () => Send | null, most = mostBytes) {
+  constructor(way: () => Send | null, most = maxTotalBytes) {
     this.#way = way;
     this.#most = most;
   }

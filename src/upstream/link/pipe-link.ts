@@ -35,7 +35,7 @@ export type PipeEvents = {
   ended(why: string | Failure): void;
 };
 
-const shortestCap = 16 * 1024 ** 2;
+const minMessageCap = 16 * 1024 ** 2;
 
 /** Prefixes of the keys of messages that are not requests; the key of a request is its id. */
 const keys = { reply: "reply-", notification: "notification-" };
@@ -79,7 +79,7 @@ export class PipeLink implements Link {
     this.#outside = new OutsideCalls(host.asker);
     this.#inbox = this.#createInbox();
     this.#pipe = open({
-      longest: () => Math.max(shortestCap, host.limits().result) + headroom,
+      longest: () => Math.max(minMessageCap, host.limits().result) + headroom,
       received: (text) => {
         if (!this.over) receive(text, this.host, this.#inbox);
       },

@@ -1,5 +1,5 @@
 import { Withdrawn } from "../../core/cancel.ts";
-import { answerTime, type ClientAnswer, inputMethods, type InputMethod } from "../../core/inbound.ts";
+import { answerTimeoutMs, type ClientAnswer, inputMethods, type InputMethod } from "../../core/inbound.ts";
 import { rpcCodes } from "../../core/rpc-code.ts";
 import { within } from "../../core/wait.ts";
 import { locate, locatePresent } from "../../mcp/json-text.ts";
@@ -8,9 +8,9 @@ import { errorMessage, progressNotification } from "../../mcp/reply.ts";
 import type { AskClient } from "./link.ts";
 
 /** Maximum number of questions of one context that may be open at once: each keeps a person busy. */
-export const mostOpen = 16;
+export const maxOpenQuestions = 16;
 /** How long an answer waits for earlier progress reports, ms. */
-const lastReportMs = 1_000;
+const progressFlushMs = 1_000;
 
 /** A server's request to its client. */
 export type Question = { readonly idText: string; readonly method: string; readonly params: string };
@@ -61,7 +61,7 @@ export abstract class QuestionContext {
     const { idText, method, params } = question;
     const id = plainId(idText);
     const open = (this.#open ??= new Map());
-    if (!isInput(method) || open.size >= mostOpen) return false;
+    if (!isInput(method) || open.size >= maxOpenQuestions) return false;
     const put = this.take(method);
     if (!put) return false;
     const controller = new AbortController();
@@ -101,7 +101,7 @@ export function askClient(among: readonly QuestionContext[], question: Question,
 /** Returns the client's answer; null if none comes in time, for whatever reason. */
 async function answered(ask: () => Promise<ClientAnswer>, controller: AbortController): Promise<ClientAnswer | null> {
   try {
-    return await within(ask(), answerTime, controller.signal, (why) => {
+    return await within(ask(), answerTimeoutMs, controller.signal, (why) => {
       if (why === "late") controller.abort();
       return null;
     });
@@ -136,7 +136,7 @@ function createProgress(token: string, reply: SendReply) {
     },
     /** Resolves once the server has received all reports, or does not in time; then the rest is dropped. */
     async settled(): Promise<void> {
-      if (passing) await within(passing, lastReportMs, null, () => void (latest = null));
+      if (passing) await within(passing, progressFlushMs, null, () => void (latest = null));
     },
   };
 }

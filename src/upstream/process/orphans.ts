@@ -6,7 +6,7 @@ import {
   type Process,
   readEnvironment,
   readProcess,
-  sharedLook,
+  sharedScan,
   startOf,
 } from "./process-table.ts";
 
@@ -53,7 +53,7 @@ async function childPids(): Promise<string[] | null> {
  * Finds processes that this one inherited as a subreaper and that cannot be assigned to any of its children, neither by
  * their session nor by their environment. Collects those that have ended.
  */
-export const findOrphans = sharedLook(async (): Promise<Process[]> => {
+export const findOrphans = sharedScan(async (): Promise<Process[]> => {
   if (!isSubreaper()) return [];
   const own = await readProcess(String(process.pid));
   const orphans: Process[] = [];

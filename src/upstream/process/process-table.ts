@@ -30,7 +30,7 @@ export type Family = {
 const batch = 64;
 
 /** Rethrows an error due to a lack of descriptors: otherwise no process would seem to exist. */
-function refuseBlind(error: unknown): void {
+function rethrowShortage(error: unknown): void {
   if (/^E[MN]FILE$/.test(codeOf(error) ?? "")) throw error;
 }
 
@@ -54,7 +54,7 @@ export async function readProcess(pid: string): Promise<Process | null> {
   try {
     return parseStat(Number(pid), await readFile(`/proc/${pid}/stat`, "latin1"));
   } catch (error) {
-    refuseBlind(error);
+    rethrowShortage(error);
     return null;
   }
 }
@@ -68,7 +68,7 @@ export async function readEnvironment(pid: number): Promise<string | null> {
   try {
     return await readFile(`/proc/${pid}/environ`, "latin1");
   } catch (error) {
-    refuseBlind(error);
+    rethrowShortage(error);
     return codeOf(error) === "EACCES" ? null : "";
   }
 }
@@ -89,7 +89,7 @@ async function inBatches<T, R>(items: readonly T[], work: (item: T) => Promise<R
  * Shares a scan of all processes among concurrent callers: separate scans for the stops of many servers would block
  * everything else. A running scan may have missed newer processes, so a caller that comes later waits for the next one.
  */
-export function sharedLook<T>(look: () => Promise<T>): () => Promise<T> {
+export function sharedScan<T>(look: () => Promise<T>): () => Promise<T> {
   let last: Promise<unknown> = Promise.resolve();
   let next: Promise<T> | null = null;
   const begin = (): Promise<T> => {
@@ -104,7 +104,7 @@ export function sharedLook<T>(look: () => Promise<T>): () => Promise<T> {
 
 /** Returns every process that /proc shows; empty if there is no /proc. */
 export async function listProcesses(): Promise<Process[]> {
-  const names = await readdir("/proc").catch((error: unknown) => (refuseBlind(error), []));
+  const names = await readdir("/proc").catch((error: unknown) => (rethrowShortage(error), []));
   const found = await inBatches(
     names.filter((name) => /^\d+$/.test(name)),
     readProcess,
@@ -113,7 +113,7 @@ export async function listProcesses(): Promise<Process[]> {
 }
 
 /** Scans all processes that may belong to a family, each with the possible markers in its environment. */
-const others = sharedLook(async () => {
+const others = sharedScan(async () => {
   const found = (await listProcesses()).filter(({ pid, session }) => pid !== process.pid && session !== 0);
   return inBatches(found, async (one) => ({ one, marks: one.zombie ? "" : marksIn(await readEnvironment(one.pid)) }));
 });

@@ -18,7 +18,7 @@ export type Reaper = {
  * Time between two searches for inherited orphans. Ended ones are collected, the others are reported to the reaper. A
  * reaper that was killed is replaced.
  */
-const roundMs = 2_000;
+const searchIntervalMs = 2_000;
 /** Maximum time for the reaper to end what is left, ms; the sweep at the next start does the rest. */
 const closeMs = 4_000;
 
@@ -75,7 +75,7 @@ export function startReaper(
     told = sessions;
   };
   // If nothing can be read now, the next search finds it.
-  const rounds = setInterval(() => void look().catch(() => {}), roundMs).unref();
+  const rounds = setInterval(() => void look().catch(() => {}), searchIntervalMs).unref();
   return {
     add,
     remove,

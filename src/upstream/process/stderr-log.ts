@@ -1,16 +1,16 @@
 import type { Clock } from "../../core/clock.ts";
 import { createRing } from "./ring.ts";
-import { leastSecret, maskable, maskSpelled, spellings } from "../../core/secret.ts";
+import { minSecretLength, maskable, maskSpelled, spellings } from "../../core/secret.ts";
 import { copied, plain } from "../../core/text.ts";
 import { within } from "../../core/wait.ts";
 import { createWindow } from "../window.ts";
 
 const ringSize = 1024 ** 2;
-const longestLine = 8 * 1024;
+const maxLineLength = 8 * 1024;
 /** Bytes of stderr that are kept per second, for all instances of a server together. */
 const perSecond = 256 * 1024;
 /** Bytes beyond that limit that are held back, not dropped: the last output of a process explains why it ended. */
-const mostHeld = 4 * 1024;
+const maxHeldBytes = 4 * 1024;
 const secondUs = 1_000_000;
 const newline = 10;
 const nothing = new Uint8Array();
@@ -64,8 +64,8 @@ export function createStderrLog(own: readonly string[], secrets: () => readonly 
     const { values, longestSecret, longest } = hidden();
     const text = maskSpelled(line, values);
     // The end of a truncated line may be the beginning of a secret.
-    const unsafe = line.length >= longest ? longestSecret : whole ? 0 : begunAtEnd(text, values);
-    const shown = text.slice(0, Math.min(longestLine, Math.max(0, text.length - unsafe)));
+    const unsafe = line.length >= longest ? longestSecret : whole ? 0 : secretStartAtEnd(text, values);
+    const shown = text.slice(0, Math.min(maxLineLength, Math.max(0, text.length - unsafe)));
     const tail = shown.length < text.length ? "… (cut)" : "";
     add(`${new Date(clock.now() / 1000).toISOString()} ${pid} ${copied(plain(shown))}${tail}`);
   };
@@ -120,8 +120,8 @@ function createWriter({ keep, longest, exceeds }: WriterHost): StderrWriter {
     for (const line of lines) keep(line.replace(/\r$/, "").slice(0, most), true);
   };
   const hold = (chunk: Uint8Array): void => {
-    const surplus = held.length + chunk.length - mostHeld;
-    held = Buffer.concat([held, chunk.subarray(-mostHeld)]).subarray(-mostHeld);
+    const surplus = held.length + chunk.length - maxHeldBytes;
+    held = Buffer.concat([held, chunk.subarray(-maxHeldBytes)]).subarray(-maxHeldBytes);
     if (surplus <= 0) return;
     dropped += surplus;
     rest = "";
@@ -151,7 +151,7 @@ function createWriter({ keep, longest, exceeds }: WriterHost): StderrWriter {
 }
 
 /** Returns the length of the longest end of a text that is the beginning of one of the values. */
-function begunAtEnd(text: string, values: readonly string[]): number {
+function secretStartAtEnd(text: string, values: readonly string[]): number {
   const begins = (length: number): boolean => values.some((value) => value.startsWith(text.slice(-length)));
   let length = Math.min(text.length, values[0]?.length ?? 0);
   while (length > 0 && !begins(length)) length--;
@@ -162,9 +162,9 @@ function begunAtEnd(text: string, values: readonly string[]): number {
 function createHidden(own: readonly string[], secrets: () => readonly string[]) {
   const work = (known: readonly string[]) => {
     const lines = [...own, ...known].flatMap((secret) => [secret, ...secret.split(/\r?\n/)]);
-    const values = maskable(lines.filter((secret) => secret.length >= leastSecret).flatMap(spellings));
+    const values = maskable(lines.filter((secret) => secret.length >= minSecretLength).flatMap(spellings));
     const longestSecret = values[0]?.length ?? 0;
-    return { known, values, longestSecret, longest: longestLine + longestSecret + 1 };
+    return { known, values, longestSecret, longest: maxLineLength + longestSecret + 1 };
   };
   let now = work(secrets());
   return () => {

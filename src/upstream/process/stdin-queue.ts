@@ -1,10 +1,10 @@
-import { mostBytes, Outbox } from "../link/outbox.ts";
+import { maxTotalBytes, Outbox } from "../link/outbox.ts";
 
 /** The part of Bun's FileSink that is used. */
 type Sink = { write(text: string): number | Promise<number>; flush(): number | Promise<number> };
 
 /** Creates a bounded queue of lines for a child: one that does not read cannot fill the gateway's memory. */
-export function createStdinQueue(sink: Sink, most = mostBytes): Outbox {
+export function createStdinQueue(sink: Sink, most = maxTotalBytes): Outbox {
   let blocked = false;
   const put = async (line: string): Promise<void> => {
     try {

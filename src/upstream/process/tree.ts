@@ -11,7 +11,7 @@ export type Patience = {
   readonly term: number;
 };
 
-export const usualPatience: Patience = { close: 2_000, term: 1_500 };
+export const defaultStopPatience: Patience = { close: 2_000, term: 1_500 };
 
 const pollMs = 20;
 /** Maximum number of rounds of SIGKILL. A process that still exists afterwards hangs in the kernel. */
@@ -40,7 +40,7 @@ async function running(family: Family): Promise<number[]> {
   return [...members.filter(({ zombie }) => !zombie).map(({ pid }) => pid), ...hidden.map((pid) => -pid)];
 }
 
-async function goneWithin(family: Family, ms: number): Promise<boolean> {
+async function waitUntilGone(family: Family, ms: number): Promise<boolean> {
   const deadline = performance.now() + ms;
   while ((await running(family)).length > 0) {
     if (performance.now() > deadline) return false;
@@ -74,7 +74,7 @@ export async function endFamily(family: Family, { ask, ended }: Farewell, patien
   await within(ended, patience.close, null, () => {});
   const pids = await running(whole);
   for (const pid of pids) signal(pid, "SIGTERM");
-  if (await goneWithin(whole, patience.term)) return [];
+  if (await waitUntilGone(whole, patience.term)) return [];
   return killFamily(whole);
 }
 

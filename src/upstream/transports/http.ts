@@ -6,13 +6,13 @@ import { headroom } from "../../mcp/message.ts";
 import { cancelledParams, notificationText, requestText } from "../../mcp/outbound.ts";
 import { readUpstream } from "../../mcp/upstream-message.ts";
 import { decodeUtf8 } from "../../mcp/utf8.ts";
-import { faults, isInnocent } from "../faults.ts";
+import { faults, isNotServerFault } from "../faults.ts";
 import { discard, faultOfError, faultOfStatus, isPlainJson, isType, readText, shortText } from "../http/answer.ts";
-import { mostUncounted } from "../http/arrival.ts";
+import { maxUncountedBytes } from "../http/arrival.ts";
 import { Courtesies } from "../http/courtesies.ts";
 import { isEventStream, type StreamContext } from "../http/event-stream.ts";
 import { HttpExchange } from "../http/http-exchange.ts";
-import { isGone, longestWords, SessionLost } from "../http/lost-session.ts";
+import { isGone, maxWordsLength, SessionLost } from "../http/lost-session.ts";
 import { readRequestStream } from "../http/request-stream.ts";
 import { HttpSession } from "../http/session.ts";
 import { type EndpointSpec, HttpWire, type Place } from "../http/wire.ts";
@@ -21,8 +21,9 @@ import { deliver } from "../link/inbox.ts";
 import type { Answer, End, Link, LinkHost, LinkRequest, Peer } from "../link/link.ts";
 
 /** The maximum number of unused controllers that are kept: about as many as a busy link has requests in flight. */
-const mostUnused = 256;
-const refusesAnew = (server: string): Failure => faults.down(server, "it refuses a session that it has just opened");
+const maxUnused = 256;
+const refusesNewSession = (server: string): Failure =>
+  faults.down(server, "it refuses a session that it has just opened");
 /** The methods that are sent while a session is being opened. */
 const handshakes = new Set(["initialize", "server/discover"]);
 
@@ -102,10 +103,10 @@ class HttpLink implements Link {
         request,
         controller.signal,
       );
-      const short = Math.min(mostUncounted, this.#context.longest());
+      const short = Math.min(maxUncountedBytes, this.#context.longest());
       if (request.method === "initialize" || !isPlainJson(response, short)) return await this.#read(response, exchange);
       const text = decodeUtf8(await response.arrayBuffer());
-      if (!controller.signal.aborted && this.#unused.length < mostUnused) this.#unused.push(controller);
+      if (!controller.signal.aborted && this.#unused.length < maxUnused) this.#unused.push(controller);
       return this.#answer(text, response, exchange);
     } catch (error) {
       const fault = this.#faultOf(error, exchange);
@@ -190,10 +191,10 @@ class HttpLink implements Link {
     const loss = isGone(status) && !isType(headers, "application/json") ? exchange.lossIn(status, "") : null;
     if (loss !== null) {
       discard(response);
-      throw new SessionLost(refusesAnew(server), loss);
+      throw new SessionLost(refusesNewSession(server), loss);
     }
     if (status === 401 || status === 403 || (status >= 300 && status < 400)) {
-      const refused = exchange.lossIn(status, await shortText(response, longestWords));
+      const refused = exchange.lossIn(status, await shortText(response, maxWordsLength));
       const fault = faultOfStatus(this.host, response, "");
       if (refused !== null) throw new SessionLost(fault, refused);
       this.#session.note(status, exchange);
@@ -213,7 +214,7 @@ class HttpLink implements Link {
     if (loss !== null) {
       const isOwn = answer?.kind === "error" && answer.idText !== null;
       const said =
-        isGone(status) && !isOwn ? refusesAnew(server) : (answer ?? faultOfStatus(this.host, response, text));
+        isGone(status) && !isOwn ? refusesNewSession(server) : (answer ?? faultOfStatus(this.host, response, text));
       throw new SessionLost(said, loss);
     }
     // A server that does not know the method has accepted the session: some servers have no ping.
@@ -225,7 +226,7 @@ class HttpLink implements Link {
     // A server that asks the gateway to wait has not answered it; a caller gets the server's own text.
     if (answer.kind === "error" && !exchange.isCall && request.method !== "resources/subscribe") {
       const fault = faultOfStatus(this.host, response, answer.message);
-      if (isInnocent(fault)) throw fault;
+      if (isNotServerFault(fault)) throw fault;
     }
     return answer;
   }

@@ -1,9 +1,9 @@
-import { longestName } from "../../core/name.ts";
+import { maxNameLength } from "../../core/name.ts";
 import { isEventStream, isTooLarge, readEvents } from "../http/event-stream.ts";
 import { faults, quoted, reasonOf } from "../faults.ts";
 import { discard, faultOfError, faultOfStatus, shortText } from "../http/answer.ts";
 import { lossOf } from "../http/lost-session.ts";
-import { courtesyOver, type EndpointSpec, mostCourtesies, sendTo } from "../http/wire.ts";
+import { courtesyTimeout, type EndpointSpec, maxCourtesies, sendTo } from "../http/wire.ts";
 import type { Link, LinkHost } from "../link/link.ts";
 import { Outbox, type Send } from "../link/outbox.ts";
 import { isNotification, isReply, type Pipe, type PipeEvents, PipeLink } from "../link/pipe-link.ts";
@@ -14,7 +14,7 @@ export function openSse(spec: EndpointSpec, host: LinkHost): Link {
 }
 
 /** The maximum number of bytes of a refusal that are read. */
-const longestRefusal = 4_096;
+const maxRefusalBytes = 4_096;
 
 class SsePipe implements Pipe {
   readonly pid = null;
@@ -39,7 +39,7 @@ class SsePipe implements Pipe {
 
   write(key: string, text: string): boolean {
     if (!isReply(key)) return this.#outbox.write(key, text);
-    if (this.#replies.size >= mostCourtesies || !this.#outbox.write(key, text)) return false;
+    if (this.#replies.size >= maxCourtesies || !this.#outbox.write(key, text)) return false;
     this.#replies.set(key, Promise.withResolvers());
     return true;
   }
@@ -85,7 +85,7 @@ class SsePipe implements Pipe {
   #open(endpoint: string): void {
     const { url } = this.#spec;
     // A parser may need time quadratic in the length.
-    const target = endpoint.length <= longestName ? URL.parse(endpoint, url) : null;
+    const target = endpoint.length <= maxNameLength ? URL.parse(endpoint, url) : null;
     if (target?.origin !== new URL(url).origin) {
       return this.#events.ended(
         `the endpoint that it names does not have the configured origin: ${quoted(endpoint, this.#host.secrets())}`,
@@ -112,13 +112,13 @@ class SsePipe implements Pipe {
   async #post(endpoint: string, key: string, body: string): Promise<void> {
     const isRequest = !isReply(key) && !isNotification(key);
     const stop = this.#stop.signal;
-    const signal = isRequest ? stop : AbortSignal.any([stop, courtesyOver(this.#spec)]);
+    const signal = isRequest ? stop : AbortSignal.any([stop, courtesyTimeout(this.#spec)]);
     try {
       const headers = this.#headers({ "Content-Type": "application/json" });
       const response = await sendTo(this.#spec, { method: "POST", headers, body, signal }, endpoint);
       const { status } = response;
       if (status >= 200 && status < 300) return discard(response);
-      const said = await shortText(response, longestRefusal);
+      const said = await shortText(response, maxRefusalBytes);
       // Servers also answer unexpected notifications and answers with that text, although they know the stream.
       if (!isRequest || lossOf(status, said, "") === null) {
         return this.#events.failed(key, faultOfStatus(this.#host, response, said));

@@ -27,11 +27,11 @@ export type ChildSpec = {
 };
 
 /** How long to wait for more output of a child that has exited, ms; a grandchild may keep the pipes open forever. */
-const lastWordsMs = 100;
+const lastOutputMs = 100;
 /** The maximum number of such waits, because a grandchild may keep writing too. */
-const mostWaits = 50;
+const maxWaits = 50;
 /** How long a child that has closed its output may keep running, ms: it can no longer answer any request. */
-const mutedMs = 500;
+const closedOutputMs = 500;
 
 /** Starts a child and returns the link to it; throws `upstream-down` if it cannot be started. */
 export function openStdio(spec: ChildSpec, host: LinkHost): Link {
@@ -78,7 +78,7 @@ class ChildPipe implements Pipe {
     // Readers are attached at once, because Bun buffers unread output without bound.
     const log = spec.stderr(this.pid);
     const output = this.#readStdout(events).then(() => {
-      void within(this.#child.exited, mutedMs, null, () => events.ended("it closed its output"));
+      void within(this.#child.exited, closedOutputMs, null, () => events.ended("it closed its output"));
     });
     // A child whose output is no longer read would block forever.
     const read = Promise.all([output, drain(this.#child.stderr, log.write)]).catch((error: unknown) =>
@@ -128,9 +128,9 @@ class ChildPipe implements Pipe {
   async #lastWords(read: Promise<unknown>): Promise<void> {
     let over = false;
     const all = read.then(() => (over = true));
-    for (let waits = 0, before = -1; waits < mostWaits && !over && this.#read > before; waits++) {
+    for (let waits = 0, before = -1; waits < maxWaits && !over && this.#read > before; waits++) {
       before = this.#read;
-      await within(all, lastWordsMs, null, () => {});
+      await within(all, lastOutputMs, null, () => {});
     }
   }
 

@@ -8,11 +8,11 @@ import { unsentFault } from "../http/answer.ts";
 import { hostNameOf } from "../http/host-names.ts";
 import type { EndpointSpec } from "../http/wire.ts";
 import type { Link, LinkHost } from "../link/link.ts";
-import { mostBytes, Outbox, type Send } from "../link/outbox.ts";
+import { maxTotalBytes, Outbox, type Send } from "../link/outbox.ts";
 import { type Pipe, type PipeEvents, PipeLink } from "../link/pipe-link.ts";
 
 /** How long a server may take to answer the close frame, ms. */
-const goodbyeMs = 1_000;
+const closeFrameMs = 1_000;
 
 /** Opens a WebSocket with the subprotocol `mcp`, in which each text frame is one message. */
 export function openWebSocket(spec: EndpointSpec, host: LinkHost): Link {
@@ -79,7 +79,7 @@ class SocketPipe implements Pipe {
 
   write(key: string, text: string): boolean {
     const buffered = this.#socket?.bufferedAmount ?? 0;
-    return buffered <= mostBytes && this.#outbox.write(key, text);
+    return buffered <= maxTotalBytes && this.#outbox.write(key, text);
   }
 
   shut(): string | null {
@@ -95,6 +95,6 @@ class SocketPipe implements Pipe {
     const socket = this.#socket;
     if (socket === null) return;
     socket.close(1000);
-    await within(this.#closed.promise, goodbyeMs, null, () => socket.terminate());
+    await within(this.#closed.promise, closeFrameMs, null, () => socket.terminate());
   }
 }

@@ -1,6 +1,6 @@
 import { heapStats } from "bun:jsc";
 import { expect, test } from "bun:test";
-import { mostQuestions } from "../../../src/mcp/input-round.ts";
+import { maxQuestions } from "../../../src/mcp/input-round.ts";
 import { progressNotification } from "../../../src/mcp/reply.ts";
 import { principal } from "../../support/principal.ts";
 import { until } from "../../support/until.ts";
@@ -178,7 +178,7 @@ test("a question above the maximum per call is refused, and recorded before the 
   const records: number[] = [];
   const h = harness({
     async script(running) {
-      const asked = Array.from({ length: mostQuestions }, async () => running.input?.(form, never));
+      const asked = Array.from({ length: maxQuestions }, async () => running.input?.(form, never));
       const beyond = await running.input?.(form, never);
       records.push(steps(h.records).filter((step) => step.startsWith("refused")).length);
       await Promise.all(asked);
@@ -186,7 +186,7 @@ test("a question above the maximum per call is refused, and recorded before the 
     },
   });
   const round = await first(h);
-  expect(Object.keys(round.inputRequests)).toHaveLength(mostQuestions);
+  expect(Object.keys(round.inputRequests)).toHaveLength(maxQuestions);
   expect([records, h.gw.parking.refused]).toEqual([[1], 1]);
   expect(textIn((await retry(h, round, accept, declares)).result)).toContain("can wait for its caller");
 });

@@ -2,7 +2,7 @@ import { describe, expect, jest, test } from "bun:test";
 import { getEventListeners } from "node:events";
 import { Parking } from "../../../src/gateway/input/parking.ts";
 import { makeRoute } from "../../support/call.ts";
-import { standStill } from "../../support/stand-still.ts";
+import { suspendProcess } from "../../support/stand-still.ts";
 
 describe("places to wait", () => {
   const parkedCall = (owner: string, weight = 1) => ({
@@ -90,7 +90,7 @@ describe("places to wait", () => {
     const { promise: expired, resolve: expire } = Promise.withResolvers<void>();
     const id = parking.park({ ...parkedCall("a"), expire: async () => expire() });
     const answer = Bun.spawn(["sleep", "0.2"]).exited;
-    await standStill(900);
+    await suspendProcess(900);
     await answer;
     expect(parking.find(id, "a")).not.toBeNull();
     await expired;

@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { systemClock } from "../../../src/core/clock.ts";
 import { type LogFacts, silent } from "../../../src/core/log.ts";
 import { Turn } from "../../../src/core/turns.ts";
-import { recall, takeInventory } from "../../../src/upstream/discovery/inventory.ts";
+import { recall, readInventory } from "../../../src/upstream/discovery/inventory.ts";
 import { faults } from "../../../src/upstream/faults.ts";
 import type { SetHost } from "../../../src/upstream/host.ts";
 import type { Link, LinkRequest } from "../../../src/upstream/link/link.ts";
@@ -193,11 +193,11 @@ test("a list that takes too long removes no known entries, adds new ones, and th
     listed: false,
     turn: new Turn(),
   };
-  const whole = await takeInventory(of, recall(of.options, of.host), ["tools"]);
+  const whole = await readInventory(of, recall(of.options, of.host), ["tools"]);
   expect(whole.tools.map(({ name }) => name)).toEqual(["a", "b", "c", "d"]);
   slow = true;
   pages[0] = ["a", "new"];
-  const late = await takeInventory(of, whole, ["tools"]);
+  const late = await readInventory(of, whole, ["tools"]);
   const titles = late.tools.map(({ name, text }) => [name, text.includes('"title":"true"')]);
   expect(titles).toEqual([
     ["a", true],
@@ -208,10 +208,10 @@ test("a list that takes too long removes no known entries, adds new ones, and th
   ]);
   expect(late.missing.tools).toEqual([{ name: null, reason: "its tools/list was cut off: more than 60 s" }]);
   slow = false;
-  const again = await takeInventory(of, late, ["tools"]);
+  const again = await readInventory(of, late, ["tools"]);
   expect(again.tools.map(({ name }) => name)).toEqual(["a", "new", "d"]);
   pages[0].reverse();
-  const reordered = await takeInventory(of, again, ["tools"]);
+  const reordered = await readInventory(of, again, ["tools"]);
   expect(reordered.tools.map(({ name }) => name)).toEqual(["new", "a", "d"]);
   const changed = (facts: LogFacts) => [
     "the lists of a server have changed",

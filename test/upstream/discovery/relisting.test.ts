@@ -1,5 +1,5 @@
 import { expect, spyOn, test } from "bun:test";
-import { longestTimer } from "../../../src/core/clock.ts";
+import { maxTimerMs } from "../../../src/core/clock.ts";
 import type { Terms } from "../../../src/upstream/host.ts";
 import { Relisting } from "../../../src/upstream/discovery/relisting.ts";
 import { fake } from "../../support/upstream.ts";
@@ -75,5 +75,5 @@ test("an interval longer than a timer allows does not become the minimum", () =>
   const lists = relisting([]);
   lists.begin();
   lists.stop();
-  expect(made.mock.calls.map(([, ms]) => ms)).toEqual([longestTimer]);
+  expect(made.mock.calls.map(([, ms]) => ms)).toEqual([maxTimerMs]);
 });

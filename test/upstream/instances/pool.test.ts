@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { usualBreaker } from "../../../src/upstream/breaker.ts";
+import { defaultBreaker } from "../../../src/upstream/breaker.ts";
 import { Pool } from "../../../src/upstream/instances/pool.ts";
 import type { Spec } from "../../../src/upstream/instances/spec.ts";
 import { failureOf } from "../../support/failure.ts";
@@ -12,7 +12,7 @@ function poolOf(start: () => Promise<never>) {
   const pool = new Pool({
     server: "crm",
     clock: stillClock(),
-    breaker: usualBreaker,
+    breaker: defaultBreaker,
     places: () => ({ maxInstances: 4, idleStop: 60_000 }),
     start,
     ended: () => ended.resolve(),

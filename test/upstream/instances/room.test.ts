@@ -123,7 +123,7 @@ test("a quarter of maxInstances is left to others, however many sessions of one 
 });
 
 /** Returns the maximum number of processes that ran at the same time. */
-function mostAtOnce({ events }: Harness): number {
+function maxAtOnce({ events }: Harness): number {
   let most = 0;
   let running = 0;
   for (const { type } of events) {
@@ -146,7 +146,7 @@ test("an instance that is slow to end counts toward maxInstances: the next one s
   expect((await given).message).toContain("it was stopped");
   await set.ask("a", "echo", {}, own("s5"));
   // One of them is the gateway's own.
-  expect(mostAtOnce(set)).toBe(2);
+  expect(maxAtOnce(set)).toBe(2);
   expect(set.events.filter(({ type }) => type === "server.started")).toHaveLength(5);
 });
 
@@ -168,7 +168,7 @@ test.each(ends)(
     expect(await Promise.all([count("alice"), count("bob")])).toEqual([1, 1]);
     const next = state(set)?.pids.at(-2);
     // The gateway's own, Alice's and Bob's.
-    expect(mostAtOnce(set)).toBe(3);
+    expect(maxAtOnce(set)).toBe(3);
     const lives = set.events.flatMap(({ type, facts }) => ("pid" in facts ? `${facts.pid} ${type}` : []));
     const [began = 0, ended = 0] = [`${next} server.started`, `${old} server.stopped`].map((one) => lives.indexOf(one));
     expect([began > ended, lives[2]?.endsWith("started")]).toEqual([true, true]);

@@ -1,15 +1,15 @@
 import { expect, test } from "bun:test";
-import { endable, holdsMost, mostOfOne } from "../../../src/upstream/instances/share.ts";
+import { endable, holdsMax, maxPerCaller } from "../../../src/upstream/instances/share.ts";
 
 const held = (...owners: (string | null)[]) => owners.map((owner, usedAt) => ({ spec: { owner }, usedAt }));
 const ownersOf = (slots: ReturnType<typeof held>) => slots.map(({ spec }) => spec.owner);
 
 test("one caller may hold three quarters of the places; a shared instance belongs to nobody", () => {
-  expect([2, 3].map((count) => holdsMost(held(...Array.from({ length: count }, () => "a")), "a", 4))).toEqual([
+  expect([2, 3].map((count) => holdsMax(held(...Array.from({ length: count }, () => "a")), "a", 4))).toEqual([
     false,
     true,
   ]);
-  expect(holdsMost(held(null, null, null), null, 4)).toBe(false);
+  expect(holdsMax(held(null, null, null), null, 4)).toBe(false);
 });
 
 test("a caller that holds its maximum makes room only with its own instances, even if others have left", () => {
@@ -43,5 +43,5 @@ test.each([
   [4, 3],
   [16, 12],
 ])("of %i instances one caller may have %i", (max, most) => {
-  expect(mostOfOne(max)).toBe(most);
+  expect(maxPerCaller(max)).toBe(most);
 });

@@ -10,7 +10,7 @@ import { PipeLink } from "../../../src/upstream/link/pipe-link.ts";
 import { rejectionOf } from "../../support/failure.ts";
 import { linkHost } from "../../support/link-host.ts";
 import { discovers, listening, refusal, serve, type Stream, told } from "../../support/mcp-server.ts";
-import { standStill } from "../../support/stand-still.ts";
+import { suspendProcess } from "../../support/stand-still.ts";
 import { http, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 
@@ -239,7 +239,7 @@ test("data that arrived on a stream while the process was suspended is read, how
   const child = Bun.spawn(["sh", "-c", "sleep 0.2; echo 'data: {}'; echo; exec sleep 60"]);
   const { promise: first, resolve: received } = Promise.withResolvers<string>();
   const reading = readEvents(new Response(child.stdout), { longest: () => 1_000, silence: 300, received });
-  await standStill(900);
+  await suspendProcess(900);
   expect(await first).toBe("{}");
   expect(await reading).toMatchObject({ broken: null });
   child.kill();

@@ -1,5 +1,5 @@
 import { afterEach, expect, jest, test } from "bun:test";
-import { answerTime, type ClientAnswer, type InputRequest } from "../../../src/core/inbound.ts";
+import { answerTimeoutMs, type ClientAnswer, type InputRequest } from "../../../src/core/inbound.ts";
 import { askClient } from "../../../src/upstream/link/question-context.ts";
 import type { Handlers } from "../../../src/upstream/link/link.ts";
 import { exchangeOf, linkRequest, settled } from "../../support/link-host.ts";
@@ -75,7 +75,7 @@ test("a question that is not answered in time is cancelled at the client", async
   jest.useFakeTimers();
   const { asked, replies, signal } = questioned(null);
   await asked;
-  jest.advanceTimersByTime(answerTime);
+  jest.advanceTimersByTime(answerTimeoutMs);
   jest.useRealTimers();
   await settled();
   expect(signal().aborted).toBe(true);

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { readFileSync, symlinkSync } from "node:fs";
-import { findFamily, readProcess, sharedLook } from "../../../src/upstream/process/process-table.ts";
+import { findFamily, readProcess, sharedScan } from "../../../src/upstream/process/process-table.ts";
 import { TempDir } from "../../support/temp-dir.ts";
 import { until } from "../../support/until.ts";
 
@@ -66,7 +66,7 @@ test.skipIf(process.platform !== "linux")(
 
 test("a scan is shared by callers that ask before it begins, and not by later ones, which it may have missed", async () => {
   const looks: PromiseWithResolvers<number>[] = [];
-  const look = sharedLook(() => {
+  const look = sharedScan(() => {
     const one = Promise.withResolvers<number>();
     looks.push(one);
     return one.promise;
@@ -85,7 +85,7 @@ test("a scan is shared by callers that ask before it begins, and not by later on
 test("the result of a scan is not kept afterwards", async () => {
   const held: WeakRef<object>[] = [];
   const looks = Array.from({ length: 20 }, () =>
-    sharedLook(async () => {
+    sharedScan(async () => {
       const found = {};
       held.push(new WeakRef(found));
       return found;

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { findFamily, readProcess } from "../../../src/upstream/process/process-table.ts";
 import { endFamily, killFamily } from "../../../src/upstream/process/tree.ts";
-import { alive, asNobody, mayBecomeNobody, moduleAt } from "../../support/processes.ts";
+import { alive, asNobody, canBecomeNobody, moduleAt } from "../../support/processes.ts";
 import { until } from "../../support/until.ts";
 
 /**
@@ -106,7 +106,7 @@ test.skipIf(process.platform !== "linux")(
 );
 
 const hiding = ["unshare", "-m", "sh", "-c", 'mount -t proc -o hidepid=2 proc /proc && exec "$@"', "sh", ...asNobody];
-const canHide = mayBecomeNobody && Bun.which("unshare") !== null && Bun.spawnSync([...hiding, "true"]).success;
+const canHide = canBecomeNobody && Bun.which("unshare") !== null && Bun.spawnSync([...hiding, "true"]).success;
 
 test.skipIf(!canHide)(
   "T17: a program that is hidden from its own user is ended (needs root, and a /proc that hides processes)",

@@ -3,7 +3,7 @@ import type { ClientAnswer, InputRequest } from "../../../src/core/inbound.ts";
 import type { LinkHost, LinkRequest, Peer } from "../../../src/upstream/link/link.ts";
 import { linkHost, linkRequest } from "../../support/link-host.ts";
 import { openSse } from "../../../src/upstream/transports/sse.ts";
-import { mostCourtesies } from "../../../src/upstream/http/wire.ts";
+import { maxCourtesies } from "../../../src/upstream/http/wire.ts";
 import { http, listed, textOf } from "../../support/upstream.ts";
 import { type Message, openStream, type Stream, text } from "../../support/mcp-server.ts";
 import { rejectionOf } from "../../support/failure.ts";
@@ -85,9 +85,9 @@ test("a server that sends pings without accepting the answers gets only a limite
   using server = deafServer(500);
   const link = openSse({ url: server.url, headers: {} }, host);
   expect(await link.request(requestFor("initialize", 2_000))).toMatchObject({ kind: "result" });
-  await until(() => server.posted.length === 1 + mostCourtesies, "the answers");
+  await until(() => server.posted.length === 1 + maxCourtesies, "the answers");
   expect(await link.request(requestFor("tools/list", 2_000))).toMatchObject({ kind: "result" });
-  expect(server.posted.filter((method) => method === undefined).length).toBe(mostCourtesies);
+  expect(server.posted.filter((method) => method === undefined).length).toBe(maxCourtesies);
   await link.close();
 });
 
@@ -139,7 +139,7 @@ test.each([
     else refused.told++;
     // The number of answers at once is limited, and notifications are sent one by one: the link has seen refusals of
     // both.
-    if (refused.answers > mostCourtesies && refused.told > 1) say({ id: 2, result: {} });
+    if (refused.answers > maxCourtesies && refused.told > 1) say({ id: 2, result: {} });
     else if (method === undefined) say(ping);
     return new Response(said, { status });
   });

@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { createServer, type Socket } from "node:net";
-import { mostBytes } from "../../../src/upstream/link/outbox.ts";
+import { maxTotalBytes } from "../../../src/upstream/link/outbox.ts";
 import { openWebSocket } from "../../../src/upstream/transports/websocket.ts";
 import { rejectionOf } from "../../support/failure.ts";
 import { linkHost, linkRequest, settled } from "../../support/link-host.ts";
@@ -31,7 +31,7 @@ test("T16: a server that does not read its WebSocket is sent no more than the qu
   const payload = JSON.stringify({ data: "x".repeat(mib) });
   const failing: Promise<Error>[] = [];
   // Twice the queue, and what the kernel buffers for a connection.
-  const times = (2 * mostBytes) / mib + 32;
+  const times = (2 * maxTotalBytes) / mib + 32;
   for (let i = 0; i < times; i++) {
     failing.push(rejectionOf(link.request(linkRequest({ params: () => payload }))));
     await settled();
