@@ -28,8 +28,7 @@ const cut = ({ chain, upto }: NonNullable<Answer<"usage">["cutShort"]>[number]):
   `chain ${chain} cannot be read beyond record ${upto}, so later records are not counted; if this persists, \`mcpgw audit verify\` shows why`;
 
 export const usage = command({
-  summary:
-    "Show calls, errors, denials (by rule, limit, credential or unknown name), mean latency, and bytes of arguments (IN) and results (OUT)",
+  summary: "Show calls, errors, denials, mean latency, and bytes of arguments (IN) and results (OUT)",
   args: {
     consumer: { type: "positional", required: false, description: "only this consumer" },
     by: {
