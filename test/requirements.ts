@@ -122,7 +122,7 @@ export const requirements: Readonly<Record<string, Requirement>> = {
   R95: done("warning about upstreams without TLS"),
   R96: open("gRPC upstreams", rest),
   R97: done("limits per user, and per user for each tool of a server"),
-  R98: done("WebSocket, from clients and to servers", "R98: a WebSocket", "R98 websocket: lists and calls"),
+  R98: done("WebSocket, from clients and to servers", "R98: a WebSocket", "R98 websocket: lists tools and calls"),
   R99: done("Prometheus metrics"),
   R100: open("OpenTelemetry", sinks),
   R101: open("tenants", scale),
