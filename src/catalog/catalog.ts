@@ -319,7 +319,7 @@ class CompiledCatalog implements Catalog {
   #listedAs(call: IdentifiedCall, canonical: string): Route | undefined {
     const { who, source } = call;
     const scope = this.#scope(call.scope);
-    // The view of the caller is not searched: it may contain thousands of tools, and a caller may send many wrong names.
+    // The caller's view is not searched: it may contain thousands of tools, and a caller may send many wrong names.
     const own = scope && this.#callerEntries(scope, call).find((entry) => entry.canonical === canonical);
     const found = [scope?.tool(canonical), own].filter((entry) => entry !== undefined && entry !== null);
     return found.find((entry) => isShown(entry, call) && this.#options.policy.lists(who, entry, source));

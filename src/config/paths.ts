@@ -179,8 +179,8 @@ export function namedConfig({ env, cwd }: Pick<Host, "env" | "cwd">, flag: strin
 }
 
 /**
- * Returns the note of `ignoredConfigNote`; empty if a flag or variable names an installation, or if that file is the default
- * configuration, which every command reads.
+ * Returns the note of `ignoredConfigNote`; empty if a flag or variable names an installation, or if that file is the
+ * default configuration, which every command reads.
  */
 export function ignoredConfigHint(host: Host, flags: Flags): string {
   const { state, socket } = chosenPaths(host, flags);
